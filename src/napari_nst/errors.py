@@ -1,0 +1,28 @@
+"""What can go wrong, said so that its reader knows what to do.
+
+None of these is a RuntimeError: a generator worker of superqt swallows those, and neither
+the viewer nor its user would ever hear of the failure.
+"""
+
+from __future__ import annotations
+
+__all__ = ["InputError", "OutOfMemoryError", "StyleTransferError", "WeightsError"]
+
+
+class StyleTransferError(Exception):
+    """Anything napari-nst has to say about a run that cannot begin or go on."""
+
+
+class InputError(StyleTransferError, ValueError):
+    """An image, a setting or a file is not what it would have to be.
+
+    The message is one sentence with the name of the culprit, its value and what would be right.
+    """
+
+
+class WeightsError(StyleTransferError):
+    """A network's weights are missing, damaged or not the ones they should be."""
+
+
+class OutOfMemoryError(StyleTransferError):
+    """The run needs more memory than there is."""
