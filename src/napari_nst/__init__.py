@@ -1,0 +1,50 @@
+"""Neural style transfer inside the napari viewer.
+
+The names below are loaded when they are first used: importing the package loads neither torch
+nor Qt.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from napari_nst import samples
+    from napari_nst.engine import Snapshot, StyleTransfer, StyleTransferResult, stylize
+    from napari_nst.errors import StyleTransferError
+    from napari_nst.record import RunRecord
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = [
+    "RunRecord",
+    "Snapshot",
+    "StyleTransfer",
+    "StyleTransferError",
+    "StyleTransferResult",
+    "StyleTransferSettings",
+    "samples",
+    "stylize",
+]
+
+_HOMES = {
+    "RunRecord": "record",
+    "Snapshot": "engine",
+    "StyleTransfer": "engine",
+    "StyleTransferError": "errors",
+    "StyleTransferResult": "engine",
+    "StyleTransferSettings": "settings",
+    "stylize": "engine",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"napari_nst.{_HOMES[name]}"), name)
+    if name in __all__:
+        return importlib.import_module(f"napari_nst.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,229 @@
+"""Adam and L-BFGS on the pixels, with a state that moves to the next scale.
+
+They are our own because their state must be resampled between scales, and because importing
+torch.optim imports a compiler that crashes under software OpenGL.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["LBFGS", "Adam", "Optimizer"]
+
+
+class Optimizer(Protocol):
+    """What the loop asks of an optimizer."""
+
+    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
+        """Return the next image to evaluate, a tensor of its own."""
+        ...
+
+    def best(self, image: Tensor) -> Tensor:
+        """Return the image to deliver, given the one that would be evaluated next."""
+        ...
+
+    def resize(self, height: int, width: int, iterations: int) -> None:
+        """Move on to images of another size, for so many iterations."""
+        ...
+
+
+class Adam:
+    """Adam (Kingma and Ba, arXiv 1412.6980), clamped to [0, 1], its iterates averaged.
+
+    The gradient is taken of the loss times the number of pixels: mean losses have gradients
+    that fall as 1 / pixels, and so the moments need no rescaling between scales, and epsilon
+    means the same at every size.
+
+    Parameters
+    ----------
+    learning_rate : float
+        In units of the image's range.
+    betas : tuple of float
+        Decay of the first and the second moment; (0.9, 0.99) as in crowsonkb's
+        style-transfer-pytorch.
+    epsilon : float
+        Added to the root of the second moment.
+    iterations : int
+        Of the first scale: the average runs over about a tenth of them.
+    """
+
+    def __init__(
+        self,
+        learning_rate: float = 0.02,
+        betas: tuple[float, float] = (0.9, 0.99),
+        epsilon: float = 1e-8,
+        iterations: int = 100,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.epsilon = epsilon
+        self._steps = 0
+        self._first: Tensor | None = None
+        self._second: Tensor | None = None
+        self._average = _Average(iterations)
+
+    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
+        """Return the image after one step; the loss itself plays no part."""
+        gradient = gradient * (image.shape[-2] * image.shape[-1])
+        if self._first is None or self._second is None:
+            self._first, self._second = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        first_decay, second_decay = self.betas
+        self._steps += 1
+        self._first.lerp_(gradient, 1 - first_decay)
+        self._second.lerp_(gradient.square_(), 1 - second_decay)
+        rate = self.learning_rate / (1 - first_decay**self._steps)
+        root = (self._second / (1 - second_decay**self._steps)).sqrt_().add_(self.epsilon)
+        image = image.addcdiv(self._first, root, value=-rate).clamp_(0, 1)
+        self._average.add(image)
+        return image
+
+    def best(self, image: Tensor) -> Tensor:
+        """Return the average of the iterates, which has less noise than the last of them."""
+        return self._average.value(image)
+
+    def restart_average(self) -> None:
+        """Forget the iterates averaged so far: they were made for other settings."""
+        self._average.restart()
+
+    def resize(self, height: int, width: int, iterations: int) -> None:
+        """Resample the moments (the second never below zero) and begin a new average."""
+        if self._first is not None and self._second is not None:
+            size = (height, width)
+            self._first = functional.interpolate(self._first, size, mode="bicubic")
+            self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
+        self._average = _Average(iterations)
+
+
+class _Average:
+    """A running average of images over about a tenth of a scale's iterations."""
+
+    def __init__(self, iterations: int) -> None:
+        self._decay = 1 - 1 / max(iterations / 10, 1)
+        self.restart()
+
+    def restart(self) -> None:
+        self._sum: Tensor | None = None
+        self._weight = 0.0
+
+    def add(self, image: Tensor) -> None:
+        if self._sum is None:
+            self._sum = torch.zeros_like(image)
+        self._sum.lerp_(image, 1 - self._decay)
+        self._weight += (1 - self._weight) * (1 - self._decay)
+
+    def value(self, default: Tensor) -> Tensor:
+        # The weight corrects for the zeros the sum began with.
+        return default if self._sum is None else self._sum / self._weight
+
+
+@dataclass
+class _Trial:
+    """A step from an accepted image that awaits its evaluation."""
+
+    image: Tensor
+    loss: float
+    gradient: Tensor
+    direction: Tensor
+    slope: float
+    length: float
+    shortened: int = 0
+
+
+class LBFGS:
+    """Limited-memory BFGS (Nocedal 1980), one evaluation a step, never clamped.
+
+    A step is tried at its full length.  Where it does not lower the loss enough (Armijo's
+    condition) the optimizer rolls back to the last accepted image and tries a shorter one, so
+    that a diverging step costs an evaluation and no picture.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The length a step is tried at first; 1 is the method's own.
+    history : int
+        How many pairs of steps and gradient changes are remembered.
+    """
+
+    _SUFFICIENT = 1e-4  # Armijo's constant (Nocedal and Wright, equation 3.4)
+    _FIRST_CHANGE = 0.01  # mean change of a pixel in the first step, when no curvature is known
+    _MOST_SHORTENINGS = 8
+
+    def __init__(self, learning_rate: float = 1.0, history: int = 10) -> None:
+        self.learning_rate = learning_rate
+        self.history = history
+        self._pairs: list[tuple[Tensor, Tensor, float]] = []
+        self._trial: _Trial | None = None
+
+    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
+        """Judge the image that was evaluated, and return the next to evaluate."""
+        trial = self._trial
+        if trial is not None:
+            enough = trial.loss + self._SUFFICIENT * trial.length * trial.slope
+            if not (math.isfinite(loss) and loss <= enough):
+                if trial.shortened < self._MOST_SHORTENINGS:
+                    trial.length /= 2
+                    trial.shortened += 1
+                    return trial.image + trial.length * trial.direction
+                # Not even a 256th of the step helps: the remembered curvature is wrong.
+                self._pairs.clear()
+                image, loss, gradient = trial.image, trial.loss, trial.gradient
+            else:
+                self._remember(image - trial.image, gradient - trial.gradient)
+        direction = self._direction(gradient)
+        slope = _dot(gradient, direction)
+        if not slope < 0:
+            self._pairs.clear()
+            direction = -gradient
+            slope = -_dot(gradient, gradient)
+        length = self.learning_rate
+        if not self._pairs:
+            length *= self._FIRST_CHANGE / max(float(gradient.abs().mean()), 1e-30)
+        self._trial = _Trial(image, loss, gradient, direction, slope, length)
+        return image + length * direction
+
+    def best(self, image: Tensor) -> Tensor:
+        """Return the last image that was accepted."""
+        return image if self._trial is None else self._trial.image
+
+    def resize(self, height: int, width: int, iterations: int) -> None:
+        """Begin anew: curvature measured at one size does not hold at another."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the history: it belongs to another function."""
+        self._pairs.clear()
+        self._trial = None
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        curvature = _dot(step, change)
+        if curvature > 1e-10 * _dot(
+            change, change
+        ):  # else the inverse Hessian would not be positive
+            self._pairs.append((step, change, 1 / curvature))
+            del self._pairs[: -self.history]
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Return minus the inverse Hessian times the gradient, by the two-loop recursion."""
+        direction = -gradient
+        factors = []
+        for step, change, scale in reversed(self._pairs):
+            factors.append(scale * _dot(step, direction))
+            direction = direction.add(change, alpha=-factors[-1])
+        if self._pairs:
+            _, change, scale = self._pairs[-1]
+            direction = direction / (scale * _dot(change, change))
+        for (step, change, scale), factor in zip(self._pairs, reversed(factors), strict=True):
+            direction.add_(step, alpha=factor - scale * _dot(change, direction))
+        return direction
+
+
+def _dot(left: Tensor, right: Tensor) -> float:
+    return float(torch.dot(left.flatten(), right.flatten()))

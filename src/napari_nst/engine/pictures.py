@@ -1,0 +1,164 @@
+"""From arrays to the tensors that are optimised, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from napari_nst.errors import InputError
+from napari_nst.record import InputRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["Picture", "resize"]
+
+_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+_SMALLEST = 8  # pixels a side; less than that has no texture to speak of
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the engine sees it.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        Shape (1, C, H, W), C of 1 or 3, float32 in [0, 1], all finite.
+    alpha : Tensor or None
+        Shape (1, 1, H, W), float32 in [0, 1].
+    missing : ndarray or None
+        Shape (H, W): where a value was not finite, and was filled with the mean of the rest.
+    record : InputRecord
+        Name, shape, dtype and hash.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    missing: NDArray[np.bool_] | None
+    record: InputRecord
+
+    @classmethod
+    def of(cls, array: Any, name: str, nan: Literal["error", "keep"] = "error") -> Picture:
+        """Take in an image.
+
+        Parameters
+        ----------
+        array : array_like
+            Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].
+        name : str
+            How messages and the record call it.
+        nan : {"error", "keep"}
+            Refuse values that are not finite, or fill them and remember where they were.
+
+        Raises
+        ------
+        InputError
+            If it is not such an image; the message says what would be right.
+        """
+        image = np.asarray(array)
+        if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+            raise InputError(
+                f"{name} has shape {image.shape}; it must be (height, width), "
+                "(height, width, 3) or (height, width, 4)."
+            )
+        height, width = image.shape[:2]
+        if min(height, width) < _SMALLEST:
+            raise InputError(
+                f"{name} is {width} x {height} pixels; it must be at least "
+                f"{_SMALLEST} x {_SMALLEST}."
+            )
+        values, missing = _unit_range(image, name, nan)
+        if image.ndim == 2:
+            values = values[:, :, None]
+        tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
+        color, alpha = tensor[:, :3], tensor[:, 3:]
+        return cls(color, alpha if alpha.shape[1] else None, missing, _record(image, name))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    def assemble(self, color: Tensor) -> NDArray[np.float32]:
+        """Return colours as an array, with this picture's alpha and missing values put back.
+
+        Parameters
+        ----------
+        color : Tensor
+            Shape (1, C, H', W'), values in [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Shape (H', W'), (H', W', 3) or (H', W', 4), float32, an array of its own.
+        """
+        size = (color.shape[-2], color.shape[-1])
+        parts = [color.detach().to("cpu", torch.float32)]
+        if self.alpha is not None:
+            parts.append(resize(self.alpha, *size))
+        array: NDArray[np.float32] = torch.cat(parts, dim=1)[0].permute(1, 2, 0).numpy().copy()
+        if self.missing is not None:
+            mask = torch.from_numpy(self.missing)[None, None].float()
+            array[functional.interpolate(mask, size, mode="nearest-exact")[0, 0].numpy() > 0] = (
+                np.nan
+            )
+        return array[:, :, 0] if array.shape[2] == 1 else array
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Resample an image, bicubic and without aliasing; values stay in [0, 1].
+
+    Parameters
+    ----------
+    image : Tensor
+        Shape (1, C, H, W).
+    height, width : int
+        The new size; the same image comes back if it has it already.
+    """
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    return functional.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(
+        0, 1
+    )
+
+
+def _unit_range(
+    image: NDArray[Any], name: str, nan: Literal["error", "keep"]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return the values as float32 in [0, 1], and where they were not finite."""
+    if image.dtype.name in _FULL_SCALE:
+        return image.astype(np.float32) / np.float32(_FULL_SCALE[image.dtype.name]), None
+    if image.dtype.kind != "f":
+        raise InputError(
+            f"{name} has dtype {image.dtype}; it must be uint8, uint16, or floats in [0, 1]."
+        )
+    values = image.astype(np.float32)
+    finite = np.isfinite(values)
+    missing: NDArray[np.bool_] | None = None
+    if not finite.all():
+        if nan == "error" or not finite.any():
+            raise InputError(
+                f"{name} has {np.count_nonzero(~finite)} values that are not finite; replace "
+                "them, or choose nan='keep' to fill them for the run and put them back."
+            )
+        missing = np.logical_not(finite if finite.ndim == 2 else finite.all(axis=2))
+        values = np.where(finite, values, values[finite].mean())
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"{name} has values from {low:g} to {high:g}; floats must lie in [0, 1]: "
+            "rescale them first."
+        )
+    return values, missing
+
+
+def _record(image: NDArray[Any], name: str) -> InputRecord:
+    digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+    return InputRecord(name=name, shape=image.shape, dtype=image.dtype.name, sha256=digest)

@@ -1,0 +1,141 @@
+"""Additive sums of features: the one path from features to every style loss.
+
+The sums of two tiles, of two regions or of two styles add up, and so do their weights; the Gram
+matrix, the mean and the covariance are quotients of sums.  A loss that is a function of the sums
+has the gradient ``g1 + (G2 + G2^T) F`` with respect to the features, which is all a tile needs
+to know of the rest of the image.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+__all__ = ["Statistics", "feature_gradient", "wide_dtype"]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sums over positions of the features of one layer.
+
+    Attributes
+    ----------
+    weight : Tensor
+        The sum of the positions' weights: their number M where no weights are given.  Shape ().
+    first : Tensor
+        The sum of F.  Shape (N,).
+    second : Tensor
+        The sum of F F^T.  Shape (N, N).
+
+    Notes
+    -----
+    The sums are kept in float64 where the device has it: a loss is a small difference of large
+    sums, and these matrices are small.
+    """
+
+    weight: Tensor
+    first: Tensor
+    second: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Statistics:
+        """Sum the features of one layer.
+
+        Parameters
+        ----------
+        features : Tensor
+            Shape (..., N, H, W); leading dimensions must be 1.
+        """
+        matrix = _as_matrix(features)
+        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+        wide = wide_dtype(features.device)
+        second = (matrix @ matrix.mT).to(wide)
+        weight = second.new_tensor(float(matrix.shape[1]))
+        return cls(weight, matrix.sum(dim=1).to(wide), second)
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """Return the sums over the positions of both."""
+        return Statistics(
+            self.weight + other.weight, self.first + other.first, self.second + other.second
+        )
+
+    def scaled(self, factor: float) -> Statistics:
+        """Return the sums with every position's weight multiplied by a factor."""
+        return Statistics(self.weight * factor, self.first * factor, self.second * factor)
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean of F, shape (N,)."""
+        return self.first / self.weight
+
+    @property
+    def moment(self) -> Tensor:
+        """The mean of F F^T, shape (N, N): the Gram matrix divided by its own M."""
+        return self.second / self.weight
+
+    @property
+    def covariance(self) -> Tensor:
+        """The covariance of F, shape (N, N)."""
+        return self.moment - torch.outer(self.mean, self.mean)
+
+    @staticmethod
+    def blend(statistics: Iterable[Statistics], weights: Iterable[float]) -> Statistics:
+        """Blend several styles: the statistics of a picture that is so much of each.
+
+        Means and moments are blended, never covariances: a half-and-half picture of two flat
+        colours is not flat.
+
+        Parameters
+        ----------
+        statistics : iterable of Statistics
+            One for each style, whatever the size of the style image.
+        weights : iterable of float
+            The share of each; they need not sum to one.
+        """
+        pairs = list(zip(statistics, weights, strict=True))
+        total = sum(weight for _, weight in pairs)
+        parts = [part.scaled(weight / (total * float(part.weight))) for part, weight in pairs]
+        return reduce(operator.add, parts)
+
+
+def feature_gradient(features: Tensor, first: Tensor | None, second: Tensor) -> Tensor:
+    """Return a loss's gradient with respect to features from that with respect to their sums.
+
+    Parameters
+    ----------
+    features : Tensor
+        Shape (..., N, H, W).
+    first : Tensor or None
+        dL/d(sum F), shape (N,); None where the loss does not depend on it.
+    second : Tensor
+        dL/d(sum F F^T), shape (N, N).  Symmetric.
+
+    Returns
+    -------
+    Tensor
+        ``first + 2 second F``, in the shape, dtype and layout of the features.
+    """
+    matrix = _as_matrix(features)
+    gradient = matrix.mT @ (2 * second).to(matrix.dtype)
+    if first is not None:
+        gradient += first.to(matrix.dtype)
+    return gradient.mT.reshape(features.shape)
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """Return the widest floating type of a device (Apple's GPUs have no float64)."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _as_matrix(features: Tensor) -> Tensor:
+    """View features (..., N, H, W) as a matrix (N, M); a view in either memory layout."""
+    return features.reshape(features.shape[-3:]).flatten(1)

@@ -1,0 +1,159 @@
+"""Where the pretrained weights come from, and proof that they are the right ones."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from napari_nst.errors import WeightsError
+from napari_nst.networks import NETWORKS, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+__all__ = ["Weights", "find", "load"]
+
+_VGG16 = "vgg16_features.safetensors"
+_VGG16_SHA256 = "551516687b64c019586426b2a33f1e165e8452ee324a3f1a1aeee10a3ba43df1"
+
+# Where torchvision's Sequential has its convolutions: "features.0.weight" is conv1_1's.
+_TORCHVISION = {
+    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+    "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's convolutions.
+
+    Attributes
+    ----------
+    network : str
+        ``"vgg16"`` or ``"vgg19"``.
+    tensors : mapping of str to Tensor
+        ``"conv1_1.weight"``, ``"conv1_1.bias"`` and so on, in the precision they are stored in.
+    source : str
+        The file's name.
+    sha256 : str
+        The file's hash.
+    """
+
+    network: str
+    tensors: Mapping[str, Tensor]
+    source: str
+    sha256: str
+
+
+def load(network: str, path: str | None = None) -> Weights:
+    """Load a network's weights.
+
+    Parameters
+    ----------
+    network : {"vgg16", "vgg19"}
+        Which network.
+    path : str or None
+        A file to read instead of the one that `find` finds: a safetensors file or a PyTorch
+        state dict, whole or features only.  No code in it is run.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file, it is damaged, or it is another network's.
+    """
+    file = Path(path).expanduser() if path is not None else find(network)
+    try:
+        changed = file.stat().st_mtime_ns
+    except OSError as error:
+        raise WeightsError(f"There is no weights file {file} ({error.strerror}).") from None
+    return _load(network, file, changed, expected=None if path is not None else _known_hash(file))
+
+
+def find(network: str) -> Path:
+    """Return the file with a network's weights.
+
+    VGG-16's is in the package.  VGG-19's is torchvision's, in torch hub's cache.
+
+    Raises
+    ------
+    WeightsError
+        If it is not on this machine; the message says how to get it.
+    """
+    if network == "vgg16":
+        return Path(str(files("napari_nst") / "data" / _VGG16))
+    from torchvision.models import VGG19_Weights
+
+    url: str = VGG19_Weights.IMAGENET1K_V1.url
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    if not file.is_file():
+        raise WeightsError(
+            f"VGG-19's weights are not on this machine: download {url} (548 MB) to {file}, name a "
+            "copy of it in the setting 'weights', or use the network 'vgg16', which needs no "
+            "download."
+        )
+    return file
+
+
+def _known_hash(file: Path) -> str | None:
+    """Return what a file's hash begins with: torchvision writes it into the name."""
+    if file.name == _VGG16:
+        return _VGG16_SHA256
+    named = re.search(r"-([0-9a-f]{8})\.pth$", file.name)
+    return named[1] if named else None
+
+
+@lru_cache(maxsize=2)
+def _load(network: str, file: Path, changed: int, expected: str | None) -> Weights:
+    with file.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if expected is not None and not sha256.startswith(expected):
+        raise WeightsError(
+            f"{file} is damaged: its sha256 is {sha256[:8]}..., and should begin with "
+            f"{expected[:8]}; install napari-nst again or fetch the file again."
+        )
+    return Weights(network, _named(NETWORKS[network], file, _read(file)), file.name, sha256)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        if file.suffix == ".safetensors":
+            return cast("dict[str, Any]", load_file(file))
+        # weights_only: a pickle that would run code is refused.  Only the convolutions are read.
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (UnpicklingError, RuntimeError, SafetensorError, EOFError, OSError, ValueError):
+        state = None
+    if not isinstance(state, dict):
+        raise WeightsError(f"{file} is not a safetensors file or a PyTorch state dict.")
+    return state
+
+
+def _named(network: Network, file: Path, state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors of a state dict under the names of the layers, their shapes checked."""
+    tensors = {}
+    for name, index in zip(network.convolutions, _TORCHVISION[network.name], strict=True):
+        layer = network.layer(name)
+        for part, shape in (
+            ("weight", (layer.channels, layer.inputs, 3, 3)),
+            ("bias", (layer.channels,)),
+        ):
+            keys = (f"{name}.{part}", f"features.{index}.{part}", f"{index}.{part}")
+            tensor = next((state[key] for key in keys if key in state), None)
+            if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
+                raise WeightsError(
+                    f"{file} does not hold {network.name}'s weights: {name}.{part} is "
+                    f"{'missing' if tensor is None else 'of another shape'}."
+                )
+            tensors[f"{name}.{part}"] = tensor
+    return tensors
