@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_nst import samples
-    from napari_nst.engine import Snapshot, StyleTransfer, StyleTransferResult, stylize
+    from napari_nst.engine.transfer import Snapshot, StyleTransfer, StyleTransferResult, stylize
     from napari_nst.errors import StyleTransferError
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
@@ -29,12 +29,12 @@ __all__ = [
 
 _HOMES = {
     "RunRecord": "record",
-    "Snapshot": "engine",
-    "StyleTransfer": "engine",
+    "Snapshot": "engine.transfer",
+    "StyleTransfer": "engine.transfer",
     "StyleTransferError": "errors",
-    "StyleTransferResult": "engine",
+    "StyleTransferResult": "engine.transfer",
     "StyleTransferSettings": "settings",
-    "stylize": "engine",
+    "stylize": "engine.transfer",
 }
 
 

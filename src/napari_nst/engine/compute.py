@@ -1,21 +1,16 @@
-"""Which device, how precisely, how large, and what it will cost."""
+"""Which device, and how precisely."""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
 from napari_nst.errors import InputError
-from napari_nst.networks import NETWORKS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["Device", "automatic_size", "bytes_needed"]
+__all__ = ["Device"]
 
 
 @dataclass(frozen=True)
@@ -73,46 +68,7 @@ class Device:
         return int(psutil.virtual_memory().available)
 
 
-def bytes_needed(
-    network: str, layers: Iterable[str], height: int, width: int, item_size: int = 4
-) -> int:
-    """Return about how much memory one evaluation of loss and gradient takes.
-
-    Parameters
-    ----------
-    network : str
-        Whose layers.
-    layers : iterable of str
-        Those in use.
-    height, width : int
-        Of the image.
-    item_size : int
-        Bytes of one activation.
-
-    Notes
-    -----
-    Between forward and backward each convolution keeps its output (the ReLU works in place),
-    and each max pooling keeps its output and its indices of 8 bytes.  On top come the gradient
-    and the workspace of the largest layer.
-    """
-    kept = 0.0
-    largest = 0.0
-    for layer in NETWORKS[network].upto(layers):
-        pixels = layer.channels / layer.stride**2
-        if layer.kind == "conv":
-            kept += pixels * item_size
-            largest = max(largest, pixels * item_size)
-        elif layer.kind == "pool":
-            kept += pixels * (item_size + 8)
-    return int((kept + 3 * largest) * height * width)
-
-
 def _automatic() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def automatic_size(device: str) -> int:
-    """Return the longest side that a run on a kind of device takes minutes for, not hours."""
-    return 512 if device == "cpu" else 1024

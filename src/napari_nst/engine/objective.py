@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_nst.engine import losses, weights
+from napari_nst.engine.costs import layers_in_use
 from napari_nst.engine.statistics import Statistics, feature_gradient, wide_dtype
 from napari_nst.engine.vgg import FeatureExtractor
 
@@ -212,7 +213,7 @@ def extractor_for(
     return FeatureExtractor(
         settings.network,
         weights.load(settings.network, settings.weights).tensors,
-        (*settings.content_layers.active, *settings.style_layers.active),
+        layers_in_use(settings),
         pooling=settings.pooling,
         padding=settings.padding,
         rescale_pooling=settings.rescale_pooling,

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from napari_nst.engine import color, compute, weights
+from napari_nst.engine import color, compute, costs, weights
 from napari_nst.engine.control import Control
 from napari_nst.engine.objective import Losses, Objective, extractor_for
 from napari_nst.engine.optimizers import LBFGS, Adam, Optimizer
 from napari_nst.engine.pictures import Picture, resize
-from napari_nst.engine.schedule import Scale, fit, plan
 from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
-from napari_nst.networks import NETWORKS
 from napari_nst.record import Resolved, RunRecord, ScaleRecord
 from napari_nst.settings import StyleTransferSettings
 
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from napari_nst.engine.schedule import Scale
 
 __all__ = ["Snapshot", "StyleTransfer", "StyleTransferResult", "stylize"]
 
@@ -142,7 +142,9 @@ class StyleTransfer:
         self._start = self._check_start(start)
         self._check_blend()
         self._device = compute.Device.resolve(self.settings.device, self.settings.precision)
-        self._scales = self._plan()
+        self._scales = costs.scales_for(
+            self.settings, *self._content.shape, self._device.place.type
+        )
         self._check_memory()
         self._control = Control()
         self._history: list[Losses] = []
@@ -303,30 +305,14 @@ class StyleTransfer:
         )
 
     def _resize_style(self, style: Tensor, scale: Scale) -> Tensor:
-        longest = max(scale.height, scale.width) * self.settings.style_scale
-        return resize(style, *fit(style.shape[-2], style.shape[-1], longest, self._shortest))
+        shape = (style.shape[-2], style.shape[-1])
+        return resize(style, *costs.fit_style(self.settings, shape, scale))
 
     def _deliver(self, image: Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:
         """Return an image of the run as an array: resampled, coloured, alpha put back."""
         content = resize(self._content.pixels.to(image.device), *shape)
         image = color.finish(resize(image.clamp(0, 1), *shape), content, self.settings.color)
         return self._content.assemble(image)
-
-    @property
-    def _shortest(self) -> int:
-        """What the short side has at least: two positions of the deepest layer in use."""
-        layers = (*self.settings.content_layers.active, *self.settings.style_layers.active)
-        return 2 * NETWORKS[self.settings.network].upto(layers)[-1].stride
-
-    def _plan(self) -> tuple[Scale, ...]:
-        height, width = self._content.shape
-        longest: float = max(height, width)
-        if self.settings.size == "auto":
-            longest = min(longest, compute.automatic_size(self._device.place.type))
-        elif self.settings.size is not None:
-            longest = self.settings.size
-        height, width = fit(height, width, longest, self._shortest)
-        return plan(height, width, self.settings.iterations, self.settings.scales, self._shortest)
 
     def _resolve(self) -> Resolved:
         loaded = weights.load(self.settings.network, self.settings.weights)
@@ -358,9 +344,9 @@ class StyleTransfer:
             )
 
     def _check_memory(self) -> None:
-        layers = (*self.settings.content_layers.active, *self.settings.style_layers.active)
+        layers = costs.layers_in_use(self.settings)
         last = self._scales[-1]
-        needed = compute.bytes_needed(
+        needed = costs.bytes_needed(
             self.settings.network, layers, last.height, last.width, self._device.dtype.itemsize
         )
         free = self._device.free_bytes
