@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -116,8 +117,11 @@ def _known_hash(file: Path) -> str | None:
 
 @lru_cache(maxsize=2)
 def _load(network: str, file: Path, changed: int, expected: str | None) -> Weights:
-    with file.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with file.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:  # a folder, or a file that is not ours to read
+        raise WeightsError(f"{file} cannot be read ({error.strerror}).") from None
     if expected is not None and not sha256.startswith(expected):
         raise WeightsError(
             f"{file} is damaged: its sha256 is {sha256[:8]}..., and should begin with "
@@ -130,8 +134,10 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
             return cast("dict[str, Any]", load_file(file))
-        # weights_only: a pickle that would run code is refused.  Only the convolutions are read.
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        # weights_only: a pickle that would run code is refused.  Only the convolutions are read,
+        # where the file is a zip; torchvision's VGG-19 is older than that format.
+        mapped = zipfile.is_zipfile(file)
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (UnpicklingError, RuntimeError, SafetensorError, EOFError, OSError, ValueError):
         state = None
     if not isinstance(state, dict):

@@ -1,0 +1,40 @@
+# What demo.ps1 and test.ps1 share: it is dot-sourced, and makes .venv.
+$ErrorActionPreference = 'Stop'
+$root = Split-Path -Parent $PSScriptRoot
+$python = Join-Path $root '.venv\Scripts\python.exe'
+
+function Invoke-Checked([string] $program, [string[]] $arguments) {
+    & $program @arguments
+    if ($LASTEXITCODE -ne 0) { throw "$program $arguments failed with status $LASTEXITCODE" }
+}
+
+# Make .venv with the project in it: for its users ('use') or its developers ('dev').
+# A stamp of what was installed makes the next run quick.
+function Initialize-Venv([string] $purpose) {
+    if (-not (Test-Path $python)) {
+        $test = 'import sys; sys.exit(sys.version_info < (3, 11))'
+        $found = $null
+        foreach ($candidate in @('python', 'python3')) {
+            if (Get-Command $candidate -ErrorAction SilentlyContinue) {
+                & $candidate -c $test
+                if ($LASTEXITCODE -eq 0) { $found = $candidate; break }
+            }
+        }
+        if (-not $found) { throw 'there is no Python here that is 3.11 or newer: install one' }
+        Invoke-Checked $found @('-m', 'venv', '--clear', (Join-Path $root '.venv'))
+    }
+    $project = Join-Path $root 'pyproject.toml'
+    $version = & $python --version
+    $wanted = "$((Get-FileHash $project).Hash) $version $root"
+    $stamp = Join-Path $root ".venv\stamp-$purpose"
+    if ((Test-Path $stamp) -and ((Get-Content -Raw $stamp).Trim() -eq $wanted)) { return }
+    Invoke-Checked $python @('-m', 'pip', 'install', '--quiet', '--upgrade', 'pip>=25.1')
+    # Together and first: each torchvision goes with one torch, and pip must choose them as a pair.
+    Invoke-Checked $python @('-m', 'pip', 'install', 'torch', 'torchvision')
+    $install = @('-m', 'pip', 'install', '-e', '.[all]')
+    if ($purpose -eq 'dev') { $install += @('--group', 'dev') }
+    Push-Location $root
+    try { Invoke-Checked $python $install } finally { Pop-Location }
+    Set-Content (Join-Path $root '.venv\stamp-use') $wanted
+    Set-Content $stamp $wanted
+}

@@ -1,0 +1,92 @@
+# What scripts/demo and scripts/test share: it is sourced, and prepares the system and .venv.
+# It keeps to bash 3.2, the one that macOS has.
+# shellcheck shell=bash
+
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+python=$root/.venv/bin/python
+# shellcheck disable=SC2034  # for those who source this
+qt_packages=(
+  libegl1 libgl1 libgl1-mesa-dri libglib2.0-0 libfontconfig1 libdbus-1-3 libxkbcommon-x11-0
+  libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0
+  libxcb-shape0 libxcb-xinerama0
+)
+
+say() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+}
+
+on_linux() {
+  [[ $(uname -s) == Linux ]]
+}
+
+# Install those of the named packages that a Debian or Ubuntu lacks, or say how to.
+install_packages() {
+  local package missing=()
+  if ! on_linux || ! command -v dpkg-query >/dev/null; then
+    return 0
+  fi
+  for package in "$@"; do
+    # Debian 13 and Ubuntu 24.04 have some under a name with t64.
+    if [[ $(dpkg-query -W -f='${Status};' "$package" "${package}t64" 2>/dev/null) != *'ok installed;'* ]]; then
+      missing+=("$package")
+    fi
+  done
+  if ((${#missing[@]} == 0)); then
+    return 0
+  fi
+  if ((EUID == 0)); then
+    say "installing ${missing[*]}"
+    if apt-get update -qq \
+      && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}"; then
+      return 0
+    fi
+  fi
+  say "going on without system packages; to have them: sudo apt-get install ${missing[*]}"
+}
+
+# Print the first Python that is new enough and can make a virtual environment with pip.
+find_python() {
+  local candidate
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    if "$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# Make .venv with the project in it: for its users ("use") or its developers ("dev").
+# A stamp of what was installed makes the next run quick.
+prepare_venv() {
+  local purpose=$1 groups=() chosen wanted
+  if ! "$python" -m pip --version >/dev/null 2>&1; then
+    if ! chosen=$(find_python); then
+      install_packages python3 python3-venv
+      if ! chosen=$(find_python); then
+        say "there is no Python here that is 3.11 or newer and has venv and pip: install one"
+        exit 1
+      fi
+    fi
+    say "making $root/.venv with $("$chosen" --version)"
+    "$chosen" -m venv --clear "$root/.venv"
+  fi
+  wanted=$("$python" -c '
+import hashlib, pathlib, sys
+print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest(), sys.version_info, sys.prefix)
+' "$root/pyproject.toml")
+  if [[ $(cat "$root/.venv/stamp-$purpose" 2>/dev/null) == "$wanted" ]]; then
+    return 0
+  fi
+  if [[ $purpose == dev ]]; then
+    groups=(--group dev)
+  fi
+  say "installing Python packages into $root/.venv; the first time takes minutes"
+  export PIP_DISABLE_PIP_VERSION_CHECK=1
+  "$python" -m pip install --quiet --upgrade 'pip>=25.1'
+  # Together and first: each torchvision goes with one torch, and pip must choose them as a pair.
+  "$python" -m pip install torch torchvision
+  (cd "$root" && "$python" -m pip install -e '.[all]' ${groups[@]+"${groups[@]}"})
+  printf '%s\n' "$wanted" >"$root/.venv/stamp-use"
+  printf '%s\n' "$wanted" >"$root/.venv/stamp-$purpose"
+}
