@@ -1,0 +1,1 @@
+"""napari and Qt: thin, on top of the engine."""

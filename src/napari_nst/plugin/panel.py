@@ -1,0 +1,189 @@
+"""The dock widget: it shows the controls and what the session does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.controls import Controls
+from napari_nst.plugin.session import Outcome, Progress, Session, State
+from napari_nst.plugin.words import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import napari.viewer
+
+    from napari_nst.engine.transfer import StyleTransfer
+
+__all__ = ["StyleTransferPanel"]
+
+
+class StyleTransferPanel(QWidget):
+    """Choose two image layers, press Stylize, and watch.
+
+    Parameters
+    ----------
+    napari_viewer : napari.viewer.Viewer
+        Handed in by napari.
+    engine : callable, optional
+        What makes a run; by default `StyleTransfer`.
+
+    Attributes
+    ----------
+    controls : Controls
+        What the user chooses.
+    session : Session
+        The run.
+    """
+
+    def __init__(
+        self,
+        napari_viewer: napari.viewer.Viewer,
+        engine: Callable[..., StyleTransfer] | None = None,
+    ) -> None:
+        super().__init__()
+        self._viewer = napari_viewer
+        self.session = Session(napari_viewer, engine)
+        self.controls = Controls()
+        self._estimate = _text("What the run will take")
+        self._status = _text("What is going on")
+        self._status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._bar = QProgressBar()
+        self._bar.setAccessibleName("Progress")
+        self._start_button = _button("&Stylize", "Begin the transfer: the result is a new layer.")
+        self._stop_button = _button("S&top", "End the run and keep the picture as it is.")
+        self._lay_out()
+        self._start_button.clicked.connect(self.start)
+        self._stop_button.clicked.connect(self.stop)
+        self.controls.container.changed.connect(self._show_estimate)
+        self._viewer.dims.events.current_step.connect(self._show_estimate)
+        self.session.state_changed.connect(self._on_state)
+        self.session.progressed.connect(self._on_progress)
+        self.session.ended.connect(self._on_ended)
+        self._on_state(State.IDLE)
+
+    @property
+    def status(self) -> str:
+        """What the panel says about the run."""
+        return str(self._status.text())
+
+    @property
+    def estimate(self) -> str:
+        """What the panel says a run will take."""
+        return str(self._estimate.text())
+
+    def start(self) -> None:
+        """Begin a run with what the controls say; refused, with a reason, while one goes on."""
+        if self.session.state is not State.IDLE:
+            self._say("A run is going on: stop it first.")
+            return
+        try:
+            job = self.controls.job(self._viewer.dims)
+        except InputError as error:
+            self._say(str(error), problem=True)
+            return
+        self._bar.setRange(0, 0)  # busy, until the first report
+        self._say("Starting ...")
+        self.session.start(job)
+
+    def stop(self) -> None:
+        """End the run and keep the picture."""
+        self.session.stop()
+
+    def reset_choices(self, event: object = None) -> None:
+        """Bring the layer choices up to date; napari calls it when the layers change."""
+        self.controls.reset_choices()
+        self._show_estimate()
+
+    def showEvent(self, event: Any) -> None:
+        """Find the layers when the panel first shows: only then has it a viewer above it."""
+        super().showEvent(event)
+        self.reset_choices()
+
+    def event(self, event: Any) -> bool:
+        """Hear of the dock's closing: its X takes the parent away, and closes nothing."""
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._viewer.dims.events.current_step.disconnect(self._show_estimate)
+            self.session.close()
+        return bool(super().event(event))
+
+    def _lay_out(self) -> None:
+        buttons = QHBoxLayout()
+        buttons.addWidget(self._start_button)
+        buttons.addWidget(self._stop_button)
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
+        layout.addWidget(self.controls.container.native)
+        layout.addWidget(self._estimate)
+        layout.addLayout(buttons)
+        layout.addWidget(self._bar)
+        layout.addWidget(self._status)
+        layout.addStretch()
+        area = QScrollArea()
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setWidget(inside)
+        outside = QVBoxLayout(self)
+        outside.setContentsMargins(0, 0, 0, 0)
+        outside.addWidget(area)
+        self.setMinimumWidth(280)
+
+    def _show_estimate(self) -> None:
+        self._estimate.setText(self.controls.estimate(self._viewer.dims))
+
+    def _on_state(self, state: State) -> None:
+        self._start_button.setEnabled(state is State.IDLE)
+        self._stop_button.setEnabled(state is State.RUNNING)
+        if state is State.STOPPING:
+            self._say("Stopping ...")
+
+    def _on_progress(self, progress: Progress) -> None:
+        self._bar.setRange(0, progress.iterations)
+        self._bar.setValue(progress.iteration)
+        if self.session.state is State.RUNNING:
+            self._say(
+                f"Size {progress.scale} of {progress.scales}, iteration {progress.iteration} of "
+                f"{progress.iterations}, loss {progress.loss:.3f}; "
+                f"{duration(progress.remaining)} left."
+            )
+
+    def _on_ended(self, outcome: Outcome) -> None:
+        self._bar.setRange(0, max(self._bar.maximum(), 1))  # no longer busy
+        if outcome.ended == "failed":
+            self._say(outcome.message, problem=True)
+            show_error(outcome.message)
+            return
+        if outcome.ended == "finished":
+            self._bar.setValue(self._bar.maximum())
+        self._say(f"{outcome.ended.capitalize()} after {duration(outcome.elapsed)}.")
+        self._show_estimate()  # this machine's speed is known better now
+
+    def _say(self, text: str, *, problem: bool = False) -> None:
+        self._status.setText(f"⚠ {text}" if problem else text)
+
+
+def _text(accessible_name: str) -> QLabel:
+    label = QLabel()
+    label.setAccessibleName(accessible_name)
+    label.setWordWrap(True)
+    return label
+
+
+def _button(text: str, tooltip: str) -> QPushButton:
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    return button
