@@ -178,11 +178,13 @@ class StyleTransferSettings(BaseModel):
     network: Literal["vgg16", "vgg19"] = "vgg16"
     weights: str | None = None
     content_layers: _Layers = LayerWeights(("relu4_2",))
-    style_layers: _Layers = LayerWeights(("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1"))
+    style_layers: _Layers = LayerWeights(
+        {"relu1_1": 0.3, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.15, "relu5_1": 0.1}
+    )
     normalize_gradients: bool = True
-    content_weight: _Weight = 1.0
+    content_weight: _Weight = 0.1
     style_weight: _Weight = 1.0
-    tv_weight: _Weight = 1.0
+    tv_weight: _Weight = 5.0
     style_weights: tuple[_Weight, ...] | None = None
     style_scale: _Positive = 1.0
     pooling: Literal["max", "average"] = "max"
@@ -192,7 +194,7 @@ class StyleTransferSettings(BaseModel):
     size: Annotated[_Count | Literal["auto"] | None, _number_or_word("auto", "none")] = "auto"
     output_size: Literal["content", "working"] = "content"
     scales: Annotated[_Count | Literal["auto"], _number_or_word("auto")] = "auto"
-    iterations: _Count = 220
+    iterations: _Count = 180
     optimizer: Literal["adam", "lbfgs"] = "adam"
     learning_rate: _Positive | None = None
     color: Literal["style", "luminance", "match"] = "style"

@@ -9,6 +9,7 @@ __all__ = ["Scale", "fit", "plan"]
 
 _COARSEST = 128  # pixels, longest side
 _GROWTH = math.sqrt(2)
+_LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,9 @@ def plan(
 
     Notes
     -----
-    A scale's share of the iterations is inversely proportional to its pixels, so each scale
-    takes the same time.  Composition is found at the coarse ones; the fine ones only add detail.
+    Composition is found at the coarse scales, where an iteration is cheap; the fine ones only
+    add detail.  So a scale's share of the iterations falls with its pixels, down to about a
+    tenth of all: with fewer, the finest strokes stay unpainted.
     """
     longest = max(height, width)
     if scales == "auto":
@@ -67,10 +69,10 @@ def plan(
     count = max(1, min(count, room, iterations))
     sizes = [fit(height, width, longest / _GROWTH**step, shortest) for step in range(count)][::-1]
     sizes[-1] = (height, width)
-    shares = [1 / (h * w) for h, w in sizes]
-    ends = [
-        round((iterations - count) * sum(shares[: step + 1]) / sum(shares)) for step in range(count)
-    ]
+    cheap = [1 / (h * w) for h, w in sizes]
+    least = min(_LEAST_SHARE, 1 / count)
+    shares = [least + (1 - count * least) * part / sum(cheap) for part in cheap]
+    ends = [round((iterations - count) * sum(shares[: step + 1])) for step in range(count)]
     return tuple(
         Scale(h, w, 1 + end - start)
         for (h, w), start, end in zip(sizes, [0, *ends[:-1]], ends, strict=True)

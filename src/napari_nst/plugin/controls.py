@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Container, LogSlider, SpinBox, create_widget
+from magicgui.widgets import ComboBox, Slider, SpinBox, create_widget
 from napari.layers import Image
+from psygnal import Signal
+from qtpy.QtWidgets import QFormLayout, QWidget
 
 from napari_nst import speed
 from napari_nst.engine import costs
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Controls"]
 
 _DEFAULTS = StyleTransferSettings()
+_BALANCED = 50  # the middle of the slider, where the style weight is the default's
 
 
 class Controls:
@@ -29,17 +32,21 @@ class Controls:
 
     Attributes
     ----------
-    container : Container
+    native : QWidget
         The controls, one below the other.
+    changed : Signal
+        Emitted when any of them changes.
     content, style : ComboBox
         Of the viewer's image layers.
-    strength : LogSlider
-        A factor of the default style weight.
+    strength : Slider
+        From 0 to 100: 50 is the default style weight, 100 ten times as much.
     size : SpinBox
         The longest side worked at; 0 is automatic.
     iterations : SpinBox
         In total.
     """
+
+    changed = Signal()
 
     def __init__(self) -> None:
         self._told_apart = False
@@ -48,12 +55,12 @@ class Controls:
             "Style", "The picture whose colours, strokes and textures are taken."
         )
         self.strength = _control(
-            LogSlider,
+            Slider,
             "Style strength",
-            "How far the style goes: 1 is balanced, more dissolves the content.",
-            value=1,
-            min=0.1,
-            max=10,
+            "How far the style goes: 50 is balanced, more dissolves the content.",
+            value=_BALANCED,
+            min=0,
+            max=2 * _BALANCED,
         )
         self.size = _control(
             SpinBox,
@@ -75,16 +82,19 @@ class Controls:
             max=100000,
             step=20,
         )
-        self.container = Container(
-            widgets=[self.content, self.style, self.strength, self.size, self.iterations]
-        )
-        self.container.native.layout().setContentsMargins(0, 0, 0, 0)
+        self.native = QWidget()
+        form = QFormLayout(self.native)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        for control in (self.content, self.style, self.strength, self.size, self.iterations):
+            form.addRow(control.label, control.native)
+            control.changed.connect(lambda _: self.changed.emit())
 
     @property
     def settings(self) -> StyleTransferSettings:
         """The settings that the controls say."""
         return _DEFAULTS.replace(
-            style_weight=_DEFAULTS.style_weight * self.strength.value,
+            style_weight=_DEFAULTS.style_weight * 10 ** (self.strength.value / _BALANCED - 1),
             size=self.size.value or "auto",
             iterations=self.iterations.value,
         )
@@ -127,7 +137,8 @@ class Controls:
 
     def reset_choices(self) -> None:
         """Bring the layer choices up to date; two that would agree are told apart once."""
-        self.container.reset_choices()
+        self.content.reset_choices()
+        self.style.reset_choices()
         choices = list(self.style.choices)
         if len(choices) > 1 and not self._told_apart:
             self._told_apart = True  # from now on the user may choose one layer for both

@@ -6,6 +6,7 @@ import enum
 import logging
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,8 @@ class Session:
         self._activity: activity | None = None
         self._outcome: Outcome | None = None
         self._closed = False
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._busy = False
 
     @property
     def state(self) -> State:
@@ -198,9 +201,27 @@ class Session:
         if not self._closed:
             self.state_changed.emit(state)
 
-    def _on_yielded(self, progress: Progress) -> None:
-        if self._activity is not None:
-            self._activity.update(progress.iteration - self._activity.n)
+    def _serially(self, deed: Callable[[], None]) -> None:
+        """Do one thing after another: napari lets Qt work off waiting events inside some of them.
+
+        Its progress bars do, and its layer controls; the end of a run must not be dealt with in
+        the middle of showing a picture.
+        """
+        self._waiting.append(deed)
+        if not self._busy:
+            self._work_off()
+
+    def _work_off(self) -> None:
+        self._busy = True
+        try:
+            while self._waiting:
+                self._waiting.popleft()()
+        finally:
+            self._busy = False
+            if self._waiting:  # one failed: what waited behind it is done all the same
+                self._work_off()
+
+    def _take(self, progress: Progress) -> None:
         if progress.picture is not None:
             self._show(progress.picture)
             self._link.picture_taken.set()
@@ -208,13 +229,21 @@ class Session:
             self.stop()  # nobody wants this picture any more
         if not self._closed:
             self.progressed.emit(progress)
+        if self._activity is not None:
+            self._activity.update(progress.iteration - self._activity.n)
+
+    def _on_yielded(self, progress: Progress) -> None:
+        self._serially(lambda: self._take(progress))
+
+    def _on_finished(self) -> None:
+        self._serially(self._finish)
 
     def _on_errored(self, error: Exception) -> None:
         # What goes wrong in a run comes back as its outcome; this is a fault of our own.
         logger.error("The worker failed.", exc_info=error)
         self._outcome = Outcome("failed", None, {}, f"The transfer failed: {error}.", 0.0)
 
-    def _on_finished(self) -> None:
+    def _finish(self) -> None:
         if self._steps is not None:
             self._steps.close()
         if self._activity is not None:

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine
+
+from napari_nst.plugin.layers import take_plane
+from napari_nst.plugin.session import Job, Session, State
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep what a test remembers out of the user's cache."""
+    monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Any) -> Any:
+    """A real viewer with a content and a style layer."""
+    viewer = make_napari_viewer()
+    rng = np.random.default_rng(0)
+    viewer.add_image(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8), name="photo", rgb=True)
+    viewer.add_image(rng.integers(0, 255, (44, 36, 3), dtype=np.uint8), name="paint", rgb=True)
+    return viewer
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def run_job(qtbot: Any) -> Any:
+    """Start a job of a viewer's first two layers, and wait for its end unless told not to."""
+
+    def start(session: Session, viewer: Any, *, wait: bool = True, **choices: Any) -> Job:
+        content, style = (take_plane(layer, viewer.dims) for layer in viewer.layers[:2])
+        job = Job(content, (style,), StyleTransferSettings(**({"iterations": 5} | choices)))
+        assert session.start(job)
+        if wait:
+            qtbot.waitUntil(lambda: session.state is State.IDLE, timeout=20000)
+        return job
+
+    return start
