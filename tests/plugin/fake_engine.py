@@ -22,7 +22,7 @@ class FakeEngine:
     Attributes
     ----------
     step : callable or None
-        Called in the worker's thread with each iteration's number, before it: it may wait, or raise.
+        Called in the worker's thread with each iteration's number, before it: it may wait or raise.
     made : list of FakeRun
         The runs so far.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Slider, SpinBox, create_widget
+from magicgui.widgets import ComboBox, Slider, SpinBox
 from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QFormLayout, QWidget
@@ -19,7 +19,7 @@ from napari_nst.plugin.words import duration
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from napari.components import Dims
+    from napari.viewer import Viewer
 
 __all__ = ["Controls"]
 
@@ -29,6 +29,11 @@ _BALANCED = 50  # the middle of the slider, where the style weight is the defaul
 
 class Controls:
     """Content, style, style strength, size and iterations.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Whose layers and planes they are about.
 
     Attributes
     ----------
@@ -48,11 +53,22 @@ class Controls:
 
     changed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
         self._told_apart = False
-        self.content = _layer_choice("Content", "The picture whose things and places are kept.")
-        self.style = _layer_choice(
-            "Style", "The picture whose colours, strokes and textures are taken."
+        self.content = _control(
+            ComboBox,
+            "Content",
+            "The picture whose things and places are kept.",
+            choices=self._images,
+            nullable=False,
+        )
+        self.style = _control(
+            ComboBox,
+            "Style",
+            "The picture whose colours, strokes and textures are taken.",
+            choices=self._images,
+            nullable=False,
         )
         self.strength = _control(
             Slider,
@@ -89,6 +105,7 @@ class Controls:
         for control in (self.content, self.style, self.strength, self.size, self.iterations):
             form.addRow(control.label, control.native)
             control.changed.connect(lambda _: self.changed.emit())
+        self.reset_choices()
 
     @property
     def settings(self) -> StyleTransferSettings:
@@ -99,7 +116,7 @@ class Controls:
             iterations=self.iterations.value,
         )
 
-    def job(self, dims: Dims) -> Job:
+    def job(self) -> Job:
         """Return what is to be done to the layers as the viewer shows them now.
 
         Raises
@@ -117,13 +134,13 @@ class Controls:
         longest = settings.size
         if longest == "auto":
             longest = costs.automatic_size(_likely_device())
-        content, style = (take_plane(layer, dims, longest) for layer in layers)
+        content, style = (take_plane(layer, self._viewer.dims, longest) for layer in layers)
         return Job(content, (style,), settings)
 
-    def estimate(self, dims: Dims) -> str:
+    def estimate(self) -> str:
         """Return in a sentence what a run will take, or why there can be none."""
         try:
-            job = self.job(dims)
+            job = self.job()
         except InputError as error:
             return str(error)
         device = _likely_device()
@@ -145,17 +162,14 @@ class Controls:
             if self.style.value is self.content.value:
                 self.style.value = next(c for c in choices if c is not self.content.value)
 
+    def _images(self, _: object = None) -> list[Image]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
 
 def _control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
     control = kind(label=label, tooltip=tooltip, **options)
     control.native.setAccessibleName(label)
     return control
-
-
-def _layer_choice(label: str, tooltip: str) -> ComboBox:
-    choice: Any = create_widget(annotation=Image, label=label, options={"tooltip": tooltip})
-    choice.native.setAccessibleName(label)
-    return choice  # type: ignore[no-any-return]
 
 
 def _likely_device() -> str:

@@ -58,7 +58,7 @@ class StyleTransferPanel(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self.session = Session(napari_viewer, engine)
-        self.controls = Controls()
+        self.controls = Controls(napari_viewer)
         self._estimate = _text("What the run will take")
         self._status = _text("What is going on")
         self._status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -75,6 +75,7 @@ class StyleTransferPanel(QWidget):
         self.session.progressed.connect(self._on_progress)
         self.session.ended.connect(self._on_ended)
         self._on_state(State.IDLE)
+        self._show_estimate()
 
     @property
     def status(self) -> str:
@@ -92,7 +93,7 @@ class StyleTransferPanel(QWidget):
             self._say("A run is going on: stop it first.")
             return
         try:
-            job = self.controls.job(self._viewer.dims)
+            job = self.controls.job()
         except InputError as error:
             self._say(str(error), problem=True)
             return
@@ -108,11 +109,6 @@ class StyleTransferPanel(QWidget):
         """Bring the layer choices up to date; napari calls it when the layers change."""
         self.controls.reset_choices()
         self._show_estimate()
-
-    def showEvent(self, event: Any) -> None:
-        """Find the layers when the panel first shows: only then has it a viewer above it."""
-        super().showEvent(event)
-        self.reset_choices()
 
     def event(self, event: Any) -> bool:
         """Hear of the dock's closing: its X takes the parent away, and closes nothing."""
@@ -143,7 +139,7 @@ class StyleTransferPanel(QWidget):
         self.setMinimumWidth(280)
 
     def _show_estimate(self) -> None:
-        self._estimate.setText(self.controls.estimate(self._viewer.dims))
+        self._estimate.setText(self.controls.estimate())
 
     def _on_state(self, state: State) -> None:
         self._start_button.setEnabled(state is State.IDLE)
