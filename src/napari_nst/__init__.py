@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_nst import samples
-    from napari_nst.engine.transfer import Snapshot, StyleTransfer, StyleTransferResult, stylize
+    from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
+    from napari_nst.engine.transfer import StyleTransfer, stylize
     from napari_nst.errors import StyleTransferError
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
@@ -29,10 +30,10 @@ __all__ = [
 
 _HOMES = {
     "RunRecord": "record",
-    "Snapshot": "engine.transfer",
+    "Snapshot": "engine.snapshots",
     "StyleTransfer": "engine.transfer",
     "StyleTransferError": "errors",
-    "StyleTransferResult": "engine.transfer",
+    "StyleTransferResult": "engine.snapshots",
     "StyleTransferSettings": "settings",
     "stylize": "engine.transfer",
 }

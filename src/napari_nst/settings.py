@@ -121,6 +121,10 @@ class StyleTransferSettings(BaseModel):
         A file with the network's weights, instead of those that would be found.
     content_layers, style_layers : mapping of str to float, or names
         Layers and their weights w_l.  Names alone share a weight of one.
+    style_loss : {"gram", "gram+moments", "wasserstein"}
+        How the style's statistics are compared: by their Gram matrices (the paper), also by
+        means and standard deviations (arXiv 2212.13459), or by the Wasserstein distance of two
+        Gaussians, which paints best and takes longest.
     normalize_gradients : bool
         True (default): every layer's loss is relative to its target and normalised by its
         gradient, so that one `style_weight` looks the same at every size and for every pair
@@ -181,6 +185,7 @@ class StyleTransferSettings(BaseModel):
     style_layers: _Layers = LayerWeights(
         {"relu1_1": 0.3, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.15, "relu5_1": 0.1}
     )
+    style_loss: Literal["gram", "gram+moments", "wasserstein"] = "gram"
     normalize_gradients: bool = True
     content_weight: _Weight = 0.1
     style_weight: _Weight = 1.0

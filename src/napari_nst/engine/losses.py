@@ -17,26 +17,35 @@ their gradients in closed form, and those of style are functions of `Statistics`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
-from napari_nst.engine.statistics import Statistics
+from napari_nst.engine.statistics import WASSERSTEIN_RIDGE, Statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from torch import Tensor
 
 __all__ = [
+    "STYLE_TERMS",
     "ContentTerm",
     "StyleTerm",
     "content_loss",
     "content_term",
     "gram_matrix",
+    "gram_moments_term",
     "gram_term",
     "relative_content_term",
+    "relative_gram_moments_term",
     "relative_gram_term",
+    "relative_wasserstein_term",
     "style_loss",
     "total_variation",
+    "wasserstein_term",
 ]
 
 # Keeps quotients finite where generated and target features agree to the last bit.
@@ -166,22 +175,118 @@ def gram_term(generated: Statistics, target: Statistics) -> StyleTerm:
     )
 
 
-def relative_gram_term(generated: Statistics, target: Statistics) -> StyleTerm:
-    r"""Return the difference of Gram matrices normalised by its own gradient, and relative.
-
-    With D the difference of the Gram matrices, each divided by its own M, and A the target,
-
-    .. math:: L = \frac{\sum D^2 / \sum |D|}{\sum A^2 / \sum |A|}
+def _normalized(difference: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return (sum d^2 / sum |d|) / (sum a^2 / sum |a|) and its gradient with respect to d.
 
     The numerator is the form of normalising by the gradient that is itself the gradient of a
-    function: its gradient with respect to the Gram matrix has a size that does not vanish as the
-    difference does, so that a layer that is nearly right goes on improving.  The denominator
-    makes the loss 1 for a black image at every layer, for every style, so that no layer drowns
-    another: unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades apart.
+    function: its gradient's size does not vanish as the difference does, so that a layer that is
+    nearly right goes on improving.  The denominator makes the loss 1 where the generated
+    quantity is 0, at every layer and for every style, so that no layer drowns another:
+    unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades apart.
     """
-    difference = generated.moment - target.moment
     squared, absolute = difference.square().sum(), difference.abs().sum() + _TINY
-    level = (target.moment.square().sum() + _TINY) / (target.moment.abs().sum() + _TINY)
+    level = (target.square().sum() + _TINY) / (target.abs().sum() + _TINY)
     value = squared / absolute
-    gradient = (2 * difference - value * difference.sign()) / absolute
-    return StyleTerm(value / level, None, gradient / (level * generated.weight))
+    return value / level, (2 * difference - value * difference.sign()) / (absolute * level)
+
+
+def relative_gram_term(generated: Statistics, target: Statistics) -> StyleTerm:
+    """Return the normalised difference of Gram matrices, each divided by its own M."""
+    value, gradient = _normalized(generated.moment - target.moment, target.moment)
+    return StyleTerm(value, None, gradient / generated.weight)
+
+
+def gram_moments_term(generated: Statistics, target: Statistics) -> StyleTerm:
+    """Return equation 4 plus the squared differences of means and of standard deviations.
+
+    The Gram matrix mixes the mean of the features with their spread, and can trade one for the
+    other; matching both apart holds colours and brightness (Galerne et al., arXiv 2212.13459,
+    section 3.3).  Means and deviations enter as 1/N of the sum over the channels.
+    """
+    channels = generated.first.shape[0]
+    gram = gram_term(generated, target)
+    mean, deviation = generated.mean - target.mean, generated.deviation - target.deviation
+    first, second = _through_moments(generated, 2 / channels * mean, 2 / channels * deviation)
+    value = gram.value + (mean.square().sum() + deviation.square().sum()) / channels
+    return StyleTerm(value, first, gram.second + second)
+
+
+def relative_gram_moments_term(generated: Statistics, target: Statistics) -> StyleTerm:
+    """Return the normalised differences of Gram matrices, of means and of deviations.
+
+    Half of it is the Gram matrices', a quarter each the means' and the deviations'.
+    """
+    gram = relative_gram_term(generated, target)
+    mean, of_mean = _normalized(generated.mean - target.mean, target.mean)
+    deviation, of_deviation = _normalized(generated.deviation - target.deviation, target.deviation)
+    first, second = _through_moments(generated, of_mean / 4, of_deviation / 4)
+    value = gram.value / 2 + (mean + deviation) / 4
+    return StyleTerm(value, first, gram.second / 2 + second)
+
+
+def _through_moments(
+    statistics: Statistics, of_mean: Tensor, of_deviation: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a gradient with respect to the sums, from that to means and deviations."""
+    of_variance = of_deviation / (2 * statistics.deviation)
+    first = of_mean - 2 * of_variance * statistics.mean
+    return first / statistics.weight, torch.diag(of_variance / statistics.weight)
+
+
+def wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
+    r"""Return the squared 2-Wasserstein distance of two Gaussians, divided by N.
+
+    With means mu and covariances S (regularised by `WASSERSTEIN_RIDGE`), and the target's
+    marked t (Dowson and Landau 1982; as a style loss: crowsonkb, style-transfer-pytorch),
+
+    .. math::
+
+        L &= \frac1N \Big( |\mu - \mu_t|^2 + \operatorname{tr}\big(S + S_t
+             - 2 (S_t^{1/2} S S_t^{1/2})^{1/2}\big) \Big) \\
+        \frac{\partial L}{\partial S} &= \frac1N (I - T), \quad
+        T = S_t^{1/2} (S_t^{1/2} S S_t^{1/2})^{-1/2} S_t^{1/2}
+
+    T is the optimal transport from the one to the other, so that the gradient moves every
+    feature straight to where it should be.  One eigendecomposition an evaluation, and no
+    iteration: the target's root is kept with its statistics.
+    """
+    channels = generated.first.shape[0]
+    mean = generated.mean - target.mean
+    root = target.covariance_root
+    covariance = generated.regular_covariance
+    values, vectors = torch.linalg.eigh(root @ covariance @ root)
+    # Rounding can push the smallest below what the two ridges allow.
+    values = values.clamp_min(WASSERSTEIN_RIDGE**2)
+    trace = covariance.trace() + target.regular_covariance.trace() - 2 * values.sqrt().sum()
+    basis = root @ vectors
+    transport = basis * values.rsqrt() @ basis.mT
+    of_covariance = -transport / channels
+    of_covariance.diagonal().add_(1 / channels)
+    first = 2 * mean / channels - 2 * of_covariance @ generated.mean
+    weight = generated.weight
+    return StyleTerm(
+        (mean.square().sum() + trace) / channels, first / weight, of_covariance / weight
+    )
+
+
+def relative_wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
+    """Return the Wasserstein distance relative to the target's distance from a black image."""
+    term = wasserstein_term(generated, target)
+    scale = target.first.shape[0] / (target.moment.trace() + _TINY)
+    first = None if term.first is None else term.first * scale
+    return StyleTerm(term.value * scale, first, term.second * scale)
+
+
+STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics], StyleTerm]] = (
+    MappingProxyType(
+        {
+            ("gram", False): gram_term,
+            ("gram", True): relative_gram_term,
+            ("gram+moments", False): gram_moments_term,
+            ("gram+moments", True): relative_gram_moments_term,
+            ("wasserstein", False): wasserstein_term,
+            ("wasserstein", True): relative_wasserstein_term,
+        }
+    )
+)
+"""The style losses by the settings `style_loss` and `normalize_gradients`."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_nst.engine.losses import ContentTerm, StyleTerm
+    from napari_nst.engine.losses import ContentTerm
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Losses", "Objective"]
@@ -156,6 +156,8 @@ class Objective:
         tv = losses.total_variation(image)
         content: dict[str, Tensor] = {}
         style: dict[str, Tensor] = {}
+        form = (self.settings.style_loss, self.settings.normalize_gradients)
+        style_loss = losses.STYLE_TERMS[form]
         with torch.no_grad():
             gradients: dict[str, Tensor] = {}
             for layer, value in features.items():
@@ -167,7 +169,7 @@ class Objective:
                     parts.append(term.gradient.mul_(factor))
                 if layer in self._targets:
                     sums = Statistics.of(value)
-                    style_term = self._style_term(sums, self._targets[layer])
+                    style_term = style_loss(sums, self._targets[layer])
                     style[layer] = style_term.value
                     factor = self.settings.style_weight * self.settings.style_layers[layer]
                     first = None if style_term.first is None else factor * style_term.first
@@ -199,11 +201,6 @@ class Objective:
             target, energy = self._content[layer], self._energy[layer]
             return losses.relative_content_term(features, target, energy)
         return losses.content_term(features, self._content[layer])
-
-    def _style_term(self, generated: Statistics, target: Statistics) -> StyleTerm:
-        if self.settings.normalize_gradients:
-            return losses.relative_gram_term(generated, target)
-        return losses.gram_term(generated, target)
 
 
 def extractor_for(

@@ -139,8 +139,9 @@ def _unit_range(
         raise InputError(
             f"{name} has dtype {image.dtype}; it must be uint8, uint16, or floats in [0, 1]."
         )
-    values = image.astype(np.float32)
-    finite = np.isfinite(values)
+    finite = np.isfinite(image)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is out of range all the same
+        values = image.astype(np.float32)
     missing: NDArray[np.bool_] | None = None
     if not finite.all():
         if nan == "error" or not finite.any():

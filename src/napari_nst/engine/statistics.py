@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Statistics", "feature_gradient", "wide_dtype"]
+__all__ = ["WASSERSTEIN_RIDGE", "Statistics", "feature_gradient", "wide_dtype"]
+
+
+# Added to the diagonal of a covariance for the Wasserstein loss (crowsonkb,
+# style-transfer-pytorch): where there are fewer positions than channels it is singular.
+WASSERSTEIN_RIDGE = 1e-4
+
+# Added to a variance before its root is taken.
+_VARIANCE_FLOOR = 1e-8
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,25 @@ class Statistics:
     def covariance(self) -> Tensor:
         """The covariance of F, shape (N, N)."""
         return self.moment - torch.outer(self.mean, self.mean)
+
+    @cached_property
+    def deviation(self) -> Tensor:
+        """The standard deviation of F, shape (N,), never 0: a dead channel has no gradient."""
+        return (self.covariance.diagonal() + _VARIANCE_FLOOR).clamp_min(_VARIANCE_FLOOR).sqrt()
+
+    @cached_property
+    def regular_covariance(self) -> Tensor:
+        """The covariance plus a small multiple of the identity, which makes it invertible."""
+        covariance = self.covariance
+        covariance.diagonal().add_(WASSERSTEIN_RIDGE)
+        return covariance
+
+    @cached_property
+    def covariance_root(self) -> Tensor:
+        """The symmetric square root of the regularised covariance, shape (N, N)."""
+        values, vectors = torch.linalg.eigh(self.regular_covariance)
+        root: Tensor = vectors * values.clamp_min(WASSERSTEIN_RIDGE).sqrt() @ vectors.mT
+        return root
 
     @staticmethod
     def blend(statistics: Iterable[Statistics], weights: Iterable[float]) -> Statistics:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -14,6 +13,7 @@ from napari_nst.engine.control import Control
 from napari_nst.engine.objective import Losses, Objective, extractor_for
 from napari_nst.engine.optimizers import LBFGS, Adam, Optimizer
 from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
 from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 from napari_nst.record import Resolved, RunRecord, ScaleRecord
 from napari_nst.settings import StyleTransferSettings
@@ -27,74 +27,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.schedule import Scale
 
-__all__ = ["Snapshot", "StyleTransfer", "StyleTransferResult", "stylize"]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Where a run is after an evaluation.
-
-    Attributes
-    ----------
-    iteration, iterations : int
-        Evaluations done, and planned in total.
-    scale, scales : int
-        The scale at work, from 1, and how many there are.
-    shape : tuple of int
-        Height and width worked at.
-    losses : Losses
-        Of the image that was evaluated.
-    elapsed : float
-        Seconds since the run began.
-    """
-
-    iteration: int
-    iterations: int
-    scale: int
-    scales: int
-    shape: tuple[int, int]
-    losses: Losses
-    elapsed: float
-    _image: Tensor = field(repr=False)
-    _deliver: Callable[[Tensor, tuple[int, int]], NDArray[np.float32]] = field(repr=False)
-
-    def image(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """Return the picture as it was at this moment.
-
-        Parameters
-        ----------
-        shape : tuple of int, optional
-            Height and width to resample it to; by default those worked at.
-
-        Returns
-        -------
-        ndarray
-            Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], an array
-            of its own.
-        """
-        return self._deliver(self._image, shape or self.shape)
-
-
-@dataclass(frozen=True)
-class StyleTransferResult:
-    """What came out.
-
-    Attributes
-    ----------
-    image : ndarray
-        Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1].
-    settings : StyleTransferSettings
-        As asked for.
-    record : RunRecord
-        How the picture came to be.
-    history : tuple of Losses
-        One for each evaluation.
-    """
-
-    image: NDArray[np.float32]
-    settings: StyleTransferSettings
-    record: RunRecord
-    history: tuple[Losses, ...]
+__all__ = ["StyleTransfer", "stylize"]
 
 
 class StyleTransfer:
@@ -182,10 +115,16 @@ class StyleTransfer:
         """
         try:
             return next(self._loop)
+        except StopIteration:
+            raise
         except RuntimeError as error:
+            self._ended = "failed"
             # The frames of the failed evaluation hold its tensors: let go of them.
             traceback.clear_frames(error.__traceback__)
             failure = _translate(error, self._scales[-1])
+        except BaseException:
+            self._ended = "failed"
+            raise
         raise failure
 
     def stop(self) -> None:
@@ -228,7 +167,6 @@ class StyleTransfer:
 
     def _run(self) -> Iterator[Snapshot]:
         began = time.perf_counter()
-        self._ended = "failed"  # until it is known better: an exception leaves it so
         network = extractor_for(self.settings, self._device.place, self._device.dtype)
         content, styles = self._prepared()
         for index, scale in enumerate(self._scales, start=1):

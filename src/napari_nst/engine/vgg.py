@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn import functional
 
+from napari_nst.engine.statistics import wide_dtype
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ class FeatureExtractor:
             for part in ("weight", "bias")
         }
         self._dtype = dtype
-        self._mean = torch.tensor(_MEAN, device=device).view(1, 3, 1, 1)
-        self._deviation = torch.tensor(_DEVIATION, device=device).view(1, 3, 1, 1)
+        wide = wide_dtype(torch.device(device))
+        self._mean = torch.tensor(_MEAN, device=device, dtype=wide).view(1, 3, 1, 1)
+        self._deviation = torch.tensor(_DEVIATION, device=device, dtype=wide).view(1, 3, 1, 1)
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Return the features of an image.

@@ -51,7 +51,7 @@ _LEAST = 64  # pixels; below that a sun is smaller than a stroke
 def paint(style: str, *, height: int = 512, width: int = 640, seed: int = 0) -> NDArray[np.uint8]:
     """Paint a picture whose style is worth copying.
 
-    Strokes, panes and carved lines have the same size in pixels whatever the picture's size;
+    Strokes, dots and carved lines have the same size in pixels whatever the picture's size;
     what is painted fills the picture.
 
     Parameters
