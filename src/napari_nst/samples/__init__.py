@@ -45,6 +45,7 @@ _PAINTERS: Mapping[str, Callable[[np.random.Generator, int, int], Floats]] = {
     "pointillism": pointillism,
 }
 STYLES = tuple(_PAINTERS)
+_GAP = 24  # pixels between a content and its style in the viewer
 _LEAST = 64  # pixels; below that a sun is smaller than a stroke
 
 
@@ -117,11 +118,12 @@ class Sample:
         return paint(self.manner, seed=seed)
 
     def layers(self) -> list[LayerData]:
-        """Return both as napari takes them, the content first."""
+        """Return both as napari takes them, the content first, the style to the right of it."""
         content = self.content()
+        beside = {"translate": (0, content.shape[1] + _GAP)}
         return [
             (content, {"name": self.picture, "rgb": content.ndim == 3}, "image"),
-            (self.style(), {"name": self.manner.replace("-", " "), "rgb": True}, "image"),
+            (self.style(), {"name": self.manner.replace("-", " "), "rgb": True} | beside, "image"),
         ]
 
 

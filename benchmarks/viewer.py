@@ -1,0 +1,93 @@
+"""How the viewer feels during a run: a 10 ms heartbeat in its thread, and the first picture.
+
+Needs a display; without one::
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python benchmarks/viewer.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+from rich.console import Console
+from rich.table import Table
+
+from napari_nst import samples
+from napari_nst.plugin.session import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def wait(until: Callable[[], bool], seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while not until() and time.perf_counter() < end:
+        QApplication.processEvents()
+        time.sleep(0.0005)
+
+
+def run(panel: Any) -> dict[str, float]:
+    """Do one run, and return what was felt of it, in seconds."""
+    gaps: list[float] = []
+    last = time.perf_counter()
+
+    def beat() -> None:
+        nonlocal last
+        now = time.perf_counter()
+        gaps.append(now - last)
+        last = now
+
+    timer = QTimer()
+    timer.setInterval(10)
+    timer.timeout.connect(beat)
+    began = time.perf_counter()
+    first: list[float] = []
+    panel.session.progressed.connect(lambda _: first.append(time.perf_counter() - began))
+    last = began
+    timer.start()
+    panel.start()
+    wait(lambda: panel.session.state is State.IDLE, 3600)
+    timer.stop()
+    return {
+        "first picture": first[0],
+        "whole run": time.perf_counter() - began,
+        "gap, median": float(np.median(gaps)),
+        "gap, 95 %": float(np.quantile(gaps, 0.95)),
+        "gap, longest": max(gaps),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--iterations", type=int, default=180)
+    arguments = parser.parse_args()
+    viewer = napari.Viewer()
+    for data, options, _ in next(iter(samples.SAMPLES.values())).layers():
+        viewer.add_image(data, **options)
+    began = time.perf_counter()
+    _, panel = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
+    opened = time.perf_counter() - began
+    loaded = "torch" in sys.modules
+    panel.controls.size.value = arguments.size
+    panel.controls.iterations.value = arguments.iterations
+    wait(lambda: False, 1)
+    first, second = run(panel), run(panel)
+    table = Table("seconds", "first run, torch imported in it", "second run")
+    for name in first:
+        table.add_row(name, f"{first[name]:.3f}", f"{second[name]:.3f}")
+    console = Console()
+    console.print(table)
+    console.print(f"The panel opened in {opened:.2f} s, torch {'' if loaded else 'not '}loaded.")
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()
