@@ -1,0 +1,209 @@
+"""Are the pictures of the default settings still as good? See README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from skimage.color import rgb2gray
+from skimage.filters import gaussian, sobel
+
+from napari_nst.engine import costs, weights
+from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.statistics import Statistics
+from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.engine.vgg import FeatureExtractor
+from napari_nst.files import write_image
+from napari_nst.samples import SAMPLES
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Measures", "measure"]
+
+_PAIRS = ("coffee_impasto", "chelsea_pointillism", "rocket_woodcut")
+_REFERENCE = Path(__file__).with_suffix(".json")
+
+# The judge reads layers that the default does not optimise.
+_JUDGE = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+_BLURS = (1.0, 2.0, 4.0)  # pixels: the scales of the edges that make structure
+
+# Worse than the reference by more than this share of it is a failure.
+_TOLERANCE = {"style_distance": 0.05, "structure": 0.05, "noise": 0.1}
+_MORE_IS_BETTER = ("structure",)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """How good a picture is, and how long it took.
+
+    Attributes
+    ----------
+    style_distance : float
+        Mean over the judge's layers of ||G - A|| / ||A||; 0 is the style's own statistics.
+    structure : float
+        Correlation of the edges of result and content, from -1 to 1.
+    noise : float
+        Energy of the finest detail, as a multiple of the style's.
+    seconds : float
+        Of the run.
+    """
+
+    style_distance: float
+    structure: float
+    noise: float
+    seconds: float
+
+
+def measure(key: str, settings: StyleTransferSettings, folder: Path | None = None) -> Measures:
+    """Carry out a sample's transfer and judge its picture.
+
+    Parameters
+    ----------
+    key : str
+        Of `napari_nst.samples.SAMPLES`.
+    settings : StyleTransferSettings
+        Every choice; the result must have the size worked at.
+    folder : Path, optional
+        Where to put the picture, to look at it.
+    """
+    content, style = SAMPLES[key].content(), SAMPLES[key].style()
+    began = time.perf_counter()
+    run = StyleTransfer(content, style, settings)
+    for _ in run:
+        pass
+    result = run.result().image
+    seconds = time.perf_counter() - began
+    if folder is not None:
+        write_image(folder / f"{key}.png", result)
+    last = run.scales[-1]
+    style_shape = costs.fit_style(settings, (style.shape[0], style.shape[1]), last)
+    seen_content = _resized(content, (last.height, last.width))
+    seen_style = _resized(style, style_shape)
+    return Measures(
+        _style_distance(result, seen_style),
+        _structure(result, seen_content),
+        _fine_energy(result) / _fine_energy(seen_style),
+        seconds,
+    )
+
+
+def _resized(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
+    picture = Picture.of(image, "sample")
+    return picture.assemble(resize(picture.pixels, *shape))
+
+
+def _style_distance(result: NDArray[np.float32], style: NDArray[np.float32]) -> float:
+    network = FeatureExtractor("vgg16", weights.load("vgg16").tensors, _JUDGE)
+    with torch.no_grad():
+        of_result, of_style = (
+            {
+                layer: Statistics.of(features).moment
+                for layer, features in network(Picture.of(image, "result").pixels).items()
+            }
+            for image in (result, style)
+        )
+    return float(
+        np.mean(
+            [
+                torch.linalg.norm(of_result[layer] - target) / torch.linalg.norm(target)
+                for layer, target in of_style.items()
+            ]
+        )
+    )
+
+
+def _structure(result: NDArray[np.float32], content: NDArray[np.float32]) -> float:
+    """Return the mean correlation of the strengths of edges, over several widths of edges."""
+    correlations = []
+    for blur in _BLURS:
+        edges = [sobel(_blurred(rgb2gray(image), blur)) for image in (result, content)]  # type: ignore[no-untyped-call]
+        correlations.append(np.corrcoef(*(edge.ravel() for edge in edges))[0, 1])
+    return float(np.mean(correlations))
+
+
+def _fine_energy(image: NDArray[np.float32]) -> float:
+    grey = rgb2gray(image)
+    return float(np.mean((grey - _blurred(grey, 1)) ** 2))
+
+
+def _blurred(grey: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
+    blurred: NDArray[np.float32] = gaussian(grey, blur)  # type: ignore[no-untyped-call]
+    return blurred
+
+
+def _worse(measured: Measures, reference: Mapping[str, float]) -> list[str]:
+    """Return the names of the measures that are out of tolerance."""
+    now = asdict(measured)
+    names = []
+    for name, tolerance in _TOLERANCE.items():
+        sign = -1 if name in _MORE_IS_BETTER else 1
+        excess = sign * (now[name] - reference[name])
+        if not excess <= tolerance * abs(reference[name]):  # so that NaN is worse, too
+            names.append(name)
+    return names
+
+
+def _table(results: Mapping[str, Measures], references: Mapping[str, Mapping[str, float]]) -> Table:
+    table = Table("pair", *(name.replace("_", " ") for name in Measures.__annotations__))
+    if references:
+        table.caption = "In brackets the reference; red is worse by more than the tolerance."
+    for key, measured in results.items():
+        worse = _worse(measured, references[key]) if references else []
+        cells = []
+        for name, value in asdict(measured).items():
+            cell = f"{value:.3f}"
+            if references and name in _TOLERANCE:
+                cell += f" ({references[key][name]:.3f})"
+            cells.append(f"[red]{cell}[/]" if name in worse else cell)
+        table.add_row(key, *cells)
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
+    parser.add_argument(
+        "--iterations", type=int, help="for a quick try: nothing is compared with the reference"
+    )
+    parser.add_argument("--save", action="store_true", help=f"write {_REFERENCE.name}")
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the results there")
+    options = parser.parse_args(arguments)
+    if options.save and options.iterations:
+        parser.error("--save is for the default iterations: leave --iterations out")
+    settings = StyleTransferSettings(size=options.size, output_size="working")
+    if options.iterations:
+        settings = settings.replace(iterations=options.iterations)
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+
+    results = {key: measure(key, settings, options.pictures) for key in _PAIRS}
+    numbers = {key: asdict(measured) for key, measured in results.items()}
+    stored = json.loads(_REFERENCE.read_text()) if _REFERENCE.exists() else {}
+    compared = {} if options.iterations or options.save else stored.get(str(options.size), {})
+    console = Console(stderr=True)
+    console.print(_table(results, compared))
+    print(json.dumps({str(options.size): numbers}, indent=2))
+    if options.save:
+        _REFERENCE.write_text(json.dumps(stored | {str(options.size): numbers}, indent=2) + "\n")
+        return 0
+    if not compared:
+        console.print("Nothing was compared: there is no reference for this size and iterations.")
+        return 0
+    return int(any(_worse(measured, compared[key]) for key, measured in results.items()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

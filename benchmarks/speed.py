@@ -1,0 +1,183 @@
+"""How much slower is a run than its convolutions alone? See README.md beside this file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psutil
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.nn import functional
+
+from napari_nst.engine import costs
+from napari_nst.engine.compute import Device
+from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.networks import NETWORKS
+from napari_nst.samples import SAMPLES
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from napari_nst.engine.schedule import Scale
+
+__all__ = ["convolutions_seconds", "peak_bytes", "time_run"]
+
+_SECONDS_BETWEEN_SAMPLES = 0.005
+
+
+class Times(NamedTuple):
+    """Seconds of a run, from the call on."""
+
+    first_snapshot: float
+    total: float
+
+
+def time_run(
+    content: NDArray[np.uint8], style: NDArray[np.uint8], settings: StyleTransferSettings
+) -> Times:
+    """Carry out a run and time it."""
+    began = time.perf_counter()
+    run = StyleTransfer(content, style, settings)
+    first = 0.0
+    for snapshot in run:
+        if not first:
+            snapshot.image()  # fetched from the device, so what computes it is done
+            first = time.perf_counter() - began
+    run.result()
+    return Times(first, time.perf_counter() - began)
+
+
+def convolutions_seconds(settings: StyleTransferSettings, scale: Scale, device: Device) -> float:
+    """Return the time of one evaluation's convolutions, forward and back to the pixels.
+
+    Each is computed on its own, at the shape and in the layout and precision of the run, with
+    nothing around it.
+    """
+    total = 0.0
+    for layer in NETWORKS[settings.network].upto(costs.layers_in_use(settings)):
+        if layer.kind != "conv":
+            continue
+        shape = (1, layer.inputs, scale.height // layer.stride, scale.width // layer.stride)
+        options: dict[str, Any] = {"device": device.place, "dtype": device.dtype}
+        image = torch.rand(shape, **options).to(memory_format=torch.channels_last)
+        weight = torch.rand((layer.channels, layer.inputs, 3, 3), **options)
+        weight = weight.to(memory_format=torch.channels_last)
+        bias = torch.rand(layer.channels, **options)
+        image.requires_grad_()
+        gradient = torch.rand((1, layer.channels, *shape[2:]), **options)
+        gradient = gradient.to(memory_format=torch.channels_last)
+        _wait(device)
+        began = time.perf_counter()
+        torch.autograd.grad(functional.conv2d(image, weight, bias, padding=1), image, gradient)
+        _wait(device)
+        total += time.perf_counter() - began
+    return total
+
+
+def peak_bytes(
+    content: NDArray[np.uint8],
+    style: NDArray[np.uint8],
+    settings: StyleTransferSettings,
+    device: Device,
+) -> tuple[Times, int]:
+    """Carry out a run; return its times, and the memory it took at its peak beyond that before."""
+    if device.place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.place)
+        before = torch.cuda.memory_allocated(device.place)
+        times = time_run(content, style, settings)
+        return times, torch.cuda.max_memory_allocated(device.place) - before
+    process = psutil.Process()
+    before = peak = process.memory_info().rss
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(_SECONDS_BETWEEN_SAMPLES):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        times = time_run(content, style, settings)
+    finally:
+        done.set()
+        watcher.join()
+    return times, peak - before
+
+
+def _wait(device: Device) -> None:
+    if device.place.type == "cuda":
+        torch.cuda.synchronize(device.place)
+    elif device.place.type == "mps":
+        torch.mps.synchronize()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
+    parser.add_argument("--iterations", type=int, help="default: the settings' own")
+    parser.add_argument("--repeats", type=int, default=3, help="timed runs (default: 3)")
+    options = parser.parse_args(arguments)
+    settings = StyleTransferSettings(size=options.size)
+    if options.iterations:
+        settings = settings.replace(iterations=options.iterations)
+    device = Device.resolve(settings.device, settings.precision)
+    sample = SAMPLES["coffee_impasto"]
+    content, style = sample.content()[:, 33:566], sample.style()  # 4:3, and 5:4
+    scales = StyleTransfer(content, style, settings).scales
+
+    # The first run finds the process as a user's first run does: nothing cached, memory fresh.
+    cold, peak = peak_bytes(content, style, settings, device)
+    runs: list[Times] = []
+    passes: dict[Scale, list[float]] = {scale: [] for scale in scales}
+    for _ in range(options.repeats):  # interleaved: a machine slows down and speeds up
+        runs.append(time_run(content, style, settings))
+        for scale, taken in passes.items():
+            convolutions_seconds(settings, scale, device)  # the first call prepares its kernels
+            taken.extend(convolutions_seconds(settings, scale, device) for _ in range(3))
+    one_pass = median(passes[scales[0]])
+    all_passes = sum(scale.iterations * median(passes[scale]) for scale in scales)
+
+    table = Table("", "seconds", "convolutions alone", "ratio")
+    rows = (
+        ("first snapshot, first run", cold.first_snapshot, one_pass),
+        ("first snapshot, later runs", median(run.first_snapshot for run in runs), one_pass),
+        ("whole run, first run", cold.total, all_passes),
+        ("whole run, later runs", median(run.total for run in runs), all_passes),
+    )
+    for name, seconds, alone in rows:
+        table.add_row(name, f"{seconds:.3f}", f"{alone:.3f}", f"{seconds / alone:.2f}")
+    last = scales[-1]
+    needed = costs.bytes_needed(
+        settings.network,
+        costs.layers_in_use(settings),
+        last.height,
+        last.width,
+        device.dtype.itemsize,
+    )
+    console = Console()
+    console.print(
+        f"{device.name}, {torch.get_num_threads()} threads, {device.precision}; "
+        f"{last.width} x {last.height} pixels, {settings.iterations} iterations over "
+        f"{len(scales)} scales; medians of {options.repeats} runs."
+    )
+    console.print(table)
+    console.print(
+        f"Memory at the peak of the first run: {peak / 2**20:.0f} MiB, reckoned "
+        f"{needed / 2**20:.0f} MiB, ratio {peak / needed:.2f}."
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""From files to a file, by way of one run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import typer
+
+from napari_nst.cli._progress import say, show
+from napari_nst.errors import InputError
+from napari_nst.files import check_writable, read_image, write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from types import FrameType
+
+    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["carry_out", "stylize_files"]
+
+_INTERRUPTED = 130  # what shells expect: 128 and the number of the signal
+
+
+def stylize_files(
+    content: Path,
+    styles: Sequence[Path],
+    out: Path,
+    settings: StyleTransferSettings,
+    depth: Literal["8", "16"] | None,
+) -> None:
+    """Give the picture in a file the style of those in others.
+
+    Parameters
+    ----------
+    content, styles : Path, sequence of Path
+        The pictures.
+    out : Path
+        Where to.
+    settings : StyleTransferSettings
+        Every choice.
+    depth : {"8", "16"} or None
+        Bits of a sample of the result; None: 8 if the content has as many, else 16.
+
+    Raises
+    ------
+    StyleTransferError
+        If a file, a picture or the output cannot be used. What was in `out` is still there.
+    typer.Exit
+        If Ctrl-C ended the run.
+    """
+    check_writable(out)
+    if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
+    sources = (content, *styles)
+    pictures = [read_image(path) for path in sources]
+    if os.path.exists(out) and any(map(out.samefile, sources)):
+        raise InputError(f"{out} is also an input: name another file for the result.")
+    # Only now, for torch takes seconds to load: a wrong file is named at once.
+    from napari_nst.engine.transfer import StyleTransfer
+
+    names = [path.name for path in sources]
+    run = StyleTransfer(pictures[0], pictures[1:], settings, names=names)
+    wide = depth == "16" if depth else pictures[0].dtype != np.uint8
+    carry_out(run, out, "uint16" if wide else "uint8")
+
+
+def carry_out(run: StyleTransfer, out: Path, dtype: Literal["uint8", "uint16"]) -> None:
+    """Iterate a run to its end, or to Ctrl-C, and write its picture with its record.
+
+    Parameters
+    ----------
+    run : StyleTransfer
+        The run, not begun yet.
+    out : Path
+        Where to.
+    dtype : {"uint8", "uint16"}
+        The samples of the file.
+
+    Raises
+    ------
+    typer.Exit
+        If Ctrl-C ended the run.
+    """
+    began = time.monotonic()
+    with _ctrl_c_stops(run):
+        show(run)
+    result = run.result()
+    record = result.record
+    if record.iterations == 0:
+        say(f"stopped before the first iteration; {out} was not written.")
+        raise typer.Exit(_INTERRUPTED)
+    write_image(out, result.image, dtype=dtype, metadata=record.to_json())
+    height, width = result.image.shape[:2]
+    stopped = record.ended == "stopped"
+    say(
+        f"{'stopped early; ' if stopped else ''}wrote {out}, {width} x {height} pixels after "
+        f"{record.iterations} iterations in {time.monotonic() - began:.0f} s."
+    )
+    if stopped:
+        raise typer.Exit(_INTERRUPTED)
+
+
+@contextmanager
+def _ctrl_c_stops(run: StyleTransfer) -> Iterator[None]:
+    """Let the first Ctrl-C end the run after an evaluation, and the second one interrupt it."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        run.stop()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

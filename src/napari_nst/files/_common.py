@@ -1,0 +1,27 @@
+"""What reading and writing share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["PNG_HEADER", "detail", "rounded"]
+
+PNG_HEADER = 33  # bytes of signature and header chunk together
+
+
+def detail(error: BaseException) -> str:
+    """Say in one line what someone else's error says."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+def rounded(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    """Round to the nearest value of an integer type; floating point stays as it is."""
+    if np.issubdtype(dtype, np.integer):
+        values = np.rint(values).clip(0, np.iinfo(np.dtype(dtype)).max)
+    return values.astype(dtype)

@@ -1,0 +1,26 @@
+"""napari with the first sample loaded and its transfer under way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import napari
+from napari.layers import Layer
+
+from napari_nst.samples import SAMPLES
+
+if TYPE_CHECKING:
+    from napari_nst.plugin.panel import StyleTransferPanel
+
+__all__ = ["open_demo"]
+
+
+def open_demo() -> None:
+    """Open napari, start a transfer in it, and return when it is closed."""
+    viewer = napari.Viewer()
+    for data in next(iter(SAMPLES.values())).layers():
+        viewer.add_layer(Layer.create(*data))
+    _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
+    panel = cast("StyleTransferPanel", widget)
+    panel.start()
+    napari.run()

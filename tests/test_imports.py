@@ -1,0 +1,193 @@
+"""The arrows between the rooms of the house, and how large the rooms are."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+import napari_nst
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(napari_nst.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# What a room may know of the package, itself aside.  A room that is not here is a new one:
+# decide where it stands before it imports anything.
+KNOWLEDGE = {"errors", "networks", "settings", "record"}
+TOOLS = {*KNOWLEDGE, "engine", "presets", "samples", "files", "speed"}
+ARROWS: dict[str, set[str]] = {
+    "errors": set(),
+    "networks": {"errors"},
+    "settings": {"errors", "networks"},
+    "record": {"errors", "networks", "settings"},
+    "presets": {"errors", "settings"},
+    "samples": {"errors"},
+    "files": {"errors"},
+    "speed": set(),
+    "engine": KNOWLEDGE,
+    "stacks": {*KNOWLEDGE, "engine"},
+    "batch": {*KNOWLEDGE, "engine", "stacks", "files"},
+    "plugin": {*TOOLS, "stacks", "batch"},
+    "cli": {*TOOLS, "stacks", "batch"},
+    "__init__": {*TOOLS, "stacks", "batch"},  # the public names
+}
+VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
+TORCH = {"torch", "torchvision", "safetensors"}
+
+
+class Import(NamedTuple):
+    """A module that is imported, and whether that happens in a function."""
+
+    name: str
+    late: bool
+
+
+def room(module: Path) -> str:
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, late: bool = False) -> Iterator[Import]:
+    """Every import, those in functions and under TYPE_CHECKING included."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (Import(alias.name, late) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None, "a relative import"
+            yield Import(node.module, late)
+            # "from napari_nst import samples" names a room
+            yield from (Import(f"{node.module}.{alias.name}", late) for alias in node.names)
+        else:
+            function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports(node, late or function)
+
+
+def imports_of(module: Path) -> list[Import]:
+    return list(imports(ast.parse(module.read_text(encoding="utf-8"))))
+
+
+def outside(module: Path) -> set[str]:
+    """The top-level packages a module imports, anywhere in it."""
+    return {found.name.split(".")[0] for found in imports_of(module)}
+
+
+each_module = pytest.mark.parametrize(
+    "module", MODULES, ids=[str(module.relative_to(PACKAGE)) for module in MODULES]
+)
+
+
+def test_the_walk_sees_every_kind_of_import() -> None:
+    code = (
+        "import a.b, c\nfrom d import e\nif TYPE_CHECKING:\n    import f\n"
+        "class K:\n    def g(self):\n        from h import i\n        async def j(): import k\n"
+    )
+    found = list(imports(ast.parse(code)))
+    assert {name for name, late in found if not late} == {"a.b", "c", "d", "d.e", "f"}
+    assert {name for name, late in found if late} == {"h", "h.i", "k"}
+    assert {"engine", "plugin", "samples", "files", "settings"} <= {room(m) for m in MODULES}
+
+
+@each_module
+def test_arrows_go_one_way(module: Path) -> None:
+    here = room(module)
+    assert here in ARROWS, f"{here} is a new room: say in ARROWS what it may know"
+    for found in imports_of(module):
+        package, _, rest = found.name.partition(".")
+        if package != "napari_nst" or not rest:
+            continue
+        there = rest.split(".")[0]
+        if not any(room(other) == there for other in MODULES):
+            continue  # a name of the package's own, such as napari_nst.stylize
+        if here == "cli" and there == "plugin":
+            assert found.late, "the command line loads the viewer for its demo alone"
+            continue
+        assert there == here or there in ARROWS[here], f"{here} imports {found.name}"
+
+
+@each_module
+def test_only_the_plugin_knows_the_viewer(module: Path) -> None:
+    if room(module) not in ("plugin", "cli"):
+        assert not outside(module) & VIEWER
+    for found in imports_of(module):
+        if room(module) == "cli" and found.name.split(".")[0] in VIEWER:
+            assert found.late, f"the command line imports {found.name} at once"
+
+
+@each_module
+def test_only_the_engine_and_the_command_line_know_torch(module: Path) -> None:
+    if room(module) not in ("engine", "cli"):
+        assert not outside(module) & TORCH
+
+
+@pytest.mark.parametrize("module", sorted((PACKAGE / "engine").glob("*.py")), ids=lambda m: m.name)
+def test_the_engine_never_prints(module: Path) -> None:
+    calls = [
+        node.func
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    ]
+    assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}
+
+
+@each_module
+def test_a_file_holds_one_idea(module: Path) -> None:
+    assert len(module.read_text(encoding="utf-8").splitlines()) < 400
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The packages that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_loads_neither_torch_nor_a_viewer() -> None:
+    found = loaded_by("import napari_nst; dir(napari_nst); napari_nst.__all__")
+    assert "napari_nst" in found
+    assert not found & (VIEWER | TORCH | {"numpy", "pydantic"})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import napari_nst; napari_nst.StyleTransferSettings(); napari_nst.RunRecord",
+        "import napari_nst; napari_nst.StyleTransferError",
+        "import napari_nst; napari_nst.samples",
+        "import napari_nst.files",
+        "import napari_nst.engine.costs",
+        "import napari_nst.cli",
+    ],
+)
+def test_settings_samples_files_and_costs_need_neither_torch_nor_a_viewer(statement: str) -> None:
+    assert not loaded_by(statement) & (VIEWER | TORCH)
+
+
+def test_the_engine_needs_no_viewer() -> None:
+    found = loaded_by("import napari_nst; napari_nst.stylize")
+    assert "torch" in found
+    assert not found & VIEWER
+
+
+def test_opening_the_panel_does_not_wait_for_torch() -> None:
+    found = loaded_by("import napari_nst.plugin.panel")
+    assert "napari" in found
+    assert not found & TORCH
+
+
+def test_every_public_name_is_there() -> None:
+    for name in napari_nst.__all__:
+        assert getattr(napari_nst, name) is not None
+    assert dir(napari_nst) == sorted(napari_nst.__all__)
