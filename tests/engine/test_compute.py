@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import torch
+
+from napari_nst.engine.compute import Device
+from napari_nst.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+)
+def test_the_precision_asked_for_is_that_of_the_convolutions(
+    precision: str, dtype: torch.dtype
+) -> None:
+    found = Device.resolve("cpu", precision)
+    assert (found.place, found.dtype, found.precision) == (torch.device("cpu"), dtype, precision)
+    assert found.name
+
+
+def test_automatic_is_the_processor_where_there_is_nothing_better(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert Device.resolve("auto", "auto").place == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_a_cuda_device_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, device: str, count: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(InputError) as caught:
+        Device.resolve(device, "auto")
+    message = str(caught.value)
+    assert message.startswith(f"device is {device!r}, but torch {torch.__version__} sees {count} ")
+    assert "'cpu'" in message and "\n" not in message
+
+
+def test_an_apple_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"^device is 'mps', but there is none here; choose"):
+        Device.resolve("mps", "auto")
+
+
+def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=12345))
+    assert Device.resolve("cpu", "auto").free_bytes == 12345
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+def test_a_cuda_device_has_a_name_and_memory() -> None:
+    found = Device.resolve("auto", "auto")
+    assert found.place.type == "cuda"
+    assert found.name == torch.cuda.get_device_name(0)
+    assert 0 < found.free_bytes <= torch.cuda.get_device_properties(0).total_memory

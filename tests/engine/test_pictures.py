@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_nst.engine.pictures import Picture, resize
+from napari_nst.errors import InputError
+
+RNG = np.random.default_rng(0)
+SHAPES = [(9, 8), (9, 8, 3), (9, 8, 4)]
+FULL = {"uint8": 255, "uint16": 65535}
+
+
+def picture(shape: tuple[int, ...], dtype: str = "float32") -> Any:
+    if dtype in FULL:
+        return RNG.integers(0, FULL[dtype], shape, dtype=dtype, endpoint=True)
+    return RNG.random(shape).astype(dtype)
+
+
+def planes(array: Any) -> Any:
+    """Colour and alpha planes in [0, 1], float64."""
+    values = array.astype(np.float64) / FULL.get(array.dtype.name, 1)
+    return np.atleast_3d(values).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", ">u2", "float16", "float32", ">f4", "float64", ">f8"]
+)
+def test_every_kind_of_image_becomes_a_tensor_in_the_unit_range(
+    shape: tuple[int, ...], dtype: str
+) -> None:
+    native = picture(shape, np.dtype(dtype).name)
+    given = native.astype(dtype)
+    found = Picture.of(given, "content")
+    expected = planes(native)
+    assert found.pixels.dtype == torch.float32
+    assert found.pixels.shape == (1, min(len(expected), 3), 9, 8)
+    np.testing.assert_allclose(found.pixels[0].numpy(), expected[:3], atol=1e-7)
+    assert found.missing is None
+    assert found.shape == (9, 8)
+    if len(expected) == 4:
+        assert found.alpha is not None and found.alpha.shape == (1, 1, 9, 8)
+        np.testing.assert_allclose(found.alpha[0].numpy(), expected[3:], atol=1e-7)
+    else:
+        assert found.alpha is None
+
+
+@pytest.mark.parametrize(("dtype", "full"), FULL.items())
+def test_black_and_white_are_exactly_0_and_1(dtype: str, full: int) -> None:
+    image = np.zeros((8, 8), dtype)
+    image[0] = full
+    assert set(Picture.of(image, "content").pixels.unique().tolist()) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_views_and_read_only_arrays_are_taken_in_and_left_alone(
+    shape: tuple[int, ...], dtype: str
+) -> None:
+    whole = picture((2 * shape[0], *shape[1:]), dtype)
+    views = [whole[::2], whole[::-2], np.asfortranarray(whole[::2])]
+    for view in views:
+        view.flags.writeable = False
+        before = view.copy()
+        found = Picture.of(view, "content")
+        np.testing.assert_allclose(found.pixels[0].numpy(), planes(before)[:3], atol=1e-7)
+        found.pixels.zero_()
+        assert np.array_equal(view, before)
+
+
+def test_nested_lists_are_images_too() -> None:
+    found = Picture.of([[0.25] * 8] * 8, "content")
+    assert found.pixels.shape == (1, 1, 8, 8)
+    assert found.record.dtype == "float64"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32"])
+def test_the_record_identifies_the_array(dtype: str) -> None:
+    image = picture((9, 8, 3), np.dtype(dtype).name).astype(dtype)
+    record = Picture.of(image[:, ::-1], "my layer").record
+    assert (record.name, record.shape, record.dtype) == (
+        "my layer",
+        (9, 8, 3),
+        np.dtype(dtype).name,
+    )
+    assert record.sha256 == hashlib.sha256(image[:, ::-1].tobytes()).hexdigest()
+
+
+def message(array: Any, **choices: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        Picture.of(array, "my layer", **choices)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "shape", [(), (9,), (9, 8, 1), (9, 8, 2), (9, 8, 5), (3, 9, 8), (2, 9, 8, 3), (0,)]
+)
+def test_a_shape_that_is_no_image(shape: tuple[int, ...]) -> None:
+    assert message(np.zeros(shape, np.float32)) == (
+        f"my layer has shape {shape}; it must be (height, width), (height, width, 3) or "
+        "(height, width, 4)."
+    )
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 100), (100, 7), (0, 9)])
+def test_an_image_too_small(height: int, width: int) -> None:
+    assert message(np.zeros((height, width), np.uint8)) == (
+        f"my layer is {width} x {height} pixels; it must be at least 8 x 8."
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "int16", "int32", "uint32", "int64", "complex64"]
+)
+def test_a_dtype_that_is_no_image(dtype: str) -> None:
+    assert message(np.zeros((9, 8), dtype)) == (
+        f"my layer has dtype {dtype}; it must be uint8, uint16, or floats in [0, 1]."
+    )
+
+
+def test_what_is_no_array_at_all() -> None:
+    assert message("content.png").startswith("my layer has shape ()")
+    assert message(np.full((9, 8), None)).startswith("my layer has dtype object;")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.0, 1.5, "from 0 to 1.5"),
+        (-0.25, 0.5, "from -0.25 to 0.5"),
+        (0.0, 255.0, "from 0 to 255"),
+        (0.0, 1e300, "from 0 to inf"),
+    ],
+)
+def test_floats_out_of_range(low: float, high: float, said: str) -> None:
+    image = np.full((9, 8), 0.25)
+    image[0, 0], image[1, 1] = low, high
+    image[2, 2] = max(low, 0)
+    expected = f"my layer has values {said}; floats must lie in [0, 1]: rescale them first."
+    assert message(image) == expected
+
+
+def test_float64_may_stray_by_less_than_float32_can_tell() -> None:
+    image = np.full((8, 8), 1 + 1e-12)
+    assert Picture.of(image, "content").pixels.max() == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_that_are_not_finite_are_counted_and_refused(
+    value: float, shape: tuple[int, ...]
+) -> None:
+    image = picture(shape)
+    image[1, 2] = value
+    number = image[1, 2].size
+    assert re.match(rf"my layer has {number} values? that (is|are) not finite; ", message(image))
+
+
+def test_keeping_nan_fills_it_with_the_mean_of_the_rest() -> None:
+    image = picture((9, 8, 3))
+    image[1, 2, 0], image[4, 5] = np.nan, np.inf
+    found = Picture.of(image, "content", "keep")
+    assert found.missing is not None and found.missing.dtype == bool
+    assert np.argwhere(found.missing).tolist() == [[1, 2], [4, 5]]
+    finite = np.isfinite(image)
+    pixels = found.pixels[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(pixels[finite], image[finite])
+    np.testing.assert_allclose(pixels[~finite], image[finite].mean(), rtol=1e-6)
+
+
+def test_keeping_nan_where_there_is_none_keeps_nothing() -> None:
+    assert Picture.of(picture((9, 8)), "content", "keep").missing is None
+
+
+def test_an_image_of_nothing_but_nan_is_refused_even_so() -> None:
+    assert "my layer has 72 values that are not finite" in message(
+        np.full((9, 8), np.nan), nan="keep"
+    )
+
+
+@settings(max_examples=20)
+@given(
+    st.sampled_from(SHAPES).flatmap(
+        lambda shape: arrays(np.float32, shape, elements=st.floats(0, 1, width=32))
+    )
+)
+def test_an_image_taken_in_and_given_back_is_the_same(image: Any) -> None:
+    found = Picture.of(image, "content")
+    back = found.assemble(found.pixels)
+    assert back.dtype == np.float32 and back.flags.writeable
+    assert np.array_equal(back, image)
+    back[:] = 7
+    assert np.array_equal(found.assemble(found.pixels), image)
+
+
+def test_alpha_and_what_was_missing_come_back() -> None:
+    image = picture((9, 8, 4))
+    image[3, 4, 1] = np.nan
+    found = Picture.of(image, "content", "keep")
+    back = found.assemble(torch.full((1, 3, 9, 8), 0.5))
+    missing = np.isnan(back).all(axis=2)
+    assert np.argwhere(missing).tolist() == [[3, 4]]
+    assert np.array_equal(back[~missing][:, 3], image[~missing][:, 3])
+    assert np.all(back[~missing][:, :3] == 0.5)
+
+
+def test_alpha_and_what_was_missing_take_the_size_of_the_picture() -> None:
+    image = np.zeros((8, 8, 4), np.float32)
+    image[:, 4:, 3] = 1
+    image[:4, :4, 0] = np.nan
+    back = Picture.of(image, "content", "keep").assemble(torch.zeros(1, 3, 24, 16))
+    assert back.shape == (24, 16, 4)
+    assert np.array_equal(np.isnan(back).all(axis=2).nonzero(), np.nonzero(back[..., 0] != 0))
+    assert np.isnan(back).sum() == 12 * 8 * 4
+    assert np.all(back[12:, :4, 3] < 0.1) and np.all(back[:, 12:, 3] > 0.9)
+
+
+def test_resizing_to_the_same_size_is_nothing() -> None:
+    image = torch.rand(1, 3, 9, 8)
+    assert resize(image, 9, 8) is image
+
+
+def test_resizing_keeps_the_range_and_the_mean() -> None:
+    y, x = torch.meshgrid(torch.arange(32), torch.arange(48), indexing="ij")
+    image = ((x // 6 + y // 6) % 2).float()[None, None]
+    for size in ((16, 24), (64, 96), (11, 77)):
+        found = resize(image, *size)
+        assert found.shape == (1, 1, *size)
+        assert 0 <= float(found.min()) <= float(found.max()) <= 1
+        assert float(found.mean()) == pytest.approx(0.5, abs=0.03)
+    flat = torch.full((1, 3, 20, 20), 0.3)
+    torch.testing.assert_close(resize(flat, 7, 31), torch.full((1, 3, 7, 31), 0.3))
+
+
+def test_resizing_does_not_alias() -> None:
+    stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)  # finer than the result can show
+    found = resize(stripes.contiguous(), 16, 16)
+    torch.testing.assert_close(found, torch.full_like(found, 0.5), rtol=0, atol=0.05)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from napari_nst.engine.schedule import Scale, fit, plan
+
+sides = st.integers(32, 3000)
+counts = st.one_of(st.just("auto"), st.integers(1, 12))
+
+
+@settings(max_examples=200)
+@given(sides, sides, st.integers(1, 1000), counts, st.sampled_from([2, 4, 8, 16, 32]))
+def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
+    height: int, width: int, iterations: int, scales: int | str, shortest: int
+) -> None:
+    found = plan(height, width, iterations, scales, shortest)
+    assert sum(scale.iterations for scale in found) == iterations
+    assert all(scale.iterations >= 1 for scale in found)
+    assert (found[-1].height, found[-1].width) == (height, width)
+    for scale in found:
+        assert min(scale.height, scale.width) >= shortest
+        assert scale.height == pytest.approx(
+            height * max(scale.height, scale.width) / max(height, width), abs=1
+        )
+        assert scale.width == pytest.approx(
+            width * max(scale.height, scale.width) / max(height, width), abs=1
+        )
+    for small, large in pairwise(found):
+        assert max(small.height, small.width) < max(large.height, large.width)
+        assert small.height <= large.height and small.width <= large.width
+        assert small.iterations >= large.iterations - 1  # up to rounding
+    if scales != "auto":
+        assert len(found) <= int(scales)
+
+
+@settings(max_examples=50)
+@given(sides, sides, st.integers(12, 1000))
+def test_an_automatic_plan_begins_near_128_pixels_and_grows_by_the_root_of_two(
+    height: int, width: int, iterations: int
+) -> None:
+    assume(40 * min(height, width) > max(height, width))  # else the short side is the limit
+    found = plan(height, width, iterations, "auto", 2)
+    first = max(found[0].height, found[0].width)
+    longest = max(height, width)
+    assert first == longest if longest < 128 else 128 / 2**0.25 - 1 <= first <= 128 * 2**0.25 + 1
+    for small, large in pairwise(found):
+        growth = max(large.height, large.width) / max(small.height, small.width)
+        assert growth == pytest.approx(2**0.5, abs=0.02)
+
+
+def test_a_plan_by_hand() -> None:
+    sizes = [(scale.height, scale.width) for scale in plan(384, 512, 100)]
+    assert sizes == [(96, 128), (136, 181), (192, 256), (272, 362), (384, 512)]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "iterations", "scales", "expected"),
+    [
+        (100, 120, 50, "auto", 1),
+        (512, 512, 3, "auto", 3),  # an iteration for each
+        (512, 512, 1, 9, 1),
+        (512, 64, 100, "auto", 3),  # 64, 45 and 32 pixels on the short side
+        (512, 512, 100, 2, 2),
+        (32, 4000, 100, "auto", 1),
+    ],
+)
+def test_the_number_of_scales(
+    height: int, width: int, iterations: int, scales: int | str, expected: int
+) -> None:
+    assert len(plan(height, width, iterations, scales, 32)) == expected
+
+
+def test_one_scale_is_the_whole_run() -> None:
+    assert plan(50, 70, 9, 1) == (Scale(50, 70, 9),)
+
+
+@settings(max_examples=100)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 64))
+def test_fit_keeps_the_aspect_ratio_and_the_shortest_side(
+    height: int, width: int, longest: int, shortest: int
+) -> None:
+    found = fit(height, width, longest, shortest)
+    factor = max(longest / max(height, width), shortest / min(height, width))
+    assert found[0] == pytest.approx(height * factor, abs=0.5) or found[0] == shortest
+    assert found[1] == pytest.approx(width * factor, abs=0.5) or found[1] == shortest
+    assert min(found) >= shortest
+    assert max(found) == longest or min(found) == shortest
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "shortest", "expected"),
+    [
+        ((30, 40), 80, 1, (60, 80)),
+        ((400, 300), 100, 1, (100, 75)),
+        ((20, 1200), 512, 32, (32, 1920)),  # the short side comes first
+        ((7, 9), 9, 1, (7, 9)),
+        ((1, 1000), 10, 1, (1, 1000)),
+        ((50, 100), 64.4, 1, (32, 64)),
+    ],
+)
+def test_fit_by_hand(
+    size: tuple[int, int], longest: float, shortest: int, expected: tuple[int, int]
+) -> None:
+    assert fit(*size, longest, shortest) == expected

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings
+from napari_nst.record import InputRecord, Resolved, ScaleRecord, versions
+
+names = st.text(max_size=20)
+hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
+counts = st.integers(1, 10**6)
+inputs = st.builds(
+    InputRecord,
+    name=names,
+    shape=st.lists(counts, min_size=2, max_size=3).map(tuple),
+    dtype=st.sampled_from(["uint8", "float32"]),
+    sha256=hashes,
+)
+resolved = st.builds(
+    Resolved,
+    device=st.sampled_from(["cpu", "cuda:0"]),
+    device_name=names,
+    precision=st.sampled_from(["float32", "bfloat16"]),
+    threads=counts,
+    weights=names,
+    weights_sha256=hashes,
+    scales=st.lists(
+        st.builds(ScaleRecord, height=counts, width=counts, iterations=counts), max_size=4
+    ).map(tuple),
+)
+records = st.builds(
+    RunRecord,
+    settings=st.builds(
+        StyleTransferSettings,
+        size=st.none() | counts,
+        style_layers=st.just({"relu1_1": 0.1, "conv2_1": 3.0}),
+        style_weights=st.none() | st.just((0.25, 0.75)),
+    ),
+    resolved=resolved,
+    content=inputs,
+    styles=st.lists(inputs, max_size=3).map(tuple),
+    start=st.none() | inputs,
+    iterations=counts,
+    losses=st.dictionaries(st.sampled_from(["content", "style", "tv", "total"]), st.floats(0, 1e9)),
+    ended=st.sampled_from(["finished", "stopped", "failed", "running"]),
+)
+
+
+@settings(max_examples=50)
+@given(records)
+def test_a_record_survives_json(record: RunRecord) -> None:
+    assert RunRecord.model_validate_json(record.to_json()) == record
+    assert RunRecord.model_validate(json.loads(json.dumps(record.to_dict()))) == record
+
+
+def test_versions_are_those_a_result_depends_on() -> None:
+    assert versions() == {
+        "napari-nst": version("napari-nst"),
+        "torch": torch.__version__.split("+")[0],
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+@pytest.fixture(scope="module")
+def run(content: Any, style: Any) -> StyleTransfer:
+    chosen = StyleTransferSettings(
+        content_layers=("relu1_2",), style_layers=("relu1_1",), iterations=3, scales=1, device="cpu"
+    )
+    run = StyleTransfer(content, style, chosen)
+    list(run)
+    return run
+
+
+def test_the_record_of_a_run_survives_json(run: StyleTransfer) -> None:
+    record = run.record
+    again = RunRecord.model_validate_json(record.to_json())
+    assert again == record
+    assert again.settings == run.settings
+    assert again.versions == versions()
+
+
+def test_the_record_of_a_run_has_its_last_losses(run: StyleTransfer) -> None:
+    last = run.history[-1]
+    assert run.record.iterations == len(run.history) == 3
+    assert run.record.losses == {
+        "content": last.content,
+        "style": last.style,
+        "tv": last.tv,
+        "total": last.total,
+    }
+
+
+def test_a_record_is_plain_data(run: StyleTransfer) -> None:
+    def plain(value: object) -> bool:
+        if isinstance(value, dict):
+            return all(type(key) is str and plain(item) for key, item in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or type(value) in (str, int, float, bool)
+
+    assert plain(run.record.to_dict())
+
+
+def test_a_record_cannot_be_changed_and_has_no_other_fields(run: StyleTransfer) -> None:
+    record: Any = run.record
+    with pytest.raises(ValidationError, match="frozen"):
+        record.iterations = 7
+    with pytest.raises(ValidationError, match="frozen"):
+        record.content.name = "x"
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        RunRecord.model_validate({**record.to_dict(), "more": 1})
+    with pytest.raises(ValidationError, match="ended"):
+        RunRecord.model_validate({**record.to_dict(), "ended": "lost"})

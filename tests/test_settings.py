@@ -1,0 +1,312 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from napari_nst.errors import InputError, StyleTransferError
+from napari_nst.networks import NETWORKS
+from napari_nst.settings import LayerWeights, StyleTransferSettings
+
+
+def complaint(**choices: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        StyleTransferSettings(**choices)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message[-1] in ".?"
+    return message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("network", "vgg11", "'vgg16' or 'vgg19'"),
+        ("weights", 3, "valid string"),
+        ("content_layers", 5, "name layers"),
+        ("style_layers", None, "name layers"),
+        ("style_layers", {"relu1_1": -1}, "the weight of relu1_1 is -1, and must be 0 or more"),
+        ("style_layers", {"relu1_1": math.nan}, "the weight of relu1_1 is nan, and must be"),
+        ("style_layers", {"relu1_1": math.inf}, "the weight of relu1_1 is inf, and must be"),
+        ("style_layers", {"relu1_1": "much"}, "'much'"),
+        ("normalize_gradients", "maybe", "valid boolean"),
+        ("content_weight", -1.0, "greater than or equal to 0"),
+        ("style_weight", math.inf, "finite"),
+        ("tv_weight", math.nan, "finite"),
+        ("style_weight", None, "valid number"),
+        ("style_weights", 1.0, "valid tuple"),
+        ("style_scale", 0.0, "greater than 0"),
+        ("style_scale", "a\nb", "valid number"),
+        ("pooling", "min", "'max' or 'average'"),
+        ("padding", "reflect", "'replicate' or 'zero'"),
+        ("init", "photo", "'content', 'noise', 'style' or 'image'"),
+        ("size", 0, "greater than or equal to 1"),
+        ("size", "big", "'auto', 'none' or a whole number"),
+        ("size", 2.5, "integer"),
+        ("output_size", "large", "'content' or 'working'"),
+        ("scales", 0, "greater than or equal to 1"),
+        ("scales", "many", "'auto' or a whole number"),
+        ("scales", None, "integer"),
+        ("iterations", 0, "greater than or equal to 1"),
+        ("iterations", 2.5, "integer"),
+        ("optimizer", "sgd", "'adam' or 'lbfgs'"),
+        ("learning_rate", 0.0, "greater than 0"),
+        ("color", "red", "'style', 'luminance' or 'match'"),
+        ("seed", -1, "greater than or equal to 0"),
+        ("seed", 2**63, "less than 9223372036854775808"),
+        ("nan", "drop", "'error' or 'keep'"),
+        ("device", "gpu", "'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"),
+        ("device", "cuda:", "'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"),
+        ("device", "cpu\n", "'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"),
+        ("precision", "float16", "'auto', 'float32' or 'bfloat16'"),
+    ],
+)
+def test_a_wrong_choice_is_one_sentence_with_its_name_its_value_and_what_is_right(
+    name: str, value: Any, right: str
+) -> None:
+    message = complaint(**{name: value})
+    assert message.startswith(f"{name} is {value!r}; ")
+    assert right in message
+
+
+def test_a_wrong_share_is_shown_alone() -> None:
+    assert complaint(style_weights=(1, -0.5)).startswith("style_weights is -0.5; it must be")
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        (
+            {"style_layers": ("relu5_4",)},
+            "vgg16 has no layer 'relu5_4'; its layers are conv1_1, relu1_1, ... relu5_3.",
+        ),
+        (
+            {"network": "vgg19", "content_layers": {"relu6_1": 1}},
+            "vgg19 has no layer 'relu6_1'; its layers are conv1_1, relu1_1, ... relu5_4.",
+        ),
+        (
+            {"content_layers": (), "style_layers": ()},
+            "content_layers and style_layers are both empty; name one layer.",
+        ),
+        (
+            {"content_layers": {"relu4_2": 0}, "style_layers": {"relu1_1": 0}},
+            "content_layers and style_layers are both empty; name one layer.",
+        ),
+        (
+            {"style_weights": (0, 0)},
+            "style_weights are all zero; give at least one style a share.",
+        ),
+        ({"Size": 3}, "There is no setting 'Size'; did you mean 'size'?"),
+        ({"stlye_weight": 1}, "There is no setting 'stlye_weight'; did you mean 'style_weight'?"),
+        (
+            {"zzz": 1},
+            "There is no setting 'zzz'; they are listed in StyleTransferSettings.",
+        ),
+    ],
+)
+def test_choices_that_do_not_go_together_and_names_that_do_not_exist(
+    choices: dict[str, Any], message: str
+) -> None:
+    assert complaint(**choices) == message
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="LayerWeights lets a TypeError through")
+@pytest.mark.parametrize("value", [{"relu1_1": None}, {"relu1_1": [1]}, [["relu1_1"]]])
+def test_a_weight_or_a_name_of_another_type_is_a_wrong_choice(value: Any) -> None:
+    assert complaint(style_layers=value).startswith(f"style_layers is {value!r}; ")
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="repr of the value has newlines")
+@pytest.mark.parametrize("name", ["iterations", "size"])
+def test_a_value_of_many_lines_makes_one_sentence(name: str) -> None:
+    complaint(**{name: np.zeros((3, 3))})
+
+
+def test_the_errors_are_ours_and_nobodys_runtime_error() -> None:
+    assert issubclass(InputError, StyleTransferError) and issubclass(InputError, ValueError)
+    assert not issubclass(StyleTransferError, RuntimeError)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "The settings are not valid JSON: "),
+        ("{", "The settings are not valid JSON: "),
+        ("[1]", "settings is [1]; it must be an object."),
+        ("null", "settings is None; it must be an object."),
+        ('{"iterations": 0}', "iterations is 0; it must be greater than or equal to 1."),
+        ('{"iteration": 9}', "There is no setting 'iteration'; did you mean 'iterations'?"),
+        ('{"style_layers": {"relu9_1": 1}}', "vgg16 has no layer 'relu9_1'; "),
+    ],
+)
+def test_wrong_json_is_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        StyleTransferSettings.from_json(text)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+weights = st.floats(0, 1e6)
+positive = st.floats(1e-6, 1e6)
+
+
+def layer_choices(network: str) -> st.SearchStrategy[dict[str, float]]:
+    names = st.sampled_from([*NETWORKS[network].layers])
+    return st.dictionaries(names, st.floats(1e-6, 1e3), min_size=1, max_size=5)
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw every choice, or leave it to its default."""
+    network = draw(st.sampled_from(["vgg16", "vgg19"]))
+    optional = {
+        "weights": st.none() | st.text(max_size=9),
+        "content_layers": layer_choices(network),
+        "style_layers": layer_choices(network),
+        "normalize_gradients": st.booleans(),
+        "content_weight": weights,
+        "style_weight": weights,
+        "tv_weight": weights,
+        "style_weights": st.none() | st.lists(positive, min_size=1, max_size=4).map(tuple),
+        "style_scale": positive,
+        "pooling": st.sampled_from(["max", "average"]),
+        "rescale_pooling": st.booleans(),
+        "padding": st.sampled_from(["replicate", "zero"]),
+        "init": st.sampled_from(["content", "noise", "style", "image"]),
+        "size": st.none() | st.just("auto") | st.integers(1, 10**6),
+        "output_size": st.sampled_from(["content", "working"]),
+        "scales": st.just("auto") | st.integers(1, 20),
+        "iterations": st.integers(1, 10**6),
+        "optimizer": st.sampled_from(["adam", "lbfgs"]),
+        "learning_rate": st.none() | positive,
+        "color": st.sampled_from(["style", "luminance", "match"]),
+        "seed": st.integers(0, 2**63 - 1),
+        "nan": st.sampled_from(["error", "keep"]),
+        "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:12", "mps"]),
+        "precision": st.sampled_from(["auto", "float32", "bfloat16"]),
+    }
+    return {"network": network, **draw(st.fixed_dictionaries({}, optional=optional))}
+
+
+@settings(max_examples=40)
+@given(choices())
+def test_settings_are_what_was_chosen_and_survive_json(chosen: dict[str, Any]) -> None:
+    found = StyleTransferSettings(**chosen)
+    for name, value in chosen.items():
+        assert getattr(found, name) == value
+    again = StyleTransferSettings.from_json(found.to_json())
+    assert again == found
+    assert hash(again) == hash(found)
+    assert list(again.style_layers) == list(found.style_layers)
+    assert set(json.loads(found.to_json())) == set(StyleTransferSettings.model_fields)
+
+
+def test_json_may_leave_out_choices() -> None:
+    assert StyleTransferSettings.from_json("{}") == StyleTransferSettings()
+    named = StyleTransferSettings.from_json('{"style_layers": ["relu1_1", "relu2_1"]}')
+    assert named.style_layers == {"relu1_1": 0.5, "relu2_1": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("size", "256", 256),
+        ("size", "none", None),
+        ("size", "auto", "auto"),
+        ("scales", "3", 3),
+        ("iterations", "50", 50),
+        ("style_weight", "2.5", 2.5),
+        ("normalize_gradients", "false", False),
+        ("style_layers", "relu1_1", {"relu1_1": 1.0}),
+    ],
+)
+def test_the_command_lines_words_are_understood(name: str, text: str, value: object) -> None:
+    assert getattr(StyleTransferSettings(**{name: text}), name) == value
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    found = StyleTransferSettings(
+        size=np.int64(64), iterations=np.int32(5), style_weight=np.float32(0.5), seed=np.uint8(3)
+    )
+    assert found == StyleTransferSettings(size=64, iterations=5, style_weight=0.5, seed=3)
+    assert type(found.size) is type(found.iterations) is int
+
+
+def test_settings_cannot_be_changed() -> None:
+    found: Any = StyleTransferSettings(style_weights=(1, 2))
+    with pytest.raises(ValidationError, match="frozen"):
+        found.size = 3
+    with pytest.raises(TypeError):
+        found.style_layers["relu1_1"] = 3
+    with pytest.raises(TypeError):
+        found.style_weights[0] = 3
+    given = {"relu1_1": 1.0}
+    kept = StyleTransferSettings(style_layers=given)
+    given["relu2_1"] = 1.0
+    assert kept.style_layers == {"relu1_1": 1.0}
+
+
+def test_settings_are_equal_by_value_and_can_be_keys() -> None:
+    one, same = (StyleTransferSettings(size=64, style_layers=("relu1_1",)) for _ in range(2))
+    assert one == same and len({one, same}) == 1
+    assert one != StyleTransferSettings(size=65, style_layers=("relu1_1",))
+
+
+def test_replace_makes_others_and_checks_them() -> None:
+    one = StyleTransferSettings(network="vgg19", style_layers={"relu5_4": 2.0})
+    other = one.replace(size=64)
+    assert (other.size, other.network, other.style_layers) == (64, "vgg19", {"relu5_4": 2.0})
+    assert one.size == StyleTransferSettings().size
+    assert one.replace() == one
+    with pytest.raises(InputError, match="relu5_4"):
+        one.replace(network="vgg16")
+    with pytest.raises(InputError, match="did you mean 'size'"):
+        one.replace(siez=3)
+
+
+def test_the_defaults_need_no_download_and_no_gpu() -> None:
+    defaults = StyleTransferSettings()
+    assert (defaults.network, defaults.weights, defaults.device) == ("vgg16", None, "auto")
+
+
+# LayerWeights
+
+
+@given(st.lists(st.sampled_from([*NETWORKS["vgg16"].layers]), min_size=1, unique=True))
+def test_names_alone_share_a_weight_of_one(names: list[str]) -> None:
+    found = LayerWeights(names)
+    assert list(found) == names
+    assert set(found.values()) == {1 / len(names)}
+
+
+@pytest.mark.xfail(strict=True, reason="a name given twice leaves half of its weight behind")
+def test_a_name_given_twice_still_shares_a_weight_of_one() -> None:
+    assert sum(LayerWeights(("relu1_1", "relu1_1")).values()) == 1
+
+
+def test_layer_weights_are_a_mapping_in_the_order_given() -> None:
+    found = LayerWeights({"relu3_1": 2, "relu1_1": 0, "relu2_1": "0.5"})
+    assert list(found.items()) == [("relu3_1", 2.0), ("relu1_1", 0.0), ("relu2_1", 0.5)]
+    assert len(found) == 3 and "relu1_1" in found and "relu5_1" not in found
+    assert found.active == ("relu3_1", "relu2_1")
+    assert repr(found) == "{'relu3_1': 2.0, 'relu1_1': 0.0, 'relu2_1': 0.5}"
+    with pytest.raises(KeyError):
+        _ = found["relu5_1"]
+
+
+def test_layer_weights_are_equal_whatever_their_order_and_so_are_their_hashes() -> None:
+    one = LayerWeights({"relu1_1": 1, "relu2_1": 2})
+    other = LayerWeights({"relu2_1": 2.0, "relu1_1": 1.0})
+    assert one == other == {"relu1_1": 1, "relu2_1": 2}
+    assert hash(one) == hash(other)
+    assert one != LayerWeights({"relu1_1": 1, "relu2_1": 3})
+
+
+def test_no_layers_are_no_weights() -> None:
+    assert dict(LayerWeights(())) == {} and LayerWeights(()).active == ()
