@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from qtpy.QtCore import QEventLoop, QTimer
 
 import napari_nst
 from napari_nst.files import write_image
@@ -27,10 +27,11 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 def wait(until: Callable[[], bool], seconds: float) -> None:
     """Let the viewer live until something is so, or the time is up."""
+    loop, poll = QEventLoop(), QTimer()
     end = time.perf_counter() + seconds
-    while not until() and time.perf_counter() < end:
-        QApplication.processEvents()
-        time.sleep(0.001)
+    poll.timeout.connect(lambda: (until() or time.perf_counter() > end) and loop.quit())
+    poll.start(50)
+    loop.exec()
 
 
 def main() -> None:

@@ -199,7 +199,7 @@ class StyleTransferSettings(BaseModel):
     size: Annotated[_Count | Literal["auto"] | None, _number_or_word("auto", "none")] = "auto"
     output_size: Literal["content", "working"] = "content"
     scales: Annotated[_Count | Literal["auto"], _number_or_word("auto")] = "auto"
-    iterations: _Count = 180
+    iterations: _Count = 160
     optimizer: Literal["adam", "lbfgs"] = "adam"
     learning_rate: _Positive | None = None
     color: Literal["style", "luminance", "match"] = "style"

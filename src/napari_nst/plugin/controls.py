@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Slider, SpinBox
@@ -37,6 +36,8 @@ class Controls:
 
     Attributes
     ----------
+    device : str
+        The kind of device that a run will have, as far as is known without torch.
     native : QWidget
         The controls, one below the other.
     changed : Signal
@@ -56,6 +57,7 @@ class Controls:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._told_apart = False
+        self.device = "cpu"
         self.content = _control(
             ComboBox,
             "Content",
@@ -133,7 +135,7 @@ class Controls:
         settings = self.settings
         longest = settings.size
         if longest == "auto":
-            longest = costs.automatic_size(_likely_device())
+            longest = costs.automatic_size(self.device)
         content, style = (take_plane(layer, self._viewer.dims, longest) for layer in layers)
         return Job(content, (style,), settings)
 
@@ -143,10 +145,9 @@ class Controls:
             job = self.job()
         except InputError as error:
             return str(error)
-        device = _likely_device()
-        scale = costs.scales_for(job.settings, *job.content.shape, device)[-1]
-        cost = costs.cost(job.settings, *job.content.shape, device)
-        rate, measured = speed.recall(device)
+        scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
+        cost = costs.cost(job.settings, *job.content.shape, self.device)
+        rate, measured = speed.recall(self.device)
         return (
             f"{scale.width} x {scale.height} px will take {'about' if measured else 'roughly'} "
             f"{duration(cost.operations / rate)} and {cost.memory / 2**30:.1f} GiB of memory."
@@ -170,9 +171,3 @@ def _control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
     control = kind(label=label, tooltip=tooltip, **options)
     control.native.setAccessibleName(label)
     return control
-
-
-def _likely_device() -> str:
-    """Return the kind of device a run will probably have, without importing torch for it."""
-    torch = sys.modules.get("torch")
-    return "cuda" if torch is not None and torch.cuda.is_available() else "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt.utils import create_worker
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.controls import Controls
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from napari_nst.engine.transfer import StyleTransfer
 
 __all__ = ["StyleTransferPanel"]
+
+_SPINNER_SPEED = 10  # percent
 
 
 class StyleTransferPanel(QWidget):
@@ -76,6 +80,12 @@ class StyleTransferPanel(QWidget):
         self.session.ended.connect(self._on_ended)
         self._on_state(State.IDLE)
         self._show_estimate()
+        # The import takes seconds, and holds up the viewer for half of one: better now than
+        # when the user waits for a picture.  superqt's worker, because napari asks about its own
+        # when a window is closed.
+        warming_up = create_worker(_import_engine, _start_thread=False)
+        warming_up.returned.connect(self._on_engine)
+        warming_up.start()
 
     @property
     def status(self) -> str:
@@ -141,10 +151,17 @@ class StyleTransferPanel(QWidget):
     def _show_estimate(self) -> None:
         self._estimate.setText(self.controls.estimate())
 
+    def _on_engine(self, device: str) -> None:
+        self.controls.device = device
+        self._show_estimate()
+
     def _on_state(self, state: State) -> None:
         self._start_button.setEnabled(state is State.IDLE)
         self._stop_button.setEnabled(state is State.RUNNING)
-        if state is State.STOPPING:
+        window = self.window()
+        if state is State.RUNNING and window is not None:
+            _calm_spinners(window)
+        elif state is State.STOPPING:
             self._say("Stopping ...")
 
     def _on_progress(self, progress: Progress) -> None:
@@ -170,6 +187,26 @@ class StyleTransferPanel(QWidget):
 
     def _say(self, text: str, *, problem: bool = False) -> None:
         self._status.setText(f"⚠ {text}" if problem else text)
+
+
+def _import_engine() -> str:
+    """Import the engine, and return the kind of device it would take."""
+    importlib.import_module("napari_nst.engine.transfer")
+    from napari_nst.engine.compute import Device
+
+    return Device.resolve("auto", "auto").place.type
+
+
+def _calm_spinners(window: QWidget) -> None:
+    """Slow the little movie that napari shows beside its activity.
+
+    Each of its pictures repaints the whole window.  A graphics card does not notice; software
+    OpenGL spends on it half of the processor, and a run takes twice as long.
+    """
+    for label in window.findChildren(QLabel):
+        movie = label.movie()
+        if movie is not None:
+            movie.setSpeed(_SPINNER_SPEED)
 
 
 def _text(accessible_name: str) -> QLabel:
