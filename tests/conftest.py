@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -51,6 +51,17 @@ def photo() -> Callable[[int, int], NDArray[np.float32]]:
 @pytest.fixture(scope="session")
 def stripes() -> Callable[[int, int], NDArray[np.float32]]:
     return make_stripes
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Images this small gain nothing from two, and wait for them where others are at work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -65,10 +67,17 @@ def test_a_record_survives_json(record: RunRecord) -> None:
 def test_versions_are_those_a_result_depends_on() -> None:
     assert versions() == {
         "napari-nst": version("napari-nst"),
-        "torch": torch.__version__.split("+")[0],
+        "torch": torch.__version__,  # with the build, such as +cu130
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def test_versions_do_not_load_torch() -> None:
+    code = "import sys; from napari_nst.record import versions; v = versions()['torch']\n"
+    code += "assert 'torch' not in sys.modules; print(v)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == version("torch")
 
 
 @pytest.fixture(scope="module")

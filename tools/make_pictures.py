@@ -29,7 +29,12 @@ def wait(until: Callable[[], bool], seconds: float) -> None:
     """Let the viewer live until something is so, or the time is up."""
     loop, poll = QEventLoop(), QTimer()
     end = time.perf_counter() + seconds
-    poll.timeout.connect(lambda: (until() or time.perf_counter() > end) and loop.quit())
+
+    def look() -> None:
+        if until() or time.perf_counter() > end:
+            loop.quit()
+
+    poll.timeout.connect(look)
     poll.start(50)
     loop.exec()
 

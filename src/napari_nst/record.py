@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["InputRecord", "Resolved", "RunRecord", "ScaleRecord", "versions"]
+__all__ = ["InputRecord", "Resolved", "RunRecord", "ScaleRecord", "SteeringRecord", "versions"]
 
 
 class _Record(BaseModel):
@@ -76,6 +77,21 @@ class Resolved(_Record):
     scales: tuple[ScaleRecord, ...]
 
 
+class SteeringRecord(_Record):
+    """A change of settings during a run.
+
+    Attributes
+    ----------
+    iteration : int
+        Evaluations done before it.
+    choices : dict
+        Settings and their new values.
+    """
+
+    iteration: int
+    choices: dict[str, Any]
+
+
 class RunRecord(_Record):
     """A run, from what was asked for to how it ended.
 
@@ -93,6 +109,8 @@ class RunRecord(_Record):
         The style images.
     start : InputRecord or None
         The image the run started from, with ``init="image"``.
+    steering : tuple of SteeringRecord
+        What was changed during the run, in order.
     versions : dict of str to str
         Of napari-nst, torch, numpy and Python.
     iterations : int
@@ -108,6 +126,7 @@ class RunRecord(_Record):
     content: InputRecord
     styles: tuple[InputRecord, ...]
     start: InputRecord | None = None
+    steering: tuple[SteeringRecord, ...] = ()
     versions: dict[str, str] = Field(default_factory=lambda: versions())
     iterations: int = 0
     losses: dict[str, float] = Field(default_factory=dict)
@@ -125,4 +144,9 @@ class RunRecord(_Record):
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     names = ("napari-nst", "torch", "numpy")
-    return {name: version(name) for name in names} | {"python": platform.python_version()}
+    found = {name: version(name) for name in names} | {"python": platform.python_version()}
+    # The metadata leave out the build (+cpu, +cu130).  Whatever makes a record of a run has
+    # loaded torch, which knows it; a record is no reason to load it.
+    if "torch" in sys.modules:
+        found["torch"] = str(sys.modules["torch"].__version__)
+    return found

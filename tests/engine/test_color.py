@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from napari_nst.engine import color
 
@@ -82,6 +83,39 @@ def test_match_colors_of_degenerate_pictures_is_a_picture(
     assert found.isfinite().all()
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
     torch.testing.assert_close(found.mean(dim=(2, 3)), to.mean(dim=(2, 3)), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("spread", [0.03, 1e-5])
+def test_match_colors_in_float32_is_nearly_that_in_float64(spread: float) -> None:
+    style = gentle(20, 30, (0.6, 0.4, 0.45), spread)
+    exact = color.match_colors(style.float().double(), CONTENT.float().double())
+    found = color.match_colors(style.float(), CONTENT.float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=3e-5)
+
+
+class Apple(TorchFunctionMode):
+    """A device without float64: nothing but what `cpu` returned may be widened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.brought: list[torch.Tensor] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if function is torch.Tensor.cpu:
+            self.brought.append(args[0].clone())
+            return self.brought[-1]
+        if function is torch.Tensor.double:
+            assert any(args[0] is tensor for tensor in self.brought)
+        return function(*args, **(kwargs or {}))
+
+
+def test_match_colors_widens_nothing_on_the_images_own_device() -> None:
+    with Apple() as apple:
+        color.match_colors(STYLE.float(), CONTENT.float())
+    assert len(apple.brought) == 2
 
 
 def test_match_colors_clamps_what_leaves_the_range() -> None:

@@ -14,7 +14,7 @@ from napari_nst.engine.objective import Objective
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,13 +30,7 @@ CHOICES: dict[str, Any] = {
 BOTH_FORMS = pytest.mark.parametrize("normalize", [False, True], ids=["paper", "normalised"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Images this small gain nothing from two, and wait for them where others are at work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tensor(image: NDArray[np.float32]) -> Tensor:

@@ -108,13 +108,34 @@ def test_adam_delivers_the_average_of_a_tenth_of_the_iterates(iterations: int) -
     np.testing.assert_allclose(optimizer.best(iterates[-1]).numpy(), expected, atol=1e-12)
 
 
-def test_adams_average_can_begin_anew() -> None:
+def test_adams_average_begins_anew_when_it_is_steered() -> None:
     optimizer = Adam(0.05, iterations=100)
     iterates = adam(np.full(SHAPE, 0.5), images(4), optimizer)
-    optimizer.restart_average()
+    optimizer.steered()
     assert torch.equal(optimizer.best(iterates[-1]), iterates[-1])
     (last,) = adam(iterates[-1].numpy(), images(1, seed=5), optimizer)
     torch.testing.assert_close(optimizer.best(last), last, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 0.01, 100.0, 1e4])
+def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float) -> None:
+    # Adam does not know the scale of a function; a change of it half-way must not show either.
+    # A start far from the border, and small steps: nothing is clamped.
+    start, target = torch.full(SHAPE, 0.5).double(), torch.as_tensor(images(1)[0]).double()
+
+    def path(scale: float) -> list[torch.Tensor]:
+        optimizer, image, found = Adam(0.001, epsilon=0), start, []
+        for step in range(40):
+            if step == 20:
+                optimizer.steered()
+            gradient = (image - target) * (scale if step >= 20 else 1)
+            image = optimizer.step(image, 0.0, gradient)
+            found.append(image)
+        return found
+
+    # The scale is taken from the norms of two gradients that are one step apart, hence the bound.
+    for once, scaled in zip(path(1.0), path(factor), strict=True):
+        torch.testing.assert_close(scaled, once, rtol=0, atol=1e-12)
 
 
 def test_adams_moments_move_to_another_size() -> None:

@@ -182,10 +182,21 @@ def test_keeping_nan_where_there_is_none_keeps_nothing() -> None:
     assert Picture.of(picture((9, 8)), "content", "keep").missing is None
 
 
-def test_an_image_of_nothing_but_nan_is_refused_even_so() -> None:
-    assert "my layer has 72 values that are not finite" in message(
-        np.full((9, 8), np.nan), nan="keep"
+@pytest.mark.parametrize("nan", ["error", "keep", None])
+def test_an_image_of_nothing_but_nan_is_refused_even_so(nan: Any) -> None:
+    assert message(np.full((9, 8), np.nan), nan=nan) == (
+        "my layer has 72 values that are not finite and no others; give another image."
     )
+
+
+def test_keeping_nan_is_advised_where_it_can_be_chosen() -> None:
+    image = picture((9, 8))
+    image[1, 2] = np.nan
+    said = "my layer has 1 values that are not finite; replace them"
+    assert message(image, nan="error") == (
+        f"{said}, or choose nan='keep' to fill them for the run and put them back."
+    )
+    assert message(image) == f"{said}."  # a style, which has no such choice
 
 
 @settings(max_examples=20)

@@ -216,19 +216,32 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "other", "first_missing"),
-    [("vgg19", "vgg16", "conv3_4"), ("vgg16", "vgg19", "conv4_1")],
+    ("network", "other", "key", "said"),
+    [
+        ("vgg16", "vgg19", "{name}", "holds vgg19's weights, for it has conv3_4.weight; choose"),
+        ("vgg16", "vgg19", "features.{place}", "holds vgg19's weights, for it has features.16.w"),
+        ("vgg16", "vgg19", "{place}", "holds vgg19's weights, for it has 16.weight; choose"),
+        ("vgg19", "vgg16", "features.{place}", "holds vgg16's weights, for it has features.17.w"),
+        ("vgg19", "vgg16", "{place}", "holds vgg16's weights, for it has 17.weight; choose"),
+        ("vgg19", "vgg16", "{name}", "does not hold vgg19's weights: conv3_4.weight is missing."),
+    ],
 )
+@pytest.mark.parametrize("classifier", [True, False])
 def test_another_networks_file_is_refused(
-    tmp_path: Path, network: str, other: str, first_missing: str
+    tmp_path: Path, network: str, other: str, key: str, said: str, classifier: bool
 ) -> None:
     file = tmp_path / "mine.pt"
-    torch.save(state(other, "features.{place}"), file)
+    rest = {"classifier.0.weight": torch.ones(1).expand(4096, 25088)} if classifier else {}
+    torch.save(state(other, key) | rest, file)
     with pytest.raises(WeightsError) as caught:
         weights.load(network, str(file))
-    assert str(caught.value) == (
-        f"{file} does not hold {network}'s weights: {first_missing}.weight is missing."
-    )
+    assert str(caught.value).startswith(f"{file} {said}")
+
+
+def test_a_classifier_in_the_same_row_is_no_convolution(tmp_path: Path) -> None:
+    file = tmp_path / "mine.pt"
+    torch.save(state("vgg16", "{place}") | {"32.weight": torch.ones(1).expand(4096, 25088)}, file)
+    is_the_state("vgg16", weights.load("vgg16", str(file)).tensors)
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(64, 3, 5, 5), "text", None])

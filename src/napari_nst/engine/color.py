@@ -58,14 +58,18 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
     Tensor
         The style recoloured, clamped to [0, 1].
     """
-    of_style, of_content = Statistics.of(style.double()), Statistics.of(content.double())
-    ridge = _REGULARISER * torch.eye(style.shape[1], dtype=torch.float64, device=style.device)
+    # On the processor, in float64: Apple's GPUs have neither that nor eigenvectors.
+    of_style, of_content = (Statistics.of(image.cpu().double()) for image in (style, content))
+    ridge = _REGULARISER * torch.eye(style.shape[1], dtype=torch.float64)
     root = _power(of_style.covariance + ridge, 0.5)
     inverse = _power(of_style.covariance + ridge, -0.5)
     transport = inverse @ _power(root @ (of_content.covariance + ridge) @ root, 0.5) @ inverse
-    offset = of_content.mean - transport @ of_style.mean
-    recolored = torch.einsum("ij,njhw->nihw", transport, style.double())
-    return (recolored + offset.view(1, -1, 1, 1)).clamp(0, 1).to(style.dtype)
+    before, after = (part.mean.to(style.dtype).to(style.device) for part in (of_style, of_content))
+    # The transport of a flat picture is large: centred first, its rounding is not.
+    centred = style - before.view(1, -1, 1, 1)
+    transport = transport.to(style.dtype).to(style.device)
+    recolored = torch.einsum("ij,njhw->nihw", transport, centred)
+    return (recolored + after.view(1, -1, 1, 1)).clamp(0, 1)
 
 
 def prepare(content: Tensor, styles: list[Tensor], mode: ColorMode) -> tuple[Tensor, list[Tensor]]:

@@ -1,16 +1,20 @@
-"""Which device, and how precisely."""
+"""Which device, how precisely, and what its failures mean."""
 
 from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
-from napari_nst.errors import InputError
+from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 
-__all__ = ["Device"]
+if TYPE_CHECKING:
+    from napari_nst.engine.schedule import Scale
+
+__all__ = ["Device", "translate"]
 
 
 @dataclass(frozen=True)
@@ -72,3 +76,17 @@ def _automatic() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def translate(error: RuntimeError, scale: Scale) -> StyleTransferError:
+    """Return one of our errors for one of torch's."""
+    # The allocator of the processor raises a plain RuntimeError.
+    if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error):
+        failure: StyleTransferError = OutOfMemoryError(
+            f"There was not enough memory to work at {scale.width} x {scale.height} pixels; "
+            "choose a smaller size."
+        )
+    else:
+        failure = StyleTransferError(f"The transfer failed: {error}")
+    failure.__cause__ = error
+    return failure

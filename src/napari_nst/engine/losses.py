@@ -77,7 +77,7 @@ def content_loss(generated: Tensor, content: Tensor) -> Tensor:
     generated, content : Tensor
         Features of one layer, of one shape.
     """
-    return 0.5 * (generated - content).square().sum()
+    return 0.5 * _sum_of_squares(generated - content)
 
 
 def style_loss(generated: Tensor, style: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class StyleTerm:
 def content_term(generated: Tensor, content: Tensor) -> ContentTerm:
     """Return equation 1 with its gradient F - P (equation 2)."""
     difference = generated - content
-    return ContentTerm(0.5 * difference.square().sum(), difference)
+    return ContentTerm(0.5 * _sum_of_squares(difference), difference)
 
 
 def relative_content_term(generated: Tensor, content: Tensor, energy: Tensor) -> ContentTerm:
@@ -162,8 +162,14 @@ def relative_content_term(generated: Tensor, content: Tensor, energy: Tensor) ->
     scale = 1 / (energy + _TINY)
     difference = generated - content
     return ContentTerm(
-        difference.square().sum() * scale, difference.mul_((2 * scale).to(difference.dtype))
+        _sum_of_squares(difference) * scale, difference.mul_((2 * scale).to(difference.dtype))
     )
+
+
+def _sum_of_squares(values: Tensor) -> Tensor:
+    """Return the sum in float32 or wider: half precision can hardly count it."""
+    wide = torch.promote_types(values.dtype, torch.float32)
+    return values.square().sum(dtype=wide)
 
 
 def gram_term(generated: Statistics, target: Statistics) -> StyleTerm:

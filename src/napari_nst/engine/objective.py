@@ -136,6 +136,11 @@ class Objective:
             self._styles = [self._statistics(style) for style in styles]
             self._targets = self._blend()
 
+    def steer(self, settings: StyleTransferSettings) -> None:
+        """Go on with other weights; layers and the form of the losses stay what they are."""
+        self.settings = settings
+        self._targets = self._blend()
+
     def loss_and_gradient(self, image: Tensor) -> tuple[Losses, Tensor]:
         """Return the losses of an image, and the gradient of their total.
 

@@ -34,6 +34,10 @@ class Optimizer(Protocol):
         """Move on to images of another size, for so many iterations."""
         ...
 
+    def steered(self) -> None:
+        """Go on with another function from the next step on, without a jump."""
+        ...
+
 
 class Adam:
     """Adam (Kingma and Ba, arXiv 1412.6980), clamped to [0, 1], its iterates averaged.
@@ -68,11 +72,17 @@ class Adam:
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
+        self._norm: Tensor | None = None
+        self._rescale = False
         self._average = _Average(iterations)
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
         """Return the image after one step; the loss itself plays no part."""
         gradient = gradient * (image.shape[-2] * image.shape[-1])
+        norm = gradient.square().mean().sqrt()
+        if self._rescale and self._norm is not None:
+            self._rescale_moments(norm / self._norm.clamp_min(1e-30))
+        self._norm, self._rescale = norm, False
         if self._first is None or self._second is None:
             self._first, self._second = torch.zeros_like(gradient), torch.zeros_like(gradient)
         first_decay, second_decay = self.betas
@@ -89,9 +99,19 @@ class Adam:
         """Return the average of the iterates, which has less noise than the last of them."""
         return self._average.value(image)
 
-    def restart_average(self) -> None:
-        """Forget the iterates averaged so far: they were made for other settings."""
+    def steered(self) -> None:
+        """Begin a new average, and bring the moments to the new function's scale.
+
+        The second moment remembers a hundred steps.  Left alone, it would all but stop a run
+        whose weights were lowered, and let it leap where they were raised.
+        """
         self._average.restart()
+        self._rescale = True
+
+    def _rescale_moments(self, ratio: Tensor) -> None:
+        if self._first is not None and self._second is not None:
+            self._first *= ratio
+            self._second *= ratio.square()
 
     def resize(self, height: int, width: int, iterations: int) -> None:
         """Resample the moments (the second never below zero) and begin a new average."""
@@ -168,7 +188,8 @@ class LBFGS:
         if trial is not None:
             enough = trial.loss + self._SUFFICIENT * trial.length * trial.slope
             if not (math.isfinite(loss) and loss <= enough):
-                if trial.shortened < self._MOST_SHORTENINGS:
+                # Against the gradient there is a length that helps, however short.
+                if trial.shortened < self._MOST_SHORTENINGS or not self._pairs:
                     trial.length /= 2
                     trial.shortened += 1
                     return trial.image + trial.length * trial.direction
@@ -195,9 +216,9 @@ class LBFGS:
 
     def resize(self, height: int, width: int, iterations: int) -> None:
         """Begin anew: curvature measured at one size does not hold at another."""
-        self.restart()
+        self.steered()
 
-    def restart(self) -> None:
+    def steered(self) -> None:
         """Forget the history: it belongs to another function."""
         self._pairs.clear()
         self._trial = None

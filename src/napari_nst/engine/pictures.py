@@ -45,7 +45,7 @@ class Picture:
     record: InputRecord
 
     @classmethod
-    def of(cls, array: Any, name: str, nan: Literal["error", "keep"] = "error") -> Picture:
+    def of(cls, array: Any, name: str, nan: Literal["error", "keep"] | None = None) -> Picture:
         """Take in an image.
 
         Parameters
@@ -54,8 +54,9 @@ class Picture:
             Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].
         name : str
             How messages and the record call it.
-        nan : {"error", "keep"}
-            Refuse values that are not finite, or fill them and remember where they were.
+        nan : {"error", "keep"}, optional
+            Refuse values that are not finite, or fill them and remember where they were.  None:
+            refuse them in a picture that has no such choice, a style's or a start's.
 
         Raises
         ------
@@ -130,7 +131,7 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def _unit_range(
-    image: NDArray[Any], name: str, nan: Literal["error", "keep"]
+    image: NDArray[Any], name: str, nan: Literal["error", "keep"] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Return the values as float32 in [0, 1], and where they were not finite."""
     if image.dtype.name in _FULL_SCALE:
@@ -144,10 +145,14 @@ def _unit_range(
         values = image.astype(np.float32)
     missing: NDArray[np.bool_] | None = None
     if not finite.all():
-        if nan == "error" or not finite.any():
+        if nan != "keep" or not finite.any():
+            advice = "; replace them"
+            if not finite.any():  # there is nothing to fill them with
+                advice = " and no others; give another image"
+            elif nan == "error":
+                advice += ", or choose nan='keep' to fill them for the run and put them back"
             raise InputError(
-                f"{name} has {np.count_nonzero(~finite)} values that are not finite; replace "
-                "them, or choose nan='keep' to fill them for the run and put them back."
+                f"{name} has {np.count_nonzero(~finite)} values that are not finite{advice}."
             )
         missing = np.logical_not(finite if finite.ndim == 2 else finite.all(axis=2))
         values = np.where(finite, values, values[finite].mean())

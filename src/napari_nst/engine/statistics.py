@@ -149,7 +149,8 @@ def feature_gradient(features: Tensor, first: Tensor | None, second: Tensor) -> 
     Returns
     -------
     Tensor
-        ``first + 2 second F``, in the shape, dtype and layout of the features.
+        ``first + 2 second F``, in the shape and dtype of the features, channels last in memory
+        as the network's features are.
     """
     matrix = _as_matrix(features)
     gradient = matrix.mT @ (2 * second).to(matrix.dtype)

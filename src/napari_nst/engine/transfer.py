@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import time
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from napari_nst.engine import color, compute, costs, weights
+from napari_nst.engine import compute, costs, weights
 from napari_nst.engine.control import Control
+from napari_nst.engine.inputs import Inputs
 from napari_nst.engine.objective import Losses, Objective, extractor_for
 from napari_nst.engine.optimizers import LBFGS, Adam, Optimizer
-from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.pictures import resize
 from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
-from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
-from napari_nst.record import Resolved, RunRecord, ScaleRecord
+from napari_nst.errors import InputError, OutOfMemoryError
+from napari_nst.record import Resolved, RunRecord, ScaleRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_nst.engine.schedule import Scale
+    from napari_nst.engine.vgg import FeatureExtractor
 
 __all__ = ["StyleTransfer", "stylize"]
+
+_STEERABLE = frozenset({"content_weight", "style_weight", "tv_weight", "style_weights", "color"})
 
 
 class StyleTransfer:
@@ -45,11 +48,14 @@ class StyleTransfer:
         The image to start from, with ``init="image"``.
     names : sequence of str, optional
         What messages and the record call the content and the styles.
+    replay : RunRecord, optional
+        A run to do again, with its steering and, if it was stopped, its end; `settings` should
+        be the record's.
 
     Raises
     ------
     InputError
-        If an image or the device cannot be used.
+        If an image or the device cannot be used, or the images are not those of `replay`.
     WeightsError
         If the network's weights are missing or damaged.
     OutOfMemoryError
@@ -64,21 +70,19 @@ class StyleTransfer:
         *,
         start: Any = None,
         names: Sequence[str] | None = None,
+        replay: RunRecord | None = None,
     ) -> None:
         self.settings = settings or StyleTransferSettings()
-        images = _as_list(styles)
-        names = names or ["content", *_style_names(len(images))]
-        self._content = Picture.of(content, names[0], self.settings.nan)
-        self._styles = [
-            Picture.of(image, name) for image, name in zip(images, names[1:], strict=True)
-        ]
-        self._start = self._check_start(start)
-        self._check_blend()
+        self._inputs = Inputs(content, styles, start, names, self.settings)
         self._device = compute.Device.resolve(self.settings.device, self.settings.precision)
-        self._scales = costs.scales_for(
-            self.settings, *self._content.shape, self._device.place.type
-        )
+        self._scales = costs.scales_for(self.settings, *self._inputs.shape, self._device.place.type)
         self._check_memory()
+        self._replay = replay
+        if replay is not None:
+            self._inputs.check_replay(replay)
+        self._now = self.settings  # what holds now, all steering included
+        self._wished = self.settings  # what will hold when every wish is taken
+        self._steering: list[SteeringRecord] = []
         self._control = Control()
         self._history: list[Losses] = []
         self._image: Tensor | None = None
@@ -96,7 +100,7 @@ class StyleTransfer:
     def output_shape(self) -> tuple[int, int]:
         """Height and width of the result."""
         if self.settings.output_size == "content":
-            return self._content.shape
+            return self._inputs.shape
         return self._scales[-1].height, self._scales[-1].width
 
     def __iter__(self) -> Self:
@@ -121,7 +125,7 @@ class StyleTransfer:
             self._ended = "failed"
             # The frames of the failed evaluation hold its tensors: let go of them.
             traceback.clear_frames(error.__traceback__)
-            failure = _translate(error, self._scales[-1])
+            failure = compute.translate(error, self._scales[-1])
         except BaseException:
             self._ended = "failed"
             raise
@@ -131,6 +135,38 @@ class StyleTransfer:
         """End the run before its next evaluation; any thread may ask."""
         self._control.stop()
 
+    def pause(self) -> None:
+        """Wait before the next evaluation; any thread may ask."""
+        self._control.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._control.resume()
+
+    def steer(self, **choices: Any) -> None:
+        """Change settings while the run goes on, from its next evaluation; any thread may ask.
+
+        Parameters
+        ----------
+        **choices
+            Any of ``content_weight``, ``style_weight``, ``tv_weight``, ``style_weights`` and
+            ``color``.
+
+        Raises
+        ------
+        InputError
+            If a setting cannot be changed during a run, or to that value; then none is.
+        """
+        fixed = sorted(set(choices) - _STEERABLE)
+        if fixed:
+            raise InputError(
+                f"{fixed[0]} cannot be changed during a run; {', '.join(sorted(_STEERABLE))} can."
+            )
+        wished = self._wished.replace(**choices)
+        self._inputs.check_blend(wished)
+        self._wished = wished
+        self._control.steer(choices)
+
     def result(self) -> StyleTransferResult:
         """Return the picture as it is now, whatever ended the run or if it goes on."""
         image = self._image
@@ -138,9 +174,8 @@ class StyleTransfer:
             image = self._first_image(self._scales[0])
         elif self._optimizer is not None:
             image = self._optimizer.best(image)
-        return StyleTransferResult(
-            self._deliver(image, self.output_shape), self.settings, self.record, self.history
-        )
+        picture = self._inputs.deliver(self._now.color, image, self.output_shape)
+        return StyleTransferResult(picture, self.settings, self.record, self.history)
 
     @property
     def history(self) -> tuple[Losses, ...]:
@@ -156,9 +191,8 @@ class StyleTransfer:
             {
                 "settings": self.settings,
                 "resolved": self._resolved,
-                "content": self._content.record,
-                "styles": tuple(style.record for style in self._styles),
-                "start": self._start and self._start.record,
+                **self._inputs.records,
+                "steering": tuple(self._steering),
                 "iterations": len(self._history),
                 "losses": {term: getattr(last, term) for term in terms} if last else {},
                 "ended": self._ended,
@@ -168,22 +202,18 @@ class StyleTransfer:
     def _run(self) -> Iterator[Snapshot]:
         began = time.perf_counter()
         network = extractor_for(self.settings, self._device.place, self._device.dtype)
-        content, styles = self._prepared()
         for index, scale in enumerate(self._scales, start=1):
-            height, width = scale.height, scale.width
-            image = self._enter(scale)
-            objective = Objective(
-                resize(content, height, width),
-                [self._resize_style(style, scale) for style in styles],
-                self.settings,
-                network,
-            )
-            optimizer = self._optimizer
-            assert optimizer is not None
+            self._enter(scale)
+            objective = self._objective(scale, network)
             for _ in range(scale.iterations):
-                if self._control.stopped:
+                self._control.wait()
+                if self._control.stopped or self._replayed:
                     self._ended = "stopped"
                     return
+                objective = self._obey(scale, objective, network)
+                image, optimizer = self._image, self._optimizer
+                assert image is not None
+                assert optimizer is not None
                 losses, gradient = objective.loss_and_gradient(image)
                 # Only L-BFGS reads the loss: Adam never waits for the device.
                 loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
@@ -194,16 +224,60 @@ class StyleTransfer:
                     self.settings.iterations,
                     index,
                     len(self._scales),
-                    (height, width),
+                    (scale.height, scale.width),
                     losses,
                     time.perf_counter() - began,
                     image,
-                    self._deliver,
+                    partial(self._inputs.deliver, self._now.color),
                 )
         self._ended = "finished"
 
-    def _enter(self, scale: Scale) -> Tensor:
-        """Return the image a scale starts from, the optimizer made ready for it."""
+    def _obey(self, scale: Scale, objective: Objective, network: FeatureExtractor) -> Objective:
+        """Carry out what was wished since the last evaluation; return the objective after it."""
+        for choices in self._wishes():
+            before, self._now = self._now, self._now.replace(**choices)
+            self._steering.append(
+                SteeringRecord(iteration=len(self._history), choices=dict(choices))
+            )
+            if self._now.color != before.color:
+                assert self._image is not None
+                self._image = self._inputs.recolored(self._image, before.color, self._now.color)
+                self._optimizer = self._make_optimizer(scale)
+                objective = self._objective(scale, network)
+            elif self._optimizer is not None:
+                objective.steer(self._now)
+                self._optimizer.steered()
+        return objective
+
+    def _wishes(self) -> Iterator[Mapping[str, Any]]:
+        """Take what is to change now: the steering that is replayed, and the user's."""
+        for change in self._replay.steering if self._replay else ():
+            if change.iteration == len(self._history):
+                yield change.choices
+        while (wish := self._control.take_wish()) is not None:
+            yield wish
+
+    def _objective(self, scale: Scale, network: FeatureExtractor) -> Objective:
+        content, styles = self._inputs.prepared(self._now.color, self._device.place)
+        return Objective(
+            resize(content, scale.height, scale.width),
+            [self._resize_style(style, scale) for style in styles],
+            self._now,
+            network,
+        )
+
+    @property
+    def _replayed(self) -> bool:
+        """Whether a run that was stopped has been replayed as far as it went."""
+        record = self._replay
+        return (
+            record is not None
+            and record.ended != "finished"
+            and len(self._history) >= record.iterations
+        )
+
+    def _enter(self, scale: Scale) -> None:
+        """Make image and optimizer ready for a scale."""
         if self._image is None or self._optimizer is None:
             self._optimizer = self._make_optimizer(scale)
             self._image = self._first_image(scale)
@@ -211,7 +285,10 @@ class StyleTransfer:
             image = self._optimizer.best(self._image)
             self._image = resize(image, scale.height, scale.width)
             self._optimizer.resize(scale.height, scale.width, scale.iterations)
-        return self._image
+
+    def _first_image(self, scale: Scale) -> Tensor:
+        shape = (scale.height, scale.width)
+        return self._inputs.first_image(self._now, shape, self._device.place)
 
     def _make_optimizer(self, scale: Scale) -> Optimizer:
         rate = self.settings.learning_rate
@@ -219,38 +296,9 @@ class StyleTransfer:
             return LBFGS(rate or 1.0)
         return Adam(rate or 0.02, iterations=scale.iterations)
 
-    def _first_image(self, scale: Scale) -> Tensor:
-        content, styles = self._prepared()
-        size = scale.height, scale.width
-        if self.settings.init == "noise":
-            generator = torch.Generator().manual_seed(self.settings.seed)
-            noise = torch.rand((1, content.shape[1], *size), generator=generator)
-            return noise.to(self._device.place)
-        if self.settings.init == "style":
-            return resize(styles[0], *size)
-        if self._start is not None:
-            start = self._start.pixels.to(self._device.place)
-            grey = content.shape[1] == 1
-            return resize(color.luminance(start) if grey else start.expand(-1, 3, -1, -1), *size)
-        return resize(content, *size).clone()
-
-    def _prepared(self) -> tuple[Tensor, list[Tensor]]:
-        device = self._device.place
-        return color.prepare(
-            self._content.pixels.to(device),
-            [style.pixels.to(device) for style in self._styles],
-            self.settings.color,
-        )
-
     def _resize_style(self, style: Tensor, scale: Scale) -> Tensor:
         shape = (style.shape[-2], style.shape[-1])
         return resize(style, *costs.fit_style(self.settings, shape, scale))
-
-    def _deliver(self, image: Tensor, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Return an image of the run as an array: resampled, coloured, alpha put back."""
-        content = resize(self._content.pixels.to(image.device), *shape)
-        image = color.finish(resize(image.clamp(0, 1), *shape), content, self.settings.color)
-        return self._content.assemble(image)
 
     def _resolve(self) -> Resolved:
         loaded = weights.load(self.settings.network, self.settings.weights)
@@ -263,23 +311,6 @@ class StyleTransfer:
             weights_sha256=loaded.sha256,
             scales=tuple(ScaleRecord(**vars(scale)) for scale in self._scales),
         )
-
-    def _check_start(self, start: Any) -> Picture | None:
-        if (start is None) == (self.settings.init == "image"):
-            raise InputError(
-                f"init is {self.settings.init!r} and start is "
-                f"{'missing' if start is None else 'given'}; they go together: a start image is "
-                "for init='image'."
-            )
-        return None if start is None else Picture.of(start, "start")
-
-    def _check_blend(self) -> None:
-        shares = self.settings.style_weights
-        if shares is not None and len(shares) != len(self._styles):
-            raise InputError(
-                f"style_weights has {len(shares)} shares for {len(self._styles)} styles; give one "
-                "for each."
-            )
 
     def _check_memory(self) -> None:
         layers = costs.layers_in_use(self.settings)
@@ -302,6 +333,7 @@ def stylize(
     settings: StyleTransferSettings | None = None,
     *,
     start: Any = None,
+    record: RunRecord | None = None,
     callback: Callable[[Snapshot], object] | None = None,
     **choices: Any,
 ) -> StyleTransferResult:
@@ -317,6 +349,9 @@ def stylize(
         Every choice; `choices` change single ones.
     start : array_like, optional
         The image to start from, with ``init="image"``.
+    record : RunRecord, optional
+        A run to do again, its steering included, instead of `settings`: on the same machine,
+        with the same versions, to the same bytes.
     callback : callable, optional
         Called with each `Snapshot`.  An exception it raises ends the run.
     **choices
@@ -339,35 +374,14 @@ def stylize(
     >>> wood = napari_nst.samples.paint("woodcut")
     >>> picture = napari_nst.stylize(astronaut(), wood, size=128, iterations=20).image
     """
+    if record is not None:
+        if settings is not None or choices:
+            raise InputError("A record has its own settings; give either a record or settings.")
+        settings = record.settings
     if choices:
         settings = (settings or StyleTransferSettings()).replace(**choices)
-    run = StyleTransfer(content, style, settings, start=start)
+    run = StyleTransfer(content, style, settings, start=start, replay=record)
     for snapshot in run:
         if callback is not None:
             callback(snapshot)
     return run.result()
-
-
-def _as_list(styles: Any) -> list[Any]:
-    images = list(styles) if isinstance(styles, (list, tuple)) else [styles]
-    if not images:
-        raise InputError("There is no style image; give at least one.")
-    return images
-
-
-def _style_names(count: int) -> list[str]:
-    return ["style"] if count == 1 else [f"style {index}" for index in range(1, count + 1)]
-
-
-def _translate(error: RuntimeError, scale: Scale) -> StyleTransferError:
-    """Return one of our errors for one of torch's."""
-    # The allocator of the processor raises a plain RuntimeError.
-    if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error):
-        failure: StyleTransferError = OutOfMemoryError(
-            f"There was not enough memory to work at {scale.width} x {scale.height} pixels; "
-            "choose a smaller size."
-        )
-    else:
-        failure = StyleTransferError(f"The transfer failed: {error}")
-    failure.__cause__ = error
-    return failure

@@ -146,14 +146,14 @@ def _read(file: Path) -> dict[str, Any]:
 def _named(network: Network, file: Path, state: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the tensors of a state dict under the names of the layers, their shapes checked."""
     tensors = {}
+    _refuse_other_networks(network, file, state)
     for name, index in zip(network.convolutions, _TORCHVISION[network.name], strict=True):
         layer = network.layer(name)
         for part, shape in (
             ("weight", (layer.channels, layer.inputs, 3, 3)),
             ("bias", (layer.channels,)),
         ):
-            keys = (f"{name}.{part}", f"features.{index}.{part}", f"{index}.{part}")
-            tensor = next((state[key] for key in keys if key in state), None)
+            tensor = next((state[key] for key in _keys(name, index, part) if key in state), None)
             if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:
                 raise WeightsError(
                     f"{file} does not hold {network.name}'s weights: {name}.{part} is "
@@ -161,3 +161,32 @@ def _named(network: Network, file: Path, state: Mapping[str, Any]) -> dict[str, 
                 )
             tensors[f"{name}.{part}"] = tensor
     return tensors
+
+
+def _refuse_other_networks(network: Network, file: Path, state: Mapping[str, Any]) -> None:
+    """Refuse a file with a convolution that the network does not have.
+
+    VGG-19 has convolutions of every name and shape that VGG-16 has, and would pass for it.
+    """
+    for other in NETWORKS.values():
+        own, foreign = (
+            {
+                key
+                for name, index in zip(each.convolutions, _TORCHVISION[each.name], strict=True)
+                for key in _keys(name, index, "weight")
+            }
+            for each in (network, other)
+        )
+        for key in sorted(foreign - own):
+            tensor = state.get(key)
+            # Flattened files go on with the classifier, whose weights are matrices.
+            if isinstance(tensor, torch.Tensor) and tensor.ndim == 4:
+                raise WeightsError(
+                    f"{file} holds {other.name}'s weights, for it has {key}; choose the network "
+                    f"{other.name!r}, or a file with {network.name}'s."
+                )
+
+
+def _keys(name: str, index: int, part: str) -> tuple[str, str, str]:
+    """Return what a state dict may call a tensor: as we do, or torchvision, whole or in part."""
+    return f"{name}.{part}", f"features.{index}.{part}", f"{index}.{part}"

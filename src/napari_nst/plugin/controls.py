@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, Slider, SpinBox
+from magicgui.widgets import ComboBox, FloatSpinBox, Slider, SpinBox
 from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QFormLayout, QWidget
@@ -46,7 +46,7 @@ class Controls:
         Of the viewer's image layers.
     strength : Slider
         From 0 to 100: 50 is the default style weight, 100 ten times as much.
-    size : SpinBox
+    size : FloatSpinBox
         The longest side worked at; 0 is automatic.
     iterations : SpinBox
         In total.
@@ -81,7 +81,7 @@ class Controls:
             max=2 * _BALANCED,
         )
         self.size = _control(
-            SpinBox,
+            FloatSpinBox,  # the one that can show a word for its lowest value
             "Size (px)",
             "The longest side worked at.  Time and memory grow with its square.  Automatic: the "
             "content's own, at most 512 on a processor and 1024 on a GPU.",
@@ -90,6 +90,7 @@ class Controls:
             max=20000,
             step=64,
         )
+        self.size.native.setDecimals(0)
         self.size.native.setSpecialValueText("automatic")
         self.iterations = _control(
             SpinBox,
@@ -114,7 +115,7 @@ class Controls:
         """The settings that the controls say."""
         return _DEFAULTS.replace(
             style_weight=_DEFAULTS.style_weight * 10 ** (self.strength.value / _BALANCED - 1),
-            size=self.size.value or "auto",
+            size=int(self.size.value) or "auto",
             iterations=self.iterations.value,
         )
 
