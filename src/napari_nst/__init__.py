@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_nst import samples
+    from napari_nst import presets, samples
     from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.transfer import StyleTransfer, stylize
     from napari_nst.errors import StyleTransferError
@@ -24,6 +24,7 @@ __all__ = [
     "StyleTransferError",
     "StyleTransferResult",
     "StyleTransferSettings",
+    "presets",
     "samples",
     "stylize",
 ]

@@ -99,6 +99,14 @@ def stylize(
     style_weight: Annotated[
         float | None, typer.Option(metavar="X", help="Strength of the style.")
     ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Settings by name; 'napari-nst presets' lists them."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A picture to start from; means init=image."),
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Settings as JSON; other options win over it."),
@@ -127,8 +135,10 @@ def stylize(
     from napari_nst.cli._stylize import stylize_files
 
     named = {"size": size, "iterations": iterations, "style_weight": style_weight}
-    chosen = gather(settings, choices or [], named)
-    stylize_files(content, styles, out, chosen, depth)
+    if start is not None:
+        named["init"] = "image"
+    chosen = gather(settings, choices or [], named, preset)
+    stylize_files(content, styles, start, out, chosen, depth)
 
 
 @app.command()
@@ -165,6 +175,15 @@ def demo(
     from napari_nst.plugin.demo import open_demo
 
     open_demo()
+
+
+@app.command()
+def presets() -> None:
+    """List the presets, and what each is for."""
+    from napari_nst.presets import presets as every
+
+    for key, preset in every().items():
+        print(f"{key:16} {preset.purpose}")
 
 
 @app.command()

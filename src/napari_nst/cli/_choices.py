@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from napari_nst import presets
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 
@@ -16,7 +17,10 @@ __all__ = ["gather"]
 
 
 def gather(
-    file: Path | None, pairs: Iterable[str], named: Mapping[str, object]
+    file: Path | None,
+    pairs: Iterable[str],
+    named: Mapping[str, object],
+    preset: str | None = None,
 ) -> StyleTransferSettings:
     """Return the settings that the options come to.
 
@@ -28,13 +32,20 @@ def gather(
         ``"name=value"``; the value is JSON or, where it is not, a word. They win over the file.
     named : mapping
         Settings with an option of their own, None where it was not given. They win over both.
+    preset : str or None
+        A preset to begin with, instead of the file.
 
     Raises
     ------
     InputError
         If a name, a value or the file is not one.
     """
-    settings = StyleTransferSettings() if file is None else _read(file)
+    if preset is not None:
+        if file is not None:
+            raise InputError("--preset and --settings both name settings to begin with: give one.")
+        settings = presets.preset(preset)
+    else:
+        settings = StyleTransferSettings() if file is None else _read(file)
     given = {name: value for name, value in named.items() if value is not None}
     return settings.replace(**dict(map(_parse, pairs)) | given)
 

@@ -31,6 +31,7 @@ _INTERRUPTED = 130  # what shells expect: 128 and the number of the signal
 def stylize_files(
     content: Path,
     styles: Sequence[Path],
+    start: Path | None,
     out: Path,
     settings: StyleTransferSettings,
     depth: Literal["8", "16"] | None,
@@ -41,6 +42,8 @@ def stylize_files(
     ----------
     content, styles : Path, sequence of Path
         The pictures.
+    start : Path or None
+        The picture to start from, with ``init="image"``.
     out : Path
         Where to.
     settings : StyleTransferSettings
@@ -60,13 +63,15 @@ def stylize_files(
         raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
     sources = (content, *styles)
     pictures = [read_image(path) for path in sources]
-    if os.path.exists(out) and any(map(out.samefile, sources)):
+    first = None if start is None else read_image(start)
+    inputs = sources if start is None else (*sources, start)
+    if os.path.exists(out) and any(map(out.samefile, inputs)):
         raise InputError(f"{out} is also an input: name another file for the result.")
     # Only now, for torch takes seconds to load: a wrong file is named at once.
     from napari_nst.engine.transfer import StyleTransfer
 
     names = [path.name for path in sources]
-    run = StyleTransfer(pictures[0], pictures[1:], settings, names=names)
+    run = StyleTransfer(pictures[0], pictures[1:], settings, start=first, names=names)
     wide = depth == "16" if depth else pictures[0].dtype != np.uint8
     carry_out(run, out, "uint16" if wide else "uint8")
 

@@ -1,0 +1,56 @@
+"""Presets from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_nst import RunRecord, StyleTransferSettings, presets
+from napari_nst.cli import main
+from napari_nst.files import write_image
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a directory with two pictures."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("content.png", "style.png")):
+        write_image(name, np.random.default_rng(seed).random((40, 48, 3), np.float32))
+
+
+def stylize(*options: str) -> int:
+    return main(["stylize", "content.png", "style.png", "-o", "out.png", *options])
+
+
+def test_a_preset_is_what_other_options_begin_with() -> None:
+    options = ["--preset", "keep-colours", "--size", "40", "--set", "tv_weight=3"]
+    assert stylize(*options, "--iterations", "2") == 0
+    with Image.open("out.png") as image:
+        record = RunRecord.model_validate_json(image.text["napari-nst"])  # type: ignore[attr-defined]
+
+    assert record.settings == presets.preset("keep-colours").replace(
+        size=40, tv_weight=3, iterations=2
+    )
+
+
+def test_a_preset_and_a_file_of_settings_exclude_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("mine.json").write_text(StyleTransferSettings().to_json())
+
+    assert stylize("--preset", "draft", "--settings", "mine.json") == 2
+    assert "--preset and --settings both" in capsys.readouterr().err
+    assert stylize("--preset", "best") == 2
+    assert "There is no preset 'best'; there are balanced" in capsys.readouterr().err
+
+
+def test_the_presets_are_listed_with_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["presets"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [line.split()[0] for line in lines] == list(presets.presets())
+    for line, preset in zip(lines, presets.presets().values(), strict=True):
+        assert line.endswith(preset.purpose)
