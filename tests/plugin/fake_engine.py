@@ -47,10 +47,14 @@ class FakeRun:
         self.output_shape = content.shape[:2]
         self.scales = (Scale(*self.output_shape, settings.iterations),)
         self.history: list[float] = []
+        self.steered: list[dict[str, Any]] = []
         self._stopped = threading.Event()
 
     def stop(self) -> None:
         self._stopped.set()
+
+    def steer(self, **choices: Any) -> None:
+        self.steered.append(choices)
 
     def picture(self) -> np.ndarray:
         share = len(self.history) / self.settings.iterations

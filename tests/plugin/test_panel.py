@@ -162,6 +162,33 @@ def test_stop_says_so_and_keeps_the_picture(viewer, slow_panel, qtbot):
     assert "photo x paint" in viewer.layers
 
 
+def test_pause_and_resume(viewer, slow_panel, qtbot):
+    slow_panel.start()
+    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+    button(slow_panel, "Pause").click()
+    assert slow_panel.status.startswith("Paused.")
+    assert not button(slow_panel, "Stylize").isEnabled()
+    button(slow_panel, "Resume").click()
+    slow_panel.gate.set()
+    finish(slow_panel, qtbot)
+
+    assert slow_panel.status.startswith("Finished after")
+    assert not button(slow_panel, "Pause").isEnabled()
+
+
+def test_the_style_strength_acts_on_a_run_that_goes_on(viewer, panel, qtbot):
+    panel.controls.size.value = 48
+    panel.controls.iterations.value = 40
+    panel.start()
+    qtbot.waitUntil(lambda: panel.session.layer is not None, timeout=60000)
+    panel.controls.strength.value = 100
+    finish(panel, qtbot)
+
+    record = viewer.layers["photo x paint"].metadata["napari_nst"]
+    assert record["settings"]["style_weight"] == 1
+    assert [change["choices"] for change in record["steering"]] == [{"style_weight": 10.0}]
+
+
 def test_closing_the_dock_ends_the_run_and_lets_go_of_the_engine(viewer, slow_panel, qtbot):
     slow_panel.controls.iterations.value = 1000
     slow_panel.start()
@@ -193,7 +220,7 @@ def test_every_control_has_a_name_and_an_explanation(panel):
     ):  # fmt: skip
         assert control.native.accessibleName() == control.label
         assert len(control.tooltip) > 20
-    for text in ("Stylize", "Stop"):
+    for text in ("Stylize", "Pause", "Stop"):
         assert button(panel, text).toolTip()
 
 

@@ -103,6 +103,65 @@ def test_stop_keeps_the_picture(viewer, slow, run_job, qtbot):
     assert len(slow.made[0].history) < 4
 
 
+def test_a_paused_run_waits_and_goes_on(viewer, run_job, qtbot):
+    engine = FakeEngine(step=lambda iteration: threading.Event().wait(0.02))
+    session = Session(viewer, engine)
+    states, outcomes = [], []
+    session.state_changed.connect(states.append)
+    begin(session, outcomes, qtbot, run_job, viewer, iterations=40)
+    session.pause()
+    qtbot.wait(300)
+    done = len(engine.made[0].history)
+    qtbot.wait(300)
+    assert len(engine.made[0].history) == done < 40
+    session.resume()
+    finish(session, qtbot)
+
+    assert states == [State.RUNNING, State.PAUSED, State.RUNNING, State.IDLE]
+    assert outcomes[0].ended == "finished"
+
+
+def test_a_paused_run_can_be_stopped(viewer, engine, run_job, qtbot):
+    engine.step = lambda iteration: threading.Event().wait(0.02)
+    session = Session(viewer, engine)
+    outcomes = []
+    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
+    session.pause()
+    session.stop()
+    finish(session, qtbot)
+
+    assert outcomes[0].ended == "stopped"
+    assert session.layer in viewer.layers
+
+
+def test_a_viewer_can_be_closed_while_its_run_is_paused(make_napari_viewer, engine, run_job, qtbot):
+    viewer = make_napari_viewer()
+    for name in ("photo", "paint"):
+        viewer.add_image(np.zeros((20, 20, 3), np.uint8), name=name, rgb=True)
+    engine.step = lambda iteration: threading.Event().wait(0.01)
+    session = Session(viewer, engine)
+    outcomes = []
+    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
+    session.pause()
+    viewer.close()
+    finish(session, qtbot)
+
+    assert len(engine.made[0].history) < 1000
+
+
+def test_steering_reaches_the_run_that_goes_on_and_no_other(viewer, slow, run_job, qtbot):
+    session = Session(viewer, slow)
+    session.steer(style_weight=3.0)
+    outcomes = []
+    begin(session, outcomes, qtbot, run_job, viewer)
+    session.steer(style_weight=5.0)
+    slow.gate.set()
+    finish(session, qtbot)
+    session.steer(style_weight=7.0)
+
+    assert slow.made[0].steered == [{"style_weight": 5.0}]
+
+
 def test_a_second_start_is_refused_while_a_run_goes_on(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
     outcomes = []

@@ -75,7 +75,8 @@ class Controls:
         self.strength = _control(
             Slider,
             "Style strength",
-            "How far the style goes: 50 is balanced, more dissolves the content.",
+            "How far the style goes: 50 is balanced, more dissolves the content.  It acts on a "
+            "run that goes on, too.",
             value=_BALANCED,
             min=0,
             max=2 * _BALANCED,
@@ -111,10 +112,15 @@ class Controls:
         self.reset_choices()
 
     @property
+    def style_weight(self) -> float:
+        """The style weight that the slider says."""
+        return _DEFAULTS.style_weight * float(10 ** (self.strength.value / _BALANCED - 1))
+
+    @property
     def settings(self) -> StyleTransferSettings:
         """The settings that the controls say."""
         return _DEFAULTS.replace(
-            style_weight=_DEFAULTS.style_weight * 10 ** (self.strength.value / _BALANCED - 1),
+            style_weight=self.style_weight,
             size=int(self.size.value) or "auto",
             iterations=self.iterations.value,
         )
@@ -147,7 +153,8 @@ class Controls:
         except InputError as error:
             return str(error)
         scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
-        cost = costs.cost(job.settings, *job.content.shape, self.device)
+        styles = [style.shape for style in job.styles]
+        cost = costs.cost(job.settings, *job.content.shape, self.device, styles)
         rate, measured = speed.recall(self.device)
         return (
             f"{scale.width} x {scale.height} px will take {'about' if measured else 'roughly'} "

@@ -69,10 +69,13 @@ class StyleTransferPanel(QWidget):
         self._bar = QProgressBar()
         self._bar.setAccessibleName("Progress")
         self._start_button = _button("&Stylize", "Begin the transfer: the result is a new layer.")
+        self._pause_button = _button("&Pause", "Hold the run, and let it go on later.")
         self._stop_button = _button("S&top", "End the run and keep the picture as it is.")
         self._lay_out()
         self._start_button.clicked.connect(self.start)
+        self._pause_button.clicked.connect(self.pause)
         self._stop_button.clicked.connect(self.stop)
+        self.controls.strength.changed.connect(self._steer)
         self.controls.changed.connect(self._show_estimate)
         self._viewer.dims.events.current_step.connect(self._show_estimate)
         self.session.state_changed.connect(self._on_state)
@@ -111,6 +114,13 @@ class StyleTransferPanel(QWidget):
         self._say("Starting ...")
         self.session.start(job)
 
+    def pause(self) -> None:
+        """Hold the run, or let a paused one go on."""
+        if self.session.state is State.PAUSED:
+            self.session.resume()
+        else:
+            self.session.pause()
+
     def stop(self) -> None:
         """End the run and keep the picture."""
         self.session.stop()
@@ -130,6 +140,7 @@ class StyleTransferPanel(QWidget):
     def _lay_out(self) -> None:
         buttons = QHBoxLayout()
         buttons.addWidget(self._start_button)
+        buttons.addWidget(self._pause_button)
         buttons.addWidget(self._stop_button)
         inside = QWidget()
         layout = QVBoxLayout(inside)
@@ -151,16 +162,23 @@ class StyleTransferPanel(QWidget):
     def _show_estimate(self) -> None:
         self._estimate.setText(self.controls.estimate())
 
+    def _steer(self) -> None:
+        self.session.steer(style_weight=self.controls.style_weight)
+
     def _on_engine(self, device: str) -> None:
         self.controls.device = device
         self._show_estimate()
 
     def _on_state(self, state: State) -> None:
         self._start_button.setEnabled(state is State.IDLE)
-        self._stop_button.setEnabled(state is State.RUNNING)
+        self._pause_button.setEnabled(state in (State.RUNNING, State.PAUSED))
+        self._pause_button.setText("&Resume" if state is State.PAUSED else "&Pause")
+        self._stop_button.setEnabled(state in (State.RUNNING, State.PAUSED))
         window = self.window()
         if state is State.RUNNING and window is not None:
             _calm_spinners(window)
+        elif state is State.PAUSED:
+            self._say("Paused.  Style strength can be changed before it goes on.")
         elif state is State.STOPPING:
             self._say("Stopping ...")
 

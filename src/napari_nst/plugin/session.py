@@ -43,6 +43,7 @@ class State(enum.Enum):
 
     IDLE = "idle"
     RUNNING = "running"
+    PAUSED = "paused"
     STOPPING = "stopping"
 
 
@@ -112,10 +113,12 @@ class Outcome:
 
 
 class _Link:
-    """What the worker's thread and the viewer's share: a wish to stop, and a hand for pictures."""
+    """What the worker's thread and the viewer's share."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self.pause = threading.Event()
+        self.run: StyleTransfer | None = None
         self.picture_taken = threading.Event()
         self.picture_taken.set()
 
@@ -142,7 +145,7 @@ class Session:
         self._state = State.IDLE
         self._link = _Link()
         self._worker: GeneratorWorker | None = None
-        self._steps: Generator[Progress, None, Outcome] | None = None
+        self._steps: Generator[Progress | None, None, Outcome] | None = None
         self._job: Job | None = None
         self._layer: Image | None = None
         self._activity: activity | None = None
@@ -172,7 +175,9 @@ class Session:
         steps = _steps(job, self._engine, self._link)
         self._steps = steps
 
-        def style_transfer() -> Iterator[Progress]:  # the name is what napari shows on closing
+        def style_transfer() -> Iterator[
+            Progress | None
+        ]:  # the name is what napari shows on closing
             self._outcome = yield from steps
 
         worker = create_worker(style_transfer, _start_thread=False, _ignore_errors=True)
@@ -187,9 +192,26 @@ class Session:
 
     def stop(self) -> None:
         """End the run after the evaluation at work, and keep the picture."""
-        if self._state is State.RUNNING:
+        if self._state in (State.RUNNING, State.PAUSED):
             self._link.stop.set()
             self._set_state(State.STOPPING)
+
+    def pause(self) -> None:
+        """Hold the run after the evaluation at work."""
+        if self._state is State.RUNNING:
+            self._link.pause.set()
+            self._set_state(State.PAUSED)
+
+    def resume(self) -> None:
+        """Let a paused run go on."""
+        if self._state is State.PAUSED:
+            self._link.pause.clear()
+            self._set_state(State.RUNNING)
+
+    def steer(self, **choices: Any) -> None:
+        """Change settings of the run that goes on, as `StyleTransfer.steer` does."""
+        if self._link.run is not None and self._state in (State.RUNNING, State.PAUSED):
+            self._link.run.steer(**choices)
 
     def close(self) -> None:
         """End the run and touch the viewer no more, except to keep the last picture."""
@@ -232,8 +254,9 @@ class Session:
         if self._activity is not None:
             self._activity.update(progress.iteration - self._activity.n)
 
-    def _on_yielded(self, progress: Progress) -> None:
-        self._serially(lambda: self._take(progress))
+    def _on_yielded(self, progress: Progress | None) -> None:
+        if progress is not None:
+            self._serially(lambda: self._take(progress))
 
     def _on_finished(self) -> None:
         self._serially(self._finish)
@@ -286,7 +309,7 @@ class Session:
 
 def _steps(
     job: Job, engine: Callable[..., StyleTransfer] | None, link: _Link
-) -> Generator[Progress, None, Outcome]:
+) -> Generator[Progress | None, None, Outcome]:
     """Do a job in the worker's thread: yield progress, return the outcome, never raise."""
     began = time.perf_counter()
     run: StyleTransfer | None = None
@@ -297,6 +320,7 @@ def _steps(
         names = [plane.name for plane in (job.content, *job.styles)]
         run = engine(images[0], images[1:], job.settings, names=names)
         del images
+        link.run = run
         yield from _report(run, job, link)
         ended = "stopped" if link.stop.is_set() else "finished"
     except StyleTransferError as error:
@@ -304,6 +328,7 @@ def _steps(
     except Exception as error:
         logger.exception("The run failed.")
         message = f"The transfer failed: {error or type(error).__name__}."
+    link.run = None
     picture: NDArray[Any] | None = None
     record: dict[str, Any] = {}
     if run is not None and run.history:
@@ -319,13 +344,18 @@ def _default_engine() -> Callable[..., StyleTransfer]:
     return StyleTransfer
 
 
-def _report(run: StyleTransfer, job: Job, link: _Link) -> Iterator[Progress]:
+def _report(run: StyleTransfer, job: Job, link: _Link) -> Iterator[Progress | None]:
     """Yield the progress of a run, no more of it than the viewer can take."""
     work = [scale.height * scale.width for scale in run.scales for _ in range(scale.iterations)]
     total, done = sum(work), 0
     reported = shown = float("-inf")
     for snapshot in run:
         done += work[snapshot.iteration - 1]
+        # Held here and not in the engine: napari ends a worker only where it yields, and a
+        # window can be closed while its run is paused.
+        while link.pause.is_set() and not link.stop.is_set():
+            time.sleep(_SECONDS_BETWEEN_REPORTS)
+            yield None
         if link.stop.is_set():
             run.stop()
             continue
