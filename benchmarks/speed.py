@@ -158,13 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, seconds, alone in rows:
         table.add_row(name, f"{seconds:.3f}", f"{alone:.3f}", f"{seconds / alone:.2f}")
     last = scales[-1]
-    needed = costs.bytes_needed(
-        settings.network,
-        costs.layers_in_use(settings),
-        last.height,
-        last.width,
-        device.dtype.itemsize,
-    )
+    needed = costs.bytes_needed(settings, last, [style.shape[:2]], device.dtype.itemsize)
     console = Console()
     console.print(
         f"{device.name}, {torch.get_num_threads()} threads, {device.precision}; "

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from napari_nst.cli import _demo, main
-from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.engine.transfer import StyleTransfer, stylize
 from napari_nst.errors import OutOfMemoryError
 from napari_nst.files import read_image, write_image
 from napari_nst.record import RunRecord
@@ -150,6 +150,20 @@ def test_options_win_over_set_and_set_over_the_file(folder: Path) -> None:
     )
 
 
+def test_a_picture_to_start_from(folder: Path) -> None:
+    write_image("start.png", picture((20, 30, 3), seed=3))
+    arguments = ["stylize", "content.png", "style.png", "-o", "out.png", *TINY]
+    assert main([*arguments, "--start", "start.png"]) == 0
+    record, found = record_of("out.png"), read_image("out.png").astype(float) / 255
+    assert record.settings.init == "image"
+    assert record.start is not None and record.start.shape == (20, 30, 3)
+    images = [read_image(f"{name}.png") for name in ("content", "style", "start")]
+    expected = stylize(*images[:2], record.settings, start=images[2]).image
+    np.testing.assert_allclose(found, expected, atol=0.51 / 255)
+    assert main(arguments) == 0
+    assert np.abs(read_image("out.png") / 255 - found).mean() > 0.1
+
+
 @pytest.mark.parametrize(("size", "longest"), [("none", 48), ("auto", 48), ("32", 38)])
 def test_sizes(folder: Path, size: str, longest: int) -> None:
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", "--iterations", "1"]
@@ -185,6 +199,10 @@ def spoil(path: str, value: float) -> None:
     [
         (["missing.png", "style.png"], "missing.png does not exist: name an image"),
         (["content.png", "missing.png"], "missing.png does not exist: name an image"),
+        (["content.png", "style.png", "--start", "missing.png"], "missing.png does not exist: "),
+        (["content.png", "style.png", "--start", "dot.png"], "start is 1 x 1 pixels; it must be"),
+        (["content.png", "style.png", "--set", "init=image"], "init is 'image' and start is miss"),
+        (["content.png", "style.png", "--start", "out.png"], "out.png is an empty file"),
         (["text.png", "style.png"], "text.png is not an image: name a PNG, JPEG or TIFF file."),
         (["dot.png", "style.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["content.png", "dot.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
@@ -235,6 +253,7 @@ def test_a_wrong_input_is_one_line(
         (["out.gif"], "out.gif has no suffix that can be written"),
         (["."], ". has no suffix that can be written"),
         (["content.png"], "content.png is also an input: name another file for the result."),
+        (["start.png", "--start", "start.png"], "start.png is also an input: name another file"),
         (["new.jpg", "--depth", "16"], "new.jpg cannot have 16 bits, for JPEG has 8: name a"),
         (["a" * 300 + ".png"], "aaa"),
     ],
@@ -247,6 +266,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_run(
     message: str,
 ) -> None:
     monkeypatch.setattr("napari_nst.engine.transfer.StyleTransfer", None)
+    write_image("start.png", picture((20, 30, 3)))
     before = Path("content.png").read_bytes()
     assert main(["stylize", "content.png", "style.png", "-o", *out]) == 2
     err = capsys.readouterr().err

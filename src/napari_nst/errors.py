@@ -6,7 +6,11 @@ the viewer nor its user would ever hear of the failure.
 
 from __future__ import annotations
 
-__all__ = ["InputError", "OutOfMemoryError", "StyleTransferError", "WeightsError"]
+import reprlib
+
+__all__ = ["InputError", "OutOfMemoryError", "StyleTransferError", "WeightsError", "abridged"]
+
+_LONGEST = 60  # characters of a value in a message
 
 
 class StyleTransferError(Exception):
@@ -26,3 +30,14 @@ class WeightsError(StyleTransferError):
 
 class OutOfMemoryError(StyleTransferError):
     """The run needs more memory than there is."""
+
+
+def abridged(value: object) -> str:
+    """Return a value as a message shows it: its repr on one line, its middle left out if long."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxlong = short.maxother = _LONGEST
+    try:
+        text = " ".join(short.repr(value).split())
+    except ValueError:  # Python refuses to write an integer of more than 4300 digits
+        text = object.__repr__(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from napari_nst.errors import InputError
+from napari_nst.errors import InputError, abridged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -87,7 +87,7 @@ class Network:
         except KeyError:
             choices = "conv1_1, relu1_1, ... " + list(self.layers)[-2]
             raise InputError(
-                f"{self.name} has no layer {name!r}; its layers are {choices}."
+                f"{self.name} has no layer {abridged(name)}; its layers are {choices}."
             ) from None
 
     def upto(self, names: Iterable[str]) -> tuple[Layer, ...]:

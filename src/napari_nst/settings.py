@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -19,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from napari_nst.errors import InputError
+from napari_nst.errors import InputError, abridged
 from napari_nst.networks import NETWORKS
 
 __all__ = ["LayerWeights", "StyleTransferSettings"]
@@ -36,7 +38,7 @@ class LayerWeights(Mapping[str, float]):
     Raises
     ------
     ValueError
-        If a weight is negative or not finite, or all are zero.
+        If a name is not a string or is given twice, or a weight is not a number of 0 or more.
     """
 
     def __init__(self, weights: Mapping[str, float] | Iterable[str]) -> None:
@@ -45,12 +47,12 @@ class LayerWeights(Mapping[str, float]):
         if not isinstance(weights, Iterable):
             raise ValueError("it must name layers, or give them weights")
         if not isinstance(weights, Mapping):
-            names = tuple(weights)
+            names = Counter(map(_layer_name, weights))
+            for name, count in names.items():
+                if count > 1:
+                    raise ValueError(f"it must name {abridged(name)} only once")
             weights = dict.fromkeys(names, 1 / max(len(names), 1))
-        self._weights = {str(name): float(weight) for name, weight in weights.items()}
-        for name, weight in self._weights.items():
-            if not (weight >= 0 and math.isfinite(weight)):
-                raise ValueError(f"the weight of {name} is {weight:g}, and must be 0 or more")
+        self._weights = {_layer_name(name): _weight(name, weights[name]) for name in weights}
 
     def __getitem__(self, name: str) -> float:
         """Return the weight of a layer."""
@@ -78,13 +80,38 @@ class LayerWeights(Mapping[str, float]):
         return tuple(name for name, weight in self._weights.items() if weight)
 
 
+def _layer_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a layer is {abridged(name)}, and must be a string")
+    return str(name)  # numpy's strings, too, become plain ones
+
+
+def _weight(name: str, weight: Any) -> float:
+    try:
+        number = float(weight)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not (number >= 0 and math.isfinite(number)):
+        raise ValueError(
+            f"the weight of {abridged(name)} is {abridged(weight)}, and must be 0 or more"
+        )
+    return number
+
+
+def _path_as_text(value: object) -> object:
+    """Let a path be given as such; settings hold text, which JSON can say."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
 def _number_or_word(*words: str) -> BeforeValidator:
     """Let the command line's "auto" and "256" be told apart, with one clear message."""
 
     def convert(value: object) -> object:
+        if not isinstance(value, str):
+            return value
         if value == "none" and "none" in words:
             return None
-        if isinstance(value, str) and value not in words:
+        if value not in words:
             try:
                 return int(value)
             except ValueError:
@@ -117,7 +144,7 @@ class StyleTransferSettings(BaseModel):
     network : {"vgg16", "vgg19"}
         Whose features are compared.  VGG-16 comes with the package; VGG-19, the paper's, is
         read from torch hub's cache or from the file named by `weights`.
-    weights : str or None
+    weights : str, path-like or None
         A file with the network's weights, instead of those that would be found.
     content_layers, style_layers : mapping of str to float, or names
         Layers and their weights w_l.  Names alone share a weight of one.
@@ -138,7 +165,7 @@ class StyleTransferSettings(BaseModel):
         The share of each of several styles; None: equal shares.
     style_scale : float
         The style image's longest side relative to the content's, at every scale.  Larger
-        values make larger strokes.
+        values make larger strokes.  Beside a narrow content it is less (`costs.fit_style`).
     pooling : {"max", "average"}
         Between the network's blocks.  The paper found average pooling more pleasing.
     rescale_pooling : bool
@@ -180,7 +207,7 @@ class StyleTransferSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     network: Literal["vgg16", "vgg19"] = "vgg16"
-    weights: str | None = None
+    weights: Annotated[str | None, BeforeValidator(_path_as_text)] = None
     content_layers: _Layers = LayerWeights(("relu4_2",))
     style_layers: _Layers = LayerWeights(
         {"relu1_1": 0.3, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.15, "relu5_1": 0.1}
@@ -258,7 +285,7 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(name, StyleTransferSettings.model_fields, 1)
         hint = f"did you mean {near[0]!r}?" if near else "they are listed in StyleTransferSettings."
-        return f"There is no setting {name!r}; {hint}"
+        return f"There is no setting {abridged(name)}; {hint}"
     if first["type"] == "json_invalid":
         return f"The settings are not valid JSON: {cause}."
     if first["type"] == "string_pattern_mismatch":
@@ -269,4 +296,4 @@ def _sentence(error: ValidationError) -> str:
         wish = f"it must be {first['ctx']['expected']}"
     else:
         wish = first["msg"].replace("Input should be", "it must be")
-    return f"{name} is {first['input']!r}; {wish}."
+    return f"{name} is {abridged(first['input'])}; {wish}."

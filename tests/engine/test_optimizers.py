@@ -289,6 +289,38 @@ def test_lbfgs_rolls_back_a_step_that_made_it_worse_and_tries_half_of_it() -> No
     assert torch.equal(optimizer.best(bold), bold)
 
 
+def test_lbfgs_shortens_a_first_step_until_it_helps() -> None:
+    # From a ten-millionth beside the minimum the first step is 0.01, a hundred thousand times too
+    # long: more halvings than there are of a step with curvature behind it.
+    optimizer, start = LBFGS(), torch.tensor([1e-7]).double()
+    x, tried = start, []
+    for _ in range(25):
+        x = optimizer.step(x, float(x**2), 2 * x)
+        tried.append(abs(float(x - start)))
+        if float(x**2) < float(start**2):
+            break
+    np.testing.assert_allclose(tried, [0.01 / 2**k for k in range(len(tried))], rtol=1e-6)
+    assert len(tried) == 17  # 0.01 / 2^16 is the first to land nearer to 0 than the start
+    optimizer.step(x, float(x**2), 2 * x)
+    assert torch.equal(optimizer.best(x), x)
+
+
+def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
+    optimizer, x = LBFGS(), torch.zeros(30).double()
+    for _ in range(8):
+        loss, gradient = quadratic(x)
+        x = optimizer.step(x, float(loss), gradient)
+    accepted = optimizer.best(x)
+    direction = x - accepted
+    for k in range(1, 9):
+        x = optimizer.step(x, math.inf, gradient)
+        torch.testing.assert_close(x - accepted, direction / 2**k)
+    _, gradient = quadratic(accepted)
+    x = optimizer.step(x, math.inf, gradient)  # now down the slope, a hundredth on average
+    expected = -gradient * 0.01 / gradient.abs().mean()
+    torch.testing.assert_close(x - accepted, expected, rtol=1e-6, atol=1e-12)
+
+
 def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average() -> None:
     gradient = torch.from_numpy(images(1)[0])
     for scale in (1e-6, 1.0, 1e6):

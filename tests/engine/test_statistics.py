@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +66,33 @@ def test_mean_moment_and_covariance_are_numpys() -> None:
     np.testing.assert_allclose(found.mean, matrix.mean(axis=1), rtol=1e-12)
     np.testing.assert_allclose(found.moment, matrix @ matrix.T / 42, rtol=1e-12)
     np.testing.assert_allclose(found.covariance, np.cov(matrix, bias=True), rtol=1e-11, atol=1e-12)
+
+
+def test_the_deviation_is_numpys_and_never_0() -> None:
+    f = RNG.normal(2, 3, (4, 7, 6))
+    f[1] = 0
+    f[2] = 1e4  # whose variance is a difference of two large numbers
+    expected = np.sqrt(f.reshape(4, -1).var(axis=1) + 1e-8)
+    np.testing.assert_allclose(of(f).deviation[:2], expected[:2], rtol=1e-9)
+    assert 0 < float(of(f).deviation[2]) < 1e-2
+    np.testing.assert_allclose(of(f).deviation[3], expected[3], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("channels", "positions"), [(4, 42), (6, 3), (5, 1), (1, 9)], ids=lambda n: str(n)
+)
+def test_the_covariances_root_is_scipys(channels: int, positions: int) -> None:
+    f = RNG.normal(2, 3, (channels, 1, positions))
+    f[:1] *= channels == 1  # a dead channel
+    found = of(f)
+    covariance = np.cov(f.reshape(channels, -1), bias=True).reshape(channels, channels)
+    regular = covariance + 1e-4 * np.eye(channels)  # where there are few positions, singular
+    np.testing.assert_allclose(found.regular_covariance, regular, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(found.covariance, covariance, rtol=1e-10, atol=1e-12)
+    root = found.covariance_root
+    np.testing.assert_allclose(root @ root, regular, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(root, scipy.linalg.sqrtm(regular), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(root, root.mT, rtol=0, atol=1e-12)
 
 
 def test_a_blend_is_the_population_with_so_much_of_each() -> None:

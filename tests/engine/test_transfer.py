@@ -521,6 +521,24 @@ def test_one_of_several_styles_is_named_by_its_number_or_its_name(
         StyleTransfer(content, [style, bad], quick(), names=["photo", "day", "night"])
 
 
+@pytest.mark.parametrize("names", [["photo"], ["photo", "day"], ["photo", "day", "night", "x"]])
+def test_there_is_a_name_for_each_image(content: Image, style: Image, names: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        StyleTransfer(content, [style, style], quick(), names=names)
+    assert one_line(caught.value) == (
+        f"names has {len(names)} entries for a content and 2 styles; give one for each."
+    )
+
+
+def test_a_large_style_needs_memory_too(
+    monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
+) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**28))
+    StyleTransfer(content, style, quick())
+    with pytest.raises(OutOfMemoryError):
+        StyleTransfer(content, style, quick(style_scale=30))
+
+
 def test_no_style_at_all_is_an_error(content: Image) -> None:
     with pytest.raises(InputError, match=r"^There is no style image; give at least one\.$"):
         StyleTransfer(content, [], quick())

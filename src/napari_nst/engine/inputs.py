@@ -75,6 +75,11 @@ class Inputs:
         return self._content.shape
 
     @property
+    def style_shapes(self) -> list[tuple[int, int]]:
+        """Height and width of each style."""
+        return [style.shape for style in self._styles]
+
+    @property
     def records(self) -> dict[str, Any]:
         """What a `RunRecord` says of them: "content", "styles" and "start"."""
         return {

@@ -313,10 +313,9 @@ class StyleTransfer:
         )
 
     def _check_memory(self) -> None:
-        layers = costs.layers_in_use(self.settings)
         last = self._scales[-1]
         needed = costs.bytes_needed(
-            self.settings.network, layers, last.height, last.width, self._device.dtype.itemsize
+            self.settings, last, self._inputs.style_shapes, self._device.dtype.itemsize
         )
         free = self._device.free_bytes
         if needed > free:
