@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import sys
-from typing import TYPE_CHECKING
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
 
 # After a canvas exists under software OpenGL, the first import of triton (torch.optim does it)
 # crashes the process; triton that is there already does not.
@@ -41,6 +45,85 @@ def make_stripes(height: int, width: int) -> NDArray[np.float32]:
     share = (0.5 + 0.5 * np.sin(0.9 * x + 0.5 * y))[..., None]
     picture = share * np.array([0.9, 0.3, 0.1]) + (1 - share) * np.array([0.1, 0.2, 0.5])
     return picture.astype(np.float32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Neither read nor write the cache directory of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_NST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@dataclass
+class Answer:
+    """How a file server answers one request: well, unless told otherwise."""
+
+    status: int | None = None  # an error instead of the file
+    upto: int | None = None  # ends before this byte of the file
+    stalls: bool = False  # and then says nothing, instead of hanging up
+    ranges: bool = True  # understands Range
+    shift: int = 0  # sends another part than the one asked for
+    length: bool = True  # says how long the answer is
+    before_the_end: Callable[[], object] | None = None
+
+
+@dataclass
+class FileServer:
+    """A server of one file on this machine, under any address that begins with `url`."""
+
+    url: str
+    content: bytes = b""
+    answers: list[Answer] = field(default_factory=list)  # the next ones; then it serves well
+    ranges: list[str | None] = field(default_factory=list)  # what was asked for
+
+    def will_answer(self, *answers: dict[str, Any]) -> None:
+        self.answers += [Answer(**options) for options in answers]
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    released = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers["Range"]
+            served.ranges.append(asked)
+            try:
+                self.answer(served.answers.pop(0) if served.answers else Answer(), asked)
+            except OSError:  # the other side has hung up
+                return
+
+        def answer(self, answer: Answer, asked: str | None) -> None:
+            whole = len(served.content)
+            given = re.fullmatch(r"bytes=(\d+)-", asked) if asked and answer.ranges else None
+            start = int(given[1]) + answer.shift if given else 0
+            if answer.status is not None or start >= whole:
+                self.send_error(answer.status or 416)
+                return
+            self.send_response(206 if given else 200)
+            if given:
+                self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+            if answer.length:
+                self.send_header("Content-Length", str(whole - start))
+            self.end_headers()
+            self.wfile.write(served.content[start : answer.upto])
+            if answer.before_the_end is not None:
+                answer.before_the_end()
+            if answer.stalls:
+                released.wait()
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        served = FileServer(f"http://127.0.0.1:{http.server_port}")
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        yield served
+        released.set()
+        http.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
 KNOWLEDGE = {"errors", "networks", "settings", "record"}
-TOOLS = {*KNOWLEDGE, "engine", "presets", "samples", "files", "speed"}
+TOOLS = {*KNOWLEDGE, "engine", "presets", "samples", "files", "speed", "cache"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "networks": {"errors"},
@@ -31,8 +31,9 @@ ARROWS: dict[str, set[str]] = {
     "presets": {"errors", "settings"},
     "samples": {"errors"},
     "files": {"errors"},
-    "speed": set(),
-    "engine": KNOWLEDGE,
+    "cache": set(),
+    "speed": {"cache"},
+    "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},
     "batch": {*KNOWLEDGE, "engine", "stacks", "files"},
     "plugin": {*TOOLS, "stacks", "batch"},

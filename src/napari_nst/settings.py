@@ -143,7 +143,8 @@ class StyleTransferSettings(BaseModel):
     ----------
     network : {"vgg16", "vgg19"}
         Whose features are compared.  VGG-16 comes with the package; VGG-19, the paper's, is
-        read from torch hub's cache or from the file named by `weights`.
+        fetched once by ``napari-nst weights fetch vgg19``, read from torch hub's cache, or from
+        the file named by `weights`.
     weights : str, path-like or None
         A file with the network's weights, instead of those that would be found.
     content_layers, style_layers : mapping of str to float, or names

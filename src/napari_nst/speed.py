@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import platformdirs
+from napari_nst.cache import cache_directory
 
-__all__ = ["cache_directory", "recall", "remember"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["recall", "remember"]
 
 # Operations per second to begin with: two cores of a server, a small graphics card.  Rather too
 # slow: a run that is done early annoys nobody.
 _GUESS = {"cpu": 1e11, "cuda": 5e12, "mps": 1e12}
-
-
-def cache_directory() -> Path:
-    """Return where napari-nst keeps what can be made again (``NAPARI_NST_CACHE`` overrides it)."""
-    chosen = os.environ.get("NAPARI_NST_CACHE")
-    return Path(chosen) if chosen else platformdirs.user_cache_path("napari-nst")
 
 
 def recall(device: str) -> tuple[float, bool]:

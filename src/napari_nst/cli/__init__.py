@@ -1,4 +1,4 @@
-"""The command line: ``napari-nst stylize``, ``demo`` and ``info``.
+"""The command line: ``napari-nst stylize``, ``demo``, ``weights`` and so on.
 
 A wrong input or option is one line on standard error and exit status 2; a bug shows its
 traceback. Nothing here loads torch, Qt or napari before a command needs it, so that ``--help``
@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_nst.cli._weights import commands as _weights
 from napari_nst.errors import StyleTransferError
 
 __all__ = ["app", "main"]
@@ -22,6 +23,7 @@ __all__ = ["app", "main"]
 _ERROR = 2
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(_weights, name="weights")
 
 _Size = Annotated[
     str | None,

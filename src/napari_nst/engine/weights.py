@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zipfile
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from safetensors.torch import load_file
 
+from napari_nst.engine import converted
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS, Network
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Weights", "find", "load"]
+__all__ = ["Weights", "find", "hash_in_name", "load", "read", "vgg19_url"]
 
 _VGG16 = "vgg16_features.safetensors"
 _VGG16_SHA256 = "551516687b64c019586426b2a33f1e165e8452ee324a3f1a1aeee10a3ba43df1"
@@ -83,7 +83,8 @@ def load(network: str, path: str | None = None) -> Weights:
 def find(network: str) -> Path:
     """Return the file with a network's weights.
 
-    VGG-16's is in the package.  VGG-19's is torchvision's, in torch hub's cache.
+    VGG-16's is in the package.  VGG-19's is the one that `download.fetch_vgg19` brought into the
+    cache directory or, failing that, torchvision's in torch hub's cache.
 
     Raises
     ------
@@ -92,32 +93,56 @@ def find(network: str) -> Path:
     """
     if network == "vgg16":
         return Path(str(files("napari_nst") / "data" / _VGG16))
-    from torchvision.models import VGG19_Weights
-
-    url: str = VGG19_Weights.IMAGENET1K_V1.url
+    kept = converted.find()
+    if kept is not None:
+        return kept.file
+    url = vgg19_url()
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     if not file.is_file():
         raise WeightsError(
-            f"VGG-19's weights are not on this machine: download {url} (548 MB) to {file}, name a "
-            "copy of it in the setting 'weights', or use the network 'vgg16', which needs no "
-            "download."
+            "VGG-19's weights are not on this machine: download them with 'napari-nst weights "
+            f"fetch vgg19' (548 MB), or {url} to {file}; name a copy of it in the setting "
+            "'weights'; or use the network 'vgg16', which needs no download."
         )
     return file
 
 
-def _known_hash(file: Path) -> str | None:
+def vgg19_url() -> str:
+    """Return where torchvision has VGG-19's weights."""
+    from torchvision.models import VGG19_Weights
+
+    return str(VGG19_Weights.IMAGENET1K_V1.url)
+
+
+def hash_in_name(name: str) -> str | None:
     """Return what a file's hash begins with: torchvision writes it into the name."""
+    named = re.search(r"-([0-9a-f]{8})\.pth$", name)
+    return named[1] if named else None
+
+
+def read(network: str, file: Path) -> dict[str, Tensor]:
+    """Read a network's tensors from a file of any name, whose hash is known to be right.
+
+    Raises
+    ------
+    WeightsError
+        If it does not hold them.
+    """
+    return _named(NETWORKS[network], file, _read(file))
+
+
+def _known_hash(file: Path) -> str | None:
+    """Return what the hash of a file begins with, if it is one that `find` finds."""
     if file.name == _VGG16:
         return _VGG16_SHA256
-    named = re.search(r"-([0-9a-f]{8})\.pth$", file.name)
-    return named[1] if named else None
+    kept = converted.find()
+    return kept.sha256 if kept and kept.file == file else hash_in_name(file.name)
 
 
 @lru_cache(maxsize=2)
 def _load(network: str, file: Path, changed: int, expected: str | None) -> Weights:
     try:
-        with file.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        sha256 = converted.sha256_of(file)
     except OSError as error:  # a folder, or a file that is not ours to read
         raise WeightsError(f"{file} cannot be read ({error.strerror}).") from None
     if expected is not None and not sha256.startswith(expected):
@@ -125,7 +150,7 @@ def _load(network: str, file: Path, changed: int, expected: str | None) -> Weigh
             f"{file} is damaged: its sha256 is {sha256[:8]}..., and should begin with "
             f"{expected[:8]}; install napari-nst again or fetch the file again."
         )
-    return Weights(network, _named(NETWORKS[network], file, _read(file)), file.name, sha256)
+    return Weights(network, read(network, file), file.name, sha256)
 
 
 def _read(file: Path) -> dict[str, Any]:

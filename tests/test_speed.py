@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_nst import speed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache directory that is not there yet."""
+    folder = tmp_path / "deep" / "cache"
+    monkeypatch.setenv("NAPARI_NST_CACHE", str(folder))
+    return folder
+
+
+def guess(device: str) -> float:
+    found, measured = speed.recall(device)
+    assert not measured
+    assert found > 0
+    return found
+
+
+def test_what_is_remembered_is_recalled(cache: Path) -> None:
+    speed.remember("cpu", 2.5e11)
+    assert [file.parent for file in cache.iterdir()] == [cache]
+    assert speed.recall("cpu") == (2.5e11, True)
+
+
+def test_each_device_has_its_speed_and_the_last_one_counts() -> None:
+    speed.remember("cpu", 1.0e11)
+    speed.remember("cuda", 4.0e13)
+    speed.remember("cpu", 3.0e11)
+    assert speed.recall("cpu") == (3.0e11, True)
+    assert speed.recall("cuda") == (4.0e13, True)
+    assert not speed.recall("mps")[1]
+
+
+def test_without_a_measurement_there_is_a_guess() -> None:
+    assert guess("cpu") < guess("mps") < guess("cuda")
+    assert guess("something new") == guess("cpu")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1e11]",
+        b"null",
+        b'"cpu"',
+        b"\xff\xfe\x00",
+        b'{"cpu": "fast"}',
+        b'{"cpu": null}',
+        b'{"cpu": 0}',
+        b'{"cpu": -1e11}',
+        b'{"cpu": NaN}',
+        b'{"cpu": {"speed": 1e11}}',
+        b'{"cuda": "fast"}',
+    ],
+)
+def test_a_damaged_file_is_no_measurement_and_no_harm(cache: Path, content: bytes) -> None:
+    cache.mkdir(parents=True)
+    (cache / "speed.json").write_bytes(content)
+    guess("cpu")
+    speed.remember("cpu", 1.5e11)
+    assert speed.recall("cpu") == (1.5e11, True)
+
+
+def test_one_damaged_entry_leaves_the_others(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "speed.json").write_text(json.dumps({"cpu": "fast", "cuda": 7e12}))
+    guess("cpu")
+    assert speed.recall("cuda") == (7e12, True)
+
+
+def test_a_directory_that_cannot_be_made_is_no_harm(cache: Path) -> None:
+    cache.parent.mkdir()
+    cache.write_text("a file where the directory should be")  # stops root, too
+    speed.remember("cpu", 1e12)
+    guess("cpu")
+    assert cache.read_text().startswith("a file")
+
+
+def test_a_file_that_cannot_be_written_is_no_harm(cache: Path) -> None:
+    (cache / "speed.json").mkdir(parents=True)
+    speed.remember("cpu", 1e12)
+    guess("cpu")
