@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Measures", "measure"]
 
-_PAIRS = ("coffee_impasto", "chelsea_pointillism", "rocket_woodcut")
+_PAIRS = ("coffee_impasto", "chelsea_pointillism", "astronaut_woodcut")
 _REFERENCE = Path(__file__).with_suffix(".json")
 
 # The judge reads layers that the default does not optimise.

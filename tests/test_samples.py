@@ -132,7 +132,7 @@ def test_the_samples_are_many_and_one_is_grey():
 
 def test_a_sample_style_takes_a_seed(monkeypatch):
     monkeypatch.setattr(samples, "paint", lambda style, *, seed: (style, seed))
-    assert samples.SAMPLES["rocket_woodcut"].style(seed=5) == ("woodcut", 5)
+    assert samples.SAMPLES["astronaut_woodcut"].style(seed=5) == ("woodcut", 5)
 
 
 def test_an_unknown_style_is_named_with_the_choices():

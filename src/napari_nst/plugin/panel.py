@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
@@ -22,6 +21,7 @@ from superqt.utils import create_worker
 from napari_nst.errors import InputError
 from napari_nst.plugin.controls import Controls
 from napari_nst.plugin.session import Outcome, Progress, Session, State
+from napari_nst.plugin.warmup import import_engine
 from napari_nst.plugin.words import duration
 
 if TYPE_CHECKING:
@@ -83,10 +83,9 @@ class StyleTransferPanel(QWidget):
         self.session.ended.connect(self._on_ended)
         self._on_state(State.IDLE)
         self._show_estimate()
-        # The import takes seconds, and holds up the viewer for half of one: better now than
-        # when the user waits for a picture.  superqt's worker, because napari asks about its own
-        # when a window is closed.
-        warming_up = create_worker(_import_engine, _start_thread=False)
+        # The import takes seconds: better now than when the user waits for a picture.  It is
+        # superqt's worker, because napari asks about its own when a window is closed.
+        warming_up = create_worker(import_engine, _start_thread=False)
         warming_up.returned.connect(self._on_engine)
         warming_up.start()
 
@@ -205,14 +204,6 @@ class StyleTransferPanel(QWidget):
 
     def _say(self, text: str, *, problem: bool = False) -> None:
         self._status.setText(f"⚠ {text}" if problem else text)
-
-
-def _import_engine() -> str:
-    """Import the engine, and return the kind of device it would take."""
-    importlib.import_module("napari_nst.engine.transfer")
-    from napari_nst.engine.compute import Device
-
-    return Device.resolve("auto", "auto").place.type
 
 
 def _calm_spinners(window: QWidget) -> None:

@@ -28,12 +28,12 @@ __all__ = [
     "STYLES",
     "LayerData",
     "Sample",
+    "astronaut_woodcut",
     "camera_woodcut",
     "chelsea_pointillism",
     "coffee_impasto",
     "ihc_stained_glass",
     "paint",
-    "rocket_woodcut",
 ]
 
 LayerData: TypeAlias = tuple[NDArray[np.uint8], dict[str, Any], str]
@@ -133,7 +133,7 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
         for sample in (
             Sample("coffee_impasto", "Coffee, in impasto swirls", "coffee", "impasto"),
             Sample("chelsea_pointillism", "Cat, in pointillist dots", "chelsea", "pointillism"),
-            Sample("rocket_woodcut", "Rocket, as a woodcut print", "rocket", "woodcut"),
+            Sample("astronaut_woodcut", "Astronaut, as a woodcut print", "astronaut", "woodcut"),
             Sample(
                 "ihc_stained_glass",
                 "Stained tissue, in stained glass",
@@ -156,9 +156,9 @@ def chelsea_pointillism() -> list[LayerData]:
     return SAMPLES["chelsea_pointillism"].layers()
 
 
-def rocket_woodcut() -> list[LayerData]:
-    """Return the layers of a rocket and of a woodcut print."""
-    return SAMPLES["rocket_woodcut"].layers()
+def astronaut_woodcut() -> list[LayerData]:
+    """Return the layers of an astronaut and of a woodcut print."""
+    return SAMPLES["astronaut_woodcut"].layers()
 
 
 def ihc_stained_glass() -> list[LayerData]:
