@@ -21,12 +21,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
-KNOWLEDGE = {"errors", "networks", "settings", "record"}
+KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record"}
 TOOLS = {*KNOWLEDGE, "engine", "presets", "samples", "files", "speed", "cache"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "networks": {"errors"},
-    "settings": {"errors", "networks"},
+    "mappings": {"errors"},
+    "settings": {"errors", "networks", "mappings"},
     "record": {"errors", "networks", "settings"},
     "presets": {"errors", "settings"},
     "samples": {"errors"},

@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -22,85 +20,27 @@ from pydantic import (
 )
 
 from napari_nst.errors import InputError, abridged
+from napari_nst.mappings import LayerWeights, RegionStyles
 from napari_nst.networks import NETWORKS
 
 __all__ = ["LayerWeights", "StyleTransferSettings"]
 
 
-class LayerWeights(Mapping[str, float]):
-    """Layers and their weights: an immutable mapping, in the order given.
-
-    Parameters
-    ----------
-    weights : mapping of str to float, or iterable of str
-        Names alone get equal weights that sum to one (w_l of arXiv 1508.06576, equation 5).
-
-    Raises
-    ------
-    ValueError
-        If a name is not a string or is given twice, or a weight is not a number of 0 or more.
-    """
-
-    def __init__(self, weights: Mapping[str, float] | Iterable[str]) -> None:
-        if isinstance(weights, str):
-            weights = (weights,)
-        if not isinstance(weights, Iterable):
-            raise ValueError("it must name layers, or give them weights")
-        if not isinstance(weights, Mapping):
-            names = Counter(map(_layer_name, weights))
-            for name, count in names.items():
-                if count > 1:
-                    raise ValueError(f"it must name {abridged(name)} only once")
-            weights = dict.fromkeys(names, 1 / max(len(names), 1))
-        self._weights = {_layer_name(name): _weight(name, weights[name]) for name in weights}
-
-    def __getitem__(self, name: str) -> float:
-        """Return the weight of a layer."""
-        return self._weights[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the names of the layers."""
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        """Return the number of layers."""
-        return len(self._weights)
-
-    def __hash__(self) -> int:
-        """Hash the layers and their weights."""
-        return hash(frozenset(self._weights.items()))
-
-    def __repr__(self) -> str:
-        """Show the layers and their weights as a dictionary."""
-        return repr(self._weights)
-
-    @property
-    def active(self) -> tuple[str, ...]:
-        """The layers whose weight is not zero."""
-        return tuple(name for name, weight in self._weights.items() if weight)
-
-
-def _layer_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise ValueError(f"the name of a layer is {abridged(name)}, and must be a string")
-    return str(name)  # numpy's strings, too, become plain ones
-
-
-def _weight(name: str, weight: Any) -> float:
-    try:
-        number = float(weight)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not (number >= 0 and math.isfinite(number)):
-        raise ValueError(
-            f"the weight of {abridged(name)} is {abridged(weight)}, and must be 0 or more"
-        )
-    return number
-
-
 def _path_as_text(value: object) -> object:
     """Let a path be given as such; settings hold text, which JSON can say."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _one_or_several(value: object) -> object:
+    """Take a positive number or several, with one message for whatever else it may be."""
+    numbers = value if isinstance(value, (list, tuple)) else [value]
+    try:
+        found = tuple(float(number) for number in numbers)
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not all(0 < number < math.inf for number in found):
+        raise ValueError("it must be a number above 0, or a list with one for each style")
+    return found if numbers is value else found[0]
 
 
 def _number_or_word(*words: str) -> BeforeValidator:
@@ -131,6 +71,13 @@ _Layers = Annotated[
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
+_Tile = Annotated[int, Field(ge=32)]  # smaller ones would be nothing but their surroundings
+_RegionStyles = Annotated[
+    RegionStyles,
+    PlainValidator(RegionStyles),
+    PlainSerializer(dict),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["integer", "null"]}}),
+]
 
 
 class StyleTransferSettings(BaseModel):
@@ -147,6 +94,10 @@ class StyleTransferSettings(BaseModel):
         the file named by `weights`.
     weights : str, path-like or None
         A file with the network's weights, instead of those that would be found.
+    weights_format : {"auto", "torchvision", "caffe"}
+        What the network in that file takes: torchvision's normalised RGB, or BGR in 0-255 less
+        the mean, as the VGG team trained it in Caffe and Gatys et al. used it.  "auto": Caffe's
+        if the file's hash is that of a published conversion, else torchvision's.
     content_layers, style_layers : mapping of str to float, or names
         Layers and their weights w_l.  Names alone share a weight of one.
     style_loss : {"gram", "gram+moments", "wasserstein"}
@@ -164,9 +115,20 @@ class StyleTransferSettings(BaseModel):
         Weight of the total variation, which smooths noise away (`losses.total_variation`).
     style_weights : tuple of float or None
         The share of each of several styles; None: equal shares.
-    style_scale : float
-        The style image's longest side relative to the content's, at every scale.  Larger
-        values make larger strokes.  Beside a narrow content it is less (`costs.fit_style`).
+    style_scale : float or tuple of float
+        The style image's longest side relative to the content's, at every scale; one for all
+        styles or one for each.  Larger values make larger strokes.  Beside a narrow content it
+        is less (`costs.fit_style`).
+    region_styles : mapping of int to int or None, or None
+        With labels painted on the content: which style a label takes, by its index from 0, or
+        None where the content's own pixels are kept.  What holds for labels that are not named
+        here says `assignment.assign`.
+    region_guidance : {"all", "inside"}
+        Which positions of a layer belong to a region: all that touch it, by the share of their
+        pixels, or only those whose receptive field lies inside it, so that no style leaks over a
+        border (Gatys et al., arXiv 1611.07865, section 4.1).
+    region_softness : float
+        The width of the transition between two regions, as a share of the longest side.
     pooling : {"max", "average"}
         Between the network's blocks.  The paper found average pooling more pleasing.
     rescale_pooling : bool
@@ -203,12 +165,19 @@ class StyleTransferSettings(BaseModel):
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision : {"auto", "float32", "bfloat16"}
         Of the network's convolutions.  Losses, statistics and the image stay float32 or wider.
+    tile : int, "auto" or "off"
+        The side of the tiles in which an image is evaluated, in pixels.  Loss and gradient are
+        those of the whole image; memory is that of a tile, and time some two times that of
+        the whole.  "auto": as large as memory allows, if not the whole.
+    memory_limit : float or None
+        GiB that a run may take; None: what is free when it begins.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     network: Literal["vgg16", "vgg19"] = "vgg16"
     weights: Annotated[str | None, BeforeValidator(_path_as_text)] = None
+    weights_format: Literal["auto", "torchvision", "caffe"] = "auto"
     content_layers: _Layers = LayerWeights(("relu4_2",))
     style_layers: _Layers = LayerWeights(
         {"relu1_1": 0.3, "relu2_1": 0.25, "relu3_1": 0.2, "relu4_1": 0.15, "relu5_1": 0.1}
@@ -219,7 +188,10 @@ class StyleTransferSettings(BaseModel):
     style_weight: _Weight = 1.0
     tv_weight: _Weight = 5.0
     style_weights: tuple[_Weight, ...] | None = None
-    style_scale: _Positive = 1.0
+    style_scale: Annotated[float | tuple[float, ...], BeforeValidator(_one_or_several)] = 1.0
+    region_styles: _RegionStyles | None = None
+    region_guidance: Literal["all", "inside"] = "all"
+    region_softness: Annotated[float, Field(ge=0, le=1)] = 0.02
     pooling: Literal["max", "average"] = "max"
     rescale_pooling: bool = True
     padding: Literal["replicate", "zero"] = "replicate"
@@ -235,6 +207,8 @@ class StyleTransferSettings(BaseModel):
     nan: Literal["error", "keep"] = "error"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    tile: Annotated[_Tile | Literal["auto", "off"], _number_or_word("auto", "off")] = "auto"
+    memory_limit: _Positive | None = None
 
     def __init__(self, **choices: Any) -> None:
         try:
@@ -252,6 +226,24 @@ class StyleTransferSettings(BaseModel):
         if self.style_weights is not None and not sum(self.style_weights) > 0:
             raise InputError("style_weights are all zero; give at least one style a share.")
         return self
+
+    def scales_of_styles(self, count: int) -> tuple[float, ...]:
+        """Return the style scale of each of so many styles.
+
+        Raises
+        ------
+        InputError
+            If there are scales for another number of styles.
+        """
+        scales = self.style_scale
+        if not isinstance(scales, tuple):
+            return (scales,) * count
+        if len(scales) != count:
+            raise InputError(
+                f"style_scale has {len(scales)} values, and the number of styles is {count}; give "
+                "one for each, or one for all."
+            )
+        return scales
 
     def replace(self, **choices: Any) -> StyleTransferSettings:
         """Return these settings with some choices made otherwise."""

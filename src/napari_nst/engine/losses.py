@@ -43,6 +43,7 @@ __all__ = [
     "relative_gram_moments_term",
     "relative_gram_term",
     "relative_wasserstein_term",
+    "squared_variation",
     "style_loss",
     "total_variation",
     "wasserstein_term",
@@ -107,11 +108,21 @@ def total_variation(image: Tensor) -> Tensor:
     image : Tensor
         Shape (1, C, H, W), values in [0, 1].
     """
-    padded = functional.pad(image, (0, 1, 0, 1), mode="replicate")
+    return squared_variation(functional.pad(image, (0, 1, 0, 1), mode="replicate")) / image.numel()
+
+
+def squared_variation(padded: Tensor) -> Tensor:
+    """Return the sum that `total_variation` is the mean of, for a part of an image.
+
+    Parameters
+    ----------
+    padded : Tensor
+        Shape (1, C, H + 1, W + 1): the part, and a row and a column of what follows it.
+    """
     corner, right = padded[..., :-1, :-1], padded[..., :-1, 1:]
     below, opposite = padded[..., 1:, :-1], padded[..., 1:, 1:]
-    straight = (right - corner).square().mean() + (below - corner).square().mean()
-    diagonal = (opposite - corner).square().mean() + (right - below).square().mean()
+    straight = (right - corner).square().sum() + (below - corner).square().sum()
+    diagonal = (opposite - corner).square().sum() + (right - below).square().sum()
     return 2 * (straight / 3 + diagonal / 12)
 
 

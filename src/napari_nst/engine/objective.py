@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from napari_nst.engine import losses, weights
 from napari_nst.engine.costs import layers_in_use
-from napari_nst.engine.statistics import Statistics, feature_gradient, wide_dtype
+from napari_nst.engine.statistics import Statistics, feature_gradient
+from napari_nst.engine.targets import Targets
+from napari_nst.engine.tiles import Cutting
 from napari_nst.engine.vgg import FeatureExtractor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from napari_nst.engine.losses import ContentTerm
+    from napari_nst.engine.assignment import Source
+    from napari_nst.engine.regions import Regions
+    from napari_nst.engine.tiles import Tile
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Losses", "Objective"]
@@ -29,6 +35,14 @@ class Losses:
 
     The numbers are fetched from the device when one of them is first read, so that a run whose
     losses nobody looks at never waits for its GPU.
+
+    Parameters
+    ----------
+    values : Tensor
+        The unweighted loss of each content layer and of each style layer, in the settings'
+        order, and the total variation.
+    settings : StyleTransferSettings
+        The weights they have.
 
     Attributes
     ----------
@@ -41,31 +55,38 @@ class Losses:
         Their sum.
     """
 
-    def __init__(
-        self,
+    def __init__(self, values: Tensor, settings: StyleTransferSettings) -> None:
+        self.values = values
+        self._settings = settings
+
+    @classmethod
+    def of(
+        cls,
         content: Mapping[str, Tensor],
         style: Mapping[str, Tensor],
         tv: Tensor,
         settings: StyleTransferSettings,
-    ) -> None:
-        self._names = (tuple(content), tuple(style))
-        self._values = torch.stack([v.to(tv) for v in (*content.values(), *style.values(), tv)])
-        self._settings = settings
+    ) -> Losses:
+        """Gather the unweighted loss of each layer and the total variation."""
+        parts = [content[layer] for layer in settings.content_layers.active]
+        parts += [style[layer] for layer in settings.style_layers.active]
+        return cls(torch.stack([value.to(tv) for value in (*parts, tv)]), settings)
 
     @cached_property
     def _numbers(self) -> list[float]:
-        return [float(value) for value in self._values.tolist()]
+        return [float(value) for value in self.values.tolist()]
 
     @property
     def content_layers(self) -> Mapping[str, float]:
         """The content loss of each layer, unweighted."""
-        return MappingProxyType(dict(zip(self._names[0], self._numbers, strict=False)))
+        names = self._settings.content_layers.active
+        return MappingProxyType(dict(zip(names, self._numbers, strict=False)))
 
     @property
     def style_layers(self) -> Mapping[str, float]:
         """The style loss of each layer, unweighted."""
-        numbers = self._numbers[len(self._names[0]) : -1]
-        return MappingProxyType(dict(zip(self._names[1], numbers, strict=True)))
+        numbers = self._numbers[len(self._settings.content_layers.active) : -1]
+        return MappingProxyType(dict(zip(self._settings.style_layers.active, numbers, strict=True)))
 
     @property
     def content(self) -> float:
@@ -113,6 +134,13 @@ class Objective:
     extractor : FeatureExtractor or None
         The network to use, if it is there already; None: the one the settings name, in the
         content's dtype and on its device.
+    regions : Regions or None
+        Which part of the content takes its style from which part of the styles; None: all of
+        it from all of them.
+    tile : int or None
+        The side of the tiles in which the content's features are computed; None: the whole.
+    known : dict of Source to statistics, or None
+        Sums of sources that need not be computed again; those computed are added to it.
     """
 
     def __init__(
@@ -121,33 +149,49 @@ class Objective:
         styles: Sequence[Tensor],
         settings: StyleTransferSettings,
         extractor: FeatureExtractor | None = None,
+        *,
+        regions: Regions | None = None,
+        tile: int | None = None,
+        known: dict[Source, Mapping[str, Statistics]] | None = None,
     ) -> None:
         self.settings = settings
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
-        self._content: dict[str, Tensor] = {}
-        self._energy: dict[str, Tensor] = {}
-        with torch.no_grad():
-            features = self._extractor(content)
-            wide = wide_dtype(content.device)
-            for layer in settings.content_layers.active:
-                self._content[layer] = features[layer]
-                self._energy[layer] = features[layer].square().sum(dtype=wide)
-            del features
-            self._styles = [self._statistics(style) for style in styles]
-            self._targets = self._blend()
+        self._cutting = Cutting(settings.network, layers_in_use(settings))
+        self._targets = Targets(
+            content, styles, settings, self._extractor, self._cutting, regions, tile, known
+        )
+
+    @property
+    def dropped(self) -> Sequence[Sequence[str]]:
+        """For each region, the layers where nothing is left of it or of its sources."""
+        layers = self.settings.style_layers.active
+        count = len(self._targets.regions)
+        return [
+            [layer for layer in layers if self._targets.style[layer][index] is None]
+            for index in range(count)
+        ]
 
     def steer(self, settings: StyleTransferSettings) -> None:
         """Go on with other weights; layers and the form of the losses stay what they are."""
         self.settings = settings
-        self._targets = self._blend()
+        self._targets.blend(settings.style_weights)
 
-    def loss_and_gradient(self, image: Tensor) -> tuple[Losses, Tensor]:
+    def loss_and_gradient(
+        self,
+        image: Tensor,
+        tile: int | None = None,
+        between: Callable[[], object] | None = None,
+    ) -> tuple[Losses, Tensor]:
         """Return the losses of an image, and the gradient of their total.
 
         Parameters
         ----------
         image : Tensor
             Of the content's shape; values in [0, 1], though nothing here depends on it.
+        tile : int or None
+            The side of the tiles, in pixels; None: the whole image at once.
+        between : callable or None
+            Called before each tile; an exception it raises ends the evaluation.
 
         Returns
         -------
@@ -155,70 +199,189 @@ class Objective:
             Term by term and layer by layer.
         Tensor
             d(total)/d(image), in the image's shape and dtype.
+
+        Notes
+        -----
+        The losses of style are functions of sums over the whole image.  So there are two passes
+        over its tiles: one without gradients that adds up the sums, and one in which each tile
+        receives the gradient of its features in closed form, and adds what that comes to at
+        the pixels it read to the image's gradient.  That is exact.  One tile needs one pass.
         """
-        image = image.detach().requires_grad_()
-        features = self._extractor(image)
-        tv = losses.total_variation(image)
-        content: dict[str, Tensor] = {}
-        style: dict[str, Tensor] = {}
-        form = (self.settings.style_loss, self.settings.normalize_gradients)
-        style_loss = losses.STYLE_TERMS[form]
+        image = image.detach()
+        between = between or _nothing
+        parts = self._cutting.tiles(image, tile)
+        if len(parts) == 1:
+            between()
+            window = image.requires_grad_()
+            features = self._extractor(window)
+            with torch.no_grad():
+                terms = self._style_terms(self._sums(features, parts[0]))
+            content, tv = self._backward(window, features, parts[0], terms, image)
+            assert window.grad is not None
+            return self._losses(content, terms, tv), window.grad
+
+        sums: dict[str, list[Statistics]] = {}
         with torch.no_grad():
-            gradients: dict[str, Tensor] = {}
-            for layer, value in features.items():
-                parts = []
-                if layer in self._content:
-                    term = self._content_term(layer, value)
-                    content[layer] = term.value
-                    factor = self.settings.content_weight * self.settings.content_layers[layer]
-                    parts.append(term.gradient.mul_(factor))
-                if layer in self._targets:
-                    sums = Statistics.of(value)
-                    style_term = style_loss(sums, self._targets[layer])
-                    style[layer] = style_term.value
-                    factor = self.settings.style_weight * self.settings.style_layers[layer]
-                    first = None if style_term.first is None else factor * style_term.first
-                    parts.append(feature_gradient(value, first, factor * style_term.second))
-                gradients[layer] = parts[0] if len(parts) == 1 else parts[0].add_(parts[1])
-        # One backward pass for everything: the losses' gradients enter at the features.
-        torch.autograd.backward(
-            [*features.values(), tv],
-            [*gradients.values(), torch.full_like(tv, self.settings.tv_weight)],
-        )
-        assert image.grad is not None
-        return Losses(content, style, tv.detach(), self.settings), image.grad
-
-    def _statistics(self, style: Tensor) -> dict[str, Statistics]:
-        features = self._extractor(style)
-        return {
-            layer: Statistics.of(features[layer]) for layer in self.settings.style_layers.active
+            for part in parts:
+                between()
+                _add(sums, self._sums(self._extractor(part.read(image)), part))
+            terms = self._style_terms(sums)
+        gradient = torch.zeros_like(image)
+        contents, variations = [], []
+        for part in parts:
+            between()
+            window = part.read(image).clone().requires_grad_()
+            content, tv = self._backward(window, self._extractor(window), part, terms, image)
+            assert window.grad is not None
+            part.read(gradient).add_(window.grad)
+            contents.append(content)
+            variations.append(tv)
+        total = {
+            layer: torch.stack([content[layer] for content in contents]).sum(dim=0)
+            for layer in contents[0]
         }
+        return self._losses(total, terms, torch.stack(variations).sum(dim=0)), gradient
 
-    def _blend(self) -> dict[str, Statistics]:
-        shares = self.settings.style_weights or (1.0,) * len(self._styles)
+    def _losses(
+        self, content: Mapping[str, Tensor], terms: Mapping[str, _LayerTerm], tv: Tensor
+    ) -> Losses:
+        style = {layer: term.value for layer, term in terms.items()}
+        return Losses.of(content, style, tv, self.settings)
+
+    def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
+        """Return the sums of each region at each layer, over what a tile owns."""
         return {
-            layer: Statistics.blend([style[layer] for style in self._styles], shares)
+            layer: [
+                Statistics.of(part.owned(features[layer], self._cutting.strides[layer]), weights)
+                for weights in self._targets.weights(layer, part)
+            ]
             for layer in self.settings.style_layers.active
         }
 
-    def _content_term(self, layer: str, features: Tensor) -> ContentTerm:
-        if self.settings.normalize_gradients:
-            target, energy = self._content[layer], self._energy[layer]
-            return losses.relative_content_term(features, target, energy)
-        return losses.content_term(features, self._content[layer])
+    def _style_terms(self, sums: Mapping[str, Sequence[Statistics]]) -> dict[str, _LayerTerm]:
+        """Return the style loss of each layer, and its gradient with respect to the sums."""
+        style_loss = losses.STYLE_TERMS[self.settings.style_loss, self.settings.normalize_gradients]
+        terms = {}
+        for layer, of_regions in sums.items():
+            value = of_regions[0].weight.new_zeros(())
+            gradients: list[tuple[Tensor | None, Tensor] | None] = []
+            shares, targets = self._targets.shares(layer), self._targets.style[layer]
+            for own, target, share in zip(of_regions, targets, shares, strict=True):
+                if target is None:
+                    gradients.append(None)
+                    continue
+                term = style_loss(own, target)
+                value = value + share * term.value
+                factor = share * self.settings.style_weight * self.settings.style_layers[layer]
+                first = None if term.first is None else factor * term.first
+                gradients.append((first, factor * term.second))
+            terms[layer] = _LayerTerm(value, gradients)
+        return terms
+
+    def _backward(
+        self,
+        window: Tensor,
+        features: dict[str, Tensor],
+        part: Tile,
+        terms: Mapping[str, _LayerTerm],
+        image: Tensor,
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Bring a tile's gradient to its pixels; return its content losses and its variation."""
+        content: dict[str, Tensor] = {}
+        gradients = []
+        with torch.no_grad():
+            for layer, value in features.items():
+                owned = part.owned(value, self._cutting.strides[layer])
+                found = self._feature_gradient(layer, owned, part, terms, content)
+                if part.alone:
+                    gradients.append(found)
+                else:
+                    gradients.append(torch.zeros_like(value))
+                    part.owned(gradients[-1], self._cutting.strides[layer]).copy_(found)
+        variation = _variation(window, part) / image.numel()
+        # One backward pass for everything: the losses' gradients enter at the features.
+        torch.autograd.backward(
+            [*features.values(), variation],
+            [*gradients, torch.full_like(variation, self.settings.tv_weight)],
+        )
+        return content, variation.detach()
+
+    def _feature_gradient(
+        self,
+        layer: str,
+        features: Tensor,
+        part: Tile,
+        terms: Mapping[str, _LayerTerm],
+        content: dict[str, Tensor],
+    ) -> Tensor:
+        """Return the gradient at the features a tile owns; note their content loss."""
+        found: Tensor | None = None
+        target = self._targets.content(layer, part)
+        if target is not None:
+            if self.settings.normalize_gradients:
+                energy = self._targets.energy[layer]
+                term = losses.relative_content_term(features, target, energy)
+            else:
+                term = losses.content_term(features, target)
+            content[layer] = term.value
+            factor = self.settings.content_weight * self.settings.content_layers[layer]
+            found = term.gradient.mul_(factor)
+        if layer in terms:
+            weights = self._targets.weights(layer, part)
+            for own, gradient in zip(weights, terms[layer].gradients, strict=True):
+                if gradient is not None:
+                    here = feature_gradient(features, *gradient, own)
+                    found = here if found is None else found.add_(here)
+        return torch.zeros_like(features) if found is None else found
+
+
+@dataclass(frozen=True)
+class _LayerTerm:
+    """A layer's style loss, and for each region its gradient with respect to the sums."""
+
+    value: Tensor
+    gradients: Sequence[tuple[Tensor | None, Tensor] | None]
+
+
+def _add(sums: dict[str, list[Statistics]], more: Mapping[str, Sequence[Statistics]]) -> None:
+    for layer, of_regions in more.items():
+        before = sums.get(layer)
+        sums[layer] = (
+            [a + b for a, b in zip(before, of_regions, strict=True)] if before else [*of_regions]
+        )
+
+
+def _variation(window: Tensor, part: Tile) -> Tensor:
+    """Return a tile's part of the sum that the total variation is the mean of."""
+    rows, columns = part.rows, part.columns
+    # A row and a column more than it owns; where the image ends, the last ones again.
+    padded = functional.pad(window, (0, 1, 0, 1), mode="replicate")
+    return losses.squared_variation(
+        padded[
+            ...,
+            rows.start - rows.read_start : rows.stop - rows.read_start + 1,
+            columns.start - columns.read_start : columns.stop - columns.read_start + 1,
+        ]
+    )
+
+
+def _nothing() -> None:
+    pass
 
 
 def extractor_for(
     settings: StyleTransferSettings, device: torch.device | str, dtype: torch.dtype
 ) -> FeatureExtractor:
     """Return the network the settings name, with every layer they use."""
+    loaded = weights.load(settings.network, settings.weights, settings.weights_format)
     return FeatureExtractor(
         settings.network,
-        weights.load(settings.network, settings.weights).tensors,
+        loaded.tensors,
         layers_in_use(settings),
         pooling=settings.pooling,
         padding=settings.padding,
         rescale_pooling=settings.rescale_pooling,
+        normalization=loaded.normalization,
         device=device,
         dtype=dtype,
     )

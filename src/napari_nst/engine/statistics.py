@@ -38,11 +38,11 @@ class Statistics:
     Attributes
     ----------
     weight : Tensor
-        The sum of the positions' weights: their number M where no weights are given.  Shape ().
+        The sum of the positions' weights w: their number M where none are given.  Shape ().
     first : Tensor
-        The sum of F.  Shape (N,).
+        The sum of w F.  Shape (N,).
     second : Tensor
-        The sum of F F^T.  Shape (N, N).
+        The sum of w F F^T.  Shape (N, N).
 
     Notes
     -----
@@ -55,20 +55,32 @@ class Statistics:
     second: Tensor
 
     @classmethod
-    def of(cls, features: Tensor) -> Statistics:
+    def of(cls, features: Tensor, weights: Tensor | None = None) -> Statistics:
         """Sum the features of one layer.
 
         Parameters
         ----------
         features : Tensor
             Shape (..., N, H, W); leading dimensions must be 1.
+        weights : Tensor, optional
+            Shape (H, W), 0 or more: what each position counts.  The sums are sum w, sum w F and
+            sum w F F^T, which are those of features guided by T = sqrt(w) (arXiv 1611.07865,
+            equation 2).
         """
         matrix = _as_matrix(features)
-        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
         wide = wide_dtype(features.device)
-        second = (matrix @ matrix.mT).to(wide)
-        weight = second.new_tensor(float(matrix.shape[1]))
-        return cls(weight, matrix.sum(dim=1).to(wide), second)
+        if weights is None:
+            matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+            second = (matrix @ matrix.mT).to(wide)
+            weight = second.new_tensor(float(matrix.shape[1]))
+            return cls(weight, matrix.sum(dim=1).to(wide), second)
+        matrix, weights, _ = _where_weighted(matrix, weights)
+        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
+        weights = weights.to(matrix.dtype)
+        weighted = matrix * weights
+        return cls(
+            weights.to(wide).sum(), weighted.sum(dim=1).to(wide), (weighted @ matrix.mT).to(wide)
+        )
 
     def __add__(self, other: Statistics) -> Statistics:
         """Return the sums over the positions of both."""
@@ -134,7 +146,9 @@ class Statistics:
         return reduce(operator.add, parts)
 
 
-def feature_gradient(features: Tensor, first: Tensor | None, second: Tensor) -> Tensor:
+def feature_gradient(
+    features: Tensor, first: Tensor | None, second: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """Return a loss's gradient with respect to features from that with respect to their sums.
 
     Parameters
@@ -142,21 +156,44 @@ def feature_gradient(features: Tensor, first: Tensor | None, second: Tensor) -> 
     features : Tensor
         Shape (..., N, H, W).
     first : Tensor or None
-        dL/d(sum F), shape (N,); None where the loss does not depend on it.
+        dL/d(sum w F), shape (N,); None where the loss does not depend on it.
     second : Tensor
-        dL/d(sum F F^T), shape (N, N).  Symmetric.
+        dL/d(sum w F F^T), shape (N, N).  Symmetric.
+    weights : Tensor, optional
+        Shape (H, W): the weights w of the positions, where the sums have them.
 
     Returns
     -------
     Tensor
-        ``first + 2 second F``, in the shape and dtype of the features, channels last in memory
-        as the network's features are.
+        ``w (first + 2 second F)``, in the shape and dtype of the features, channels last in
+        memory as the network's features are.
     """
     matrix = _as_matrix(features)
+    if weights is None:
+        return _linear(matrix, first, second).mT.reshape(features.shape)
+    chosen, weights, places = _where_weighted(matrix, weights)
+    gradient = matrix.new_zeros(matrix.shape[1], matrix.shape[0])
+    gradient[places] = _linear(chosen, first, second) * weights.to(matrix.dtype)[:, None]
+    return gradient.mT.reshape(features.shape)
+
+
+def _linear(matrix: Tensor, first: Tensor | None, second: Tensor) -> Tensor:
+    """Return (first + 2 second F)^T, of shape (M, N)."""
     gradient = matrix.mT @ (2 * second).to(matrix.dtype)
     if first is not None:
         gradient += first.to(matrix.dtype)
-    return gradient.mT.reshape(features.shape)
+    return gradient
+
+
+def _where_weighted(matrix: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the positions that count, their weights, and which they are.
+
+    Regions lie side by side: what each leaves out, all of them together cost no more than one
+    that is everywhere.
+    """
+    weights = weights.flatten()
+    places = weights.nonzero().squeeze(1)
+    return matrix[:, places], weights[places], places
 
 
 def wide_dtype(device: torch.device) -> torch.dtype:

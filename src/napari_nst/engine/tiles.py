@@ -1,0 +1,125 @@
+"""How an image is cut so that its features, and their gradient, are those of the whole.
+
+A tile owns the cells of each layer that lie in its square of pixels, and reads a halo around it,
+as wide as the receptive field of the deepest layer reaches out of a cell.  Its corners lie on
+multiples of the deepest stride, so that the pooling falls where it does in the whole image; the
+network pads only at the image's own border.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from napari_nst.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+__all__ = ["Cutting", "Tile"]
+
+
+@dataclass(frozen=True)
+class _Span:
+    """A tile along one axis: the pixels it owns, those it reads, and how many there are."""
+
+    start: int
+    stop: int
+    read_start: int
+    read_stop: int
+    length: int
+
+    def cells(self, stride: int) -> slice:
+        """Return the cells it owns, counted in the whole image."""
+        # The last one also owns the cells that the end of the image cuts: there are none, for
+        # pooling drops them.
+        return slice(self.start // stride, self.stop // stride)
+
+    def inside(self, stride: int) -> slice:
+        """Return the cells it owns, counted in what it reads."""
+        offset = self.read_start // stride
+        return slice(self.start // stride - offset, self.stop // stride - offset)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image that is evaluated by itself."""
+
+    rows: _Span
+    columns: _Span
+
+    def read(self, image: Tensor) -> Tensor:
+        """Return the pixels it reads, a view."""
+        rows, columns = self.rows, self.columns
+        return image[..., rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
+
+    def cells(self, whole: Tensor, stride: int) -> Tensor:
+        """Return the cells it owns of a whole image's layer, a view."""
+        return whole[..., self.rows.cells(stride), self.columns.cells(stride)]
+
+    def owned(self, features: Tensor, stride: int) -> Tensor:
+        """Return the cells it owns of the features of what it reads, a view."""
+        return features[..., self.rows.inside(stride), self.columns.inside(stride)]
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is the whole image."""
+        return all(span.stop - span.start == span.length for span in (self.rows, self.columns))
+
+
+class Cutting:
+    """Cuts images for the layers in use of a network.
+
+    Parameters
+    ----------
+    network : str
+        ``"vgg16"`` or ``"vgg19"``.
+    layers : iterable of str
+        The layers in use.
+
+    Attributes
+    ----------
+    strides : mapping of str to int
+        Of every layer up to the deepest in use.
+    stride : int
+        Of the deepest.
+    halo : int
+        How many pixels a tile reads beyond its own: ceil((R - s) / 2 / s) * s with the
+        receptive field R and the stride s of the deepest layer.
+    """
+
+    def __init__(self, network: str, layers: Iterable[str]) -> None:
+        needed = NETWORKS[network].upto(layers)
+        self.strides = {layer.name: layer.stride for layer in needed}
+        self.stride = needed[-1].stride
+        reach = (needed[-1].receptive_field - self.stride) / 2
+        self.halo = math.ceil(reach / self.stride) * self.stride
+
+    def tiles(self, image: Tensor, size: int | None) -> tuple[Tile, ...]:
+        """Return the tiles of an image, row by row.
+
+        Parameters
+        ----------
+        image : Tensor
+            Shape (..., H, W).
+        size : int or None
+            The side of a tile at most, made a multiple of the deepest stride; None: the whole
+            image.  Tiles are as even as that allows: a sliver costs its halo all the same.
+        """
+        rows, columns = (self._spans(length, size) for length in image.shape[-2:])
+        return tuple(Tile(row, column) for row in rows for column in columns)
+
+    def _spans(self, length: int, size: int | None) -> list[_Span]:
+        side = length
+        if size is not None:
+            count = math.ceil(length / max(size // self.stride * self.stride, self.stride))
+            side = math.ceil(length / count / self.stride) * self.stride
+        corners = [*range(0, length, side), length]
+        return [
+            _Span(start, stop, max(start - self.halo, 0), min(stop + self.halo, length), length)
+            for start, stop in pairwise(corners)
+        ]
