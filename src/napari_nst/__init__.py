@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_nst import presets, samples
     from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
-    from napari_nst.engine.transfer import StyleTransfer, stylize
+    from napari_nst.engine.stylize import stylize
+    from napari_nst.engine.transfer import StyleTransfer
     from napari_nst.errors import StyleTransferError
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
@@ -36,7 +37,7 @@ _HOMES = {
     "StyleTransferError": "errors",
     "StyleTransferResult": "engine.snapshots",
     "StyleTransferSettings": "settings",
-    "stylize": "engine.transfer",
+    "stylize": "engine.stylize",
 }
 
 

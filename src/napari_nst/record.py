@@ -11,7 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["InputRecord", "Resolved", "RunRecord", "ScaleRecord", "SteeringRecord", "versions"]
+__all__ = [
+    "InputRecord",
+    "RegionRecord",
+    "Resolved",
+    "RunRecord",
+    "ScaleRecord",
+    "SteeringRecord",
+    "versions",
+]
 
 
 class _Record(BaseModel):
@@ -40,11 +48,22 @@ class InputRecord(_Record):
 
 
 class ScaleRecord(_Record):
-    """A size the picture grew through, and the evaluations planned there."""
+    """A size the picture grew through.
+
+    Attributes
+    ----------
+    height, width : int
+        In pixels.
+    iterations : int
+        The evaluations planned there.
+    tile : int or None
+        The side of the tiles it was evaluated in; None: the whole at once.
+    """
 
     height: int
     width: int
     iterations: int
+    tile: int | None = None
 
 
 class Resolved(_Record):
@@ -64,6 +83,8 @@ class Resolved(_Record):
         The file the network's weights were read from.
     weights_sha256 : str
         Its hash.
+    weights_format : {"torchvision", "caffe"}
+        Whose conventions it was read by.
     scales : tuple of ScaleRecord
         Coarsest first.
     """
@@ -74,11 +95,12 @@ class Resolved(_Record):
     threads: int
     weights: str
     weights_sha256: str
+    weights_format: Literal["torchvision", "caffe"] = "torchvision"
     scales: tuple[ScaleRecord, ...]
 
 
 class SteeringRecord(_Record):
-    """A change of settings during a run.
+    """A change during a run.
 
     Attributes
     ----------
@@ -86,10 +108,41 @@ class SteeringRecord(_Record):
         Evaluations done before it.
     choices : dict
         Settings and their new values.
+    styles : tuple of InputRecord or None
+        The new style images, where they were replaced.
+    content_labels : InputRecord, "removed" or None
+        The new labels of the content, where they were replaced or taken away.
+    style_labels : tuple of InputRecord or None, "removed" or None
+        The new labels of each style, likewise.
     """
 
     iteration: int
     choices: dict[str, Any]
+    styles: tuple[InputRecord, ...] | None = None
+    content_labels: InputRecord | Literal["removed"] | None = None
+    style_labels: tuple[InputRecord | None, ...] | Literal["removed"] | None = None
+
+
+class RegionRecord(_Record):
+    """A region of the content, as it was last.
+
+    Attributes
+    ----------
+    labels : tuple of int
+        Its labels on the content.
+    sources : tuple of str
+        Where it took its style from: "style 0", or "style 0, label 2".
+    share : float
+        Of the content's area.
+    dropped : dict of str to tuple of str
+        For each size worked at ("362 x 512"), the layers that had no position left in the
+        region or in its sources; those where none fell out are not named.
+    """
+
+    labels: tuple[int, ...]
+    sources: tuple[str, ...]
+    share: float
+    dropped: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class RunRecord(_Record):
@@ -106,9 +159,17 @@ class RunRecord(_Record):
     content : InputRecord
         The content image.
     styles : tuple of InputRecord
-        The style images.
+        The style images that the run began with, and so for the labels.
     start : InputRecord or None
         The image the run started from, with ``init="image"``.
+    content_labels : InputRecord or None
+        The labels of the content's regions.
+    style_labels : tuple of InputRecord or None, or None
+        The labels of each style's.
+    regions : tuple of RegionRecord
+        What the labels came to.
+    kept_labels : tuple of int
+        The labels where the content's own pixels are.
     steering : tuple of SteeringRecord
         What was changed during the run, in order.
     versions : dict of str to str
@@ -126,6 +187,10 @@ class RunRecord(_Record):
     content: InputRecord
     styles: tuple[InputRecord, ...]
     start: InputRecord | None = None
+    content_labels: InputRecord | None = None
+    style_labels: tuple[InputRecord | None, ...] | None = None
+    regions: tuple[RegionRecord, ...] = ()
+    kept_labels: tuple[int, ...] = ()
     steering: tuple[SteeringRecord, ...] = ()
     versions: dict[str, str] = Field(default_factory=lambda: versions())
     iterations: int = 0

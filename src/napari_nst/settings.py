@@ -33,7 +33,7 @@ def _path_as_text(value: object) -> object:
 
 def _one_or_several(value: object) -> object:
     """Take a positive number or several, with one message for whatever else it may be."""
-    numbers = value if isinstance(value, (list, tuple)) else [value]
+    numbers: Any = value if isinstance(value, (list, tuple)) else [value]
     try:
         found = tuple(float(number) for number in numbers)
     except (TypeError, ValueError):
@@ -71,7 +71,7 @@ _Layers = Annotated[
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
-_Tile = Annotated[int, Field(ge=32)]  # smaller ones would be nothing but their surroundings
+_Tile = Annotated[int, Field(ge=64)]  # of smaller ones nearly all would be halo
 _RegionStyles = Annotated[
     RegionStyles,
     PlainValidator(RegionStyles),

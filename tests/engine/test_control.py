@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 
-from napari_nst.engine.control import Control
+import pytest
+
+from napari_nst.engine.control import Control, Stopped
 
 
 def test_a_run_goes_on_until_it_is_stopped_from_any_thread() -> None:
@@ -18,10 +20,10 @@ def test_a_run_goes_on_until_it_is_stopped_from_any_thread() -> None:
 
 def test_a_paused_run_waits_until_it_is_resumed() -> None:
     control = Control()
-    control.wait()
+    control.check()
     control.pause()
     assert control.paused
-    waiting = threading.Thread(target=control.wait)
+    waiting = threading.Thread(target=control.check)
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
@@ -34,18 +36,25 @@ def test_a_paused_run_waits_until_it_is_resumed() -> None:
 def test_stop_wakes_a_paused_run() -> None:
     control = Control()
     control.pause()
-    waiting = threading.Thread(target=control.wait)
+    ended = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Stopped):
+            control.check()
+        ended.set()
+
+    waiting = threading.Thread(target=wait)
     waiting.start()
     control.stop()
     waiting.join(20)
-    assert not waiting.is_alive()
+    assert ended.is_set()
 
 
 def test_wishes_are_taken_once_each_in_order() -> None:
-    control = Control()
+    control: Control[str] = Control()
     assert control.take_wish() is None
-    control.steer({"style_weight": 1})
-    control.steer({"tv_weight": 2})
-    assert control.take_wish() == {"style_weight": 1}
-    assert control.take_wish() == {"tv_weight": 2}
+    control.steer("more style")
+    control.steer("less noise")
+    assert control.take_wish() == "more style"
+    assert control.take_wish() == "less noise"
     assert control.take_wish() is None

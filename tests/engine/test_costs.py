@@ -94,8 +94,9 @@ def test_a_style_is_seen_forward_only() -> None:
         for factor, styles in ((1, []), (1, [(30, 30)]), (4, [(30, 30)]))
     )
     assert with_style - alone == 512**2 * 3 * 4  # the style itself; its features have gone
-    # conv1_1's output goes in and conv1_2's comes out, while evaluations need less
-    evaluation, forward = (3 * 64 * 4 + 64 * 4) * 512**2, 2 * 64 * 4 * 2048**2
+    # conv1_1's output goes in and conv1_2's comes out, while evaluations need less; it is seen
+    # in tiles of 1024 pixels, which read two more on the sides where they meet
+    evaluation, forward = (3 * 64 * 4 + 64 * 4) * 512**2, 2 * 64 * 4 * 1026**2
     assert with_a_large_one - alone == 2048**2 * 3 * 4 + forward - evaluation
 
 

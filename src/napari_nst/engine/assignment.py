@@ -17,12 +17,24 @@ if TYPE_CHECKING:
 __all__ = ["Assignment", "Region", "Source", "assign", "check_labels"]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Source:
     """Where a region's style comes from: a style's index, and the label in it, None for all."""
 
     style: int
     label: int | None = None
+
+    def __str__(self) -> str:
+        """Say it as a record does."""
+        return f"style {self.style}" + ("" if self.label is None else f", label {self.label}")
+
+    def __lt__(self, other: Source) -> bool:
+        """Order sources, a whole style before its labels."""
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[int, int]:
+        return self.style, -1 if self.label is None else self.label
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 if TYPE_CHECKING:
     from napari_nst.engine.schedule import Scale
 
-__all__ = ["Device", "translate"]
+__all__ = ["Device", "is_out_of_memory", "translate"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,13 @@ class Device:
         """The dtype's name."""
         return str(self.dtype).removeprefix("torch.")
 
+    def let_go(self) -> None:
+        """Give memory that is not used any more back to the device."""
+        if self.place.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.place.type == "mps":
+            torch.mps.empty_cache()
+
     @property
     def free_bytes(self) -> int:
         """Memory that a run can have now."""
@@ -78,10 +85,15 @@ def _automatic() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of torch's says that memory ran out."""
+    # The allocator of the processor raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error)
+
+
 def translate(error: RuntimeError, scale: Scale) -> StyleTransferError:
     """Return one of our errors for one of torch's."""
-    # The allocator of the processor raises a plain RuntimeError.
-    if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error):
+    if is_out_of_memory(error):
         failure: StyleTransferError = OutOfMemoryError(
             f"There was not enough memory to work at {scale.width} x {scale.height} pixels; "
             "choose a smaller size."

@@ -1,30 +1,33 @@
-"""One object through which others reach into a run: it is asked between two evaluations."""
+"""One object through which others reach into a run: it is asked before every tile."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["Control"]
+__all__ = ["Control", "Stopped"]
 
 _SECONDS_BETWEEN_LOOKS = 0.05
 
+Wish = TypeVar("Wish")
 
-class Control:
+
+class Stopped(Exception):
+    """The run has been asked to end."""
+
+
+class Control(Generic[Wish]):
     """Stop, pause and steer a run from any thread, without waiting for it."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
         self._go_on = threading.Event()
         self._go_on.set()
-        self._wishes: deque[Mapping[str, Any]] = deque()
+        self._wishes: deque[Wish] = deque()
 
     def stop(self) -> None:
-        """Ask the run to end before its next evaluation, if it is paused, too."""
+        """Ask the run to end before its next tile, if it is paused, too."""
         self._stop.set()
 
     @property
@@ -33,7 +36,7 @@ class Control:
         return self._stop.is_set()
 
     def pause(self) -> None:
-        """Ask the run to wait before its next evaluation."""
+        """Ask the run to wait before its next tile."""
         self._go_on.clear()
 
     def resume(self) -> None:
@@ -45,15 +48,23 @@ class Control:
         """Whether the run has been asked to wait."""
         return not self._go_on.is_set()
 
-    def wait(self) -> None:
-        """Return when the run is to go on, or to end."""
+    def check(self) -> None:
+        """Return when the run is to go on.
+
+        Raises
+        ------
+        Stopped
+            If it is to end.
+        """
         while not (self._go_on.wait(_SECONDS_BETWEEN_LOOKS) or self.stopped):
             pass
+        if self.stopped:
+            raise Stopped
 
-    def steer(self, choices: Mapping[str, Any]) -> None:
-        """Leave a wish for other settings from the next evaluation on."""
-        self._wishes.append(choices)
+    def steer(self, wish: Wish) -> None:
+        """Leave a wish to be taken before the next evaluation."""
+        self._wishes.append(wish)
 
-    def take_wish(self) -> Mapping[str, Any] | None:
+    def take_wish(self) -> Wish | None:
         """Return the oldest wish that has not been taken yet."""
         return self._wishes.popleft() if self._wishes else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from napari_nst.engine.schedule import Scale, fit, plan
+from napari_nst.engine.tiles import SMALLEST_TILE, STYLE_TILE, Cutting
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = [
     "bytes_needed",
     "cost",
     "fit_style",
+    "largest_tile",
     "layers_in_use",
     "scales_for",
 ]
@@ -77,7 +79,8 @@ def cost(
     layers = layers_in_use(settings)
     per_pixel = _operations_per_pixel(settings.network, layers)
     pixels = sum(scale.height * scale.width * scale.iterations for scale in scales)
-    return Cost(per_pixel * pixels, bytes_needed(settings, scales[-1], styles))
+    tile = settings.tile if isinstance(settings.tile, int) else None
+    return Cost(per_pixel * pixels, bytes_needed(settings, scales[-1], styles, tile=tile))
 
 
 def scales_for(
@@ -105,17 +108,32 @@ def layers_in_use(settings: StyleTransferSettings) -> tuple[str, ...]:
 
 
 def fit_style(
-    settings: StyleTransferSettings, style: tuple[int, int], scale: Scale
+    settings: StyleTransferSettings, style: tuple[int, int], scale: Scale, index: int = 0
 ) -> tuple[int, int]:
     """Return the height and width of a style image at a scale.
 
+    Parameters
+    ----------
+    settings : StyleTransferSettings
+        Every choice.
+    style : tuple of int
+        Height and width of the image as it was given.
+    scale : Scale
+        The size worked at.
+    index : int
+        Which of the styles it is, from 0: each can have its own `style_scale`.
+
+    Notes
+    -----
     Its longest side is the content's times `style_scale`, so that strokes keep their size.
     Against a narrow content that would be many times the content's pixels: it has at most
     twice as many (times `style_scale` squared), which a square style meets at an aspect ratio
     of 2:1.
     """
-    longest = max(scale.height, scale.width) * settings.style_scale
-    pixels = 2 * scale.height * scale.width * settings.style_scale**2
+    scales = settings.style_scale
+    style_scale = scales[index] if isinstance(scales, tuple) else scales
+    longest = max(scale.height, scale.width) * style_scale
+    pixels = 2 * scale.height * scale.width * style_scale**2
     longest = min(longest, math.sqrt(pixels * max(style) / min(style)))
     return fit(*style, longest, _shortest(settings))
 
@@ -125,6 +143,7 @@ def bytes_needed(
     scale: Scale,
     styles: Iterable[tuple[int, int]] = (),
     item_size: int = 4,
+    tile: int | None = None,
 ) -> int:
     """Return about how much memory a run takes at its peak.
 
@@ -138,20 +157,23 @@ def bytes_needed(
         Height and width of each style image, as it was given.
     item_size : int
         Bytes of one activation.
+    tile : int or None
+        The side of the tiles; None: the whole image at once.
 
     Notes
     -----
     Between forward and backward each convolution keeps its output (the ReLU works in place),
     and each max pooling keeps its output and its indices of 8 bytes.  The losses add a gradient
     for every layer in use and the content's own features, and the way back one output of the
-    largest convolution.  A style is seen forward only, and nothing is kept of it but the
-    features in use; still a large one can take more than an evaluation does.
+    largest convolution.  A style is seen forward only, in tiles, and nothing is kept of it but
+    the features in use; still a large one can take more than an evaluation does.
 
     Measured as the growth of the process on Linux, with the default layers: 337, 853 and
     2524 MiB at 256, 512 and 1024 pixels squared, where this says 317, 772 and 2590.
     """
     layers = layers_in_use(settings)
     plan = NETWORKS[settings.network].upto(layers)
+    cutting = Cutting(settings.network, layers)
     kept = sum(_kept_per_pixel(layer, item_size) for layer in plan)
     gradients = sum(_values(layer) * item_size for layer in plan if layer.name in layers)
     targets = settings.content_layers.active
@@ -160,12 +182,48 @@ def bytes_needed(
     images = _IMAGES + (_IMAGES_OF_LBFGS if settings.optimizer == "lbfgs" else 0)
 
     pixels = scale.height * scale.width
-    of_styles = [math.prod(fit_style(settings, style, scale)) for style in styles]
-    evaluation = (kept + gradients + largest) * pixels
-    forward = _forward_per_pixel(plan, layers, item_size) * max(of_styles, default=0)
+    fitted = [fit_style(settings, style, scale, index) for index, style in enumerate(styles)]
+    of_styles = [math.prod(size) for size in fitted]
+    evaluation = (kept + gradients + largest) * cutting.most_read(scale.height, scale.width, tile)
+    seen = max((cutting.most_read(*size, STYLE_TILE) for size in fitted), default=0)
+    forward = _forward_per_pixel(plan, layers, item_size) * seen
     pictures = _PICTURE * (images * pixels + sum(of_styles))
     weights = sum(9 * layer.inputs * layer.channels for layer in plan if layer.kind == "conv")
     return int(_TORCH + weights * item_size + pictures + target * pixels + max(evaluation, forward))
+
+
+def largest_tile(
+    settings: StyleTransferSettings,
+    scale: Scale,
+    styles: Sequence[tuple[int, int]],
+    item_size: int,
+    budget: float,
+) -> int | None:
+    """Return the side of the largest tiles that a budget of bytes allows.
+
+    Parameters
+    ----------
+    settings, scale, styles, item_size
+        As `bytes_needed` takes them.
+    budget : float
+        Bytes that a run may take.
+
+    Returns
+    -------
+    int or None
+        None where the whole image fits.  The smallest side there is where nothing does.
+    """
+    longest = max(scale.height, scale.width)
+    if bytes_needed(settings, scale, styles, item_size) <= budget:
+        return None
+    side = SMALLEST_TILE
+    # As tiles are made even, only what divides the image in another way is worth a look.
+    for count in range(2, math.ceil(longest / SMALLEST_TILE) + 1):
+        wish = math.ceil(longest / count)
+        if bytes_needed(settings, scale, styles, item_size, wish) <= budget:
+            side = max(wish, SMALLEST_TILE)
+            break
+    return side
 
 
 def _values(layer: Layer) -> float:

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
 
-from napari_nst.engine import color
+from napari_nst.engine import color, costs
+from napari_nst.engine.assignment import Assignment, assign
+from napari_nst.engine.labels import Labels
 from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.regions import Guide, Regions, resized_mask
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
     from napari_nst.engine.color import ColorMode
-    from napari_nst.record import InputRecord, RunRecord
+    from napari_nst.engine.schedule import Scale
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Inputs"]
+__all__ = ["SAME", "Inputs"]
+
+SAME: Final[Any] = object()
+"""Says that an input stays what it is: None says that there is to be none."""
+
+# A pixel is frozen where only rounding lets anything but the content into it.
+_WHOLE = 1 - 1e-4
 
 
 class Inputs:
-    """Content, styles and start of a run, checked.
+    """Content, styles, start and labels of a run, checked.
 
     Parameters
     ----------
-    content, styles, start, names
+    content, styles, start, names, content_labels, style_labels
         As `StyleTransfer` takes them.
     settings : StyleTransferSettings
         What they are to be used for.
+
+    Attributes
+    ----------
+    content, start : Picture
+        The pictures; start can be None.
+    styles : tuple of Picture
+        The style images.
+    content_labels : Labels or None
+        Of the content.
+    style_labels : tuple of Labels or None, or None
+        Of each style.
+    assignment : Assignment or None
+        What the labels come to.
 
     Raises
     ------
@@ -47,83 +70,206 @@ class Inputs:
         start: Any,
         names: Sequence[str] | None,
         settings: StyleTransferSettings,
+        content_labels: Any = None,
+        style_labels: Any = None,
     ) -> None:
-        images = list(styles) if isinstance(styles, (list, tuple)) else [styles]
-        if not images:
-            raise InputError("There is no style image; give at least one.")
+        images = _listed(styles)
         names = names or ["content", *_style_names(len(images))]
         if len(names) != 1 + len(images):
             raise InputError(
                 f"names has {len(names)} entries for a content and {len(images)} styles; give one "
                 "for each."
             )
-        self._content = Picture.of(content, names[0], settings.nan)
-        self._styles = [
-            Picture.of(image, name) for image, name in zip(images, names[1:], strict=True)
-        ]
+        self.content = Picture.of(content, names[0], settings.nan)
         if (start is None) == (settings.init == "image"):
             raise InputError(
                 f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
                 " they go together: a start image is for init='image'."
             )
-        self._start = None if start is None else Picture.of(start, "start")
-        self.check_blend(settings)
+        self.start = None if start is None else Picture.of(start, "start")
+        self._take(settings, images, names[1:], content_labels, style_labels)
+
+    @classmethod
+    def restored(
+        cls,
+        content: Picture,
+        start: Picture | None,
+        styles: tuple[Picture, ...],
+        content_labels: Labels | None,
+        style_labels: tuple[Labels | None, ...] | None,
+        settings: StyleTransferSettings,
+    ) -> Inputs:
+        """Return inputs of what was taken in before."""
+        inputs = cls.__new__(cls)
+        inputs.content, inputs.start, inputs.styles = content, start, styles
+        inputs.content_labels, inputs.style_labels = content_labels, style_labels
+        inputs.check(settings)
+        return inputs
+
+    def replaced(
+        self,
+        settings: StyleTransferSettings,
+        styles: Any = SAME,
+        names: Sequence[str] | None = None,
+        content_labels: Any = SAME,
+        style_labels: Any = SAME,
+    ) -> Inputs:
+        """Return inputs with other styles or labels, or this one where nothing changes.
+
+        Raises
+        ------
+        InputError
+            If one cannot be used, or they do not go together or with the settings.
+        """
+        other = copy.copy(self)
+        images = SAME if styles is SAME else _listed(styles)
+        if images is not SAME and names is None:
+            same = len(images) == len(self.styles)
+            names = [p.record.name for p in self.styles] if same else _style_names(len(images))
+        other._take(settings, images, names or (), content_labels, style_labels)
+        return other
+
+    def _take(
+        self,
+        settings: StyleTransferSettings,
+        images: Any,
+        names: Sequence[str],
+        content_labels: Any,
+        style_labels: Any,
+    ) -> None:
+        if images is not SAME:
+            self.styles = tuple(
+                image if isinstance(image, Picture) else Picture.of(image, name)
+                for image, name in zip(images, names, strict=True)
+            )
+        if content_labels is not SAME:
+            self.content_labels = _labels(content_labels, "content_labels", self.content)
+        if style_labels is not SAME:
+            self.style_labels = None
+            if style_labels is not None:
+                listed = [style_labels] if isinstance(style_labels, np.ndarray) else style_labels
+                if len(listed) != len(self.styles):
+                    raise InputError(
+                        f"style_labels has {len(listed)} entries, and the number of styles is "
+                        f"{len(self.styles)}; give one for each, None for a style without labels."
+                    )
+                self.style_labels = tuple(
+                    _labels(labels, f"style_labels of {picture.record.name}", picture)
+                    for labels, picture in zip(listed, self.styles, strict=True)
+                )
+        self.check(settings)
+
+    def check(self, settings: StyleTransferSettings) -> None:
+        """Refuse settings that do not go with the inputs, and assign the labels."""
+        count = len(self.styles)
+        shares = settings.style_weights
+        if shares is not None and len(shares) != count:
+            raise InputError(
+                f"style_weights has {len(shares)} shares for {count} styles; give one for each."
+            )
+        settings.scales_of_styles(count)
+        if self.style_labels is not None:
+            if len(self.style_labels) != count:
+                raise InputError(
+                    f"There are labels for {len(self.style_labels)} styles, and the number of "
+                    f"styles is {count}; give new style_labels with new styles."
+                )
+            for labels, picture in zip(self.style_labels, self.styles, strict=True):
+                if labels is not None and labels.values.shape != picture.shape:
+                    raise InputError(
+                        f"{labels.record.name} has shape {labels.values.shape}, and the style "
+                        f"{picture.shape}; give new style_labels with new styles."
+                    )
+        self.assignment = self._assign(settings)
+
+    def _assign(self, settings: StyleTransferSettings) -> Assignment | None:
+        if self.content_labels is not None:
+            painted = [None if own is None else own.values for own in self.style_labels or ()]
+            return assign(
+                self.content_labels.values,
+                painted or None,
+                settings.region_styles,
+                len(self.styles),
+            )
+        if any(own is not None for own in self.style_labels or ()):
+            raise InputError(
+                "There are style_labels and no content_labels: paint the same labels on the "
+                "content."
+            )
+        if settings.region_styles is not None:
+            raise InputError(
+                "region_styles gives labels their styles, and there are no content_labels: give "
+                "them, or leave it out."
+            )
+        return None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the content."""
-        return self._content.shape
+        return self.content.shape
 
     @property
     def style_shapes(self) -> list[tuple[int, int]]:
         """Height and width of each style."""
-        return [style.shape for style in self._styles]
+        return [style.shape for style in self.styles]
 
     @property
     def records(self) -> dict[str, Any]:
-        """What a `RunRecord` says of them: "content", "styles" and "start"."""
+        """What a `RunRecord` says of them."""
+        labels = self.style_labels
         return {
-            "content": self._content.record,
-            "styles": tuple(style.record for style in self._styles),
-            "start": self._start and self._start.record,
+            "content": self.content.record,
+            "styles": tuple(style.record for style in self.styles),
+            "start": self.start and self.start.record,
+            "content_labels": self.content_labels and self.content_labels.record,
+            "style_labels": labels and tuple(own and own.record for own in labels),
         }
-
-    def check_blend(self, settings: StyleTransferSettings) -> None:
-        """Refuse shares that are not one for each style."""
-        shares = settings.style_weights
-        if shares is not None and len(shares) != len(self._styles):
-            raise InputError(
-                f"style_weights has {len(shares)} shares for {len(self._styles)} styles; give one "
-                "for each."
-            )
-
-    def check_replay(self, record: RunRecord) -> None:
-        """Refuse pictures that are not those of a record."""
-        given = self.records
-        pairs: list[tuple[InputRecord | None, InputRecord | None]] = [
-            (record.content, given["content"]),
-            (record.start, given["start"]),
-            *zip(record.styles, given["styles"], strict=False),
-        ]
-        if len(record.styles) != len(given["styles"]):
-            raise InputError(
-                f"The record is of {len(record.styles)} styles, and {len(given['styles'])} are "
-                "given."
-            )
-        for old, new in pairs:
-            if old is not None and new is not None and old.sha256 != new.sha256:
-                raise InputError(
-                    f"{new.name} is not the image of the record: its sha256 begins with "
-                    f"{new.sha256[:8]}, and that of {old.name} with {old.sha256[:8]}."
-                )
 
     def prepared(self, mode: ColorMode, device: torch.device) -> tuple[Tensor, list[Tensor]]:
         """Return content and styles as the optimisation sees them in a colour mode."""
         return color.prepare(
-            self._content.pixels.to(device),
-            [style.pixels.to(device) for style in self._styles],
-            mode,
+            self.content.pixels.to(device), [style.pixels.to(device) for style in self.styles], mode
         )
+
+    def regions(
+        self, settings: StyleTransferSettings, scale: Scale, device: torch.device
+    ) -> Regions | None:
+        """Return the regions at a scale; None where no labels were given."""
+        assignment, labels = self.assignment, self.content_labels
+        if assignment is None or labels is None:
+            return None
+        masks = torch.stack([labels.mask(region.labels) for region in assignment.regions])
+        masks = resized_mask(masks.to(device), scale.height, scale.width)
+        sources = {}
+        for source in {source for region in assignment.regions for source in region.sources}:
+            own = None if source.label is None else (self.style_labels or ())[source.style]
+            if own is not None and source.label is not None:
+                shape = self.styles[source.style].shape
+                size = costs.fit_style(settings, shape, scale, source.style)
+                mask = resized_mask(own.mask((source.label,))[None].to(device), *size)
+                sources[source] = Guide(mask, settings)
+        guide = Guide(masks, settings, settings.region_softness)
+        return Regions(assignment.regions, guide, sources)
+
+    def kept(self, shape: tuple[int, int], share: float = _WHOLE) -> Tensor | None:
+        """Return where the content's own pixels stay, at a size; None: nowhere.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width.
+        share : float
+            What of a pixel has to be kept.
+
+        Returns
+        -------
+        Tensor or None
+            Bool, of the shape.
+        """
+        if self.assignment is None or self.content_labels is None or not self.assignment.kept:
+            return None
+        mask = self.content_labels.mask(self.assignment.kept)[None]
+        return resized_mask(mask, *shape)[0] >= share
 
     def first_image(
         self, settings: StyleTransferSettings, shape: tuple[int, int], device: torch.device
@@ -134,11 +280,12 @@ class Inputs:
             generator = torch.Generator().manual_seed(settings.seed)
             return torch.rand((1, content.shape[1], *shape), generator=generator).to(device)
         if settings.init == "style":
-            return resize(styles[0], *shape)
-        if self._start is not None:
-            start = self._start.pixels.to(device)
+            return resize(styles[0], *shape).clone()
+        if self.start is not None:
+            start = self.start.pixels.to(device)
             grey = content.shape[1] == 1
-            return resize(color.luminance(start) if grey else start.expand(-1, 3, -1, -1), *shape)
+            start = color.luminance(start) if grey else start.expand(-1, 3, -1, -1)
+            return resize(start, *shape).clone()
         return resize(content, *shape).clone()
 
     def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:
@@ -152,11 +299,29 @@ class Inputs:
     ) -> NDArray[np.float32]:
         """Return an image under way as an array: resampled, coloured, alpha put back."""
         image = resize(image.clamp(0, 1), *shape)
-        return self._content.assemble(color.finish(image, self._content_at(image), mode))
+        content = self._content_at(image)
+        picture = color.finish(image, content, mode)
+        kept = self.kept(shape, 0.5)
+        if kept is not None:
+            picture = torch.where(kept.to(picture.device), content, picture)
+        return self.content.assemble(picture)
 
     def _content_at(self, image: Tensor) -> Tensor:
         """Return the content at the size and on the device of an image."""
-        return resize(self._content.pixels.to(image.device), image.shape[-2], image.shape[-1])
+        return resize(self.content.pixels.to(image.device), image.shape[-2], image.shape[-1])
+
+
+def _listed(styles: Any) -> list[Any]:
+    images = list(styles) if isinstance(styles, (list, tuple)) else [styles]
+    if not images:
+        raise InputError("There is no style image; give at least one.")
+    return images
+
+
+def _labels(labels: Any, name: str, picture: Picture) -> Labels | None:
+    if labels is None or isinstance(labels, Labels):
+        return labels
+    return Labels.of(labels, name, picture.shape, picture.record.name)
 
 
 def _style_names(count: int) -> list[str]:

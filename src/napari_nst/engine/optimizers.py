@@ -8,15 +8,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
-__all__ = ["LBFGS", "Adam", "Optimizer"]
+__all__ = ["LBFGS", "Adam", "Optimizer", "State"]
+
+
+@dataclass(frozen=True)
+class State:
+    """What an optimizer remembers: tensors by name, and numbers that JSON can say."""
+
+    tensors: Mapping[str, Tensor]
+    numbers: Mapping[str, Any]
 
 
 class Optimizer(Protocol):
@@ -36,6 +46,14 @@ class Optimizer(Protocol):
 
     def steered(self) -> None:
         """Go on with another function from the next step on, without a jump."""
+        ...
+
+    def state(self) -> State:
+        """Return all that it remembers; its tensors are not copied."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Remember what `state` said."""
         ...
 
 
@@ -121,27 +139,52 @@ class Adam:
             self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
         self._average = _Average(iterations)
 
+    def state(self) -> State:
+        """Return moments, average and counters."""
+        tensors = {
+            "first": self._first,
+            "second": self._second,
+            "norm": self._norm,
+            "average": self._average.sum,
+        }
+        numbers = {
+            "steps": self._steps,
+            "rescale": self._rescale,
+            "decay": self._average.decay,
+            "weight": self._average.weight,
+        }
+        return State({k: v for k, v in tensors.items() if v is not None}, numbers)
+
+    def restore(self, state: State) -> None:
+        """Go on from moments, average and counters."""
+        find = state.tensors.get
+        self._first, self._second, self._norm = find("first"), find("second"), find("norm")
+        self._steps, self._rescale = state.numbers["steps"], state.numbers["rescale"]
+        self._average.sum = find("average")
+        self._average.decay = state.numbers["decay"]
+        self._average.weight = state.numbers["weight"]
+
 
 class _Average:
     """A running average of images over about a tenth of a scale's iterations."""
 
     def __init__(self, iterations: int) -> None:
-        self._decay = 1 - 1 / max(iterations / 10, 1)
+        self.decay = 1 - 1 / max(iterations / 10, 1)
         self.restart()
 
     def restart(self) -> None:
-        self._sum: Tensor | None = None
-        self._weight = 0.0
+        self.sum: Tensor | None = None
+        self.weight = 0.0
 
     def add(self, image: Tensor) -> None:
-        if self._sum is None:
-            self._sum = torch.zeros_like(image)
-        self._sum.lerp_(image, 1 - self._decay)
-        self._weight += (1 - self._weight) * (1 - self._decay)
+        if self.sum is None:
+            self.sum = torch.zeros_like(image)
+        self.sum.lerp_(image, 1 - self.decay)
+        self.weight += (1 - self.weight) * (1 - self.decay)
 
     def value(self, default: Tensor) -> Tensor:
         # The weight corrects for the zeros the sum began with.
-        return default if self._sum is None else self._sum / self._weight
+        return default if self.sum is None else self.sum / self.weight
 
 
 @dataclass
@@ -222,6 +265,34 @@ class LBFGS:
         """Forget the history: it belongs to another function."""
         self._pairs.clear()
         self._trial = None
+
+    def state(self) -> State:
+        """Return the history, and the step on trial."""
+        tensors: dict[str, Tensor] = {}
+        for index, (step, change, _) in enumerate(self._pairs):
+            tensors |= {f"step.{index}": step, f"change.{index}": change}
+        numbers: dict[str, Any] = {"scales": [scale for *_, scale in self._pairs], "trial": None}
+        if (trial := self._trial) is not None:
+            names = ("image", "gradient", "direction")
+            tensors |= {f"trial.{name}": getattr(trial, name) for name in names}
+            parts = ("loss", "slope", "length", "shortened")
+            numbers["trial"] = {name: getattr(trial, name) for name in parts}
+        return State(tensors, numbers)
+
+    def restore(self, state: State) -> None:
+        """Go on from a history, and a step on trial."""
+        tensors = state.tensors
+        self._pairs = [
+            (tensors[f"step.{index}"], tensors[f"change.{index}"], scale)
+            for index, scale in enumerate(state.numbers["scales"])
+        ]
+        numbers = state.numbers["trial"]
+        self._trial = numbers and _Trial(
+            image=tensors["trial.image"],
+            gradient=tensors["trial.gradient"],
+            direction=tensors["trial.direction"],
+            **numbers,
+        )
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         curvature = _dot(step, change)

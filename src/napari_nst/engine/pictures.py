@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["Picture", "resize"]
+__all__ = ["Picture", "record_of", "resize"]
 
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 _SMALLEST = 8  # pixels a side; less than that has no texture to speak of
@@ -80,7 +80,7 @@ class Picture:
             values = values[:, :, None]
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
         color, alpha = tensor[:, :3], tensor[:, 3:]
-        return cls(color, alpha if alpha.shape[1] else None, missing, _record(image, name))
+        return cls(color, alpha if alpha.shape[1] else None, missing, record_of(image, name))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -146,14 +146,18 @@ def _unit_range(
     missing: NDArray[np.bool_] | None = None
     if not finite.all():
         if nan != "keep" or not finite.any():
-            advice = "; replace them"
+            count = int(np.count_nonzero(~finite))
+            bad, it = (
+                ("1 value that is not finite", "it")
+                if count == 1
+                else (f"{count} values that are not finite", "them")
+            )
+            advice = f"; replace {it}"
             if not finite.any():  # there is nothing to fill them with
                 advice = " and no others; give another image"
             elif nan == "error":
-                advice += ", or choose nan='keep' to fill them for the run and put them back"
-            raise InputError(
-                f"{name} has {np.count_nonzero(~finite)} values that are not finite{advice}."
-            )
+                advice += f", or choose nan='keep' to fill {it} for the run and put {it} back"
+            raise InputError(f"{name} has {bad}{advice}.")
         missing = np.logical_not(finite if finite.ndim == 2 else finite.all(axis=2))
         values = np.where(finite, values, values[finite].mean())
     low, high = float(values.min()), float(values.max())
@@ -165,6 +169,7 @@ def _unit_range(
     return values, missing
 
 
-def _record(image: NDArray[Any], name: str) -> InputRecord:
+def record_of(image: NDArray[Any], name: str) -> InputRecord:
+    """Return what a record says of an array that goes into a run."""
     digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
     return InputRecord(name=name, shape=image.shape, dtype=image.dtype.name, sha256=digest)

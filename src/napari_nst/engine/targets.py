@@ -8,6 +8,7 @@ import torch
 
 from napari_nst.engine.assignment import Region, Source
 from napari_nst.engine.statistics import Statistics, wide_dtype
+from napari_nst.engine.tiles import STYLE_TILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Targets"]
-
-# A style image is seen in tiles of this side: its halo costs little, and memory stays flat.
-_STYLE_TILE = 1024
 
 
 class Targets:
@@ -139,7 +137,7 @@ class Targets:
         if self._guides is not None and source.label is not None:
             guide = self._guides.sources[source]
         sums: dict[str, Statistics] = {}
-        for part in self._cutting.tiles(style, _STYLE_TILE):
+        for part in self._cutting.tiles(style, STYLE_TILE):
             features = self._extractor(part.read(style))
             for layer in self._settings.style_layers.active:
                 stride = self._cutting.strides[layer]

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Cutting", "Tile"]
+__all__ = ["SMALLEST_TILE", "STYLE_TILE", "Cutting", "Tile"]
+
+# Pixels a side: of smaller ones nearly all would be halo.
+SMALLEST_TILE = 64
+
+# A style image is seen in tiles of this side: their halo costs little, and memory stays flat.
+STYLE_TILE = 1024
 
 
 @dataclass(frozen=True)
@@ -112,6 +118,14 @@ class Cutting:
         """
         rows, columns = (self._spans(length, size) for length in image.shape[-2:])
         return tuple(Tile(row, column) for row in rows for column in columns)
+
+    def most_read(self, height: int, width: int, size: int | None) -> int:
+        """Return the pixels that the largest tile of an image reads."""
+        read = [
+            max(span.read_stop - span.read_start for span in self._spans(length, size))
+            for length in (height, width)
+        ]
+        return math.prod(read)
 
     def _spans(self, length: int, size: int | None) -> list[_Span]:
         side = length

@@ -1,0 +1,223 @@
+"""The one loop: evaluate, step, show; and between two evaluations do what was wished."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_nst.engine import costs
+from napari_nst.engine.control import Control, Stopped
+from napari_nst.engine.objective import Objective, extractor_for
+from napari_nst.engine.optimizers import LBFGS
+from napari_nst.engine.pictures import resize
+from napari_nst.engine.snapshots import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import Tensor
+
+    from napari_nst.engine.assignment import Source
+    from napari_nst.engine.compute import Device
+    from napari_nst.engine.course import Course
+    from napari_nst.engine.inputs import Inputs
+    from napari_nst.engine.memory import Tiling
+    from napari_nst.engine.objective import Losses
+    from napari_nst.engine.replay import Replay
+    from napari_nst.engine.schedule import Scale
+    from napari_nst.engine.statistics import Statistics
+    from napari_nst.engine.vgg import FeatureExtractor
+    from napari_nst.record import SteeringRecord
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["Loop", "Wish"]
+
+# Settings that change the losses' weights and nothing else; the others make new targets.
+_WEIGHTS = frozenset({"content_weight", "style_weight", "style_weights", "tv_weight"})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A change that waits for the next evaluation: what it is, and the inputs after it."""
+
+    record: SteeringRecord
+    inputs: Inputs
+
+
+class Loop:
+    """What a `StyleTransfer` does when it is iterated.
+
+    Parameters
+    ----------
+    settings : StyleTransferSettings
+        As asked for.
+    inputs : Inputs
+        The pictures as they are now.
+    course : Course
+        How far the run is.
+    device : Device
+        Where it is computed.
+    scales : sequence of Scale
+        The sizes the picture grows through.
+    tiling : Tiling
+        The tiles of each.
+    replay : Replay or None
+        The run that is done again.
+
+    Attributes
+    ----------
+    control : Control
+        Through which others reach in.
+    """
+
+    def __init__(
+        self,
+        settings: StyleTransferSettings,
+        inputs: Inputs,
+        course: Course,
+        device: Device,
+        scales: Sequence[Scale],
+        tiling: Tiling,
+        replay: Replay | None,
+    ) -> None:
+        self.settings, self.inputs, self.course = settings, inputs, course
+        self.device, self.scales, self.tiling = device, scales, tiling
+        self.control: Control[Wish] = Control()
+        self._replay = replay
+        self._sums: dict[Source, Mapping[str, Statistics]] = {}
+        self._frozen: Tensor | None = None
+
+    def run(self) -> Iterator[Snapshot]:
+        """Do what is left of the run."""
+        course = self.course
+        network = extractor_for(self.settings, self.device.place, self.device.dtype)
+        try:
+            while course.scale < len(self.scales):
+                yield from self._at(course.scale, network)
+                course.scale, course.done = course.scale + 1, 0
+        except Stopped:
+            course.ended = "stopped"
+        else:
+            course.ended = "finished"
+
+    def first_image(self) -> Tensor:
+        """Return what the run starts from, at its first scale."""
+        scale = self.scales[0]
+        shape = (scale.height, scale.width)
+        return self.inputs.first_image(self.course.now, shape, self.device.place)
+
+    def _at(self, index: int, network: FeatureExtractor) -> Iterator[Snapshot]:
+        """Do what is left of the iterations at a scale."""
+        course, scale = self.course, self.scales[index]
+        began = time.perf_counter() - course.elapsed
+        self._sums.clear()  # of styles at another size
+        if course.image is None:
+            course.image, course.optimizer = (
+                self.first_image(),
+                course.make_optimizer(scale.iterations),
+            )
+        elif course.done == 0:
+            course.grow(scale)
+        objective = self._objective(index, network)
+        while course.done < scale.iterations:
+            self.control.check()
+            if self._replay is not None and self._replay.over(len(course.history)):
+                raise Stopped
+            for wish in self._wishes():
+                objective = self._obey(wish, index, objective, network)
+            image, optimizer = course.image, course.optimizer
+            assert optimizer is not None
+            losses, gradient = self._evaluate(index, objective, image)
+            if self._frozen is not None:
+                gradient.masked_fill_(self._frozen, 0)
+            # Only L-BFGS reads the loss: Adam never waits for the device.
+            loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
+            course.image = image = optimizer.step(image, loss, gradient)
+            course.history.append(losses)
+            course.done += 1
+            course.elapsed = time.perf_counter() - began
+            yield Snapshot(
+                len(course.history),
+                self.settings.iterations,
+                index + 1,
+                len(self.scales),
+                (scale.height, scale.width),
+                losses,
+                course.elapsed,
+                image,
+                partial(self.inputs.deliver, course.now.color),
+            )
+
+    def _evaluate(self, index: int, objective: Objective, image: Tensor) -> tuple[Losses, Tensor]:
+        check = self.control.check
+        return self.tiling.fitting(
+            index, lambda tile: objective.loss_and_gradient(image, tile, check)
+        )
+
+    def _wishes(self) -> Iterator[Wish]:
+        """Take what is to change now: the steering that is replayed, and the user's."""
+        if self._replay is not None:
+            for change in self._replay.changes(len(self.course.history)):
+                settings = self.course.now.replace(**change.choices)
+                images = self._replay.images(change)
+                yield Wish(change, self.inputs.replaced(settings, **images))
+        while (wish := self.control.take_wish()) is not None:
+            yield wish
+
+    def _obey(
+        self, wish: Wish, index: int, objective: Objective, network: FeatureExtractor
+    ) -> Objective:
+        """Carry out a wish; return the objective after it."""
+        course, record = self.course, wish.record
+        before, self.inputs = course.now, wish.inputs
+        course.now = before.replace(**record.choices)
+        course.steering.append(record.model_copy(update={"iteration": len(course.history)}))
+        assert course.image is not None
+        assert course.optimizer is not None
+        recolored = course.now.color != before.color
+        if recolored:
+            course.image = self.inputs.recolored(course.image, before.color, course.now.color)
+            course.optimizer = course.make_optimizer(self.scales[index].iterations)
+        pictures = (record.styles, record.content_labels, record.style_labels)
+        if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
+            objective.steer(course.now)
+        else:
+            # Painting on the content leaves what is known of the styles as it is.
+            guided = course.now.region_guidance != before.region_guidance
+            if recolored or guided or record.styles or record.style_labels:
+                self._sums.clear()
+            objective = self._objective(index, network)
+        course.optimizer.steered()
+        return objective
+
+    def _objective(self, index: int, network: FeatureExtractor) -> Objective:
+        """Return the targets of a scale, and put the content's pixels where they are kept."""
+        course, scale, place = self.course, self.scales[index], self.device.place
+        now = course.now
+        content, styles = self.inputs.prepared(now.color, place)
+        content = resize(content, scale.height, scale.width)
+        styles = [
+            resize(style, *costs.fit_style(now, (style.shape[-2], style.shape[-1]), scale, number))
+            for number, style in enumerate(styles)
+        ]
+        regions = self.inputs.regions(now, scale, place)
+        kept = self.inputs.kept((scale.height, scale.width))
+        self._frozen = None if kept is None else kept.to(place)
+        if self._frozen is not None:
+            assert course.image is not None
+            course.image = torch.where(self._frozen, content, course.image)
+        objective = self.tiling.fitting(
+            index,
+            lambda tile: Objective(
+                content, styles, now, network, regions=regions, tile=tile, known=self._sums
+            ),
+        )
+        if regions is None:
+            course.regions = ()
+        else:
+            course.note_regions(scale, regions, objective.dropped)
+        return objective

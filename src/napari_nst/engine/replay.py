@@ -1,0 +1,118 @@
+"""A run done again from its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_nst.engine.inputs import SAME, Inputs
+from napari_nst.engine.pictures import record_of
+from napari_nst.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from napari_nst.record import InputRecord, RunRecord, SteeringRecord
+
+__all__ = ["Replay"]
+
+
+class Replay:
+    """What a record says of a run, and the images that came in while it went on.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run to do again.
+    inputs : Inputs
+        Those that the run begins with.
+    replacements : sequence of array_like
+        The styles and labels that replaced others during the run, in any order: they are known
+        by their hashes.
+
+    Raises
+    ------
+    InputError
+        If an image is not that of the record, or one is missing.
+    """
+
+    def __init__(self, record: RunRecord, inputs: Inputs, replacements: Sequence[Any]) -> None:
+        _check(record, inputs)
+        self._record = record
+        labels = (inputs.content_labels, *(inputs.style_labels or ()))
+        known = (*inputs.styles, *labels)
+        self._known: dict[str, Any] = {one.record.sha256: one for one in known if one is not None}
+        for array in replacements:
+            self._known[record_of(np.asarray(array), "").sha256] = array
+        for change in record.steering:
+            self.images(change)
+
+    def changes(self, iteration: int) -> Iterator[SteeringRecord]:
+        """Return what was changed after so many evaluations."""
+        return (change for change in self._record.steering if change.iteration == iteration)
+
+    def images(self, change: SteeringRecord) -> dict[str, Any]:
+        """Return the images that a change brought in, as `Inputs.replaced` takes them."""
+        found: dict[str, Any] = {}
+        if change.styles is not None:
+            found["styles"] = [self._find(record) for record in change.styles]
+            found["names"] = [record.name for record in change.styles]
+        if change.content_labels is not None:
+            found["content_labels"] = self._labels(change.content_labels)
+        if change.style_labels == "removed":
+            found["style_labels"] = None
+        elif change.style_labels is not None:
+            found["style_labels"] = [own and self._labels(own) for own in change.style_labels]
+        return found
+
+    def over(self, iterations: int) -> bool:
+        """Return whether a run that was stopped has been replayed as far as it went."""
+        return self._record.ended != "finished" and iterations >= self._record.iterations
+
+    def _labels(self, record: InputRecord | str) -> Any:
+        return None if isinstance(record, str) else self._find(record)
+
+    def _find(self, record: InputRecord) -> Any:
+        found = self._known.get(record.sha256, SAME)
+        if found is SAME:
+            raise InputError(
+                f"{record.name} came in during the run and is missing: give the image whose "
+                f"sha256 begins with {record.sha256[:8]} as one of the replacements."
+            )
+        return found
+
+
+def _check(record: RunRecord, inputs: Inputs) -> None:
+    """Refuse inputs that are not those of a record."""
+    given = inputs.records
+    if len(record.styles) != len(given["styles"]):
+        raise InputError(
+            f"The record is of {len(record.styles)} styles, and {len(given['styles'])} are given."
+        )
+    pairs: list[tuple[InputRecord | None, InputRecord | None]] = [
+        (record.content, given["content"]),
+        (record.start, given["start"]),
+        (record.content_labels, given["content_labels"]),
+        *zip(record.styles, given["styles"], strict=True),
+        *zip(
+            record.style_labels or (None,) * len(record.styles),
+            given["style_labels"] or (None,) * len(record.styles),
+            strict=True,
+        ),
+    ]
+    for old, new in pairs:
+        if old is None and new is None:
+            continue
+        if old is None or new is None:
+            named = old or new
+            assert named is not None
+            raise InputError(
+                f"The record is of a run {'with' if old else 'without'} {named.name}, which is "
+                f"{'missing' if old else 'given'}."
+            )
+        if old.sha256 != new.sha256:
+            raise InputError(
+                f"{new.name} is not the image of the record: its sha256 begins with "
+                f"{new.sha256[:8]}, and that of {old.name} with {old.sha256[:8]}."
+            )
