@@ -533,16 +533,40 @@ def test_without_metadata_there_is_none(tmp_path: Path) -> None:
 def test_long_metadata(tmp_path: Path) -> None:
     long = '{"losses": "' + "0.125, " * 400_000 + '"}'
     image = picture((8, 8, 3))
-    for name in ("a.png", "a.jpg", "a.tif"):
-        write_image(tmp_path / name, in_floats(image), metadata=long)
+    for name in ("a.png", "a.tif"):
+        assert write_image(tmp_path / name, in_floats(image), metadata=long) is None
         assert read_image(tmp_path / name).shape == image.shape
     with Image.open(tmp_path / "a.png") as png:
         assert png.text == {"napari-nst": long}  # type: ignore[attr-defined]
-    with Image.open(tmp_path / "a.jpg") as jpeg:
-        assert "comment" not in jpeg.info
-    write_image(tmp_path / "a.jpg", in_floats(image), metadata="x" * 65_533)
-    with Image.open(tmp_path / "a.jpg") as jpeg:
-        assert len(jpeg.info["comment"]) == 65_533
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        assert tiff.pages.first.description == long
+    assert {each.name for each in tmp_path.iterdir()} == {"a.png", "a.tif"}
+
+
+@pytest.mark.parametrize("letter", ["x", "星"])
+def test_metadata_too_long_for_jpeg_goes_beside_it(tmp_path: Path, letter: str) -> None:
+    file, beside = tmp_path / "a.jpg", tmp_path / "a.jpg.napari-nst.json"
+    most = letter * (65_533 // len(letter.encode()))
+    image = in_floats(picture((8, 8, 3)))
+    assert write_image(file, image, metadata=most + "y" * 3) == beside
+    assert beside.read_text(encoding="utf-8") == most + "y" * 3
+    with Image.open(file) as jpeg:
+        assert "a.jpg.napari-nst.json" in jpeg.info["comment"].decode()
+    # What fits is in the picture, and nothing is left that tells of the one before.
+    assert write_image(file, image, metadata=most) is None
+    with Image.open(file) as jpeg:
+        assert jpeg.info["comment"].decode() == most
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_picture_is_written_even_where_its_record_cannot_be(tmp_path: Path) -> None:
+    file, obstacle = tmp_path / "a.jpg", tmp_path / "a.jpg.napari-nst.json"
+    obstacle.mkdir()
+    with pytest.raises(InputError) as caught:
+        write_image(file, in_floats(picture((8, 8, 3))), metadata="x" * 70_000)
+    assert str(caught.value).startswith(f"{file} was written, but {obstacle}, for its record, ")
+    assert read_image(file).shape == (8, 8, 3)
+    assert set(tmp_path.iterdir()) == {file, obstacle}
 
 
 # All or nothing

@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -378,3 +383,82 @@ def test_another_place_has_to_have_the_same_file(
     server.content = forged
     assert fetch_vgg19(url=f"{server.url}/mirror/any-name") == weights.find("vgg19")
     assert other != name
+
+
+# Two at once
+
+
+def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
+    """Notice that a fetch waits: it is told how far the other is, and not how far that will go."""
+
+    def note(done: int, total: int | None) -> None:
+        if total is None:
+            seen.set()
+
+    return note
+
+
+def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: Any) -> None:
+    half, seen = len(server.content) // 2, threading.Event()
+    # The first comes no farther than this before the second has begun to wait.
+    server.will_answer({"upto": half, "before_the_end": lambda: seen.wait(30)})
+
+    def second() -> Path:
+        while not server.ranges:
+            seen.wait(0.01)
+        return fetch_vgg19(on_progress=waiting(seen))
+
+    with ThreadPoolExecutor() as pool:
+        both = pool.submit(fetch_vgg19), pool.submit(second)
+        assert {each.result(60) for each in both} == {weights.find("vgg19")}
+    assert seen.is_set()
+    assert server.ranges == [None, f"bytes={half}-"]  # both of them the first one's
+    assert {each.suffix for each in cache.iterdir()} == {".json", ".safetensors"}
+
+
+def test_the_second_goes_on_where_the_first_is_cancelled(
+    cache: Path, name: str, server: Any
+) -> None:
+    half, seen = len(server.content) // 2, threading.Event()
+    server.will_answer({"upto": half, "before_the_end": lambda: seen.wait(30)})
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(fetch_vgg19, cancelled=seen.is_set)
+        while not server.ranges:
+            seen.wait(0.01)
+        file = fetch_vgg19(on_progress=waiting(seen))
+        with pytest.raises(DownloadCancelled):
+            first.result(60)
+    assert file == weights.find("vgg19")
+    given = [None if each is None else int(each[6:-1]) for each in server.ranges]
+    assert given[0] is None and len(given) == 2 and 0 < (given[1] or 0) <= half
+
+
+HOLD = """
+import fcntl, sys
+stream = open(sys.argv[1], "ab")
+fcntl.flock(stream, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the other program uses flock")
+def test_another_program_is_waited_for_and_its_death_noticed(
+    cache: Path, name: str, server: Any
+) -> None:
+    cache.mkdir()
+    command = [sys.executable, "-c", HOLD, str(cache / f"{name}.part.lock")]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        waited: list[int] = []
+        with pytest.raises(DownloadCancelled, match="cancelled"):
+            fetch_vgg19(
+                on_progress=lambda done, total: waited.append(done),
+                cancelled=lambda: len(waited) == 3,
+            )
+        assert server.ranges == []  # nothing while it is held
+        other.kill()
+        other.wait()
+        assert fetch_vgg19() == weights.find("vgg19")  # the file it left behind holds nobody
+    assert {each.suffix for each in cache.iterdir()} == {".json", ".safetensors"}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import time
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
@@ -15,8 +18,9 @@ from napari_nst.engine import converted, weights
 from napari_nst.errors import StyleTransferError, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import IO
 
     Progress = Callable[[int, int | None], object]
     Question = Callable[[], bool]
@@ -26,6 +30,7 @@ __all__ = ["DownloadCancelled", "download", "fetch_vgg19"]
 _TIMEOUT = 20.0  # seconds without a byte
 _PAUSE = 1.0  # seconds before the second attempt; twice as many before each later one
 _ATTEMPTS = 4
+_POLL = 0.1  # seconds between looks at what is waited for
 _CHUNK = 1 << 18
 _MEGABYTE = 10**6
 
@@ -47,7 +52,8 @@ def fetch_vgg19(
     """Bring VGG-19's convolutions into the cache directory.
 
     548 MB are downloaded and 40 MB kept: the convolutions, in half precision.  If they are there
-    already, nothing happens.
+    already, nothing happens.  If another program is fetching them, this one waits for it, and
+    takes over where that one ends before it is done.
 
     Parameters
     ----------
@@ -78,11 +84,15 @@ def fetch_vgg19(
     if prefix is None:
         raise WeightsError(f"{name} does not end in the beginning of its hash, as it should.")
     part = cache_directory() / f"{name}.part"
-    download(url or official, part, prefix, on_progress=on_progress, cancelled=cancelled)
-    file = converted.write(
-        weights.read("vgg19", part), f"torchvision VGG19_Weights.IMAGENET1K_V1, {name}"
-    )
-    part.unlink(missing_ok=True)
+    with _alone(part, on_progress, cancelled):
+        kept = converted.intact()  # fetched by the one that was waited for
+        if kept is not None:
+            return kept
+        download(url or official, part, prefix, on_progress=on_progress, cancelled=cancelled)
+        file = converted.write(
+            weights.read("vgg19", part), f"torchvision VGG19_Weights.IMAGENET1K_V1, {name}"
+        )
+        part.unlink(missing_ok=True)
     return file
 
 
@@ -151,10 +161,79 @@ def download(
                 f"and should begin with {sha256_prefix}): fetch it again."
             )
     except OSError as error:  # the network's are _Cut
-        raise WeightsError(
-            f"{target} cannot be written ({error.strerror}): make room there, or name another "
-            "directory in the environment variable NAPARI_NST_CACHE."
-        ) from None
+        raise _unwritable(target, error) from None
+
+
+@contextmanager
+def _alone(part: Path, on_progress: Progress | None, cancelled: Question | None) -> Iterator[None]:
+    """Wait until nobody else writes to a part of a file, and have others wait.
+
+    The system holds the lock, not the file beside the part: it ends with the program, however
+    that ends.
+    """
+    lock = part.with_name(f"{part.name}.lock")
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("ab")
+        except OSError as error:
+            raise _unwritable(lock, error) from None
+        if _take(stream) and _is_there(stream, lock):
+            break
+        stream.close()
+        if on_progress is not None:
+            on_progress(_size(part), None)  # the other's
+        _end_if(cancelled, part)
+        time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        # While it is held: whoever has it open then finds that it is gone.  Windows keeps it.
+        with suppress(OSError):
+            lock.unlink()
+        stream.close()
+
+
+if sys.platform == "win32":
+
+    def _take(stream: IO[bytes]) -> bool:
+        import msvcrt
+
+        stream.seek(0)
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+
+    def _take(stream: IO[bytes]) -> bool:
+        """Lock a file, unless another has it."""
+        import fcntl
+
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks: better alone by chance than no weights
+            return True
+        return True
+
+
+def _is_there(stream: IO[bytes], file: Path) -> bool:
+    """Return whether an open file is still the one of its name."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), file.stat())
+    except OSError:
+        return False
+
+
+def _unwritable(file: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        f"{file} cannot be written ({error.strerror}): make room there, or name another "
+        "directory in the environment variable NAPARI_NST_CACHE."
+    )
 
 
 def _receive(
@@ -237,7 +316,7 @@ def _wait(seconds: float, target: Path, cancelled: Question | None) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         _end_if(cancelled, target)
-        time.sleep(min(left, 0.1))
+        time.sleep(min(left, _POLL))
 
 
 def _end_if(cancelled: Question | None, target: Path) -> None:

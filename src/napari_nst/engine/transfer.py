@@ -114,7 +114,7 @@ class StyleTransfer:
         if sides is not None and len(sides) != len(scales):
             sides = None  # another device has other sizes
         tiling = Tiling(settings, scales, inputs.style_shapes, device, sides)
-        self._weights = weights.load(settings.network, settings.weights)
+        self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
         self._loop = Loop(settings, inputs, course, device, scales, tiling, replay)
         self._snapshots = self._loop.run()
         self._wished = (course.now, inputs)  # what will hold when every wish is taken
@@ -308,6 +308,7 @@ class StyleTransfer:
             threads=torch.get_num_threads(),
             weights=self._weights.source,
             weights_sha256=self._weights.sha256,
+            weights_format=self._weights.format,
             scales=tuple(
                 ScaleRecord(**vars(scale), tile=side)
                 for scale, side in zip(loop.scales, loop.tiling.sides, strict=True)

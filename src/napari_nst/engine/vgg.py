@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch.nn import functional
@@ -15,11 +15,24 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["FeatureExtractor"]
+__all__ = ["CAFFE", "TORCHVISION", "FeatureExtractor", "Normalization"]
 
-# What torchvision's weights were trained on: RGB in [0, 1], less the mean, over the deviation.
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
+
+class Normalization(NamedTuple):
+    """What a network wants of RGB in [0, 1]: less the mean, over the deviation."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+TORCHVISION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What torchvision's weights were trained on."""
+
+CAFFE = Normalization((123.68 / 255, 116.779 / 255, 103.939 / 255), (1.0, 1.0, 1.0))
+"""What the VGG team's own weights were trained on (their model cards: the mean pixel is
+103.939, 116.779, 123.68 as BGR in 0-255), the factor of 255 and the order of the channels being
+folded into the first convolution.  The mean is not: as a bias it would also be subtracted from
+the zeros around the image, which are added after it."""
 
 # Average pooling shrinks what max pooling passes on; this factor keeps the activations at the
 # level the network knows (crowsonkb, style-transfer-pytorch, measured there).
@@ -48,6 +61,8 @@ class FeatureExtractor:
     rescale_pooling : bool
         Multiply average pooling by 2, so that deeper layers see activations of the size they
         were trained with.  The paper does not.
+    normalization : Normalization
+        What the weights want of the image.
     device, dtype
         Where, and how precisely, the convolutions are computed.
 
@@ -66,6 +81,7 @@ class FeatureExtractor:
         pooling: Literal["max", "average"] = "max",
         padding: Literal["zero", "replicate"] = "replicate",
         rescale_pooling: bool = True,
+        normalization: Normalization = TORCHVISION,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -85,8 +101,10 @@ class FeatureExtractor:
         }
         self._dtype = dtype
         wide = wide_dtype(torch.device(device))
-        self._mean = torch.tensor(_MEAN, device=device, dtype=wide).view(1, 3, 1, 1)
-        self._deviation = torch.tensor(_DEVIATION, device=device, dtype=wide).view(1, 3, 1, 1)
+        self._mean, self._deviation = (
+            torch.tensor(numbers, device=device, dtype=wide).view(1, 3, 1, 1)
+            for numbers in normalization
+        )
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Return the features of an image.

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from safetensors.torch import load_file
 
 from napari_nst.engine import converted
+from napari_nst.engine.vgg import CAFFE, TORCHVISION
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS, Network
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from napari_nst.engine.vgg import Normalization
+
+    Format = Literal["torchvision", "caffe"]
 
 __all__ = ["Weights", "find", "hash_in_name", "load", "read", "vgg19_url"]
 
@@ -32,6 +37,21 @@ _TORCHVISION = {
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
     "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
 }
+
+# What the hashes of files with the VGG team's own weights, converted from Caffe, begin with.
+_CAFFE_SHA256 = (
+    # Justin Johnson's (github.com/jcjohnson/pytorch-vgg): torch's model zoo writes the beginning
+    # of the hash into the name, and checked it when these were published.
+    "d01eb7cb",
+    "00b39a1b",
+    # vgg19-d01eb7cb.pth as neural-style-pt's download_models.py saves it anew, in the copy that is
+    # passed on (huggingface.co/spaces/AfrodreamsAI/afrodreams).
+    "dd893d447ece014ad32d71b8d32b1e0b5c09b912a2866990c286fdeebd368d74",
+)
+
+# What such files are called, also when they were saved anew and have another hash; the last is
+# the authors' (github.com/leongatys/PytorchNeuralStyleTransfer).
+_CAFFE_NAMES = ("vgg19-d01eb7cb.pth", "vgg16-00b39a1b.pth", "vgg_conv.pth")
 
 
 @dataclass(frozen=True)
@@ -48,15 +68,27 @@ class Weights:
         The file's name.
     sha256 : str
         The file's hash.
+    format : {"torchvision", "caffe"}
+        Whose conventions the file follows.  `tensors` take RGB in either case.
     """
 
     network: str
     tensors: Mapping[str, Tensor]
     source: str
     sha256: str
+    format: Format = "torchvision"
+
+    @property
+    def normalization(self) -> Normalization:
+        """What `tensors` want of an image, for `vgg.FeatureExtractor`."""
+        return CAFFE if self.format == "caffe" else TORCHVISION
 
 
-def load(network: str, path: str | None = None) -> Weights:
+def load(
+    network: str,
+    path: str | None = None,
+    weights_format: Literal["auto", "torchvision", "caffe"] = "auto",
+) -> Weights:
     """Load a network's weights.
 
     Parameters
@@ -66,18 +98,29 @@ def load(network: str, path: str | None = None) -> Weights:
     path : str or None
         A file to read instead of the one that `find` finds: a safetensors file or a PyTorch
         state dict, whole or features only.  No code in it is run.
+    weights_format : {"auto", "torchvision", "caffe"}
+        What the network in the file was trained on: "torchvision" for RGB in [0, 1], normalised,
+        "caffe" for the VGG team's own BGR in 0-255 less the mean.  The tensors look the same.
+        "auto": "caffe" if the file's hash is that of a published conversion, else "torchvision".
 
     Raises
     ------
     WeightsError
-        If there is no such file, it is damaged, or it is another network's.
+        If there is no such file, it is damaged, it is another network's, or it is called what a
+        file in the Caffe format is called and nothing else says if it is one.
     """
+    if path is None and weights_format == "caffe":
+        raise WeightsError(
+            f"weights_format is 'caffe', but {network}'s weights are torchvision's unless the "
+            "setting 'weights' names a file: name one, or leave weights_format at 'auto'."
+        )
     file = Path(path).expanduser() if path is not None else find(network)
     try:
         changed = file.stat().st_mtime_ns
     except OSError as error:
         raise WeightsError(f"There is no weights file {file} ({error.strerror}).") from None
-    return _load(network, file, changed, expected=None if path is not None else _known_hash(file))
+    expected = None if path is not None else _known_hash(file)
+    return _load(network, file, changed, expected, weights_format)
 
 
 def find(network: str) -> Path:
@@ -140,7 +183,13 @@ def _known_hash(file: Path) -> str | None:
 
 
 @lru_cache(maxsize=2)
-def _load(network: str, file: Path, changed: int, expected: str | None) -> Weights:
+def _load(
+    network: str,
+    file: Path,
+    changed: int,
+    expected: str | None,
+    weights_format: Literal["auto", "torchvision", "caffe"],
+) -> Weights:
     try:
         sha256 = converted.sha256_of(file)
     except OSError as error:  # a folder, or a file that is not ours to read
@@ -150,7 +199,30 @@ def _load(network: str, file: Path, changed: int, expected: str | None) -> Weigh
             f"{file} is damaged: its sha256 is {sha256[:8]}..., and should begin with "
             f"{expected[:8]}; install napari-nst again or fetch the file again."
         )
-    return Weights(network, read(network, file), file.name, sha256)
+    found = _format(file, sha256) if weights_format == "auto" else weights_format
+    tensors = read(network, file)
+    if found == "caffe":
+        tensors["conv1_1.weight"] = _for_rgb(tensors["conv1_1.weight"])
+    return Weights(network, tensors, file.name, sha256, found)
+
+
+def _format(file: Path, sha256: str) -> Format:
+    """Return the format that a file is known to have, torchvision's if nothing is known of it."""
+    if sha256.startswith(_CAFFE_SHA256):
+        return "caffe"
+    if file.name in _CAFFE_NAMES:
+        raise WeightsError(
+            f"{file} has the name of weights in the Caffe format, but an unknown sha256 "
+            f"({sha256[:8]}...): set weights_format to 'caffe' (it takes BGR in 0-255) or "
+            "'torchvision' (RGB in 0-1)."
+        )
+    return "torchvision"
+
+
+def _for_rgb(weight: Tensor) -> Tensor:
+    """Make a kernel for BGR in 0-255 one for RGB in [0, 1]; the mean is `vgg.CAFFE`'s."""
+    wide = torch.promote_types(weight.dtype, torch.float32)  # half precision ends at 65504
+    return 255 * weight.to(wide).flip(1)
 
 
 def _read(file: Path) -> dict[str, Any]:

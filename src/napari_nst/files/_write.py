@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +33,7 @@ def write_image(
     *,
     dtype: Literal["uint8", "uint16"] = "uint8",
     metadata: str | None = None,
-) -> None:
+) -> Path | None:
     """Write a picture as PNG, JPEG or TIFF, by the suffix of its name.
 
     The file is either the whole new picture or what it was before: the picture is encoded in
@@ -53,13 +54,21 @@ def write_image(
         The samples of the file.
     metadata : str, optional
         A text to go with the picture, such as its record as JSON: in a PNG the iTXt chunk
-        "napari-nst", in a TIFF the image description, in a JPEG the comment, which is left out
-        if it is longer than the 65,533 bytes that one holds. All in UTF-8.
+        "napari-nst", in a TIFF the image description, in a JPEG the comment. All in UTF-8.
+
+    Returns
+    -------
+    Path or None
+        Where the text went, if the picture could not hold it: a comment of JPEG ends at 65,533
+        bytes, and no other place in one is both longer and generally read. A longer text is
+        written to a file beside the picture, whose name ends in ".napari-nst.json", and the
+        comment names that file. None: it is in the picture.
 
     Raises
     ------
     InputError
-        If `image` is no picture, or the file cannot be written.
+        If `image` is no picture, or the file or the one beside it cannot be written. The picture
+        is written first.
     """
     path = Path(path)
     check_writable(path)
@@ -75,12 +84,28 @@ def write_image(
         dtype = "uint8"
         if image.shape[2:] == (4,):
             image = 1 - image[..., 3:] * (1 - image[..., :3])
+    beside, text = path.with_name(f"{path.name}.napari-nst.json"), (metadata or "").encode()
+    too_long = encode is _encode_jpeg and len(text) > _JPEG_COMMENT_BYTES
+    if too_long:
+        metadata = f"The record is too long for JPEG; it is in {beside.name}"
     try:
         _replace(path, encode(rounded(image * np.iinfo(dtype).max, dtype), metadata))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path} cannot be written ({detail(error)}): name another file or format."
         ) from error
+    if not too_long:
+        with suppress(OSError):  # it told of the picture that was here before
+            beside.unlink()
+        return None
+    try:
+        _replace(beside, text)
+    except OSError as error:
+        raise InputError(
+            f"{path} was written, but {beside}, for its record, cannot be ({detail(error)}): "
+            "name a .png or .tif file, which holds its own."
+        ) from error
+    return beside
 
 
 def check_writable(path: Path | str) -> None:
@@ -135,8 +160,6 @@ def _encode_png(samples: NDArray[Any], metadata: str | None) -> bytes:
 
 def _encode_jpeg(samples: NDArray[np.uint8], metadata: str | None) -> bytes:
     comment = (metadata or "").encode()
-    if len(comment) > _JPEG_COMMENT_BYTES:
-        comment = b""
     buffer = io.BytesIO()
     Image.fromarray(samples).save(buffer, "JPEG", quality=95, subsampling=0, comment=comment)
     return buffer.getvalue()
