@@ -28,20 +28,22 @@ def say(message: str) -> None:
     print("napari-nst:", message, file=sys.stderr)
 
 
-def show(run: StyleTransfer) -> None:
-    """Iterate a run to its end, and show where it is."""
+def show(run: StyleTransfer, after: Callable[[], object] | None = None) -> None:
+    """Iterate a run to its end, and show where it is; `after` is called after each iteration."""
     console = Console(stderr=True)
     display = _bar(console, run) if console.is_interactive else _lines()
     with display as update:
         for snapshot in run:
             update(snapshot)
+            if after is not None:
+                after()
 
 
 @contextmanager
 def _bar(console: Console, run: StyleTransfer) -> Iterator[Update]:
     # An iteration takes as long as it has pixels, so pixels are the measure of time left.
-    work = sum(scale.height * scale.width * scale.iterations for scale in run.scales)
-    done = 0
+    work = [scale.height * scale.width for scale in run.scales for _ in range(scale.iterations)]
+    done = sum(work[: len(run.history)])  # of a run that is resumed
     shown = -_SECONDS_BETWEEN_UPDATES
     columns = (
         TextColumn("{task.description}"),
@@ -51,7 +53,7 @@ def _bar(console: Console, run: StyleTransfer) -> Iterator[Update]:
         TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
-        task = progress.add_task("beginning", total=work, losses="")
+        task = progress.add_task("beginning", total=sum(work), completed=done, losses="")
 
         def update(snapshot: Snapshot) -> None:
             nonlocal done, shown

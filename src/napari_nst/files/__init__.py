@@ -6,7 +6,9 @@ imagecodecs does what neither can: PNG with 16 bits, and colour profiles at any 
 
 from __future__ import annotations
 
+from napari_nst.files._labels import read_labels
+from napari_nst.files._metadata import read_metadata
 from napari_nst.files._read import read_image
 from napari_nst.files._write import check_writable, write_image
 
-__all__ = ["check_writable", "read_image", "write_image"]
+__all__ = ["check_writable", "read_image", "read_labels", "read_metadata", "write_image"]

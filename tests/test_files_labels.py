@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_nst.errors import InputError
+from napari_nst.files import read_labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = np.array([[0, 1, 2], [3, 200, 0]])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
+@pytest.mark.parametrize("name", ["labels.tif", "labels.npy"])
+def test_integers_of_any_type_are_read_as_they_are(tmp_path: Path, dtype: str, name: str) -> None:
+    labels = LABELS.astype(dtype)
+    path = tmp_path / name
+    if path.suffix == ".npy":
+        np.save(path, labels)
+    else:
+        tifffile.imwrite(path, labels.view("uint8") if dtype == "bool" else labels)
+    np.testing.assert_array_equal(read_labels(path), labels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_grey_png_holds_its_values(tmp_path: Path, dtype: str) -> None:
+    Image.fromarray(LABELS.astype(dtype)).save(tmp_path / "labels.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.png"), LABELS)
+
+
+def test_a_palette_holds_its_indices(tmp_path: Path) -> None:
+    image = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
+    image.putpalette([255, 0, 0] * 256)
+    image.save(tmp_path / "labels.png")
+    np.testing.assert_array_equal(read_labels(tmp_path / "labels.png"), LABELS)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_colour_is_one_label_in_every_file_and_black_is_none(tmp_path: Path, mode: str) -> None:
+    colours = np.zeros((2, 2, 3), np.uint8)
+    colours[0, 0], colours[1, 1] = (1, 2, 3), (255, 0, 0)
+    Image.fromarray(colours).convert(mode).save(tmp_path / "labels.png")
+    found = read_labels(tmp_path / "labels.png")
+    np.testing.assert_array_equal(found, [[65536 + 2 * 256 + 3, 0], [0, 255 * 65536]])
+
+
+def test_what_cannot_be_labels_is_one_sentence(tmp_path: Path) -> None:
+    Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "a.jpg")
+    tifffile.imwrite(tmp_path / "float.tif", LABELS.astype(np.float32))
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((6, 4, 5), np.uint8))
+    (tmp_path / "text.png").write_text("labels")
+    np.save(tmp_path / "objects.npy", np.array([{}]))
+    for name, message in (
+        ("a.jpg", "is a JPEG file, which blurs labels"),
+        ("float.tif", "dtype float32; labels are one plane of integers"),
+        ("stack.tif", r"shape \(6, 4, 5\)"),
+        ("text.png", "is not an image"),
+        ("objects.npy", "cannot be read as labels"),
+        ("none.png", "does not exist"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            read_labels(tmp_path / name)
+        assert "\n" not in str(caught.value)
