@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = StyleTransferSettings(size=options.size)
     if options.iterations:
         settings = settings.replace(iterations=options.iterations)
-    device = Device.resolve(settings.device, settings.precision)
+    device = Device.of(settings)
     sample = SAMPLES["coffee_impasto"]
     content, style = sample.content()[:, 33:566], sample.style()  # 4:3, and 5:4
     scales = StyleTransfer(content, style, settings).scales

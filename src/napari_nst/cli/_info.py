@@ -13,6 +13,7 @@ from napari_nst.engine import costs, weights
 from napari_nst.engine.compute import Device
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
+from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,9 +34,9 @@ def report() -> Iterator[str]:
     missing = 'none; napari needs one: install "napari[pyqt6]"'
     yield _line("Qt", ", ".join(installed_qt()) or missing)
     yield ""
-    chosen = Device.resolve("auto", "auto")
+    chosen = Device.of(StyleTransferSettings())
     for name in _devices():
-        device = Device.resolve(name, "auto")
+        device = Device.resolve(name)
         first = (device.place.type, device.place.index or 0) == (chosen.place.type, 0)
         taken = ', taken by device "auto"' if first else ""
         yield _line(name, f"{device.name}, {device.free_bytes / 2**30:.1f} GiB free{taken}")

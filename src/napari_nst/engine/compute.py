@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
 
+from napari_nst.engine import precision
 from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 
 if TYPE_CHECKING:
     from napari_nst.engine.schedule import Scale
+    from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Device", "is_out_of_memory", "translate"]
 
@@ -33,8 +37,35 @@ class Device:
     dtype: torch.dtype
 
     @classmethod
-    def resolve(cls, device: str, precision: str) -> Device:
-        """Return the device that the settings come to on this machine.
+    def of(cls, settings: StyleTransferSettings) -> Device:
+        """Return the device and the precision that settings come to on this machine.
+
+        Of itself the precision is bfloat16 where the device is faster with it and the loss
+        stands it.  Those of Gram matrices do; the Wasserstein distance is sensitive to small
+        eigenvalues, which rounding drowns, and L-BFGS to noise in the differences of gradients.
+
+        Raises
+        ------
+        InputError
+            If a device is asked for that is not there.
+        """
+        found = cls.resolve(settings.device, settings.precision)
+        sensitive = settings.style_loss == "wasserstein" or settings.optimizer == "lbfgs"
+        if settings.precision != "auto" or sensitive:
+            return found
+        faster = precision.bfloat16_is_faster(found.place, found.name)
+        return cls(found.place, torch.bfloat16 if faster else torch.float32)
+
+    @classmethod
+    def resolve(cls, device: str, precision: str = "float32") -> Device:
+        """Return a device of this machine by its name.
+
+        Parameters
+        ----------
+        device : str
+            As in `StyleTransferSettings`.
+        precision : str
+            "bfloat16", or another word for float32.
 
         Raises
         ------
@@ -57,7 +88,7 @@ class Device:
         """The name of the card or the processor."""
         if self.place.type == "cuda":
             return torch.cuda.get_device_name(self.place)
-        return platform.processor() or platform.machine()
+        return _processor()
 
     @property
     def precision(self) -> str:
@@ -77,6 +108,17 @@ class Device:
         if self.place.type == "cuda":
             return int(torch.cuda.mem_get_info(self.place)[0])
         return int(psutil.virtual_memory().available)
+
+
+@cache
+def _processor() -> str:
+    """Return the processor's name; Python knows only the architecture on Linux."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
 
 
 def _automatic() -> str:

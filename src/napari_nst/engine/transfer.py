@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any, Self
 
@@ -105,12 +106,13 @@ class StyleTransfer:
         course: Course,
         sides: Sequence[int | None] | None,
         replay: Replay | None,
+        scales: Sequence[Scale] | None = None,
     ) -> None:
         self.settings = settings
         self._first_inputs = first
         self._replay = replay
-        device = compute.Device.resolve(settings.device, settings.precision)
-        scales = costs.scales_for(settings, *inputs.shape, device.place.type)
+        device = compute.Device.of(settings)
+        scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
         if sides is not None and len(sides) != len(scales):
             sides = None  # another device has other sizes
         tiling = Tiling(settings, scales, inputs.style_shapes, device, sides)
@@ -118,6 +120,7 @@ class StyleTransfer:
         self._loop = Loop(settings, inputs, course, device, scales, tiling, replay)
         self._snapshots = self._loop.run()
         self._wished = (course.now, inputs)  # what will hold when every wish is taken
+        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> StyleTransfer:
@@ -139,8 +142,11 @@ class StyleTransfer:
         saved = checkpoint.load(path)
         run = cls.__new__(cls)
         first, inputs, course = saved.first_inputs, saved.inputs, saved.course
-        run._begin(saved.settings, first, inputs, course, saved.tiles, None)
+        run._begin(saved.settings, first, inputs, course, saved.tiles, None, saved.scales)
         course.move_to(run._loop.device.place)
+        for wish in saved.wishes:
+            run._wished = (run._wished[0].replace(**wish.record.choices), wish.inputs)
+            run._loop.control.steer(wish)
         return run
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -162,7 +168,13 @@ class StyleTransfer:
             raise InputError("A run that replays a record cannot be saved: its record is.")
         loop = self._loop
         saved = checkpoint.Saved(
-            self.settings, self._first_inputs, loop.inputs, loop.course, loop.tiling.sides
+            self.settings,
+            self._first_inputs,
+            loop.inputs,
+            loop.course,
+            loop.scales,
+            loop.tiling.sides,
+            loop.control.wishes,
         )
         checkpoint.save(path, saved)
 
@@ -251,17 +263,22 @@ class StyleTransfer:
             raise InputError(
                 f"{fixed[0]} cannot be changed during a run; {', '.join(sorted(_STEERABLE))} can."
             )
-        settings, inputs = self._wished
-        settings = settings.replace(**choices)
-        changed = inputs.replaced(settings, styles, names, content_labels, style_labels)
-        records = changed.records
+        if self._replay is not None:
+            raise InputError("A run that replays a record cannot be steered: its record does that.")
         parts = {"styles": styles, "content_labels": content_labels, "style_labels": style_labels}
-        came = {
-            part: records[part] or "removed" for part, value in parts.items() if value is not SAME
-        }
-        self._wished = (settings, changed)
-        record = SteeringRecord(iteration=0, choices=choices, **came)
-        self._loop.control.steer(Wish(record, changed))
+        with self._one_at_a_time:  # or one change would be made of what another replaces
+            settings, inputs = self._wished
+            settings = settings.replace(**choices)
+            changed = inputs.replaced(settings, styles, names, content_labels, style_labels)
+            records = changed.records
+            came = {
+                part: records[part] or "removed"
+                for part, value in parts.items()
+                if value is not SAME
+            }
+            record = SteeringRecord(iteration=0, choices=choices, **came)
+            self._wished = (settings, changed)
+            self._loop.control.steer(Wish(record, changed))
 
     def result(self) -> StyleTransferResult:
         """Return the picture as it is now, whatever ended the run or if it goes on."""

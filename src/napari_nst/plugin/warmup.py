@@ -22,7 +22,7 @@ def import_engine() -> str:
     importlib.import_module("napari_nst.engine.transfer")
     from napari_nst.engine.compute import Device
 
-    return Device.resolve("auto", "auto").place.type
+    return Device.resolve("auto").place.type
 
 
 def _load_libraries() -> None:
