@@ -49,9 +49,10 @@ def make_stripes(height: int, width: int) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Neither read nor write the cache directory of whoever runs the tests."""
+    """Neither read nor write the cache and presets of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_NST_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("NAPARI_NST_CONFIG", str(tmp_path_factory.mktemp("config")))
         yield
 
 

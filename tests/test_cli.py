@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 from napari_nst.cli import _demo, main
-from napari_nst.engine.transfer import StyleTransfer, stylize
+from napari_nst.engine.stylize import stylize
+from napari_nst.engine.transfer import StyleTransfer
 from napari_nst.errors import OutOfMemoryError
 from napari_nst.files import read_image, write_image
 from napari_nst.record import RunRecord
@@ -124,6 +125,19 @@ def test_the_record_of_a_tiff_is_its_description(folder: Path) -> None:
         assert json.loads(tiff.pages.first.description)["content"]["name"] == "content.png"
 
 
+def test_a_record_too_long_for_jpeg_is_told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = RunRecord.to_json
+    monkeypatch.setattr(RunRecord, "to_json", lambda record: whole(record) + 70_000 * "\n")
+    assert main(["stylize", "content.png", "style.png", "-o", "out.jpg", *TINY]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "napari-nst: the record is too long for a JPEG file; wrote it to out.jpg.napari-nst.json."
+    )
+    kept = RunRecord.model_validate_json((folder / "out.jpg.napari-nst.json").read_text("utf-8"))
+    assert kept.ended == "finished"
+
+
 def test_several_styles(folder: Path) -> None:
     write_image("other.png", picture((30, 30), seed=2))
     arguments = ["content.png", "style.png", "other.png", "-o", "out.png", *TINY]
@@ -206,7 +220,7 @@ def spoil(path: str, value: float) -> None:
         (["text.png", "style.png"], "text.png is not an image: name a PNG, JPEG or TIFF file."),
         (["dot.png", "style.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["content.png", "dot.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
-        (["nan.tif", "style.png"], "nan.tif has 1 values that are not finite; replace them"),
+        (["nan.tif", "style.png"], "nan.tif has 1 value that is not finite; replace it"),
         (["high.tif", "style.png"], "high.tif has values from"),
         (["content.png", "style.png", "--size", "big"], "size is 'big'; it must be 'auto', 'n"),
         (["content.png", "style.png", "--iterations", "0"], "iterations is 0; it must be"),

@@ -1,4 +1,4 @@
-"""Make the README's pictures: docs/images/result.png and docs/images/panel.png.
+"""Make the README's pictures: result.png, panel.png and sweep.png in docs/images.
 
 Needs a display; without one::
 
@@ -7,6 +7,7 @@ Needs a display; without one::
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 from qtpy.QtCore import QEventLoop, QTimer
 
 import napari_nst
+from napari_nst.cli import main as napari_nst_command
 from napari_nst.files import write_image
 from napari_nst.plugin.session import State
 
@@ -65,5 +67,18 @@ def main() -> None:
     viewer.close()
 
 
+def sweep() -> None:
+    """Put nine pictures of the demo's pair on a sheet."""
+    sample = next(iter(napari_nst.samples.SAMPLES.values()))
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{name}.png" for name in (sample.picture, sample.manner)]
+        for file, picture in zip(files, (sample.content(), sample.style()), strict=True):
+            write_image(file, (picture / 255).astype(np.float32))
+        options = ["--rows", "style_weight=0.3,1,3", "--columns", "style_scale=0.5,1,2"]
+        out = ["-o", IMAGES / "sweep.png", "--size", "208"]
+        assert napari_nst_command(list(map(str, ["sweep", *files, *out, *options]))) == 0
+
+
 if __name__ == "__main__":
     main()
+    sweep()

@@ -15,6 +15,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from napari_nst.cli._replay import replay
+from napari_nst.cli._resume import resume
+from napari_nst.cli._sweep import sweep
 from napari_nst.cli._weights import commands as _weights
 from napari_nst.errors import StyleTransferError
 
@@ -128,6 +131,30 @@ def stylize(
             help="Bits of a sample of the result.", show_default="as many as the content has"
         ),
     ] = None,
+    content_labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Regions of the content: a picture of labels (PNG, TIFF or .npy), 0 where the "
+            "content is kept.",
+        ),
+    ] = None,
+    style_labels: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Regions of a style: a label of the content takes its style from the same label. "
+            "Once for each style, 'none' for one without.",
+        ),
+    ] = None,
+    save_run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Save the run itself every minute and where it ends; 'napari-nst resume FILE' "
+            "goes on with it.",
+        ),
+    ] = None,
 ) -> None:
     """Give CONTENT the style of STYLE.
 
@@ -140,7 +167,22 @@ def stylize(
     if start is not None:
         named["init"] = "image"
     chosen = gather(settings, choices or [], named, preset)
-    stylize_files(content, styles, start, out, chosen, depth)
+    stylize_files(
+        content,
+        styles,
+        start,
+        out,
+        chosen,
+        depth,
+        content_labels=content_labels,
+        style_labels=style_labels or (),
+        keep=save_run,
+    )
+
+
+app.command()(resume)
+app.command()(sweep)
+app.command()(replay)
 
 
 @app.command()
@@ -181,8 +223,8 @@ def demo(
 
 @app.command()
 def presets() -> None:
-    """List the presets, and what each is for."""
-    from napari_nst.presets import presets as every
+    """List the presets, the package's and your own, and what each is for."""
+    from napari_nst.own_presets import every
 
     for key, preset in every().items():
         print(f"{key:16} {preset.purpose}")

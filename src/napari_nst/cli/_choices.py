@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from napari_nst import presets
+from napari_nst import own_presets
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["gather"]
+__all__ = ["gather", "parse_value"]
 
 
 def gather(
@@ -33,7 +33,7 @@ def gather(
     named : mapping
         Settings with an option of their own, None where it was not given. They win over both.
     preset : str or None
-        A preset to begin with, instead of the file.
+        A preset to begin with, the package's or the user's, instead of the file.
 
     Raises
     ------
@@ -43,29 +43,23 @@ def gather(
     if preset is not None:
         if file is not None:
             raise InputError("--preset and --settings both name settings to begin with: give one.")
-        settings = presets.preset(preset)
+        settings = own_presets.preset(preset)
     else:
-        settings = StyleTransferSettings() if file is None else _read(file)
+        settings = StyleTransferSettings() if file is None else own_presets.read_settings(file)
     given = {name: value for name, value in named.items() if value is not None}
     return settings.replace(**dict(map(_parse, pairs)) | given)
 
 
-def _read(file: Path) -> StyleTransferSettings:
+def parse_value(text: str) -> Any:
+    """Return what a text says as JSON or, where it is none, the text: a word."""
     try:
-        return StyleTransferSettings.from_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be read ({error.strerror}): name a file with settings as JSON."
-        ) from None
-    except (InputError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} does not hold settings: {error}") from None
+        return json.loads(text)
+    except (ValueError, RecursionError):  # a word; or too many digits or brackets to be a value
+        return text
 
 
 def _parse(pair: str) -> tuple[str, Any]:
     name, equals, value = pair.partition("=")
     if not equals:
         raise InputError(f"--set is {pair!r}; it must be a setting's name, '=' and its value.")
-    try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):  # a word; or too many digits or brackets to be a value
-        return name, value
+    return name, parse_value(value)

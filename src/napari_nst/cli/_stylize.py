@@ -6,26 +6,27 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import typer
 
 from napari_nst.cli._progress import say, show
 from napari_nst.errors import InputError
-from napari_nst.files import check_writable, read_image, write_image
+from napari_nst.files import check_writable, read_image, read_labels, write_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from types import FrameType
 
     from napari_nst.engine.transfer import StyleTransfer
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["carry_out", "stylize_files"]
+__all__ = ["carry_out", "read_painted", "stylize_files"]
 
 _INTERRUPTED = 130  # what shells expect: 128 and the number of the signal
+_SECONDS_BETWEEN_SAVES = 60.0
 
 
 def stylize_files(
@@ -35,6 +36,10 @@ def stylize_files(
     out: Path,
     settings: StyleTransferSettings,
     depth: Literal["8", "16"] | None,
+    *,
+    content_labels: Path | None = None,
+    style_labels: Sequence[Path] = (),
+    keep: Path | None = None,
 ) -> None:
     """Give the picture in a file the style of those in others.
 
@@ -50,6 +55,12 @@ def stylize_files(
         Every choice.
     depth : {"8", "16"} or None
         Bits of a sample of the result; None: 8 if the content has as many, else 16.
+    content_labels : Path or None
+        The labels painted on the content.
+    style_labels : sequence of Path
+        Those on each style, "none" for one without; or nothing.
+    keep : Path or None
+        Where the run itself is saved, now and then.
 
     Raises
     ------
@@ -64,19 +75,41 @@ def stylize_files(
     sources = (content, *styles)
     pictures = [read_image(path) for path in sources]
     first = None if start is None else read_image(start)
-    inputs = sources if start is None else (*sources, start)
+    painted = read_painted(content_labels, style_labels)
+    inputs = [path for path in (*sources, start, content_labels, *style_labels) if path]
+    inputs = [path for path in inputs if os.path.exists(path)]
     if os.path.exists(out) and any(map(out.samefile, inputs)):
         raise InputError(f"{out} is also an input: name another file for the result.")
     # Only now, for torch takes seconds to load: a wrong file is named at once.
     from napari_nst.engine.transfer import StyleTransfer
 
     names = [path.name for path in sources]
-    run = StyleTransfer(pictures[0], pictures[1:], settings, start=first, names=names)
+    run = StyleTransfer(pictures[0], pictures[1:], settings, start=first, names=names, **painted)
     wide = depth == "16" if depth else pictures[0].dtype != np.uint8
-    carry_out(run, out, "uint16" if wide else "uint8")
+    carry_out(run, out, "uint16" if wide else "uint8", keep)
 
 
-def carry_out(run: StyleTransfer, out: Path, dtype: Literal["uint8", "uint16"]) -> None:
+def read_painted(content_labels: Path | None, style_labels: Sequence[Path]) -> dict[str, Any]:
+    """Return the labels in files as `StyleTransfer` takes them.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read.
+    """
+    painted: dict[str, Any] = {}
+    if content_labels is not None:
+        painted["content_labels"] = read_labels(content_labels)
+    if style_labels:
+        painted["style_labels"] = [
+            None if str(path) == "none" else read_labels(path) for path in style_labels
+        ]
+    return painted
+
+
+def carry_out(
+    run: StyleTransfer, out: Path, dtype: Literal["uint8", "uint16"], keep: Path | None = None
+) -> None:
     """Iterate a run to its end, or to Ctrl-C, and write its picture with its record.
 
     Parameters
@@ -87,6 +120,8 @@ def carry_out(run: StyleTransfer, out: Path, dtype: Literal["uint8", "uint16"]) 
         Where to.
     dtype : {"uint8", "uint16"}
         The samples of the file.
+    keep : Path or None
+        Where the run itself is saved: every minute, and where it ends.
 
     Raises
     ------
@@ -94,22 +129,43 @@ def carry_out(run: StyleTransfer, out: Path, dtype: Literal["uint8", "uint16"]) 
         If Ctrl-C ended the run.
     """
     began = time.monotonic()
+    if keep is not None:
+        run.save(keep)  # a place that cannot be written to is known before the work is done
     with _ctrl_c_stops(run):
-        show(run)
+        show(run, None if keep is None else _saver(run, keep))
+    if keep is not None:
+        run.save(keep)
     result = run.result()
     record = result.record
     if record.iterations == 0:
         say(f"stopped before the first iteration; {out} was not written.")
         raise typer.Exit(_INTERRUPTED)
-    write_image(out, result.image, dtype=dtype, metadata=record.to_json())
+    beside = write_image(out, result.image, dtype=dtype, metadata=record.to_json())
     height, width = result.image.shape[:2]
     stopped = record.ended == "stopped"
     say(
         f"{'stopped early; ' if stopped else ''}wrote {out}, {width} x {height} pixels after "
         f"{record.iterations} iterations in {time.monotonic() - began:.0f} s."
     )
+    if beside is not None:
+        say(f"the record is too long for a JPEG file; wrote it to {beside}.")
     if stopped:
+        if keep is not None:
+            say(f"go on with: napari-nst resume {keep} -o {out}")
         raise typer.Exit(_INTERRUPTED)
+
+
+def _saver(run: StyleTransfer, file: Path) -> Callable[[], None]:
+    """Return what saves a run when a minute has gone by."""
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        if time.monotonic() - saved >= _SECONDS_BETWEEN_SAVES:
+            run.save(file)
+            saved = time.monotonic()
+
+    return save
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Optimizer(Protocol):
     """What the loop asks of an optimizer."""
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
-        """Return the next image to evaluate, a tensor of its own."""
+        """Return the next image to evaluate, a tensor of its own; the gradient may be used up."""
         ...
 
     def best(self, image: Tensor) -> Tensor:
@@ -95,9 +95,10 @@ class Adam:
         self._average = _Average(iterations)
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
-        """Return the image after one step; the loss itself plays no part."""
-        gradient = gradient * (image.shape[-2] * image.shape[-1])
-        norm = gradient.square().mean().sqrt()
+        """Return the image after one step; the loss plays no part, the gradient is used up."""
+        # In the gradient's own memory: at large sizes every image counts.
+        gradient *= image.shape[-2] * image.shape[-1]
+        norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
         if self._rescale and self._norm is not None:
             self._rescale_moments(norm / self._norm.clamp_min(1e-30))
         self._norm, self._rescale = norm, False
@@ -108,7 +109,8 @@ class Adam:
         self._first.lerp_(gradient, 1 - first_decay)
         self._second.lerp_(gradient.square_(), 1 - second_decay)
         rate = self.learning_rate / (1 - first_decay**self._steps)
-        root = (self._second / (1 - second_decay**self._steps)).sqrt_().add_(self.epsilon)
+        root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
+        root.sqrt_().add_(self.epsilon)
         image = image.addcdiv(self._first, root, value=-rate).clamp_(0, 1)
         self._average.add(image)
         return image

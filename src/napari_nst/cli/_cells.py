@@ -1,0 +1,297 @@
+"""The runs of a sweep, one after the other, and the sheet of what came out."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import typer
+
+from napari_nst import speed
+from napari_nst.cli._grid import common_choices, in_words
+from napari_nst.cli._pace import Clock, CtrlC, duration
+from napari_nst.cli._progress import say
+from napari_nst.cli._sheet import Tile, draw_sheet, shrink
+from napari_nst.engine import costs
+from napari_nst.errors import InputError, StyleTransferError, WeightsError
+from napari_nst.files import check_writable, read_image, read_metadata, write_image
+from napari_nst.record import RunRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from napari_nst.cli._grid import Cell, Grid
+    from napari_nst.engine.transfer import StyleTransfer
+
+__all__ = ["sweep_files"]
+
+_FAILED, _INTERRUPTED = 2, 130
+_ENOUGH = 40  # iterations to tell the speed by: a shorter run is mostly its beginning
+_LARGEST_TILE = 1024  # pixels; a sheet is to be looked at as a whole
+
+
+def sweep_files(
+    content: Path, styles: Sequence[Path], out: Path, grid: Grid, keep: Path | None
+) -> None:
+    """Carry out the runs of a grid on one pair, and write the sheet.
+
+    Parameters
+    ----------
+    content, styles : Path, sequence of Path
+        The pictures.
+    out : Path
+        Where the sheet goes.
+    grid : Grid
+        The runs.
+    keep : Path or None
+        A folder for each picture, made if it is not there.
+
+    Raises
+    ------
+    StyleTransferError
+        If a file, a picture, a run or an output cannot be; before the first run begins.
+    typer.Exit
+        If Ctrl-C ended it, or a run failed; the sheet is written, if there is anything on it.
+    """
+    check_writable(out)
+    sources = (content, *styles)
+    pictures = [read_image(path) for path in sources]
+    if os.path.exists(out) and any(map(out.samefile, sources)):
+        raise InputError(f"{out} is also an input: name another file for the sheet.")
+    if keep is not None:
+        _make_folder(keep)
+    sweep = _Sweep(sources, pictures, grid.fitted(max(pictures[0].shape[:2])), keep)
+    sweep.say_beforehand()
+    began = time.monotonic()
+    sweep.carry_out()
+    shown = sum(tile.picture is not None for tile in sweep.tiles.values())
+    if not shown:
+        say(f"there is no picture; {out} was not written.")
+    else:
+        write_image(out, sweep.sheet())
+        say(
+            f"{'stopped early; ' if sweep.stopped else ''}wrote {out}, {shown} of "
+            f"{len(sweep.jobs)} pictures in {duration(time.monotonic() - began)}."
+        )
+    if sweep.stopped or sweep.failed:
+        raise typer.Exit(_INTERRUPTED if sweep.stopped else _FAILED)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run to come: it has been tried whether it can begin."""
+
+    cell: Cell
+    record: RunRecord  # as it will be, but for how it goes
+    operations: float
+    file: Path | None  # where its picture is kept
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        last = self.record.resolved.scales[-1]
+        return last.height, last.width
+
+    @property
+    def device(self) -> str:
+        return self.record.resolved.device.partition(":")[0]
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes."""
+        return self.operations / speed.recall(self.device)[0]
+
+    def kept(self) -> NDArray[Any] | None:
+        """Return the picture if it is there from before, made of the same in the same way."""
+        if self.file is None or not self.file.exists():
+            return None
+        try:
+            record = RunRecord.model_validate_json(read_metadata(self.file) or "")
+            same = record.ended == "finished" and _identity(record) == _identity(self.record)
+            return read_image(self.file) if same else None
+        except ValueError:  # another program's, damaged, or of an older version
+            return None
+
+
+class _Sweep:
+    """Runs, and what has become of them."""
+
+    def __init__(
+        self,
+        sources: Sequence[Path],
+        pictures: list[NDArray[Any]],
+        grid: Grid,
+        keep: Path | None,
+    ) -> None:
+        self.sources = sources
+        self.pictures = pictures
+        self.grid = grid
+        self.jobs: list[_Job] = []
+        self.tiles: dict[tuple[int, int], Tile] = {}
+        self.failed = False
+        self.stopped = False
+        for cell in grid.cells:
+            self._put(cell, None, "not made")
+            try:
+                self.jobs.append(self._plan(cell, keep))
+            except WeightsError as error:
+                # Nobody named this preset: it came with all the others.
+                if not grid.any_preset:
+                    raise
+                say(f"{cell.heading} is left out. {error}")
+                self._put(cell, None, "its network's weights are not on this machine")
+        if not self.jobs:
+            raise InputError("No preset can run on this machine: name others.")
+        high, wide = (max(job.shape[side] for job in self.jobs) for side in (0, 1))
+        share = min(1, _LARGEST_TILE / max(high, wide))
+        self.box = round(high * share), round(wide * share)
+        self._to_do = []
+        for job in self.jobs:
+            picture = job.kept()
+            if picture is None:
+                self._to_do.append(job)
+            else:
+                self._put(job.cell, picture, "kept from before")
+
+    def say_beforehand(self) -> None:
+        """Say what it will come to."""
+        count, kept = len(self._to_do), len(self.jobs) - len(self._to_do)
+        before = f"{kept} kept from before; " if kept else ""
+        if not count:
+            say(f"{kept} pictures, all kept from before.")
+            return
+        sizes = sorted({job.shape for job in self._to_do})
+        height, width = sizes[-1]
+        most = "at most " if len(sizes) > 1 else ""
+        measured = all(speed.recall(job.device)[1] for job in self._to_do)
+        seconds = sum(job.seconds for job in self._to_do)
+        devices = " and ".join(sorted({job.device for job in self._to_do}))
+        say(
+            f"{before}{count} picture{'s' * (count > 1)} of {most}{width} x {height} pixels to "
+            f"make: {'about' if measured else 'roughly'} {duration(seconds)} on {devices}."
+        )
+
+    def carry_out(self) -> None:
+        """Carry out the runs that are still to be done, until the end or Ctrl-C."""
+        with (
+            CtrlC() as ctrl_c,
+            Clock([(job.cell.heading, job.seconds) for job in self._to_do]) as clock,
+        ):
+            for job in self._to_do:
+                clock.begin()
+                try:
+                    self._carry_out(job, ctrl_c, clock)
+                except StyleTransferError as error:
+                    self.failed = True
+                    if self.tiles[job.cell.row, job.cell.column].picture is None:
+                        self._put(job.cell, None, "failed")
+                    say(f"{job.cell.heading} failed. {error}")
+                if ctrl_c.pressed:
+                    self.stopped = True
+                    break
+
+    def sheet(self) -> NDArray[np.float32]:
+        """Return the sheet, with what is missing marked."""
+        rows: dict[int, list[Tile]] = {}
+        for (row, _), tile in self.tiles.items():
+            rows.setdefault(row, []).append(tile)
+        names = [path.name for path in self.sources]
+        several = len(names) > 2
+        captions = [f"content: {names[0]}"] + [
+            f"style{f' {number}' if several else ''}: {name}"
+            for number, name in enumerate(names[1:], start=1)
+        ]
+        sources = list(zip(self.pictures, captions, strict=True))
+        return draw_sheet(
+            sources,
+            self._about(),
+            list(rows.values()),
+            self.grid.rows,
+            self.grid.columns,
+            self.box,
+        )
+
+    def _plan(self, cell: Cell, keep: Path | None) -> _Job:
+        """Find out whether a cell can run, and what that will take."""
+        run = self._run(cell)
+        record = run.record
+        height, width = self.pictures[0].shape[:2]
+        device = record.resolved.device.partition(":")[0]
+        hashes = [image.sha256 for image in (record.content, *record.styles)]
+        return _Job(
+            cell,
+            record,
+            costs.cost(cell.settings, height, width, device).operations,
+            None if keep is None else keep / cell.file_name(*hashes),
+        )
+
+    def _run(self, cell: Cell) -> StyleTransfer:
+        # Only now, for torch takes seconds to load: a wrong file is named at once.
+        from napari_nst.engine.transfer import StyleTransfer
+
+        names = [path.name for path in self.sources]
+        return StyleTransfer(self.pictures[0], self.pictures[1:], cell.settings, names=names)
+
+    def _carry_out(self, job: _Job, ctrl_c: CtrlC, clock: Clock) -> None:
+        run = self._run(job.cell)
+        ctrl_c.stops(run)
+        total = sum(scale.height * scale.width * scale.iterations for scale in run.scales)
+        done = 0
+        for snapshot in run:
+            done += snapshot.shape[0] * snapshot.shape[1]
+            clock.show(done / total)
+        result = run.result()
+        record = result.record
+        if record.ended == "finished":
+            seconds = clock.end()
+            if record.iterations >= _ENOUGH:
+                speed.remember(job.device, job.operations / seconds)
+            self._put(job.cell, result.image, f"{seconds:.{0 if seconds >= 10 else 1}f} s")
+            if job.file is not None:
+                deep = self.pictures[0].dtype != np.uint8
+                dtype: Literal["uint8", "uint16"] = "uint16" if deep else "uint8"
+                write_image(job.file, result.image, dtype=dtype, metadata=record.to_json())
+        elif record.iterations:
+            note = f"stopped after {record.iterations} of {job.cell.settings.iterations} iterations"
+            self._put(job.cell, result.image, note)
+
+    def _put(self, cell: Cell, picture: NDArray[Any] | None, note: str) -> None:
+        """Put a picture in its place on the sheet, or say why there is none."""
+        title = cell.heading if self.grid.titled else ""
+        small = None if picture is None else shrink(picture, *self.box)
+        self.tiles[cell.row, cell.column] = Tile(small, note, title)
+
+    def _about(self) -> list[str]:
+        """Say what all pictures have in common."""
+        shapes = {job.shape for job in self.jobs}
+        iterations = {job.cell.settings.iterations for job in self.jobs}
+        lines = []
+        if len(shapes) == 1:
+            height, width = shapes.pop()
+            lines.append(f"{width} x {height} pixels")
+        if len(iterations) == 1:
+            lines.append(f"{iterations.pop()} iterations")
+        common = common_choices(job.cell.settings for job in self.jobs)
+        return lines + [in_words(name, value) for name, value in common.items()]
+
+
+def _identity(record: RunRecord) -> tuple[Any, ...]:
+    """Return what has to be the same for the same picture."""
+    inputs = (record.content, *record.styles)
+    hashes = [image.sha256 for image in inputs]
+    return record.settings, record.resolved.weights_sha256, record.steering, hashes
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be made a folder ({error.strerror}): name another for --keep."
+        ) from None
+    check_writable(folder / "picture.png")

@@ -1,0 +1,116 @@
+"""A picture made again from its record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings
+from napari_nst.cli import main
+from napari_nst.errors import InputError
+from napari_nst.files import read_image, read_metadata, write_image
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a directory with two pictures."""
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("content.png", "style.png")):
+        write_image(name, np.random.default_rng(seed).random((40, 48, 3), np.float32))
+
+
+def stylize(out: str, *options: str) -> None:
+    words = ["stylize", "content.png", "style.png", "-o", out, "--size", "48", "--iterations", "3"]
+    assert main([*words, *options]) == 0
+
+
+def replay(record: str, *words: str, content: str = "content.png", out: str = "again.png") -> int:
+    return main(["replay", record, content, "style.png", "-o", out, *words])
+
+
+@pytest.mark.parametrize("first", ["first.png", "first.jpg", "first.tif"])
+def test_a_picture_holds_the_record_that_makes_it_again(first: str) -> None:
+    stylize(first, "--set", "seed=7", "--set", "init=noise")
+    text = read_metadata(first)
+    assert text is not None
+    assert RunRecord.model_validate_json(text).settings.seed == 7
+    assert replay(first, out=f"again{Path(first).suffix}") == 0
+
+    np.testing.assert_array_equal(read_image(first), read_image(f"again{Path(first).suffix}"))
+
+
+def test_a_record_as_json_brings_back_what_was_changed_on_the_way() -> None:
+    settings = StyleTransferSettings(size=48, iterations=20)
+    run = StyleTransfer(read_image("content.png"), read_image("style.png"), settings)
+    for snapshot in run:
+        if snapshot.iteration == 2:
+            run.steer(style_weight=9)
+        if snapshot.iteration == 4:
+            run.stop()
+    result = run.result()
+    Path("record.json").write_text(result.record.to_json())
+    assert replay("record.json") == 130  # as a run that was stopped ends
+    again = RunRecord.model_validate_json(read_metadata("again.png") or "")
+
+    assert (again.iterations, again.ended) == (4, "stopped")
+    assert [change.choices for change in again.steering] == [{"style_weight": 9}]
+    expected = np.rint(result.image * 255).astype(np.uint8)
+    np.testing.assert_array_equal(read_image("again.png"), expected)
+
+
+def test_a_start_and_arrays_are_taken_too() -> None:
+    start = np.random.default_rng(5).random((40, 48, 3))
+    np.save("start.npy", start)
+    content = np.random.default_rng(6).random((40, 48))  # float64, as no image file holds it
+    np.save("content.npy", content)
+    settings = StyleTransferSettings(size=48, iterations=2, init="image")
+    run = StyleTransfer(content, read_image("style.png"), settings, start=start)
+    for _ in run:
+        pass
+    Path("record.json").write_text(run.record.to_json())
+    assert replay("record.json", "--start", "start.npy", content="content.npy") == 0
+
+    expected = np.rint(run.result().image * 65535).astype(np.uint16)
+    np.testing.assert_array_equal(read_image("again.png"), expected)
+
+
+def test_other_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    stylize("first.png")
+    capsys.readouterr()
+    assert replay("first.png", content="style.png") == 2
+    assert "style.png is not the image of the record" in capsys.readouterr().err
+    assert not Path("again.png").exists()
+
+
+@pytest.mark.parametrize("record", ["content.png", "missing.json", "other.json", "broken.json"])
+def test_what_holds_no_record_is_named(record: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("other.json").write_text(StyleTransferSettings().to_json())
+    Path("broken.json").write_bytes(b"{\xff")
+    assert replay(record) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"napari-nst: {record} ")
+    assert len(error.splitlines()) == 1
+
+
+def test_an_input_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    stylize("first.png")
+    before = Path("first.png").read_bytes()
+    assert replay("first.png", out="first.png") == 2
+    assert "first.png is also an input" in capsys.readouterr().err
+    assert Path("first.png").read_bytes() == before
+    Path("broken.npy").write_bytes(b"no array")
+    assert replay("first.png", content="broken.npy") == 2
+    assert "broken.npy cannot be read as an array" in capsys.readouterr().err
+
+
+def test_a_picture_of_others_has_no_text_of_ours() -> None:
+    for name in ("plain.png", "plain.jpg", "plain.tif"):
+        write_image(name, np.zeros((9, 9, 3), np.float32))
+        assert not read_metadata(name)
+    Path("noise.png").write_bytes(b"\x89PNG and no more")
+    with pytest.raises(InputError, match=r"noise\.png cannot be read"):
+        read_metadata("noise.png")
