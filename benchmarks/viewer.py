@@ -8,13 +8,17 @@ Needs a display; without one::
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
+import threading
 import time
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
+import psutil
 from qtpy.QtCore import QEventLoop, QTimer
 from rich.console import Console
 from rich.table import Table
@@ -70,10 +74,57 @@ def run(panel: Any) -> dict[str, float]:
     }
 
 
+def cycles(panel: Any, viewer: Any, count: int) -> str:
+    """Begin and end runs after ten to warm up, and return what they left behind."""
+
+    def left() -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), psutil.Process().memory_info().rss
+
+    refs = []
+    for number in range(10 + count):
+        if number == 10:
+            threads, memory = left()
+        panel.start()
+        wait(lambda: panel.session.layer is not None, 60)
+        refs.append(weakref.ref(panel.session.run))
+        (panel.stop, panel.cancel)[number % 2]()
+        wait(lambda: panel.session.state is State.IDLE, 60)
+        if number % 2 == 0:
+            viewer.layers.remove(panel.session.layer)
+    after = left()
+    return (
+        f"{count} cycles: {after[0] - threads:+d} threads, "
+        f"{(after[1] - memory) / count / 1e6:+.3f} MB a cycle, "
+        f"{sum(ref() is not None for ref in refs)} engines alive, {len(viewer.layers)} layers."
+    )
+
+
+def forecast(panel: Any) -> str:
+    """Do a run, and return how far off the time left was on the way."""
+    said: list[tuple[float, float]] = []
+    began = time.perf_counter()
+
+    def note(progress: Any) -> None:
+        if progress.remaining is not None:
+            said.append((time.perf_counter() - began, progress.remaining))
+
+    panel.session.progressed.connect(note)
+    panel.start()
+    wait(lambda: panel.session.state is State.IDLE, 3600)
+    whole = time.perf_counter() - began
+    off = []
+    for share in (0.2, 0.5, 0.8):
+        when, left = next(each for each in said if each[0] >= share * whole)
+        off.append(f"{(left - (whole - when)) / (whole - when):+.0%} at {share:.0%}")
+    return f"The time left of a run of {whole:.0f} s was off by {', '.join(off)}."
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--iterations", type=int, default=160)
+    parser.add_argument("--cycles", type=int, default=0, help="begin and end so many runs, too")
     arguments = parser.parse_args()
     viewer = napari.Viewer()
     for data, options, _ in next(iter(samples.SAMPLES.values())).layers():
@@ -84,7 +135,7 @@ def main() -> None:
     opened = time.perf_counter() - began
     loaded = "torch" in sys.modules
     panel.controls.size.value = arguments.size
-    panel.controls.iterations.value = arguments.iterations
+    panel.controls.fields["iterations"].value = arguments.iterations
     began = time.perf_counter()
     with heartbeat() as held_up:
         wait(lambda: hasattr(sys.modules.get("napari_nst.engine.transfer"), "stylize"), 60)
@@ -101,6 +152,9 @@ def main() -> None:
         f"imported in the background within {warmed:.1f} s, the longest gap meanwhile "
         f"{max(held_up):.3f} s."
     )
+    console.print(forecast(panel))
+    if arguments.cycles:
+        console.print(cycles(panel, viewer, arguments.cycles))
     viewer.close()
 
 

@@ -82,3 +82,29 @@ def sweep() -> None:
 if __name__ == "__main__":
     main()
     sweep()
+
+
+def regions() -> None:
+    """Paint the table of the demo's content, stain the saucer, and leave the cup as it is."""
+    samples = napari_nst.samples
+    content = samples.SAMPLES["coffee_impasto"].content()
+    y, x = np.mgrid[0 : content.shape[0], 0 : content.shape[1]] / content.shape[0]
+    labels = np.ones(content.shape[:2], np.uint8)
+    labels[((x - 0.73) / 0.50) ** 2 + ((y - 0.59) / 0.40) ** 2 < 1] = 2
+    cup = ((x - 0.72) / 0.30) ** 2 + ((y - 0.28) / 0.245) ** 2 < 1
+    cup |= ((x - 0.71) / 0.27) ** 2 + ((y - 0.42) / 0.24) ** 2 < 1
+    labels[cup] = 0
+    result = napari_nst.stylize(
+        content,
+        [samples.paint("impasto"), samples.paint("stained-glass")],
+        content_labels=labels,
+        region_styles={1: 0, 2: 1},
+        size=400,
+    ).image
+    colours = np.array([[0, 0, 0], [122, 40, 20], [80, 220, 235]], np.float32) / 255
+    shown = np.where(
+        labels[..., None] > 0, 0.45 * content / 255 + 0.55 * colours[labels], content / 255
+    )
+    gap = np.ones((content.shape[0], 8, 3), np.float32)
+    row = np.concatenate([shown.astype(np.float32), gap, result], axis=1)
+    write_image(IMAGES / "regions.png", row)

@@ -77,16 +77,18 @@ class RegionStyles(Mapping[int, int | None]):
     Raises
     ------
     ValueError
-        If a label or an index is not a whole number of 0 or more.
+        If a label or an index is not a whole number of 0 or more, or a label is given twice.
     """
 
     def __init__(self, styles: Mapping[int, int | None]) -> None:
         if not isinstance(styles, Mapping):
             raise ValueError("it must give labels their styles, for example {1: 0, 2: None}")
-        self._styles = {
-            _whole(label, "a label"): None if style is None else _whole(style, "a style's index")
-            for label, style in styles.items()
-        }
+        self._styles: dict[int, int | None] = {}
+        for name, style in styles.items():
+            label = _whole(name, "a label")
+            if label in self._styles:  # as a number and as text
+                raise ValueError(f"it must name label {label} only once")
+            self._styles[label] = None if style is None else _whole(style, "a style's index")
 
     def __getitem__(self, label: int) -> int | None:
         """Return the index of a label's style."""

@@ -7,7 +7,7 @@ import sys
 from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from napari_nst.settings import StyleTransferSettings
 
@@ -121,6 +121,12 @@ class SteeringRecord(_Record):
     styles: tuple[InputRecord, ...] | None = None
     content_labels: InputRecord | Literal["removed"] | None = None
     style_labels: tuple[InputRecord | None, ...] | Literal["removed"] | None = None
+
+    @field_validator("choices")
+    @classmethod
+    def _as_settings_have_them(cls, choices: dict[str, Any]) -> dict[str, Any]:
+        # JSON has neither tuples nor numbers for keys, and not every caller has plain numbers.
+        return StyleTransferSettings(**choices).model_dump(include=set(choices))
 
 
 class RegionRecord(_Record):

@@ -13,6 +13,7 @@ from napari_nst.engine.costs import (
     bytes_needed,
     cost,
     fit_style,
+    largest_tile,
     layers_in_use,
     scales_for,
 )
@@ -217,3 +218,56 @@ def test_layers_in_use_have_a_weight() -> None:
         content_layers={"relu4_2": 1, "relu5_1": 0}, style_layers={"relu1_1": 0, "relu2_1": 0.1}
     )
     assert layers_in_use(chosen) == ("relu4_2", "relu2_1")
+
+
+# Tiles
+
+
+def test_memory_in_tiles_is_that_of_the_largest_and_of_the_images() -> None:
+    chosen, scale = shallow(style_layers=("relu2_1",)), Scale(512, 768, 1)
+    whole, tiled = (bytes_needed(chosen, scale, tile=tile) for tile in (None, 256))
+    kept = 2 * 64 * 4 + 64 * (4 + 8) / 4 + 128 * 4 / 4
+    each = kept + 128 * 4 / 4 + 64 * 4  # and its gradient, and one output in float32
+    read = (256 + 4) * (256 + 8)  # a halo of four: on both sides only along the longer
+    assert whole - tiled == pytest.approx(each * (512 * 768 - read), abs=1)
+    # which is what a small tile leaves: the images and the weights
+    assert bytes_needed(chosen, scale, tile=64) < tiled < whole
+
+
+@settings(max_examples=12)
+@given(st.integers(64, 1400), st.integers(64, 1400), st.floats(0, 1))
+def test_the_largest_tile_is_the_largest_of_all_that_fit(
+    height: int, width: int, share: float
+) -> None:
+    chosen, scale = StyleTransferSettings(), Scale(height, width, 1)
+    whole = bytes_needed(chosen, scale)
+    costs = {
+        side: bytes_needed(chosen, scale, tile=side)
+        for side in range(64, max(height, width) + 16, 16)
+    }
+    budget = costs[64] + share * (whole - costs[64])
+    side = largest_tile(chosen, scale, [], 4, budget)
+    if side is None:
+        assert whole <= budget
+        return
+    assert side >= 64 and side % 16 == 0
+    assert costs[side] <= budget
+    # What is larger does not fit, or comes to the same tiles.
+    assert all(c > budget or c == costs[side] for larger, c in costs.items() if larger > side)
+
+
+def test_where_the_whole_fits_there_are_no_tiles_and_where_nothing_does_the_smallest() -> None:
+    chosen, scale = StyleTransferSettings(), Scale(700, 900, 1)
+    whole = bytes_needed(chosen, scale)
+    assert largest_tile(chosen, scale, [], 4, whole) is None
+    assert largest_tile(chosen, scale, [], 4, whole - 1) is not None
+    assert largest_tile(chosen, scale, [], 4, 0) == 64
+    assert largest_tile(chosen, scale, [], 2, whole - 1) is None  # in half precision
+
+
+def test_an_estimate_knows_the_tile_that_was_asked_for() -> None:
+    whole, tiled = (
+        cost(StyleTransferSettings(size=None, tile=tile), 900, 900, "cpu").memory
+        for tile in ("off", 256)
+    )
+    assert tiled < whole / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from safetensors.torch import save_file
 from napari_nst.engine.course import Course
 from napari_nst.engine.inputs import Inputs
 from napari_nst.engine.labels import Labels
+from napari_nst.engine.loop import Wish
 from napari_nst.engine.objective import Losses
 from napari_nst.engine.optimizers import State
 from napari_nst.engine.pictures import Picture
+from napari_nst.engine.schedule import Scale
 from napari_nst.errors import InputError
 from napari_nst.record import InputRecord, RegionRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
@@ -46,15 +49,21 @@ class Saved:
         What the run began with, and what it has now.
     course : Course
         How far it is.
+    scales : sequence of Scale
+        The sizes it goes through: another device would choose others.
     tiles : sequence of int or None
         The side of the tiles at each scale.
+    wishes : sequence of Wish
+        The steering that waits for the next evaluation.
     """
 
     settings: StyleTransferSettings
     first_inputs: Inputs
     inputs: Inputs
     course: Course
+    scales: Sequence[Scale]
     tiles: Sequence[int | None]
+    wishes: Sequence[Wish]
 
 
 def save(path: str | os.PathLike[str], saved: Saved) -> None:
@@ -67,6 +76,7 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
     """
     course = saved.course
     tensors: dict[str, Tensor] = {}
+    places: dict[int, str] = {}  # where an image lies, which many inputs may share
     about: dict[str, Any] = {
         "name": _NAME,
         "format": _FORMAT,
@@ -77,11 +87,16 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
         "elapsed": course.elapsed,
         "steering": [change.model_dump(mode="json") for change in course.steering],
         "regions": [region.model_dump(mode="json") for region in course.regions],
+        "ended": course.ended,
+        "scales": [vars(scale) for scale in saved.scales],
         "tiles": list(saved.tiles),
-        "first": _put_inputs("first", saved.first_inputs, tensors),
+        "first": _put_inputs(saved.first_inputs, tensors, places),
+        "inputs": _put_inputs(saved.inputs, tensors, places),
+        "wishes": [
+            (wish.record.model_dump(mode="json"), _put_inputs(wish.inputs, tensors, places))
+            for wish in saved.wishes
+        ],
     }
-    same = saved.inputs is saved.first_inputs
-    about["inputs"] = None if same else _put_inputs("now", saved.inputs, tensors)
     if course.image is not None and course.optimizer is not None:
         state = course.optimizer.state()
         about["optimizer"] = dict(state.numbers)
@@ -105,16 +120,15 @@ def load(path: str | os.PathLike[str]) -> Saved:
         settings = StyleTransferSettings(**about["settings"])
         course = Course(
             now=StyleTransferSettings(**about["now"]),
-            scale=about["scale"],
-            done=about["done"],
+            scale=operator.index(about["scale"]),
+            done=operator.index(about["done"]),
             steering=[SteeringRecord.model_validate(change) for change in about["steering"]],
             regions=tuple(RegionRecord.model_validate(region) for region in about["regions"]),
-            elapsed=about["elapsed"],
+            elapsed=float(about["elapsed"]),
+            ended="finished" if about["ended"] == "finished" else "running",
         )
-        first = _take_inputs("first", about["first"], tensors, settings)
-        inputs = first
-        if about["inputs"] is not None:
-            inputs = _take_inputs("now", about["inputs"], tensors, course.now)
+        first = _take_inputs(about["first"], tensors, settings)
+        inputs = _take_inputs(about["inputs"], tensors, course.now)
         if "optimizer" in about:
             course.image = tensors["image"]
             course.optimizer = course.make_optimizer(iterations=1)
@@ -125,9 +139,18 @@ def load(path: str | os.PathLike[str]) -> Saved:
                 Losses(values, now)
                 for values, now in zip(tensors["history"], weights, strict=False)
             ]
-        return Saved(settings, first, inputs, course, about["tiles"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{path} is damaged, or of another version: {error}.") from None
+        wishes, now = [], course.now
+        for change, wished in about["wishes"]:
+            record = SteeringRecord.model_validate(change)
+            now = now.replace(**record.choices)
+            wishes.append(Wish(record, _take_inputs(wished, tensors, now)))
+        scales = [Scale(**scale) for scale in about["scales"]]
+        tiles = [None if side is None else operator.index(side) for side in about["tiles"]]
+        if not (0 <= course.scale <= len(scales) == len(tiles)):
+            raise ValueError("the scales do not go together")
+        return Saved(settings, first, inputs, course, scales, tiles, wishes)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{path} is damaged, or was saved by another version.") from error
 
 
 def _settings_in_force(
@@ -143,51 +166,58 @@ def _settings_in_force(
         done += 1
 
 
-def _put_inputs(prefix: str, inputs: Inputs, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Add the tensors of inputs to a file's, and return what JSON says of them."""
+def _put_inputs(
+    inputs: Inputs, tensors: dict[str, Tensor], places: dict[int, str]
+) -> dict[str, Any]:
+    """Add the tensors of inputs to a file's, each once, and return what JSON says of them."""
     pictures = {"content": inputs.content, "start": inputs.start}
     pictures |= {f"styles.{index}": style for index, style in enumerate(inputs.styles)}
     labels = {"content_labels": inputs.content_labels}
     labels |= {f"style_labels.{index}": own for index, own in enumerate(inputs.style_labels or ())}
-    records = {}
-    for name, picture in pictures.items():
-        if picture is not None:
-            records[name] = picture.record.model_dump(mode="json")
-            parts = {"pixels": picture.pixels, "alpha": picture.alpha}
-            if picture.missing is not None:
-                parts["missing"] = torch.from_numpy(picture.missing)
-            tensors |= {f"{prefix}.{name}.{k}": v for k, v in parts.items() if v is not None}
-    for name, own in labels.items():
-        if own is not None:
-            records[name] = own.record.model_dump(mode="json")
-            tensors[f"{prefix}.{name}.values"] = torch.from_numpy(own.values)
+    found = {}
+    for name, one in (*pictures.items(), *labels.items()):
+        if one is None:
+            continue
+        place = places.setdefault(id(one), f"inputs.{len(places)}")
+        found[name] = {"place": place, "record": one.record.model_dump(mode="json")}
+        if isinstance(one, Labels):
+            tensors[f"{place}.values"] = torch.from_numpy(one.values)
+            continue
+        parts = {"pixels": one.pixels, "alpha": one.alpha}
+        if one.missing is not None:
+            parts["missing"] = torch.from_numpy(one.missing)
+        tensors |= {f"{place}.{part}": v for part, v in parts.items() if v is not None}
     labelled = None if inputs.style_labels is None else len(inputs.style_labels)
-    return {"records": records, "styles": len(inputs.styles), "style_labels": labelled}
+    return {"images": found, "styles": len(inputs.styles), "style_labels": labelled}
 
 
 def _take_inputs(
-    prefix: str,
-    about: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    settings: StyleTransferSettings,
+    about: Mapping[str, Any], tensors: Mapping[str, Tensor], settings: StyleTransferSettings
 ) -> Inputs:
-    def picture(name: str) -> Picture | None:
-        if name not in about["records"]:
+    def stored(name: str) -> tuple[dict[str, Tensor], InputRecord] | None:
+        if name not in about["images"]:
             return None
-        parts = _under(f"{prefix}.{name}.", tensors)
+        one = about["images"][name]
+        parts = _under(f"{one['place']}.", tensors)
+        return parts, InputRecord.model_validate(one["record"])
+
+    def picture(name: str) -> Picture | None:
+        if (found := stored(name)) is None:
+            return None
+        parts, record = found
         missing = parts.get("missing")
         return Picture(
             parts["pixels"],
             parts.get("alpha"),
             None if missing is None else missing.numpy(),
-            InputRecord.model_validate(about["records"][name]),
+            record,
         )
 
     def labels(name: str) -> Labels | None:
-        if name not in about["records"]:
+        if (found := stored(name)) is None:
             return None
-        values = tensors[f"{prefix}.{name}.values"].numpy()
-        return Labels(values, InputRecord.model_validate(about["records"][name]))
+        parts, record = found
+        return Labels(parts["values"].numpy(), record)
 
     content = picture("content")
     styles = tuple(picture(f"styles.{index}") for index in range(about["styles"]))
@@ -209,6 +239,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}.")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # Copies: safetensors refuses views, and tensors that share their memory.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -227,7 +259,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
-            if about.get("name") == _NAME and about.get("format") == _FORMAT:
+            known = {"name": _NAME, "format": _FORMAT}
+            if isinstance(about, dict) and about.items() >= known.items():
                 return {name: file.get_tensor(name) for name in file.keys()}, about
     except OSError as error:
         reason = error.strerror or error

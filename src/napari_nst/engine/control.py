@@ -65,6 +65,11 @@ class Control(Generic[Wish]):
         """Leave a wish to be taken before the next evaluation."""
         self._wishes.append(wish)
 
+    @property
+    def wishes(self) -> tuple[Wish, ...]:
+        """Those that have not been taken yet, the oldest first."""
+        return tuple(self._wishes)
+
     def take_wish(self) -> Wish | None:
         """Return the oldest wish that has not been taken yet."""
         return self._wishes.popleft() if self._wishes else None

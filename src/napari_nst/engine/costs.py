@@ -185,7 +185,8 @@ def bytes_needed(
     fitted = [fit_style(settings, style, scale, index) for index, style in enumerate(styles)]
     of_styles = [math.prod(size) for size in fitted]
     evaluation = (kept + gradients + largest) * cutting.most_read(scale.height, scale.width, tile)
-    seen = max((cutting.most_read(*size, STYLE_TILE) for size in fitted), default=0)
+    style_tile = min(STYLE_TILE, tile or STYLE_TILE)
+    seen = max((cutting.most_read(*size, style_tile) for size in fitted), default=0)
     forward = _forward_per_pixel(plan, layers, item_size) * seen
     pictures = _PICTURE * (images * pixels + sum(of_styles))
     weights = sum(9 * layer.inputs * layer.channels for layer in plan if layer.kind == "conv")
@@ -213,17 +214,22 @@ def largest_tile(
     int or None
         None where the whole image fits.  The smallest side there is where nothing does.
     """
-    longest = max(scale.height, scale.width)
     if bytes_needed(settings, scale, styles, item_size) <= budget:
         return None
-    side = SMALLEST_TILE
-    # As tiles are made even, only what divides the image in another way is worth a look.
-    for count in range(2, math.ceil(longest / SMALLEST_TILE) + 1):
-        wish = math.ceil(longest / count)
-        if bytes_needed(settings, scale, styles, item_size, wish) <= budget:
-            side = max(wish, SMALLEST_TILE)
-            break
-    return side
+    stride = Cutting(settings.network, layers_in_use(settings)).stride
+    # As tiles are made even, only what divides a side of the image in another way is worth a look.
+    sides = {
+        math.ceil(length / count / stride) * stride
+        for length in (scale.height, scale.width)
+        for count in range(1, math.ceil(length / SMALLEST_TILE) + 1)
+    }
+    for side in sorted(sides, reverse=True):
+        if (
+            SMALLEST_TILE < side < max(scale.height, scale.width)
+            and bytes_needed(settings, scale, styles, item_size, side) <= budget
+        ):
+            return side
+    return SMALLEST_TILE
 
 
 def _values(layer: Layer) -> float:

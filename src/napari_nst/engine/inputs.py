@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import torch
 
 from napari_nst.engine import color, costs
@@ -18,6 +17,7 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -62,6 +62,8 @@ class Inputs:
     InputError
         If one of them cannot be used, or does not go with the settings.
     """
+
+    _assigned: Any = None
 
     def __init__(
         self,
@@ -126,6 +128,11 @@ class Inputs:
         if images is not SAME and names is None:
             same = len(images) == len(self.styles)
             names = [p.record.name for p in self.styles] if same else _style_names(len(images))
+        if names is not None and len(names) != (0 if images is SAME else len(images)):
+            raise InputError(
+                f"names has {len(names)} entries for {0 if images is SAME else len(images)} new "
+                "styles; give one for each."
+            )
         other._take(settings, images, names or (), content_labels, style_labels)
         return other
 
@@ -147,7 +154,8 @@ class Inputs:
         if style_labels is not SAME:
             self.style_labels = None
             if style_labels is not None:
-                listed = [style_labels] if isinstance(style_labels, np.ndarray) else style_labels
+                several = isinstance(style_labels, (list, tuple))
+                listed = list(style_labels) if several else [style_labels]
                 if len(listed) != len(self.styles):
                     raise InputError(
                         f"style_labels has {len(listed)} entries, and the number of styles is "
@@ -180,7 +188,11 @@ class Inputs:
                         f"{labels.record.name} has shape {labels.values.shape}, and the style "
                         f"{picture.shape}; give new style_labels with new styles."
                     )
-        self.assignment = self._assign(settings)
+        # Labels are looked through anew only where something of this is: that takes its time.
+        asked = (self.content_labels, self.style_labels, settings.region_styles, count)
+        if asked != self._assigned:
+            self.assignment = self._assign(settings)
+            self._assigned = asked
 
     def _assign(self, settings: StyleTransferSettings) -> Assignment | None:
         if self.content_labels is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Labels"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Labels:
     """Labels, checked.
 

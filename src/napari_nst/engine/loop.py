@@ -89,7 +89,8 @@ class Loop:
         self.control: Control[Wish] = Control()
         self._replay = replay
         self._sums: dict[Source, Mapping[str, Statistics]] = {}
-        self._frozen: Tensor | None = None
+        self._frozen: Tensor | None = None  # where the content's pixels are kept
+        self._content: Tensor | None = None  # at the scale at work
 
     def run(self) -> Iterator[Snapshot]:
         """Do what is left of the run."""
@@ -125,10 +126,10 @@ class Loop:
         objective = self._objective(index, network)
         while course.done < scale.iterations:
             self.control.check()
-            if self._replay is not None and self._replay.over(len(course.history)):
-                raise Stopped
             for wish in self._wishes():
                 objective = self._obey(wish, index, objective, network)
+            if self._replay is not None and self._replay.over(len(course.history)):
+                raise Stopped
             image, optimizer = course.image, course.optimizer
             assert optimizer is not None
             losses, gradient = self._evaluate(index, objective, image)
@@ -136,7 +137,8 @@ class Loop:
                 gradient.masked_fill_(self._frozen, 0)
             # Only L-BFGS reads the loss: Adam never waits for the device.
             loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
-            course.image = image = optimizer.step(image, loss, gradient)
+            image = self._with_kept(optimizer.step(image, loss, gradient))
+            course.image = image
             course.history.append(losses)
             course.done += 1
             course.elapsed = time.perf_counter() - began
@@ -182,6 +184,7 @@ class Loop:
         if recolored:
             course.image = self.inputs.recolored(course.image, before.color, course.now.color)
             course.optimizer = course.make_optimizer(self.scales[index].iterations)
+        course.optimizer.steered()
         pictures = (record.styles, record.content_labels, record.style_labels)
         if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
             objective.steer(course.now)
@@ -191,7 +194,6 @@ class Loop:
             if recolored or guided or record.styles or record.style_labels:
                 self._sums.clear()
             objective = self._objective(index, network)
-        course.optimizer.steered()
         return objective
 
     def _objective(self, index: int, network: FeatureExtractor) -> Objective:
@@ -207,13 +209,20 @@ class Loop:
         regions = self.inputs.regions(now, scale, place)
         kept = self.inputs.kept((scale.height, scale.width))
         self._frozen = None if kept is None else kept.to(place)
-        if self._frozen is not None:
-            assert course.image is not None
-            course.image = torch.where(self._frozen, content, course.image)
+        self._content = content
+        assert course.image is not None
+        course.image = self._with_kept(course.image)
         objective = self.tiling.fitting(
             index,
             lambda tile: Objective(
-                content, styles, now, network, regions=regions, tile=tile, known=self._sums
+                content,
+                styles,
+                now,
+                network,
+                regions=regions,
+                tile=tile,
+                known=self._sums,
+                between=self.control.check,
             ),
         )
         if regions is None:
@@ -221,3 +230,13 @@ class Loop:
         else:
             course.note_regions(scale, regions, objective.dropped)
         return objective
+
+    def _with_kept(self, image: Tensor) -> Tensor:
+        """Return an image with the content's pixels where they are kept.
+
+        Adam moves them even without a gradient: its moments come from a coarser scale, or from
+        before the labels were changed.
+        """
+        if self._frozen is None or self._content is None:
+            return image
+        return torch.where(self._frozen, self._content, image)

@@ -141,6 +141,8 @@ class Objective:
         The side of the tiles in which the content's features are computed; None: the whole.
     known : dict of Source to statistics, or None
         Sums of sources that need not be computed again; those computed are added to it.
+    between : callable or None
+        Called before each tile; an exception it raises ends the work.
     """
 
     def __init__(
@@ -153,12 +155,21 @@ class Objective:
         regions: Regions | None = None,
         tile: int | None = None,
         known: dict[Source, Mapping[str, Statistics]] | None = None,
+        between: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
         self._cutting = Cutting(settings.network, layers_in_use(settings))
         self._targets = Targets(
-            content, styles, settings, self._extractor, self._cutting, regions, tile, known
+            content,
+            styles,
+            settings,
+            self._extractor,
+            self._cutting,
+            regions,
+            tile,
+            known,
+            between or _nothing,
         )
 
     @property

@@ -137,7 +137,7 @@ def _soften(masks: Tensor, width: float) -> Tensor:
 def _blur(masks: Tensor, deviation: float) -> Tensor:
     """Convolve with a Gaussian; the border is replicated."""
     for dim in (-2, -1):
-        # Half of the image at most: replication cannot reach further.
+        # Replication cannot reach further than the image.
         radius = min(int(3 * deviation) + 1, masks.shape[dim] - 1)
         places = torch.arange(-radius, radius + 1, device=masks.device, dtype=masks.dtype)
         kernel = torch.exp(-places.square() / (2 * deviation**2))

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.engine.inputs import SAME, Inputs
 from napari_nst.engine.pictures import record_of
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from napari_nst.engine.inputs import Inputs
     from napari_nst.record import InputRecord, RunRecord, SteeringRecord
 
 __all__ = ["Replay"]
+
+_Key = tuple[str, tuple[int, ...], str]
 
 
 class Replay:
@@ -41,10 +43,11 @@ class Replay:
         _check(record, inputs)
         self._record = record
         labels = (inputs.content_labels, *(inputs.style_labels or ()))
-        known = (*inputs.styles, *labels)
-        self._known: dict[str, Any] = {one.record.sha256: one for one in known if one is not None}
+        self._styles: dict[_Key, Any] = {_key(one.record): one for one in inputs.styles}
+        self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
         for array in replacements:
-            self._known[record_of(np.asarray(array), "").sha256] = array
+            key = _key(record_of(np.asarray(array), ""))
+            self._styles[key] = self._painted[key] = array
         for change in record.steering:
             self.images(change)
 
@@ -56,7 +59,7 @@ class Replay:
         """Return the images that a change brought in, as `Inputs.replaced` takes them."""
         found: dict[str, Any] = {}
         if change.styles is not None:
-            found["styles"] = [self._find(record) for record in change.styles]
+            found["styles"] = [_find(record, self._styles) for record in change.styles]
             found["names"] = [record.name for record in change.styles]
         if change.content_labels is not None:
             found["content_labels"] = self._labels(change.content_labels)
@@ -71,16 +74,22 @@ class Replay:
         return self._record.ended != "finished" and iterations >= self._record.iterations
 
     def _labels(self, record: InputRecord | str) -> Any:
-        return None if isinstance(record, str) else self._find(record)
+        return None if isinstance(record, str) else _find(record, self._painted)
 
-    def _find(self, record: InputRecord) -> Any:
-        found = self._known.get(record.sha256, SAME)
-        if found is SAME:
-            raise InputError(
-                f"{record.name} came in during the run and is missing: give the image whose "
-                f"sha256 begins with {record.sha256[:8]} as one of the replacements."
-            )
-        return found
+
+def _key(record: InputRecord) -> _Key:
+    # Flat images of different shapes can have the same bytes.
+    return record.sha256, record.shape, record.dtype
+
+
+def _find(record: InputRecord, known: Mapping[_Key, Any]) -> Any:
+    found = known.get(_key(record))
+    if found is None:
+        raise InputError(
+            f"{record.name} came in during the run and is missing: give the image whose "
+            f"sha256 begins with {record.sha256[:8]} as one of the replacements."
+        )
+    return found
 
 
 def _check(record: RunRecord, inputs: Inputs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from napari_nst.engine.statistics import Statistics, wide_dtype
 from napari_nst.engine.tiles import STYLE_TILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Targets"]
+
+_LARGE = 256 * 2**20  # bytes of a content layer's features
 
 
 class Targets:
@@ -46,21 +49,19 @@ class Targets:
         regions: Regions | None,
         tile: int | None,
         known: dict[Source, Mapping[str, Statistics]] | None,
+        between: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._extractor = extractor
         self._cutting = cutting
         self._guides = regions
+        self._between = between
+        self._style_tile = min(STYLE_TILE, tile or STYLE_TILE)
         everything = Region((), tuple(Source(style) for style in range(len(styles))))
         self.regions = regions.regions if regions else (everything,)
         self._sums = {} if known is None else known
         with torch.no_grad():
-            self._content = self._features(content, tile)
-            wide = wide_dtype(content.device)
-            self.energy = {
-                layer: features.square().sum(dtype=wide)
-                for layer, features in self._content.items()
-            }
+            self._take_content(content, tile)
             for source in sorted({source for region in self.regions for source in region.sources}):
                 if source not in self._sums:
                     self._sums[source] = self._source_sums(source, styles[source.style])
@@ -107,29 +108,30 @@ class Targets:
             weights = [1.0] * len(parts)
         return Statistics.blend(parts, weights)
 
-    def _features(self, content: Tensor, tile: int | None) -> dict[str, Tensor]:
-        """Return the content's features, put together from tiles."""
-        layers = self._settings.content_layers.active
-        parts = self._cutting.tiles(content, tile)
-        if len(parts) == 1:
-            features = self._extractor(content)
-            return {layer: features[layer] for layer in layers}
+    def _take_content(self, content: Tensor, tile: int | None) -> None:
+        """Compute the content's features, put together from tiles, and their energy."""
         height, width = content.shape[-2:]
-        whole: dict[str, Tensor] = {}
-        for part in parts:
+        wide = wide_dtype(content.device)
+        layers = self._settings.content_layers.active
+        self._content: dict[str, Tensor] = {}
+        self.energy = {
+            layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers
+        }
+        for part in self._cutting.tiles(content, tile) if layers else ():
+            self._between()
             features = self._extractor(part.read(content))
             for layer in layers:
                 stride, value = self._cutting.strides[layer], features[layer]
-                if layer not in whole:
+                owned = part.owned(value, stride)
+                self.energy[layer] += owned.square().sum(dtype=wide)
+                if part.alone:
+                    self._content[layer] = value
+                    continue
+                if layer not in self._content:
                     shape = (*value.shape[:2], height // stride, width // stride)
-                    whole[layer] = torch.empty(
-                        shape,
-                        dtype=value.dtype,
-                        device=value.device,
-                        memory_format=torch.channels_last,
-                    )
-                part.cells(whole[layer], stride).copy_(part.owned(value, stride))
-        return whole
+                    self._content[layer] = _empty(shape, value)
+                part.cells(self._content[layer], stride).copy_(owned)
+            del features, value, owned  # not to be there beside the next tile's
 
     def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:
         """Return the sums of a style, or of a label in it, added up in tiles: of any size."""
@@ -137,11 +139,23 @@ class Targets:
         if self._guides is not None and source.label is not None:
             guide = self._guides.sources[source]
         sums: dict[str, Statistics] = {}
-        for part in self._cutting.tiles(style, STYLE_TILE):
+        for part in self._cutting.tiles(style, self._style_tile):
+            self._between()
             features = self._extractor(part.read(style))
             for layer in self._settings.style_layers.active:
                 stride = self._cutting.strides[layer]
                 weights = None if guide is None else part.cells(guide.weights(layer), stride)[0]
                 here = Statistics.of(part.owned(features[layer], stride), weights)
                 sums[layer] = sums[layer] + here if layer in sums else here
+            del features  # not to be there beside the next tile's
         return sums
+
+
+def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return room for a content layer's features, in half precision where they are many.
+
+    Eleven bits are more than a picture shows, and these are most of what a large image keeps.
+    """
+    many = like.dtype == torch.float32 and math.prod(shape) * like.element_size() > _LARGE
+    dtype = torch.float16 if many else like.dtype
+    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=torch.channels_last)

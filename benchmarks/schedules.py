@@ -1,0 +1,126 @@
+"""How soon is a picture good?  Schedules compared by their loss at the final size.
+
+See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from napari_nst.engine import costs
+from napari_nst.engine.objective import Objective, extractor_for
+from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.samples import SAMPLES
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Point", "follow"]
+
+
+class Point(NamedTuple):
+    """A run after some time, judged at the final size."""
+
+    seconds: float
+    iteration: int
+    total: float
+    content: float
+    style: float
+
+
+class Judge:
+    """The loss of a picture at the final size, whatever size it has now."""
+
+    def __init__(self, pair: str, settings: StyleTransferSettings) -> None:
+        sample = SAMPLES[pair]
+        self.content, self.style = sample.content()[:, 33:566], sample.style()
+        scale = costs.scales_for(settings, *self.content.shape[:2], "cpu")[-1]
+        self._size = (scale.height, scale.width)
+        content, style = (Picture.of(image, "").pixels for image in (self.content, self.style))
+        shape = (style.shape[-2], style.shape[-1])
+        self._objective = Objective(
+            resize(content, *self._size),
+            [resize(style, *costs.fit_style(settings, shape, scale))],
+            settings,
+            extractor_for(settings, "cpu", torch.float32),
+        )
+
+    def __call__(self, run: StyleTransfer) -> tuple[float, float, float]:
+        picture = torch.from_numpy(run.result().image).permute(2, 0, 1)[None].contiguous()
+        losses, _ = self._objective.loss_and_gradient(resize(picture, *self._size))
+        return losses.total, losses.content, losses.style
+
+
+def follow(judge: Judge, settings: StyleTransferSettings, every: int) -> list[Point]:
+    """Carry out a run and judge what it would deliver now and then; judging is not timed."""
+    points: list[Point] = []
+    run = StyleTransfer(judge.content, judge.style, settings.replace(output_size="working"))
+    spent = 0.0
+    began = time.perf_counter()
+    for snapshot in run:
+        if snapshot.iteration % every == 0 or snapshot.iteration == snapshot.iterations:
+            spent += time.perf_counter() - began
+            points.append(Point(spent, snapshot.iteration, *judge(run)))
+            began = time.perf_counter()
+    return points
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pair", default="coffee_impasto", choices=list(SAMPLES))
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--iterations", type=int, default=160, help="of one scale alone")
+    parser.add_argument("--every", type=int, default=8, help="iterations between two judgements")
+    parser.add_argument("--curves", type=Path, help="write the points there, as JSON")
+    options = parser.parse_args(arguments)
+    base = StyleTransferSettings(size=options.size, iterations=options.iterations)
+    judge = Judge(options.pair, base)
+    schedules = {
+        "one scale": base.replace(scales=1),
+        "two scales": base.replace(scales=2),
+        "auto (default)": base,
+        "auto, half the iterations": base.replace(iterations=options.iterations // 2),
+        "one scale, L-BFGS": base.replace(scales=1, optimizer="lbfgs"),
+        "auto, L-BFGS": base.replace(optimizer="lbfgs"),
+    }
+    curves = {name: follow(judge, chosen, options.every) for name, chosen in schedules.items()}
+    goal = curves["one scale"][-1]
+    table = Table("schedule", "seconds", "loss", "content", "style", "seconds to the goal", "ratio")
+    for name, points in curves.items():
+        there = next((point.seconds for point in points if point.total <= goal.total), None)
+        last = points[-1]
+        table.add_row(
+            name,
+            f"{last.seconds:.1f}",
+            f"{last.total:.4f}",
+            f"{last.content:.4f}",
+            f"{last.style:.4f}",
+            "never" if there is None else f"{there:.1f}",
+            "" if there is None else f"{there / goal.seconds:.2f}",
+        )
+    console = Console()
+    console.print(
+        f"{options.pair} at {options.size} pixels.  The goal is what one scale reaches in "
+        f"{options.iterations} iterations: a total of {goal.total:.4f} in {goal.seconds:.1f} s."
+    )
+    console.print(table)
+    if options.curves is not None:
+        options.curves.write_text(
+            json.dumps({name: [point._asdict() for point in c] for name, c in curves.items()})
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Picture the panel in the real viewer, dark and light: docs/images/panel-STATE-THEME.png.
+
+Needs a display; without one::
+
+    xvfb-run -a -s "-screen 0 1600x1000x24" python tools/make_screenshots.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import napari
+import numpy as np
+from make_pictures import wait
+from PIL import Image, ImageOps
+from qtpy.QtWidgets import QScrollArea
+
+from napari_nst.plugin.section import Section
+from napari_nst.plugin.session import State
+from napari_nst.samples import SAMPLES
+
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
+THEMES = ("dark", "light")
+SIZE = (1366, 768)  # a small laptop's screen
+MOST_BYTES = 400_000
+
+
+class Studio:
+    """A viewer with two samples and the panel.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the pictures go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.viewer = napari.Viewer()
+        self.viewer.window.resize(*SIZE)
+        coffee, cat, *_ = SAMPLES.values()
+        for data, options, _ in (*coffee.layers(), list(cat.layers())[1]):
+            self.viewer.add_image(data, **options)
+        _, widget = self.viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
+        self.panel: Any = widget
+        self.panel.controls.size.value = 256
+        self.content = self.viewer.layers[0]
+        wait(lambda: self.panel.controls.advanced.isVisible(), 3)  # until the engine is there
+        self.show(self.content)
+
+    def show(self, *layers: Any) -> None:
+        """Show these layers and no others, as large as they can be."""
+        for layer in self.viewer.layers:
+            layer.visible = layer in layers
+        height, width = self.content.data.shape[:2]
+        self.viewer.scene.camera.center = (height / 2, width / 2)
+        self.viewer.scene.camera.zoom = 1.15  # the styles, which lie beside it, are not shown
+
+    def until(self, iteration: int) -> None:
+        """Wait until a run is so far, its picture shown."""
+        seen: list[int] = []
+        self.panel.session.progressed.connect(lambda progress: seen.append(progress.iteration))
+        ended = State.IDLE
+        wait(lambda: bool(seen and seen[-1] >= iteration) or self.panel.session.state is ended, 900)
+        wait(lambda: False, 1)
+
+    def end(self) -> None:
+        """End a run, and remove its picture."""
+        self.panel.cancel()
+        wait(lambda: self.panel.session.state is State.IDLE, 60)
+
+    def take(self, state: str) -> None:
+        """Write a picture in each theme."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for theme in THEMES:
+            self.viewer.theme = theme
+            wait(lambda: False, 1)
+            shot = self.viewer.window.screenshot(canvas_only=False, flash=False)
+            (self._folder / f"panel-{state}-{theme}.png").write_bytes(_png(shot[..., :3]))
+
+    def scroll(self, share: float) -> None:
+        """Scroll the panel to a share of its length."""
+        bar = self.panel.findChild(QScrollArea).verticalScrollBar()
+        wait(lambda: False, 0.5)
+        bar.setValue(round(share * bar.maximum()))
+
+    def regions(self) -> None:
+        """Paint the cup for one style, and what is around it for another."""
+        height, width = self.content.data.shape[:2]
+        rows, columns = np.mgrid[:height, :width]
+        cup = ((rows / height - 0.42) / 0.40) ** 2 + ((columns / width - 0.46) / 0.30) ** 2 < 1
+        self.panel.controls.regions.paint()
+        labels = self.viewer.layers[-1]
+        labels.data = np.where(cup, 1, 2).astype(np.uint8)
+        labels.opacity = 0.5
+        labels.mode = "pan_zoom"
+        self.panel.controls.styles.choose([self.viewer.layers[1], self.viewer.layers[2]])
+        self.show(self.content, labels)
+        for section in self.panel.findChildren(Section):
+            if "Regions" in section.heading.accessibleName():
+                section.open()
+
+
+def _png(shot: Any) -> bytes:
+    """Return a PNG with as many bits of each colour as fit: the eye sees no loss in six."""
+    for bits in (8, 7, 6, 5):
+        data = io.BytesIO()
+        ImageOps.posterize(Image.fromarray(shot), bits).save(data, "PNG", optimize=True)
+        if len(data.getvalue()) < MOST_BYTES:
+            return data.getvalue()
+    raise ValueError(f"The screenshot takes {len(data.getvalue())} bytes.")
+
+
+def main() -> None:
+    """Go through what a panel can show."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, default=IMAGES)
+    folder = parser.parse_args().folder
+    # What this machine remembers of its speed, and its user's presets, are no business of readers.
+    for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
+        os.environ[name] = tempfile.mkdtemp()
+    studio = Studio(folder)
+    panel = studio.panel
+    studio.take("idle")
+
+    panel.start()
+    studio.until(90)
+    studio.take("running")
+    panel.pause()
+    wait(lambda: False, 1)
+    panel.controls.strength.value = 70
+    studio.take("paused")
+    studio.end()
+
+    studio.regions()
+    studio.take("regions")
+    panel.start()
+    studio.until(90)
+    studio.viewer.layers["regions of coffee"].visible = False
+    studio.take("regions-running")
+    studio.end()
+
+    holes = studio.content.data[..., 0].astype(np.float32)
+    holes[100:120, 200:240] = np.nan
+    panel.controls.regions.content_labels.value = None
+    panel.controls.content.value = studio.viewer.add_image(
+        holes, name="holes", contrast_limits=(0, 255)
+    )
+    studio.show(studio.viewer.layers["holes"])
+    panel.start()
+    wait(lambda: panel.session.state is State.IDLE, 60)
+    wait(lambda: False, 1)
+    studio.scroll(0.4)
+    studio.take("error")
+    studio.viewer.close()
+
+
+if __name__ == "__main__":
+    main()
