@@ -138,7 +138,7 @@ def main() -> None:
     panel.controls.fields["iterations"].value = arguments.iterations
     began = time.perf_counter()
     with heartbeat() as held_up:
-        wait(lambda: hasattr(sys.modules.get("napari_nst.engine.transfer"), "stylize"), 60)
+        wait(lambda: hasattr(sys.modules.get("napari_nst.engine.transfer"), "StyleTransfer"), 60)
     warmed = time.perf_counter() - began
     wait(lambda: False, 1)
     first, second = run(panel), run(panel)

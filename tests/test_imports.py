@@ -22,7 +22,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
 KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record"}
-TOOLS = {*KNOWLEDGE, "engine", "presets", "samples", "files", "speed", "cache"}
+TOOLS = {*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "networks": {"errors"},
@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "settings": {"errors", "networks", "mappings"},
     "record": {"errors", "networks", "settings"},
     "presets": {"errors", "settings"},
+    "own_presets": {"errors", "settings", "presets"},
     "samples": {"errors"},
     "files": {"errors"},
     "cache": set(),

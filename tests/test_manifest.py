@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from npe2 import PluginManifest
@@ -38,7 +40,25 @@ def test_the_panel_is_in_the_plugins_menu_and_among_the_filters() -> None:
 
     assert widget.display_name == "Neural style transfer"
     filters = MANIFEST.contributions.menus["napari/layers/filter"]
-    assert [item.command for item in filters] == [widget.command]
+    assert filters[0].command == widget.command
+
+
+def test_every_item_of_a_menu_is_a_command_or_a_submenu_that_exists() -> None:
+    contributions = MANIFEST.contributions
+    submenus = {submenu.id for submenu in contributions.submenus}
+
+    for menu, items in contributions.menus.items():
+        assert menu in submenus or menu == "napari/layers/filter"
+        for item in items:
+            assert getattr(item, "command", None) in COMMANDS or item.submenu in submenus
+
+
+def test_the_icon_is_there_for_both_themes() -> None:
+    for place in (MANIFEST.icon.light, MANIFEST.icon.dark):
+        package, _, name = place.partition(":")
+        picture = ElementTree.fromstring((files(package) / name).read_text())
+
+        assert picture.tag == "{http://www.w3.org/2000/svg}svg"
 
 
 def test_importing_what_the_manifest_names_loads_no_torch() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
+from napari_nst.plugin.job import Job
 from napari_nst.plugin.layers import take_plane
-from napari_nst.plugin.session import Job, Session, State
+from napari_nst.plugin.session import Session, State
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what a test remembers out of the user's cache."""
+    """Keep what a test remembers out of the user's cache, and the user's presets out of a test."""
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NAPARI_NST_CONFIG", str(tmp_path / "config"))
     return tmp_path / "cache"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nst.engine.schedule import Scale
+from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,17 +24,22 @@ class FakeEngine:
     ----------
     step : callable or None
         Called in the worker's thread with each iteration's number, before it: it may wait or raise.
+    refused : float or None
+        A style weight that a run cannot be steered to.
     made : list of FakeRun
         The runs so far.
     """
 
     step: Callable[[int], object] | None = None
+    refused: float | None = None
 
     def __post_init__(self) -> None:
         self.made: list[FakeRun] = []
 
-    def __call__(self, content: Any, styles: Any, settings: Any, *, names: Any) -> FakeRun:
-        run = FakeRun(self, np.asarray(content), styles, settings, list(names))
+    def __call__(
+        self, content: Any, styles: Any, settings: Any, *, names: Any, **more: Any
+    ) -> FakeRun:
+        run = FakeRun(self, np.asarray(content), styles, settings, list(names), more)
         self.made.append(run)
         return run
 
@@ -41,9 +47,17 @@ class FakeEngine:
 class FakeRun:
     """What a session needs of a `StyleTransfer`."""
 
-    def __init__(self, engine: FakeEngine, content: Any, styles: Any, settings: Any, names: Any):
+    def __init__(
+        self,
+        engine: FakeEngine,
+        content: Any,
+        styles: Any,
+        settings: Any,
+        names: Any,
+        more: dict[str, Any],
+    ):
         self.engine, self.content, self.styles = engine, content, styles
-        self.settings, self.names = settings, names
+        self.settings, self.names, self.more = settings, names, more
         self.output_shape = content.shape[:2]
         self.scales = (Scale(*self.output_shape, settings.iterations),)
         self.history: list[float] = []
@@ -54,7 +68,22 @@ class FakeRun:
         self._stopped.set()
 
     def steer(self, **choices: Any) -> None:
+        if choices.get("style_weight", "") == self.engine.refused:
+            raise InputError("It cannot be.")
         self.steered.append(choices)
+
+    @property
+    def record(self) -> Any:
+        resolved = {"device": "cpu", "device_name": "abacus", "precision": "float32"}
+        record = {
+            "resolved": resolved,
+            "settings": self.settings.model_dump(mode="json"),
+            "iterations": len(self.history),
+            "content": {"name": self.names[0]},
+            "styles": [{"name": name} for name in self.names[1:]],
+            "steering": [],
+        }
+        return SimpleNamespace(resolved=SimpleNamespace(**resolved), to_dict=lambda: record)
 
     def picture(self) -> np.ndarray:
         share = len(self.history) / self.settings.iterations
@@ -73,11 +102,13 @@ class FakeRun:
                 iterations=self.settings.iterations,
                 scale=1,
                 scales=1,
+                shape=self.output_shape,
                 elapsed=0.1 * iteration,
-                losses=SimpleNamespace(total=1 / iteration),
+                losses=SimpleNamespace(
+                    content=0.4 / iteration, style=0.6 / iteration, total=1 / iteration
+                ),
                 image=lambda shape, picture=picture: picture,
             )
 
     def result(self) -> Any:
-        record = {"resolved": {"device": "cpu"}, "iterations": len(self.history)}
-        return SimpleNamespace(image=self.picture(), record=SimpleNamespace(to_dict=lambda: record))
+        return SimpleNamespace(image=self.picture(), record=self.record)

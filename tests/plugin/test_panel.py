@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
 import weakref
 
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QScrollArea,
+    QSlider,
+    QWidget,
+)
 
 from napari_nst.plugin.panel import StyleTransferPanel
+from napari_nst.plugin.section import Section
 from napari_nst.plugin.session import State
 
 
@@ -49,10 +64,10 @@ def finish(panel, qtbot):
 
 def test_two_layers_in_a_painting_out(viewer, panel, qtbot):
     panel.controls.size.value = 48
-    panel.controls.iterations.value = 6
+    panel.controls.fields["iterations"].value = 6
     button(panel, "Stylize").click()
     assert not button(panel, "Stylize").isEnabled()
-    assert button(panel, "Stop").isEnabled()
+    assert button(panel, "Stop and keep").isEnabled()
     finish(panel, qtbot)
 
     result = viewer.layers["photo x paint"]
@@ -71,7 +86,7 @@ def test_a_grey_plane_of_a_stack_is_restyled_at_its_place(viewer, panel, qtbot):
     layer = viewer.add_image(stack, name="stack", scale=(5, 2, 2), contrast_limits=(450, 950))
     viewer.dims.set_current_step(0, 2)
     panel.controls.content.value = layer
-    panel.controls.iterations.value = 3
+    panel.controls.fields["iterations"].value = 3
     panel.start()
     finish(panel, qtbot)
 
@@ -87,17 +102,20 @@ def test_a_grey_plane_of_a_stack_is_restyled_at_its_place(viewer, panel, qtbot):
 def test_the_panel_offers_every_image_layer_and_hears_of_new_names(viewer, panel):
     assert [layer.name for layer in panel.controls.content.choices] == ["photo", "paint"]
     assert panel.controls.content.value.name == "photo"
-    assert panel.controls.style.value.name == "paint"
+    assert panel.controls.styles.rows[0].choice.value.name == "paint"
     viewer.add_labels(np.zeros((4, 4), int))
     viewer.add_image(np.zeros((9, 9)), name="third")
     viewer.layers["photo"].name = "portrait"
 
-    names = {panel.controls.style.native.itemText(i) for i in range(3)}
+    names = {panel.controls.styles.rows[0].choice.native.itemText(i) for i in range(3)}
     assert names == {"portrait", "paint", "third"}
     assert panel.controls.content.value.name == "portrait"
-    assert panel.controls.style.value.name == "paint"
+    assert panel.controls.styles.rows[0].choice.value.name == "paint"
     viewer.layers.remove("paint")
-    assert {layer.name for layer in panel.controls.style.choices} == {"portrait", "third"}
+    assert {layer.name for layer in panel.controls.styles.rows[0].choice.choices} == {
+        "portrait",
+        "third",
+    }
 
 
 def test_without_an_image_layer_the_panel_says_what_to_do(make_napari_viewer):
@@ -112,7 +130,7 @@ def test_without_an_image_layer_the_panel_says_what_to_do(make_napari_viewer):
 
 def test_one_layer_can_be_both(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
-    slow_panel.controls.style.value = viewer.layers["photo"]
+    slow_panel.controls.styles.rows[0].choice.value = viewer.layers["photo"]
     slow_panel.start()
     finish(slow_panel, qtbot)
 
@@ -136,7 +154,7 @@ def test_bad_pixels_are_told_in_a_sentence(viewer, panel, qtbot):
     panel.start()
     finish(panel, qtbot)
 
-    assert panel.status.startswith("⚠ holes has 1 values that are not finite")
+    assert panel.status.startswith("⚠ holes has 1 value that is not finite")
     assert "holes x paint" not in viewer.layers
 
 
@@ -153,7 +171,7 @@ def test_stylize_pressed_twice_is_one_run(viewer, slow_panel, qtbot):
 def test_stop_says_so_and_keeps_the_picture(viewer, slow_panel, qtbot):
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
-    button(slow_panel, "Stop").click()
+    button(slow_panel, "Stop and keep").click()
     assert slow_panel.status == "Stopping ..."
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
@@ -178,7 +196,7 @@ def test_pause_and_resume(viewer, slow_panel, qtbot):
 
 def test_the_style_strength_acts_on_a_run_that_goes_on(viewer, panel, qtbot):
     panel.controls.size.value = 48
-    panel.controls.iterations.value = 40
+    panel.controls.fields["iterations"].value = 40
     panel.start()
     qtbot.waitUntil(lambda: panel.session.layer is not None, timeout=60000)
     panel.controls.strength.value = 100
@@ -190,7 +208,7 @@ def test_the_style_strength_acts_on_a_run_that_goes_on(viewer, panel, qtbot):
 
 
 def test_closing_the_dock_ends_the_run_and_lets_go_of_the_engine(viewer, slow_panel, qtbot):
-    slow_panel.controls.iterations.value = 1000
+    slow_panel.controls.fields["iterations"].value = 1000
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
     viewer.window.remove_dock_widget(slow_panel)
@@ -213,18 +231,263 @@ def test_hiding_the_dock_does_not_end_the_run(viewer, slow_panel, qtbot):
     assert (viewer.layers["photo x paint"].data == 255).all()
 
 
-def test_every_control_has_a_name_and_an_explanation(panel):
-    controls = panel.controls
-    for control in (
-        controls.content, controls.style, controls.strength, controls.size, controls.iterations,
-    ):  # fmt: skip
-        assert control.native.accessibleName() == control.label
-        assert len(control.tooltip) > 20
-    for text in ("Stylize", "Pause", "Stop"):
-        assert button(panel, text).toolTip()
+def test_every_control_has_a_name_an_explanation_and_a_way_to_it(viewer, panel):
+    viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
+    panel.controls.regions.content_labels.value = viewer.layers[-1]
+    panel.controls.styles.add()
+    for section in panel.findChildren(Section):
+        section.open()
+    kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QSlider)
+    controls = [w for kind in kinds for w in panel.findChildren(kind)]
+    own = [w for w in controls if not isinstance(w.parent(), (*kinds, QMenu))]
+
+    assert len(own) > 40
+    for widget in own:
+        holder = widget if widget.accessibleName() else widget.parent()
+        name = holder.accessibleName() or getattr(widget, "text", str)()
+        assert name, f"{widget} has no name"
+        assert holder.toolTip() or widget.toolTip(), f"{name} does not explain itself"
+        assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus, f"{name} cannot be reached by Tab"
+
+
+def test_tab_goes_from_top_to_bottom(viewer, panel, qtbot):
+    viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
+    panel.controls.regions.content_labels.value = viewer.layers[-1]
+    panel.controls.styles.add()
+    for section in panel.findChildren(Section):
+        section.open()
+    viewer.window._qt_window.show()
+    qtbot.wait(100)
+    inside = panel.findChild(QScrollArea).widget()
+    places, widget = [], panel.controls.content.native
+    for _ in range(200):
+        here = inside.isAncestorOf(widget) and widget.isVisible()
+        if here and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            places.append(widget.mapTo(inside, widget.rect().center()).y())
+        widget = widget.nextInFocusChain()
+        if widget is panel.controls.content.native:
+            break
+
+    assert len(places) > 40
+    assert all(after >= before - 8 for before, after in itertools.pairwise(places))
+
+
+def test_no_letter_leads_to_two_places_nor_to_a_menu_of_napari(panel):
+    for section in panel.findChildren(Section):
+        section.open()
+    texts = [w.text() for kind in (QLabel, QPushButton) for w in panel.findChildren(kind)]
+    letters = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
+
+    assert len(letters) > 10
+    assert not {x for x in letters if letters.count(x) > 1}
+    assert not set(letters) & set("FVLPWH")
+
+
+def test_every_label_leads_to_its_control(panel):
+    for label in panel.findChildren(QLabel):
+        if "&" in label.text():
+            assert label.buddy() is not None, label.text()
+            target = label.buddy().focusProxy() or label.buddy()
+            within = [target, *target.findChildren(QWidget)]
+            assert any(w.focusPolicy() & Qt.FocusPolicy.TabFocus for w in within), label.text()
+
+
+def test_the_panel_fits_into_300_pixels_with_everything_open(viewer, panel):
+    viewer.layers["photo"].name = "a name that is very long and would widen any list " * 2
+    viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3, name="long " * 30)
+    panel.controls.regions.content_labels.value = viewer.layers[-1]
+    panel.controls.styles.add()
+    for section in panel.findChildren(Section):
+        section.open()
+    area = panel.findChild(QScrollArea)
+    bar = area.verticalScrollBar().sizeHint().width()
+
+    assert panel.minimumWidth() <= 300
+    assert area.widget().minimumSizeHint().width() + bar <= 300
 
 
 def test_the_default_of_the_panel_is_the_default_of_the_settings(panel):
     from napari_nst import StyleTransferSettings
 
     assert panel.controls.settings == StyleTransferSettings()
+
+
+def test_cancel_discards_the_picture(viewer, slow_panel, qtbot):
+    slow_panel.start()
+    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+    button(slow_panel, "Cancel and discard").click()
+    slow_panel.gate.set()
+    finish(slow_panel, qtbot)
+
+    assert slow_panel.status.startswith("Cancelled, and the picture discarded, after")
+    assert [layer.name for layer in viewer.layers] == ["photo", "paint"]
+
+
+def test_what_is_running_where_is_said(viewer, slow_panel, qtbot):
+    slow_panel.start()
+    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+    assert slow_panel.status.startswith("Size 1 of 1 (48 x 40 px), iteration 1 of 160.")
+    assert slow_panel.machine.startswith("VGG-16 on cpu (abacus), float32; ")
+    assert slow_panel.machine.endswith(" GiB in use.")
+    slow_panel.cancel()
+    slow_panel.gate.set()
+    finish(slow_panel, qtbot)
+
+
+def test_a_second_panel_refuses_to_run_and_says_which_run_goes_on(viewer, slow_panel, qtbot):
+    second = StyleTransferPanel(viewer, FakeEngine())
+    viewer.window.add_dock_widget(second, name="second")
+    slow_panel.start()
+    second.start()
+
+    assert second.session.state is State.IDLE
+    assert "'photo x paint'" in second.status
+    slow_panel.gate.set()
+    finish(slow_panel, qtbot)
+    second.start()
+    finish(second, qtbot)
+    assert second.status.startswith("Finished after")
+
+
+def test_go_on_starts_from_the_selected_result(viewer, slow_panel, qtbot):
+    slow_panel.gate.set()
+    button(slow_panel, "Continue").click()
+    assert slow_panel.status.startswith("⚠ There is no result to go by")
+    slow_panel.start()
+    finish(slow_panel, qtbot)
+    slow_panel.controls.size.value = 96
+    button(slow_panel, "Continue").click()
+    finish(slow_panel, qtbot)
+
+    second = slow_panel.engine.made[1]
+    assert second.settings.init == "image"
+    assert second.settings.size == 96
+    assert (second.more["start"] == 255).all()
+    assert [layer.name for layer in viewer.layers[2:]] == ["photo x paint", "photo x paint [1]"]
+
+
+def test_a_result_of_another_part_is_not_gone_on_from(viewer, slow_panel, qtbot):
+    slow_panel.gate.set()
+    slow_panel.start()
+    finish(slow_panel, qtbot)
+    slow_panel.controls.content.value = viewer.layers["paint"]
+    slow_panel.go_on()
+
+    assert "does not cover paint" in slow_panel.status
+    assert len(slow_panel.engine.made) == 1
+
+
+def test_reuse_fills_the_panel_from_a_result(viewer, slow_panel, qtbot):
+    slow_panel.gate.set()
+    labels = viewer.add_labels(np.ones((40, 48), int), name="all")
+    slow_panel.controls.regions.content_labels.value = labels
+    wanted = slow_panel.controls.settings.replace(
+        style_weight=2.5, color="match", iterations=3, size=64, pooling="average"
+    )
+    slow_panel.controls.settings = wanted
+    slow_panel.start()
+    finish(slow_panel, qtbot)
+    slow_panel.controls.settings = wanted.replace(style_weight=1, color="style", iterations=9)
+    slow_panel.controls.content.value = viewer.layers["paint"]
+    slow_panel.controls.regions.content_labels.value = None
+    button(slow_panel, "Reuse settings").click()
+
+    assert slow_panel.controls.settings == wanted
+    assert slow_panel.controls.content.value is viewer.layers["photo"]
+    assert slow_panel.controls.regions.content_labels.value is labels
+
+
+def test_the_content_can_be_shown_in_the_place_of_the_result(viewer, slow_panel, qtbot):
+    slow_panel.gate.set()
+    slow_panel.start()
+    finish(slow_panel, qtbot)
+    photo, result = viewer.layers["photo"], viewer.layers["photo x paint"]
+    photo.visible = False
+    flip = button(slow_panel, "Show content")
+    flip.click()
+    assert (photo.visible, result.visible) == (True, False)
+    flip.click()
+    assert (photo.visible, result.visible) == (False, True)
+
+
+def test_the_evolution_can_be_kept(viewer, slow_panel, qtbot):
+    slow_panel.findChild(QCheckBox).setChecked(True)
+    slow_panel.controls.fields["iterations"].value = 20
+    slow_panel.start()
+    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+    slow_panel.gate.set()
+    finish(slow_panel, qtbot)
+
+    kept = viewer.layers["photo x paint evolution"]
+    assert kept.data.shape[1:] == (40, 48, 3)
+    assert kept.metadata["napari_nst_iterations"][0] == 1
+    assert kept.metadata["napari_nst_iterations"][-1] == 20
+    assert (kept.data[-1] == 255).all()
+
+
+def test_a_draft_is_of_what_the_canvas_shows(viewer, slow_panel, qtbot):
+    slow_panel.gate.set()
+    content = viewer.add_image(
+        np.zeros((400, 600, 3), np.uint8), name="large", rgb=True, rotate=30, scale=(2, 3)
+    )
+    viewer.layers.selection.active = content
+    viewer.window._qt_window.resize(900, 700)
+    viewer.window._qt_window.show()
+    viewer.scene.camera.center = content.data_to_world((200, 300))
+    viewer.scene.camera.zoom = 4
+    viewer.scene.camera.events.zoom()
+    qtbot.wait(200)
+    slow_panel.controls.content.value = content
+    slow_panel.draft()
+    finish(slow_panel, qtbot)
+
+    run = slow_panel.engine.made[0]
+    result = viewer.layers["large x paint"]
+    assert run.settings.size == 192
+    assert run.settings.iterations == 60
+    assert max(run.content.shape) < 500
+    # Its middle is where the content's is that was in view, and its pixels are the content's.
+    middle = (np.array(result.data.shape[:2]) - 1) / 2
+    np.testing.assert_allclose(
+        content.world_to_data(result.data_to_world(middle)), (200, 300), atol=3
+    )
+    np.testing.assert_allclose(result.scale, content.scale)
+
+
+def test_regions_are_restyled_and_the_rest_is_kept(viewer, panel, qtbot):
+    labels = np.zeros((40, 48), np.uint8)
+    labels[:, 24:] = 1
+    panel.controls.regions.content_labels.value = viewer.add_labels(labels, name="right half")
+    panel.controls.fields["region_softness"].value = 0.0
+    panel.controls.size.value = 48
+    panel.controls.fields["iterations"].value = 6
+    panel.start()
+    finish(panel, qtbot)
+
+    assert panel.status.startswith("Finished after")
+    result, photo = viewer.layers["photo x paint"].data, viewer.layers["photo"].data
+    np.testing.assert_array_equal(result[:, :24], photo[:, :24])
+    assert (result[:, 24:] != photo[:, 24:]).any()
+
+
+def test_labels_painted_into_a_run_are_in_its_record(viewer, panel, qtbot):
+    labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="painted")
+    panel.controls.regions.content_labels.value = labels
+    panel.controls.size.value = 48
+    panel.controls.fields["iterations"].value = 300
+    panel.start()
+    qtbot.waitUntil(lambda: panel.session.layer is not None, timeout=60000)
+    labels.data_setitem((np.repeat(np.arange(20), 20), np.tile(np.arange(20), 20)), 0)
+    result = panel.session.layer
+
+    def kept():
+        difference = result.data[:15, :15] != viewer.layers["photo"].data[:15, :15]
+        return not difference.any() or panel.session.state is State.IDLE
+
+    qtbot.waitUntil(kept, timeout=60000)
+    panel.stop()
+    finish(panel, qtbot)
+
+    (change,) = result.metadata["napari_nst"]["steering"]
+    assert change["content_labels"]["shape"] == [40, 48]
+    np.testing.assert_array_equal(result.data[:15, :15], viewer.layers["photo"].data[:15, :15])

@@ -13,6 +13,7 @@ from napari.utils import progress as activity
 
 from napari_nst import speed
 from napari_nst.errors import OutOfMemoryError
+from napari_nst.plugin.job import Wish
 from napari_nst.plugin.session import Session, State
 
 
@@ -151,13 +152,13 @@ def test_a_viewer_can_be_closed_while_its_run_is_paused(make_napari_viewer, engi
 
 def test_steering_reaches_the_run_that_goes_on_and_no_other(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
-    session.steer(style_weight=3.0)
+    session.steer(Wish(choices={"style_weight": 3.0}))
     outcomes = []
     begin(session, outcomes, qtbot, run_job, viewer)
-    session.steer(style_weight=5.0)
+    session.steer(Wish(choices={"style_weight": 5.0}))
     slow.gate.set()
     finish(session, qtbot)
-    session.steer(style_weight=7.0)
+    session.steer(Wish(choices={"style_weight": 7.0}))
 
     assert slow.made[0].steered == [{"style_weight": 5.0}]
 
@@ -291,15 +292,14 @@ def test_closing_the_viewer_ends_the_run(make_napari_viewer, slow, run_job, qtbo
 
 
 def test_pictures_do_not_pile_up_when_the_viewer_is_busy(viewer, run_job, qtbot, monkeypatch):
-    monkeypatch.setattr("napari_nst.plugin.session._SECONDS_BETWEEN_REPORTS", 0)
-    monkeypatch.setattr("napari_nst.plugin.session._SECONDS_BETWEEN_PICTURES", 0)
+    monkeypatch.setattr("napari_nst.plugin.worker._SECONDS_BETWEEN_REPORTS", 0)
     done = threading.Event()
 
     def step(iteration):
         if iteration == 40:
             done.set()
 
-    session = Session(viewer, FakeEngine(step=step))
+    session = Session(viewer, FakeEngine(step=step), preview_rate=1e9)
     reports = []
     session.progressed.connect(reports.append)
     run_job(session, viewer, wait=False, iterations=40)

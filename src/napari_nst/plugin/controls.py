@@ -1,24 +1,32 @@
-"""What the user chooses, as magicgui controls, and what that comes to."""
+"""What the user chooses, and what that comes to."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, FloatSpinBox, Slider, SpinBox
+import numpy as np
+from magicgui.widgets import ComboBox, FloatSpinBox, Slider
 from napari.layers import Image
 from psygnal import Signal
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_nst import speed
 from napari_nst.engine import costs
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers import take_plane
-from napari_nst.plugin.session import Job
+from napari_nst.plugin.advanced import Advanced
+from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.job import Job
+from napari_nst.plugin.layers import take_plane, visible_part
+from napari_nst.plugin.regions_box import RegionsBox
+from napari_nst.plugin.styles_list import StylesList
 from napari_nst.plugin.words import duration
+from napari_nst.presets import preset
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
+
+    from napari_nst.plugin.layers import Plane
 
 __all__ = ["Controls"]
 
@@ -27,7 +35,7 @@ _BALANCED = 50  # the middle of the slider, where the style weight is the defaul
 
 
 class Controls:
-    """Content, style, style strength, size and iterations.
+    """Content, styles, strength, size, colour; regions and everything advanced.
 
     Parameters
     ----------
@@ -39,112 +47,195 @@ class Controls:
     device : str
         The kind of device that a run will have, as far as is known without torch.
     native : QWidget
-        The controls, one below the other.
+        The main controls, one below the other.
+    form : QFormLayout
+        Which they are laid out in.
     changed : Signal
         Emitted when any of them changes.
-    content, style : ComboBox
+    content : ComboBox
         Of the viewer's image layers.
+    styles : StylesList
+        The styles and their shares.
     strength : Slider
         From 0 to 100: 50 is the default style weight, 100 ten times as much.
     size : FloatSpinBox
         The longest side worked at; 0 is automatic.
-    iterations : SpinBox
-        In total.
+    color : ComboBox
+        Whose colours.
+    regions : RegionsBox
+        Labels and their styles.
+    advanced : Advanced
+        The rest.
+    fields : dict of str to Field
+        All settings that have a control of their own.
     """
 
     changed = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._told_apart = False
+        self._told_apart = self._filling = False
+        self._base = _DEFAULTS  # what no control shows
         self.device = "cpu"
-        self.content = _control(
+        self.content: Any = control(
             ComboBox,
-            "Content",
+            "&Content",
             "The picture whose things and places are kept.",
             choices=self._images,
             nullable=False,
         )
-        self.style = _control(
-            ComboBox,
-            "Style",
-            "The picture whose colours, strokes and textures are taken.",
-            choices=self._images,
-            nullable=False,
-        )
-        self.strength = _control(
+        self.styles = StylesList(self._images)
+        self.strength: Any = control(
             Slider,
-            "Style strength",
+            "Style stren&gth",
             "How far the style goes: 50 is balanced, more dissolves the content.  It acts on a "
             "run that goes on, too.",
-            value=_BALANCED,
             min=0,
             max=2 * _BALANCED,
         )
-        self.size = _control(
+        self.size: Any = control(
             FloatSpinBox,  # the one that can show a word for its lowest value
-            "Size (px)",
+            "Si&ze (px)",
             "The longest side worked at.  Time and memory grow with its square.  Automatic: the "
             "content's own, at most 512 on a processor and 1024 on a GPU.",
-            value=0,
             min=0,
-            max=20000,
+            max=100000,
             step=64,
         )
         self.size.native.setDecimals(0)
         self.size.native.setSpecialValueText("automatic")
-        self.iterations = _control(
-            SpinBox,
-            "Iterations",
-            "How often the picture is improved, over all sizes.  Few make a draft.",
-            value=_DEFAULTS.iterations,
-            min=1,
-            max=100000,
-            step=20,
+        color = field(
+            "color",
+            "C&olours",
+            "The style's.  Or the content's: only brightness is taken from the style.  Or matched: "
+            "the style is recoloured to the content first.  It acts on a run that goes on, too.",
+            words={"style": "of the style", "luminance": "of the content", "match": "matched"},
         )
+        self.color = color.widget
+        self.regions = RegionsBox(viewer, lambda: self.content.value)
+        self.advanced = Advanced(self._on_changed)
+        self.fields = {
+            "style_weight": Field(
+                "style_weight", self.strength, _strength_of_weight, _weight_of_strength
+            ),
+            "size": Field("size", self.size, self._shown_size, lambda size: int(size) or "auto"),
+            "color": color,
+            **self.regions.fields,
+            **self.advanced.fields,
+        }
         self.native = QWidget()
-        form = QFormLayout(self.native)
+        self.form = form = QFormLayout(self.native)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for control in (self.content, self.style, self.strength, self.size, self.iterations):
-            form.addRow(control.label, control.native)
-            control.changed.connect(lambda _: self.changed.emit())
+        form.addRow(self.content.label, self.content.native)
+        label = QLabel("&Style")
+        label.setBuddy(self.styles.rows[0].choice.native)
+        form.addRow(label, self.styles)
+        for each in (self.strength, self.size, self.color):
+            form.addRow(each.label, each.native)
+            each.changed.connect(self._on_changed)
+        self.content.changed.connect(self._on_content)
+        self.styles.changed.connect(self._on_styles)
+        self.regions.changed.connect(self._on_changed)
         self.reset_choices()
 
     @property
-    def style_weight(self) -> float:
-        """The style weight that the slider says."""
-        return _DEFAULTS.style_weight * float(10 ** (self.strength.value / _BALANCED - 1))
-
-    @property
     def settings(self) -> StyleTransferSettings:
-        """The settings that the controls say."""
-        return _DEFAULTS.replace(
-            style_weight=self.style_weight,
-            size=int(self.size.value) or "auto",
-            iterations=self.iterations.value,
-        )
-
-    def job(self) -> Job:
-        """Return what is to be done to the layers as the viewer shows them now.
+        """The settings that the controls say.
 
         Raises
         ------
         InputError
-            If no layer is chosen, or one cannot be used.
+            If one of them is impossible.
         """
-        layers = [self.content.value, self.style.value]
+        return self._base.replace(
+            **{name: each.value for name, each in self.fields.items()},
+            style_weights=self.styles.shares,
+            region_styles=self.regions.region_styles,
+        )
+
+    @settings.setter
+    def settings(self, settings: StyleTransferSettings) -> None:
+        if settings.init == "image":  # which takes a picture: Continue has one
+            settings = settings.replace(init=_DEFAULTS.init)
+        self._filling = True
+        try:
+            self._base = settings
+            for name, each in self.fields.items():
+                each.value = getattr(settings, name)
+            self.styles.shares = settings.style_weights
+            self.regions.table.choose_all(settings.region_styles)
+        finally:
+            self._filling = False
+        self.changed.emit()
+
+    def reuse(self, record: dict[str, Any], origins: dict[str, Any]) -> None:
+        """Have the settings of a run, steering included, and its layers where they still are.
+
+        Parameters
+        ----------
+        record, origins : dict
+            From the metadata of a result layer.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        settings = StyleTransferSettings(**record["settings"])
+        for change in record.get("steering", ()):
+            settings = settings.replace(**change["choices"])
+        images = {layer.name: layer for layer in self._images()}
+        content = images.get(record["content"]["name"])
+        styles = [images.get(style["name"]) for style in record["styles"]]
+        if content is not None:
+            self.content.value = content
+        if None not in styles:
+            self.styles.choose([style for style in styles if style is not None])
+        self.regions.choose(origins.get("content_labels"), origins.get("style_labels") or ())
+        self.settings = settings
+
+    def job(self, *, draft: bool = False, start: Image | None = None) -> Job:
+        """Return what is to be done to the layers as the viewer shows them now.
+
+        Parameters
+        ----------
+        draft : bool
+            A quick look at what is on the canvas.
+        start : Image, optional
+            A result to go on from.
+
+        Raises
+        ------
+        InputError
+            If no layer is chosen, one cannot be used, or a setting is impossible.
+        """
+        layers = [self.content.value, *self.styles.layers]
         if None in layers:
             raise InputError(
                 "There is no image layer: open a picture, or one of File > Open Sample > "
                 "Neural style transfer."
             )
         settings = self.settings
+        if draft:
+            quick = preset("draft")
+            settings = settings.replace(size=quick.size, iterations=quick.iterations)
         longest = settings.size
         if longest == "auto":
             longest = costs.automatic_size(self.device)
-        content, style = (take_plane(layer, self._viewer.dims, longest) for layer in layers)
-        return Job(content, (style,), settings)
+        dims = self._viewer.dims
+        part = visible_part(layers[0], dims) if draft else None
+        content = take_plane(layers[0], dims, longest, part)
+        styles = tuple(take_plane(layer, dims, longest) for layer in layers[1:])
+        begin = None
+        if start is not None:
+            settings = settings.replace(init="image")
+            begin = take_plane(start, dims)
+            _check_start(content, begin)
+        of_content, of_styles = self.regions.take(dims, content, styles)
+        if not draft:  # what is on the canvas may lack a label; the engine knows
+            self.regions.check()
+        return Job(content, styles, settings, begin, of_content, of_styles)
 
     def estimate(self) -> str:
         """Return in a sentence what a run will take, or why there can be none."""
@@ -164,18 +255,61 @@ class Controls:
     def reset_choices(self) -> None:
         """Bring the layer choices up to date; two that would agree are told apart once."""
         self.content.reset_choices()
-        self.style.reset_choices()
-        choices = list(self.style.choices)
+        self.styles.reset_choices()
+        self.regions.reset_choices()
+        choices = self._images()
+        first = self.styles.rows[0].choice
         if len(choices) > 1 and not self._told_apart:
             self._told_apart = True  # from now on the user may choose one layer for both
-            if self.style.value is self.content.value:
-                self.style.value = next(c for c in choices if c is not self.content.value)
+            if first.value is self.content.value:
+                first.value = next(c for c in choices if c is not self.content.value)
+        self.regions.set_styles(self._style_names())
+
+    def _on_changed(self, _: object = None) -> None:
+        if not self._filling:
+            self.changed.emit()
+
+    def _on_content(self) -> None:
+        self.regions.refresh()
+        self._on_changed()
+
+    def _on_styles(self) -> None:
+        self.regions.set_styles(self._style_names())
+        self._on_changed()
+
+    def _style_names(self) -> list[str]:
+        return [layer.name if layer is not None else "none" for layer in self.styles.layers]
 
     def _images(self, _: object = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
+    def _shown_size(self, size: int | str | None) -> int:
+        """Return the spin box's value for a size; the content's own is a number there."""
+        if size is None and self.content.value is not None:
+            layer = self.content.value
+            full = layer.data[0].shape if layer.multiscale else layer.data.shape
+            return int(max(full[: layer.ndim][-2:]))
+        return size if isinstance(size, int) else 0
 
-def _control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
-    control = kind(label=label, tooltip=tooltip, **options)
-    control.native.setAccessibleName(label)
-    return control
+
+def _check_start(content: Plane, start: Plane) -> None:
+    """Refuse a start that shows another part of the world than the content does."""
+    shape = content.full_shape
+    wanted, found = (plane.corners for plane in (content, start))
+    pixel = np.abs(wanted[1] - wanted[0]).max() / max(shape)
+    if not np.allclose(wanted, found, atol=1.5 * pixel):
+        raise InputError(
+            f"{start.name} does not cover {content.name} as it is shown: go on from a result of "
+            "this plane and this part."
+        )
+
+
+def _strength_of_weight(weight: float) -> int:
+    if weight <= 0:
+        return 0
+    strength = _BALANCED * (1 + np.log10(weight / _DEFAULTS.style_weight))
+    return int(np.clip(round(strength), 0, 2 * _BALANCED))
+
+
+def _weight_of_strength(strength: float) -> float:
+    return _DEFAULTS.style_weight * float(10 ** (strength / _BALANCED - 1))

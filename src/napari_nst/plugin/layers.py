@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,29 @@ from napari.utils.transforms import Affine
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from napari.components import Dims
-    from napari.layers import Image
+    from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
-__all__ = ["Plane", "take_plane"]
+__all__ = ["Plane", "View", "place_of", "shown_axes", "take_plane", "visible_part"]
+
+_FEWEST_PIXELS = 16  # of a side, for a part of a picture to be worth a run
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a viewer was when a run began: what `take_plane` needs of its dims."""
+
+    ndim: int
+    point: tuple[float, ...]
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dims: Dims) -> View:
+        """Return where a viewer is now."""
+        return cls(dims.ndim, tuple(dims.point), tuple(dims.order))
 
 
 @dataclass(frozen=True)
@@ -58,11 +77,51 @@ class Plane:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the plane as the viewer shows it."""
-        sides = [
-            size for size, i in zip(self.data.shape, self.index, strict=False) if i == slice(None)
-        ]
-        height, width = sides[:2]
-        return (width, height) if self.transposed else (height, width)
+        height, width = self._shown(len(range(*place.indices(n))) for place, n in self._slices)
+        return height, width
+
+    @property
+    def grid(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """The rows and columns of level zero, as it is shown, that the plane's pixels lie in."""
+        factors = [f for f, i in zip(self.factors, self.index, strict=False) if _is_slice(i)]
+        rows, columns = self._shown(
+            ((np.arange(*place.indices(n)) + 0.5) * factor).astype(np.intp)
+            for (place, n), factor in zip(self._slices, factors, strict=True)
+        )
+        return rows, columns
+
+    @property
+    def full_shape(self) -> tuple[int, int]:
+        """Height and width of the whole plane at level zero, as the viewer shows it."""
+        height, width = self._shown(
+            round(size * factor)
+            for size, factor, i in zip(self.data.shape, self.factors, self.index, strict=False)
+            if _is_slice(i)
+        )
+        return height, width
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """The world's coordinates of the two outer corners of the plane, on the shown axes."""
+        low, high = np.zeros(len(self.factors)), np.zeros(len(self.factors))
+        shown = [axis for axis, place in enumerate(self.index[: len(low)]) if _is_slice(place)]
+        for axis, (place, size) in zip(shown, self._slices, strict=True):
+            first, last, _ = place.indices(size)
+            low[axis] = first * self.factors[axis] - 0.5
+            high[axis] = last * self.factors[axis] - 0.5
+        own = {name: self.geometry[name] for name in ("scale", "rotate", "shear", "translate")}
+        to_world = Affine(affine_matrix=self.geometry["affine"]).compose(Affine(**own))
+        return np.array([to_world(low)[shown], to_world(high)[shown]])
+
+    @property
+    def _slices(self) -> list[tuple[slice, int]]:
+        """What of the two shown axes is the plane, and their lengths, in the data's order."""
+        sides = zip(self.index, self.data.shape, strict=True)
+        return [(place, size) for place, size in sides if isinstance(place, slice)][:2]
+
+    def _shown(self, pair: Iterable[Any]) -> Iterable[Any]:
+        """Return what belongs to the data's two axes in the order in which they show."""
+        return reversed(list(pair)) if self.transposed else list(pair)
 
     def load(self) -> NDArray[Any]:
         """Read the plane as the engine takes it.
@@ -142,7 +201,9 @@ class Plane:
             if isinstance(place, int):
                 start[axis] = place * ratio[axis]
             else:
-                ratio[axis] *= self.data.shape[axis] / shape[axis]
+                first, last, _ = place.indices(self.data.shape[axis])
+                start[axis] = first * ratio[axis]
+                ratio[axis] *= (last - first) / shape[axis]
         linear = Affine(
             scale=geometry["scale"],
             rotate=geometry["rotate"],
@@ -154,17 +215,59 @@ class Plane:
         return geometry | self.appearance
 
 
-def take_plane(layer: Image, dims: Dims, longest: int | None = None) -> Plane:
+def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
+    """Return the part of a layer that is on the canvas.
+
+    Parameters
+    ----------
+    layer : Image
+        Grey or RGB(A).
+    dims : Dims or View
+        The viewer's.
+
+    Returns
+    -------
+    dict
+        For each of the two shown axes, where the part begins and ends in pixels of level zero.
+
+    Raises
+    ------
+    InputError
+        If the canvas shows nothing of it, or next to nothing.
+    """
+    factors = layer.downsample_factors[layer.data_level] if layer.multiscale else None
+    full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    part = {}
+    for axis in shown_axes(layer, dims):
+        factor = 1.0 if factors is None else float(factors[axis])
+        first, last = layer.corner_pixels[:, axis]
+        begin, end = int(first * factor), min(round((last + 1) * factor), full[axis])
+        if not layer.visible or end - begin < min(_FEWEST_PIXELS, full[axis]):
+            raise InputError(
+                f"The canvas shows too little of {layer.name}; bring it into view for a draft."
+            )
+        part[axis] = (begin, end)
+    return part
+
+
+def take_plane(
+    layer: Image,
+    dims: Dims | View,
+    longest: int | None = None,
+    part: Mapping[int, tuple[int, int]] | None = None,
+) -> Plane:
     """Return the plane of a layer that the viewer shows.
 
     Parameters
     ----------
     layer : Image
         Grey or RGB(A), of any number of dimensions, with one level or several.
-    dims : Dims
+    dims : Dims or View
         The viewer's.
     longest : int, optional
         The longest side worth reading of a multiscale layer; None reads level zero.
+    part : mapping of int to tuple of int, optional
+        What to take of each shown axis, as `visible_part` returns it; None: all.
 
     Raises
     ------
@@ -178,20 +281,19 @@ def take_plane(layer: Image, dims: Dims, longest: int | None = None) -> Plane:
     full = levels[0].shape
     if 0 in full:
         raise InputError(f"{layer.name} is empty: its shape is {tuple(full)}.")
-    shown = _shown_axes(layer, dims)
+    shown = shown_axes(layer, dims)
+    part = part or {axis: (0, full[axis]) for axis in shown}
+    if longest is not None:  # of the part; of the whole, in proportion
+        longest = math.ceil(
+            longest * max(full[axis] for axis in shown) / max(b - a for a, b in part.values())
+        )
     data = _level(levels, shown, longest)
     factors = tuple(a / b for a, b in zip(full[:ndim], data.shape[:ndim], strict=True))
-    point = np.asarray(layer.world_to_data(dims.point[-ndim:]))
-    index: list[int | slice] = [slice(None)] * data.ndim
-    for axis in range(ndim):
-        if axis not in shown:
-            place = round(float(point[axis]) / factors[axis])
-            index[axis] = int(np.clip(place, 0, data.shape[axis] - 1))
     low, high = (float(limit) for limit in layer.contrast_limits)
     return Plane(
         name=layer.name,
         data=data,
-        index=tuple(index),
+        index=place_of(layer, dims, data.shape, factors, part),
         transposed=shown[0] > shown[1],
         rgb=bool(layer.rgb),
         limits=(low, high),
@@ -201,7 +303,35 @@ def take_plane(layer: Image, dims: Dims, longest: int | None = None) -> Plane:
     )
 
 
-def _shown_axes(layer: Image, dims: Dims) -> tuple[int, int]:
+def place_of(
+    layer: Image | Labels,
+    dims: Dims | View,
+    shape: tuple[int, ...],
+    factors: tuple[float, ...],
+    part: Mapping[int, tuple[int, int]],
+) -> tuple[int | slice, ...]:
+    """Return what of a level's data the viewer shows, and of its shown axes the part."""
+    point = np.asarray(layer.world_to_data(dims.point[-layer.ndim :]))
+    index: list[int | slice] = [slice(None)] * len(shape)
+    shown = shown_axes(layer, dims)
+    for axis in range(layer.ndim):
+        if axis not in shown:
+            place = round(float(point[axis]) / factors[axis])
+            index[axis] = int(np.clip(place, 0, shape[axis] - 1))
+        elif axis in part:
+            begin, end = part[axis]
+            first = int(begin / factors[axis])
+            last = max(math.ceil(end / factors[axis]), first + 1)
+            if (first, last) != (0, shape[axis]):
+                index[axis] = slice(first, min(last, shape[axis]))
+    return tuple(index)
+
+
+def _is_slice(place: int | slice) -> bool:
+    return isinstance(place, slice)
+
+
+def shown_axes(layer: Image | Labels, dims: Dims | View) -> tuple[int, int]:
     """Return the layer's two axes that make up the plane, in the order in which they show."""
     offset = dims.ndim - layer.ndim  # a layer's axes are the last of the viewer's
     axes = [axis - offset for axis in dims.order if axis >= offset]

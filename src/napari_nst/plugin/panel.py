@@ -6,34 +6,42 @@ from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, Qt
-from qtpy.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
-from superqt.utils import create_worker
+from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_nst.errors import InputError
+from napari_nst.plugin.buttons import ButtonGrid, push_button
 from napari_nst.plugin.controls import Controls
-from napari_nst.plugin.session import Outcome, Progress, Session, State
-from napari_nst.plugin.warmup import import_engine
+from napari_nst.plugin.copying import record_of
+from napari_nst.plugin.curves import LossCurves
+from napari_nst.plugin.evolution import Evolution
+from napari_nst.plugin.fetch_button import FetchButton
+from napari_nst.plugin.origins import KEY
+from napari_nst.plugin.preferences import Preferences
+from napari_nst.plugin.presets_box import PresetsBox
+from napari_nst.plugin.progress_view import ProgressView, in_words, text_label
+from napari_nst.plugin.results_box import ResultsBox
+from napari_nst.plugin.section import Section
+from napari_nst.plugin.session import Session, State
+from napari_nst.plugin.steering import Steering
+from napari_nst.plugin.tabs import order_tabs
+from napari_nst.plugin.warmup import WarmUp
 from napari_nst.plugin.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import napari.viewer
+    from napari.layers import Image
 
     from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.plugin.job import Outcome, Progress
+    from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["StyleTransferPanel"]
 
 _SPINNER_SPEED = 10  # percent
+_WIDTH = 300  # pixels: every control is whole, its scroll bar included
+_PRESET_ROW = 2  # of the form: after content and style
 
 
 class StyleTransferPanel(QWidget):
@@ -61,38 +69,46 @@ class StyleTransferPanel(QWidget):
     ) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self.session = Session(napari_viewer, engine)
+        self._open, self._begun = True, False
+        preferences = Preferences.read()
+        preferences.apply()
+        self.session = Session(napari_viewer, engine, preferences.preview_rate)
         self.controls = Controls(napari_viewer)
-        self._estimate = _text("What the run will take")
-        self._status = _text("What is going on")
-        self._status.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._bar = QProgressBar()
-        self._bar.setAccessibleName("Progress")
-        self._start_button = _button("&Stylize", "Begin the transfer: the result is a new layer.")
-        self._pause_button = _button("&Pause", "Hold the run, and let it go on later.")
-        self._stop_button = _button("S&top", "End the run and keep the picture as it is.")
+        self.controls.settings = self.controls.settings.replace(
+            device=preferences.device, precision=preferences.precision
+        )
+        self.steering = Steering(napari_viewer, self.controls, self.session, self)
+        self.results = ResultsBox(napari_viewer, self.session)
+        self.presets = PresetsBox(lambda: self.controls.settings)
+        self.curves = LossCurves(napari_viewer)
+        self.fetch_button = FetchButton(self)
+        self.evolution = Evolution()
+        self._estimate = text_label("What the run will take")
+        self._progress = ProgressView()
+        self._make_buttons()
         self._lay_out()
-        self._start_button.clicked.connect(self.start)
-        self._pause_button.clicked.connect(self.pause)
-        self._stop_button.clicked.connect(self.stop)
-        self.controls.strength.changed.connect(self._steer)
-        self.controls.changed.connect(self._show_estimate)
-        self._viewer.dims.events.current_step.connect(self._show_estimate)
-        self.session.state_changed.connect(self._on_state)
-        self.session.progressed.connect(self._on_progress)
-        self.session.ended.connect(self._on_ended)
+        self._connect()
         self._on_state(State.IDLE)
-        self._show_estimate()
-        # The import takes seconds: better now than when the user waits for a picture.  It is
-        # superqt's worker, because napari asks about its own when a window is closed.
-        warming_up = create_worker(import_engine, _start_thread=False)
-        warming_up.returned.connect(self._on_engine)
+        self._on_controls()
+        # The import takes seconds: better now than when the user waits for a picture.
+        warming_up = WarmUp(self)
+        warming_up.done.connect(self._on_engine)
         warming_up.start()
 
     @property
     def status(self) -> str:
         """What the panel says about the run."""
-        return str(self._status.text())
+        return self._progress.status
+
+    @property
+    def remark(self) -> str:
+        """What the panel remarks on a run that goes on."""
+        return self._progress.remark
+
+    @property
+    def machine(self) -> str:
+        """What the panel says about where it is computed."""
+        return self._progress.machine
 
     @property
     def estimate(self) -> str:
@@ -101,17 +117,28 @@ class StyleTransferPanel(QWidget):
 
     def start(self) -> None:
         """Begin a run with what the controls say; refused, with a reason, while one goes on."""
-        if self.session.state is not State.IDLE:
-            self._say("A run is going on: stop it first.")
-            return
+        self._begin()
+
+    def draft(self) -> None:
+        """Begin a quick run on what the canvas shows of the content."""
+        self._begin(draft=True)
+
+    def go_on(self, layer: Image | None = None) -> None:
+        """Begin a run that starts from a result: this one, the selected or the last."""
         try:
-            job = self.controls.job()
+            self._begin(start=self.results.needed(layer))
+        except InputError as error:
+            self._say(str(error), problem=True)
+
+    def reuse(self, layer: Image | None = None) -> None:
+        """Have the settings of a result: of this one, the selected or the last."""
+        try:
+            layer = self.results.needed(layer)
+            self.controls.reuse(record_of(layer), layer.metadata.get(KEY, {}))
         except InputError as error:
             self._say(str(error), problem=True)
             return
-        self._bar.setRange(0, 0)  # busy, until the first report
-        self._say("Starting ...")
-        self.session.start(job)
+        self._say(f"The settings are those of {layer.name}.")
 
     def pause(self) -> None:
         """Hold the run, or let a paused one go on."""
@@ -124,86 +151,190 @@ class StyleTransferPanel(QWidget):
         """End the run and keep the picture."""
         self.session.stop()
 
+    def cancel(self) -> None:
+        """End the run and remove its picture."""
+        self.session.cancel()
+
     def reset_choices(self, event: object = None) -> None:
         """Bring the layer choices up to date; napari calls it when the layers change."""
         self.controls.reset_choices()
+        self.steering.accept()
         self._show_estimate()
 
     def event(self, event: Any) -> bool:
         """Hear of the dock's closing: its X takes the parent away, and closes nothing."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._viewer.dims.events.current_step.disconnect(self._show_estimate)
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._open:
+            self._open = False
+            self._viewer.dims.events.current_step.disconnect(self._on_dims)
+            self.steering.end()
+            self.controls.regions.close_watch()
+            self.results.comparison.close()
             self.session.close()
         return bool(super().event(event))
 
+    def _make_buttons(self) -> None:
+        self._start_button = push_button(
+            "S&tylize", "Begin the transfer: the result is a new layer.", self.start
+        )
+        self._draft_button = push_button(
+            "&Draft", "A quick look: few iterations on what the canvas shows.", self.draft
+        )
+        self._pause_button = push_button("Pa&use", "Hold the run; it can go on later.", self.pause)
+        self._stop_button = push_button(
+            "Stop and &keep", "End the run and keep the picture as it is.", self.stop
+        )
+        self._cancel_button = push_button(
+            "Cancel and d&iscard", "End the run and remove its picture.", self.cancel
+        )
+
     def _lay_out(self) -> None:
-        buttons = QHBoxLayout()
-        buttons.addWidget(self._start_button)
-        buttons.addWidget(self._pause_button)
-        buttons.addWidget(self._stop_button)
-        inside = QWidget()
+        label = QLabel("Pr&eset")
+        label.setBuddy(self.presets.combo)
+        self.presets.combo.setMinimumContentsLength(6)
+        self.controls.form.insertRow(_PRESET_ROW, label, self.presets)
+        running = ButtonGrid(
+            (self._start_button, self._draft_button),
+            (self._pause_button, self._stop_button),
+            (self._cancel_button,),
+        )
+        self._losses = Section("Losses", self.curves, "How the run comes along, as curves.")
+        self._inside = inside = QWidget()
         layout = QVBoxLayout(inside)
-        layout.addWidget(self.controls.native)
-        layout.addWidget(self._estimate)
-        layout.addLayout(buttons)
-        layout.addWidget(self._bar)
-        layout.addWidget(self._status)
+        layout.setContentsMargins(6, 6, 6, 6)
+        for widget in (
+            self.controls.native,
+            Section(
+                "&Regions",
+                self.controls.regions,
+                "Paint labels over the content, and give each a style of its own.",
+            ),
+            Section("&Advanced", self.controls.advanced, "What few need to change."),
+            self._estimate,
+            self.fetch_button.native,
+            running,
+            self._progress,
+            self._losses,
+            Section("Results", self.results, "What can be done with a result.", opened=True),
+        ):
+            layout.addWidget(widget)
         layout.addStretch()
         area = QScrollArea()
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inside)
         outside = QVBoxLayout(self)
         outside.setContentsMargins(0, 0, 0, 0)
         outside.addWidget(area)
-        self.setMinimumWidth(280)
+        self.setMinimumWidth(_WIDTH)
+
+    def _connect(self) -> None:
+        self.controls.changed.connect(self._on_controls)
+        self.fetch_button.said.connect(self._say)
+        self.fetch_button.problem.connect(lambda text: self._say(text, problem=True))
+        self.presets.chosen.connect(self._on_preset)
+        self.presets.problem.connect(lambda text: self._say(text, problem=True))
+        self.results.go_on.connect(lambda: self.go_on())
+        self.results.reuse.connect(lambda: self.reuse())
+        self.results.said.connect(self._say)
+        self.results.problem.connect(lambda text: self._say(text, problem=True))
+        self.steering.noticed.connect(self._progress.remark_on)
+        self._viewer.dims.events.current_step.connect(self._on_dims)
+        self.session.state_changed.connect(self._on_state)
+        self.session.progressed.connect(self._on_progress)
+        self.session.noticed.connect(lambda text: self._progress.remark_on(f"⚠ {text}"))
+        self.session.ended.connect(self._on_ended)
+
+    def _begin(self, **how: Any) -> None:
+        refusal = self.session.refusal
+        if refusal:
+            self._say(refusal)
+            return
+        try:
+            job = self.controls.job(**how)
+        except InputError as error:
+            self._say(str(error), problem=True)
+            return
+        self.results.show_result()
+        self.curves.clear()
+        self.evolution.clear()
+        if not self._begun:
+            self._begun = True  # from now on the user folds them or not
+            self._losses.open()
+        self._progress.begin()
+        self.steering.begin(job)
+        self.session.start(job)
 
     def _show_estimate(self) -> None:
         self._estimate.setText(self.controls.estimate())
 
-    def _steer(self) -> None:
-        self.session.steer(style_weight=self.controls.style_weight)
+    def _on_controls(self) -> None:
+        self._show_estimate()
+        order_tabs(self._inside)
+        self.fetch_button.show_for(self.controls.fields["network"].value)
+        try:
+            self.presets.show_for(self.controls.settings)
+        except InputError:
+            return  # the estimate says what is wrong
+
+    def _on_preset(self, settings: StyleTransferSettings) -> None:
+        self.controls.settings = settings
+
+    def _on_dims(self) -> None:
+        self.controls.regions.refresh()
+        self._show_estimate()
 
     def _on_engine(self, device: str) -> None:
         self.controls.device = device
-        self._show_estimate()
+        self._on_controls()
 
     def _on_state(self, state: State) -> None:
+        active = state in (State.RUNNING, State.PAUSED)
         self._start_button.setEnabled(state is State.IDLE)
-        self._pause_button.setEnabled(state in (State.RUNNING, State.PAUSED))
-        self._pause_button.setText("&Resume" if state is State.PAUSED else "&Pause")
-        self._stop_button.setEnabled(state in (State.RUNNING, State.PAUSED))
+        self._draft_button.setEnabled(state is State.IDLE)
+        self.results.continue_button.setEnabled(state is State.IDLE)
+        self._pause_button.setEnabled(active)
+        self._pause_button.setText("Res&ume" if state is State.PAUSED else "Pa&use")
+        self._stop_button.setEnabled(active)
+        self._cancel_button.setEnabled(active)
         window = self.window()
         if state is State.RUNNING and window is not None:
             _calm_spinners(window)
         elif state is State.PAUSED:
-            self._say("Paused.  Style strength can be changed before it goes on.")
+            self._say("Paused.  What you change now acts when it goes on.")
         elif state is State.STOPPING:
             self._say("Stopping ...")
 
     def _on_progress(self, progress: Progress) -> None:
-        self._bar.setRange(0, progress.iterations)
-        self._bar.setValue(progress.iteration)
+        self._progress.show_progress(progress)
+        if self.results.keeps_evolution and progress.picture is not None:
+            self.evolution.add(progress.iteration, progress.picture)
+        self.curves.add(progress.iteration, progress.scale, **progress.losses)
         if self.session.state is State.RUNNING:
-            self._say(
-                f"Size {progress.scale} of {progress.scales}, iteration {progress.iteration} of "
-                f"{progress.iterations}, loss {progress.loss:.3f}; "
-                f"{duration(progress.remaining)} left."
-            )
+            self._say(in_words(progress))
 
     def _on_ended(self, outcome: Outcome) -> None:
-        self._bar.setRange(0, max(self._bar.maximum(), 1))  # no longer busy
+        self.steering.end()
+        self._progress.end(finished=outcome.ended == "finished")
         if outcome.ended == "failed":
             self._say(outcome.message, problem=True)
             show_error(outcome.message)
             return
-        if outcome.ended == "finished":
-            self._bar.setValue(self._bar.maximum())
-        self._say(f"{outcome.ended.capitalize()} after {duration(outcome.elapsed)}.")
+        self._show_evolution(outcome)
+        how = {"discarded": "Cancelled, and the picture discarded,"}
+        ended = how.get(outcome.ended, outcome.ended.capitalize())
+        self._say(f"{ended} after {duration(outcome.elapsed)}.")
         self._show_estimate()  # this machine's speed is known better now
 
+    def _show_evolution(self, outcome: Outcome) -> None:
+        layer = self.session.layer
+        if layer is not None and self.evolution.iterations and outcome.picture is not None:
+            self.evolution.add(int(outcome.record["iterations"]), outcome.picture)
+            self.evolution.add_to(self._viewer, layer)
+        self.evolution.clear()
+
     def _say(self, text: str, *, problem: bool = False) -> None:
-        self._status.setText(f"⚠ {text}" if problem else text)
+        self._progress.say(text, problem=problem)
 
 
 def _calm_spinners(window: QWidget) -> None:
@@ -216,16 +347,3 @@ def _calm_spinners(window: QWidget) -> None:
         movie = label.movie()
         if movie is not None:
             movie.setSpeed(_SPINNER_SPEED)
-
-
-def _text(accessible_name: str) -> QLabel:
-    label = QLabel()
-    label.setAccessibleName(accessible_name)
-    label.setWordWrap(True)
-    return label
-
-
-def _button(text: str, tooltip: str) -> QPushButton:
-    button = QPushButton(text)
-    button.setToolTip(tooltip)
-    return button

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import enum
 import logging
-import threading
-import time
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari.qt.threading import create_worker
 from napari.utils import progress as activity
@@ -16,7 +13,9 @@ from psygnal import Signal
 
 from napari_nst import speed
 from napari_nst.engine import costs
-from napari_nst.errors import StyleTransferError
+from napari_nst.plugin.job import Notice, Outcome, Progress
+from napari_nst.plugin.origins import KEY, origins_of_job, origins_of_wish
+from napari_nst.plugin.worker import Link, Report, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -27,15 +26,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_nst.engine.transfer import StyleTransfer
-    from napari_nst.plugin.layers import Plane
-    from napari_nst.settings import StyleTransferSettings
+    from napari_nst.plugin.job import Job, Wish
 
-__all__ = ["Job", "Outcome", "Progress", "Session", "State"]
+__all__ = ["Session", "State"]
 
 logger = logging.getLogger(__name__)
-
-_SECONDS_BETWEEN_REPORTS = 0.1
-_SECONDS_BETWEEN_PICTURES = 0.3
 
 
 class State(enum.Enum):
@@ -47,84 +42,8 @@ class State(enum.Enum):
     STOPPING = "stopping"
 
 
-@dataclass(frozen=True)
-class Job:
-    """What to do: everything is taken from the layers before the run begins."""
-
-    content: Plane
-    styles: tuple[Plane, ...]
-    settings: StyleTransferSettings
-
-    @property
-    def title(self) -> str:
-        """The name of the result: "content x style"."""
-        return f"{self.content.name} x {' + '.join(style.name for style in self.styles)}"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, and now and then the picture.
-
-    Attributes
-    ----------
-    iteration, iterations, scale, scales : int
-        As in a `Snapshot`.
-    elapsed, remaining : float
-        Seconds.
-    loss : float
-        The total.
-    picture : ndarray or None
-        Data for the result layer, which nobody else holds.
-    """
-
-    iteration: int
-    iterations: int
-    scale: int
-    scales: int
-    elapsed: float
-    remaining: float
-    loss: float
-    picture: NDArray[Any] | None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes
-    ----------
-    ended : {"finished", "stopped", "failed"}
-        How.
-    picture : ndarray or None
-        Data for the result layer: the last picture, however the run ended.
-    record : dict
-        For the layer's metadata.
-    message : str
-        What went wrong, in one sentence; empty if nothing did.
-    elapsed : float
-        Seconds.
-    """
-
-    ended: str
-    picture: NDArray[Any] | None
-    record: dict[str, Any]
-    message: str
-    elapsed: float
-
-
-class _Link:
-    """What the worker's thread and the viewer's share."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.pause = threading.Event()
-        self.run: StyleTransfer | None = None
-        self.picture_taken = threading.Event()
-        self.picture_taken.set()
-
-
 class Session:
-    """Runs one job at a time in a viewer.
+    """Runs one job at a time in a viewer, and in all viewers of the process.
 
     Parameters
     ----------
@@ -133,24 +52,37 @@ class Session:
     engine : callable, optional
         Makes a run from content, styles, settings and names; by default `StyleTransfer`, which
         is imported in the worker's thread.
+    preview_rate : float
+        Pictures a second that are shown of a run, at the most.
     """
 
     state_changed = Signal(State)
     progressed = Signal(Progress)
+    noticed = Signal(str)
     ended = Signal(Outcome)
 
-    def __init__(self, viewer: Viewer, engine: Callable[..., StyleTransfer] | None = None) -> None:
+    # Two runs at once would be in each other's way: the one at work, of all panels and viewers.
+    _at_work: ClassVar[Session | None] = None
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        engine: Callable[..., StyleTransfer] | None = None,
+        preview_rate: float = 3.0,
+    ) -> None:
         self._viewer = viewer
+        self._preview_rate = preview_rate
         self._engine = engine
         self._state = State.IDLE
-        self._link = _Link()
+        self._link = Link()
         self._worker: GeneratorWorker | None = None
-        self._steps: Generator[Progress | None, None, Outcome] | None = None
+        self._steps: Generator[Report, None, Outcome] | None = None
         self._job: Job | None = None
         self._layer: Image | None = None
         self._activity: activity | None = None
+        self._origins: dict[str, Any] = {}
         self._outcome: Outcome | None = None
-        self._closed = False
+        self._closed = self._discard = False
         self._waiting: deque[Callable[[], None]] = deque()
         self._busy = False
 
@@ -164,21 +96,45 @@ class Session:
         """The result layer of the last run, if it has one."""
         return self._layer
 
+    @property
+    def job(self) -> Job | None:
+        """What the run that goes on is to do."""
+        return self._job
+
+    @property
+    def run(self) -> StyleTransfer | None:
+        """The engine's run, while there is one."""
+        return self._link.run
+
+    @property
+    def refusal(self) -> str:
+        """Why a run cannot begin now, in a sentence; empty if it can."""
+        other = Session._at_work
+        if self._closed:
+            return "This panel was closed."
+        if other is self:
+            return "A run is going on: stop it first."
+        if other is not None and other._job is not None:
+            return (
+                f"Another panel is at work on {other._job.title!r}: stop it there first, or wait "
+                "for its end."
+            )
+        return ""
+
     def start(self, job: Job) -> bool:
-        """Begin a run; returns False, and does nothing, while another is not over."""
-        if self._state is not State.IDLE or self._closed:
+        """Begin a run; returns False, and does nothing, where there is a `refusal`."""
+        if self.refusal:
             return False
-        self._job, self._layer, self._outcome = job, None, None
-        self._link = _Link()
+        Session._at_work = self
+        self._job, self._layer, self._outcome, self._discard = job, None, None, False
+        self._link = Link(1 / self._preview_rate)
+        self._origins = origins_of_job(job, self._viewer.layers)
         # The generator is ours, not the worker's: the window keeps workers for as long as it
         # lives, and whatever their frames hold with them.
-        steps = _steps(job, self._engine, self._link)
-        self._steps = steps
+        self._steps = loop = steps(job, self._engine, self._link)
 
-        def style_transfer() -> Iterator[
-            Progress | None
-        ]:  # the name is what napari shows on closing
-            self._outcome = yield from steps
+        def style_transfer() -> Iterator[Report]:  # the name is what napari shows on closing
+            self._outcome = yield from loop
 
         worker = create_worker(style_transfer, _start_thread=False, _ignore_errors=True)
         worker.yielded.connect(self._on_yielded)
@@ -186,6 +142,7 @@ class Session:
         worker.finished.connect(self._on_finished)
         self._worker = worker
         self._activity = activity(total=job.settings.iterations, desc="Style transfer")
+        self._viewer.layers.events.removed.connect(self._on_layer_removed)
         self._set_state(State.RUNNING)
         worker.start()
         return True
@@ -193,8 +150,14 @@ class Session:
     def stop(self) -> None:
         """End the run after the evaluation at work, and keep the picture."""
         if self._state in (State.RUNNING, State.PAUSED):
-            self._link.stop.set()
+            self._link.end()
             self._set_state(State.STOPPING)
+
+    def cancel(self) -> None:
+        """End the run after the evaluation at work, and remove its picture."""
+        if self._state is not State.IDLE:
+            self._discard = True
+            self.stop()
 
     def pause(self) -> None:
         """Hold the run after the evaluation at work."""
@@ -208,10 +171,13 @@ class Session:
             self._link.pause.clear()
             self._set_state(State.RUNNING)
 
-    def steer(self, **choices: Any) -> None:
-        """Change settings of the run that goes on, as `StyleTransfer.steer` does."""
-        if self._link.run is not None and self._state in (State.RUNNING, State.PAUSED):
-            self._link.run.steer(**choices)
+    def steer(self, wish: Wish) -> None:
+        """Change the run that goes on; what it cannot do it says in a notice."""
+        if wish and self._state in (State.RUNNING, State.PAUSED):
+            self._link.wishes.append(wish)
+            known = self._origins["replacements"]
+            new = origins_of_wish(wish, self._viewer.layers)
+            known.extend(origin for origin in new if origin not in known)
 
     def close(self) -> None:
         """End the run and touch the viewer no more, except to keep the last picture."""
@@ -243,20 +209,24 @@ class Session:
             if self._waiting:  # one failed: what waited behind it is done all the same
                 self._work_off()
 
+    def _on_layer_removed(self, event: Any) -> None:
+        if self._layer is not None and self._layer not in self._viewer.layers:
+            self.stop()  # nobody wants this picture any more
+
     def _take(self, progress: Progress) -> None:
         if progress.picture is not None:
             self._show(progress.picture)
             self._link.picture_taken.set()
-        if self._layer is not None and self._layer not in self._viewer.layers:
-            self.stop()  # nobody wants this picture any more
         if not self._closed:
             self.progressed.emit(progress)
         if self._activity is not None:
             self._activity.update(progress.iteration - self._activity.n)
 
-    def _on_yielded(self, progress: Progress | None) -> None:
-        if progress is not None:
-            self._serially(lambda: self._take(progress))
+    def _on_yielded(self, report: Report) -> None:
+        if isinstance(report, Progress):
+            self._serially(lambda: self._take(report))
+        elif isinstance(report, Notice) and not self._closed:
+            self.noticed.emit(report.message)
 
     def _on_finished(self) -> None:
         self._serially(self._finish)
@@ -271,19 +241,30 @@ class Session:
             self._steps.close()
         if self._activity is not None:
             self._activity.close()
+        self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         job, outcome = self._job, self._outcome
         self._worker = self._steps = self._activity = self._job = None
+        self._link = Link()  # the last one may hold images that were to be steered in
+        Session._at_work = None
         if outcome is None:  # the window was closed, and napari made the worker quit
             outcome = Outcome("stopped", None, {}, "", 0.0)
+        if self._discard:
+            outcome = Outcome("discarded", None, {}, outcome.message, outcome.elapsed)
+            self._remove_layer()
         if outcome.picture is not None:
             self._show(outcome.picture, job)
         if self._layer is not None and outcome.record:
-            self._layer.metadata["napari_nst"] = outcome.record
+            self._layer.metadata.update({"napari_nst": outcome.record, KEY: self._origins})
         if job is not None and outcome.ended == "finished":
             _remember_speed(job, outcome)
         self._set_state(State.IDLE)
         if not self._closed:
             self.ended.emit(outcome)
+
+    def _remove_layer(self) -> None:
+        if self._layer is not None and self._layer in self._viewer.layers:
+            self._viewer.layers.remove(self._layer)
+        self._layer = None
 
     def _show(self, picture: NDArray[Any], job: Job | None = None) -> None:
         job = job or self._job
@@ -304,80 +285,6 @@ class Session:
             rgb=plane.rgb,
             contrast_limits=None if plane.rgb else plane.limits,
             **plane.layer_kwargs(picture.shape),
-        )
-
-
-def _steps(
-    job: Job, engine: Callable[..., StyleTransfer] | None, link: _Link
-) -> Generator[Progress | None, None, Outcome]:
-    """Do a job in the worker's thread: yield progress, return the outcome, never raise."""
-    began = time.perf_counter()
-    run: StyleTransfer | None = None
-    ended, message = "failed", ""
-    try:
-        engine = engine or _default_engine()
-        images = [plane.load() for plane in (job.content, *job.styles)]
-        names = [plane.name for plane in (job.content, *job.styles)]
-        run = engine(images[0], images[1:], job.settings, names=names)
-        del images
-        link.run = run
-        yield from _report(run, job, link)
-        ended = "stopped" if link.stop.is_set() else "finished"
-    except StyleTransferError as error:
-        message = str(error)
-    except Exception as error:
-        logger.exception("The run failed.")
-        message = f"The transfer failed: {error or type(error).__name__}."
-    link.run = None
-    picture: NDArray[Any] | None = None
-    record: dict[str, Any] = {}
-    if run is not None and run.history:
-        result = run.result()
-        picture, record = job.content.restore(result.image), result.record.to_dict()
-    return Outcome(ended, picture, record, message, time.perf_counter() - began)
-
-
-def _default_engine() -> Callable[..., StyleTransfer]:
-    """Import the engine, and torch with it: in the worker's thread, when it is first needed."""
-    from napari_nst.engine.transfer import StyleTransfer
-
-    return StyleTransfer
-
-
-def _report(run: StyleTransfer, job: Job, link: _Link) -> Iterator[Progress | None]:
-    """Yield the progress of a run, no more of it than the viewer can take."""
-    work = [scale.height * scale.width for scale in run.scales for _ in range(scale.iterations)]
-    total, done = sum(work), 0
-    reported = shown = float("-inf")
-    for snapshot in run:
-        done += work[snapshot.iteration - 1]
-        # Held here and not in the engine: napari ends a worker only where it yields, and a
-        # window can be closed while its run is paused.
-        while link.pause.is_set() and not link.stop.is_set():
-            time.sleep(_SECONDS_BETWEEN_REPORTS)
-            yield None
-        if link.stop.is_set():
-            run.stop()
-            continue
-        now = time.perf_counter()
-        if now - reported < _SECONDS_BETWEEN_REPORTS:
-            continue
-        picture = None
-        # The queue to the viewer has no end: a picture goes only when the last was taken.
-        if now - shown >= _SECONDS_BETWEEN_PICTURES and link.picture_taken.is_set():
-            link.picture_taken.clear()
-            picture = job.content.restore(snapshot.image(run.output_shape))
-            shown = now
-        reported = now
-        yield Progress(
-            snapshot.iteration,
-            snapshot.iterations,
-            snapshot.scale,
-            snapshot.scales,
-            snapshot.elapsed,
-            snapshot.elapsed * (total - done) / done,
-            snapshot.losses.total,
-            picture,
         )
 
 

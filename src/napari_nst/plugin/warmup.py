@@ -5,14 +5,68 @@ from __future__ import annotations
 import ctypes
 import importlib
 import importlib.util
+import logging
 import os
 import sys
+import threading
 from pathlib import Path
 
-__all__ = ["import_engine"]
+from psygnal import Signal
+from qtpy.QtCore import QObject, QTimer
+
+__all__ = ["WarmUp", "import_engine"]
+
+logger = logging.getLogger(__name__)
+
+_MILLISECONDS_BETWEEN_LOOKS = 100
 
 # In the order of what needs what; the first brings in the libraries of the graphics card.
 _LIBRARIES = ("libtorch_global_deps.so", "libtorch_cpu.so", "libtorch_cuda.so")
+
+
+class WarmUp(QObject):
+    """Imports the engine in a thread of its own: a viewer can be closed meanwhile.
+
+    Parameters
+    ----------
+    parent : QObject
+        With its end, nothing is emitted any more.
+
+    Attributes
+    ----------
+    done : Signal
+        Emitted with the kind of device that the engine would take.
+    """
+
+    done = Signal(str)
+
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self._device = ""
+        # Not a daemon: torch aborts the process if that ends while its libraries are being loaded.
+        # Python waits for this thread, once the viewer is gone; for Qt's it would not.
+        self._thread = threading.Thread(target=self._import, name="import torch", daemon=False)
+        self._timer = QTimer(self)
+        self._timer.setInterval(_MILLISECONDS_BETWEEN_LOOKS)
+        self._timer.timeout.connect(self._look)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+        self._timer.start()
+
+    def _import(self) -> None:
+        try:
+            self._device = import_engine()
+        except Exception:  # the first run will say what is wrong with it
+            if threading.main_thread().is_alive():  # or else Python is on its way out
+                logger.exception("The engine could not be imported.")
+
+    def _look(self) -> None:
+        if not self._thread.is_alive():
+            self._timer.stop()
+            if self._device:
+                self.done.emit(self._device)
 
 
 def import_engine() -> str:

@@ -1,0 +1,57 @@
+"""Buttons that explain themselves, and rows of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ButtonGrid", "push_button"]
+
+
+class ButtonGrid(QWidget):
+    """Buttons in rows, all of one width however long their words are.
+
+    Parameters
+    ----------
+    rows : sequence of sequence of QPushButton
+        From top to bottom, from left to right.
+    """
+
+    def __init__(self, *rows: tuple[QPushButton, ...]) -> None:
+        super().__init__()
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(4)
+        columns = max(map(len, rows))
+        for row, buttons in enumerate(rows):
+            for column, button in enumerate(buttons):
+                span = columns - column if column == len(buttons) - 1 else 1
+                layout.addWidget(button, row, column, 1, span)
+        for column in range(columns):
+            layout.setColumnStretch(column, 1)
+
+
+def push_button(text: str, tooltip: str, deed: Callable[[], object]) -> QPushButton:
+    """Return a button that explains itself.
+
+    Parameters
+    ----------
+    text : str
+        With "&" before the letter that leads to it.
+    tooltip : str
+        What it does, in the user's words.
+    deed : callable
+        What it does.
+    """
+    button = QPushButton(text)
+    button.setToolTip(tooltip)
+    button.setAccessibleName(text.replace("&", ""))
+    button.setAccessibleDescription(tooltip)
+    # A long text must not widen the panel; the grid gives what there is.
+    button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+    button.clicked.connect(lambda _=False: deed())
+    return button

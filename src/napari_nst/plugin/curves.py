@@ -1,0 +1,279 @@
+"""The losses of a run as curves, drawn only while somebody looks.
+
+pyqtgraph is imported when there is first something to draw: opening the panel does not wait for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+    from numpy.typing import NDArray
+
+__all__ = ["LossCurves", "import_pyqtgraph"]
+
+_MILLISECONDS_BETWEEN_DRAWINGS = 300
+_MOST_POINTS = 500  # drawn for each curve; the widget is hardly wider
+_HEIGHT = 180
+_MOST_TICKS = 6
+_LEGEND_LINE = 26  # pixels, for three dashes to be seen
+_HINT = "The losses of a run are drawn here."
+
+
+class _Kind(NamedTuple):
+    """How one of the losses looks: Okabe and Ito's colours, and dashes for who sees none."""
+
+    on_dark: str | None  # None: the theme's colour for text
+    on_light: str | None
+    dashes: tuple[int, ...] | None
+    width: float
+
+
+_KINDS = {
+    "total": _Kind(None, None, None, 1.5),
+    "style": _Kind("#e69f00", "#b04a00", (6, 3), 1.5),
+    "content": _Kind("#56b4e9", "#0072b2", (1, 2), 2),
+}
+
+
+class LossCurves(QWidget):
+    """Content, style and total loss over the iterations, on a logarithmic scale.
+
+    A faint vertical line marks where the picture grew to its next size.  The curves are redrawn a
+    few times a second at the most, and not at all while they are hidden; they take the colours of
+    the viewer's theme, and follow its changes.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Whose theme it is.
+    """
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._losses: dict[str, list[float]] = {name: [] for name in _KINDS}
+        self._iterations: list[int] = []
+        self._growths: list[float] = []
+        self._scale = 0
+        self._plot: _Plot | None = None
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_MILLISECONDS_BETWEEN_DRAWINGS)
+        self._timer.timeout.connect(self._draw)
+        self._hint = QLabel(_HINT)
+        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._hint.setWordWrap(True)
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.addWidget(self._hint)
+        self.setFixedHeight(_HEIGHT)
+        self.setAccessibleName("Loss curves")
+        self.setToolTip(
+            "How far the picture is from what is wanted; lower is better.  Dotted: from the "
+            "content.  Dashed: from the style.  Solid: the total.  Faint upright lines: the "
+            "picture grew."
+        )
+
+    def clear(self) -> None:
+        """Forget every point: another run begins."""
+        for values in self._losses.values():
+            values.clear()
+        self._iterations.clear()
+        self._growths.clear()
+        self._plan()
+
+    def add(
+        self, iteration: int, scale: int, *, content: float, style: float, total: float
+    ) -> None:
+        """Append the losses after an iteration.
+
+        Parameters
+        ----------
+        iteration, scale : int
+            As in a `Snapshot`.
+        content, style, total : float
+            The terms as they enter the total, and the total.  What is not above zero has no
+            place on a logarithmic scale, and leaves a gap.
+        """
+        if self._iterations and scale != self._scale:
+            self._growths.append((self._iterations[-1] + iteration) / 2)
+        self._scale = scale
+        self._iterations.append(iteration)
+        for name, value in (("content", content), ("style", style), ("total", total)):
+            self._losses[name].append(value)
+        self._plan()
+
+    def showEvent(self, event: Any) -> None:
+        """Draw what came while nobody looked."""
+        super().showEvent(event)
+        self._plan()
+
+    def hideEvent(self, event: Any) -> None:
+        """Draw nothing that nobody sees."""
+        self._timer.stop()
+        super().hideEvent(event)
+
+    def changeEvent(self, event: Any) -> None:
+        """Take the colours of a new theme, which napari hands on as a style sheet."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.StyleChange and self._plot is not None:
+            self._plot.set_theme(get_theme(self._viewer.theme))
+
+    def _plan(self) -> None:
+        if self.isVisible() and not self._timer.isActive():
+            self._timer.start()
+
+    def _draw(self) -> None:
+        if not self.isVisible() or (self._plot is None and not self._iterations):
+            return
+        if self._plot is None:
+            self._plot = _Plot()
+            self._plot.set_theme(get_theme(self._viewer.theme))
+            self._layout.replaceWidget(self._hint, self._plot.widget)
+            self._hint.hide()
+        self._plot.draw(self._iterations, self._losses, self._growths)
+        self.setAccessibleDescription(self._in_words())
+
+    def _in_words(self) -> str:
+        if not self._iterations:
+            return ""
+        last = ", ".join(f"{name} {values[-1]:.3g}" for name, values in self._losses.items())
+        return f"After iteration {self._iterations[-1]}: {last}."
+
+
+class _Plot:
+    """What pyqtgraph draws."""
+
+    def __init__(self) -> None:
+        self._pg = pg = import_pyqtgraph()
+        self.widget = pg.GraphicsLayoutWidget()
+        self.widget.ci.setContentsMargins(2, 2, 12, 2)
+        self.widget.ci.layout.setSpacing(0)
+        self.widget.setFrameShape(self.widget.Shape.NoFrame)
+        # The wheel scrolls the panel, and a drag would only lose the curves.
+        self.widget.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._legend = _legend(pg)
+        self.widget.addItem(self._legend, row=0, col=0)
+        self._item = self.widget.addPlot(row=1, col=0, enableMenu=False)
+        self._item.setMouseEnabled(x=False, y=False)
+        self._item.hideButtons()
+        self._item.setLogMode(y=True)
+        self._item.setLabel("bottom", "iteration")
+        self._item.getAxis("left").enableAutoSIPrefix(False)
+        self._item.getAxis("bottom").enableAutoSIPrefix(False)
+        self._curves = {name: self._item.plot(connect="finite") for name in _KINDS}
+        for name, curve in self._curves.items():
+            self._legend.addItem(curve, name)
+        self._lines: list[Any] = []
+        self._theme: Any = None
+
+    def set_theme(self, theme: Any) -> None:
+        """Take a theme's colours."""
+        self._theme = theme
+        self.widget.setBackground(theme.background.as_hex())
+        text = theme.text.as_hex()
+        for side in ("left", "bottom"):
+            axis = self._item.getAxis(side)
+            axis.setPen(theme.secondary.as_hex())
+            axis.setTextPen(text)
+            axis.setStyle(tickFont=self.widget.font())
+        for name, kind in _KINDS.items():
+            color = (kind.on_light if theme.type == "light" else kind.on_dark) or text
+            dashes = None if kind.dashes is None else list(kind.dashes)
+            self._curves[name].setPen(self._pg.mkPen(color, width=kind.width, dash=dashes))
+        for _, label in self._legend.items:
+            label.setText(label.text, color=text)
+        for line in self._lines:
+            line.setPen(theme.secondary.as_hex())
+
+    def draw(
+        self, iterations: list[int], losses: dict[str, list[float]], growths: list[float]
+    ) -> None:
+        """Draw the curves anew."""
+        count = len(iterations)
+        kept = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int))
+        x = np.array(iterations, float)[kept]
+        shown = {name: _positive(np.array(values, float)[kept]) for name, values in losses.items()}
+        for name, curve in self._curves.items():
+            curve.setData(x, shown[name])
+        every = np.concatenate(list(shown.values()))
+        self._item.getAxis("left").setTicks([_ticks(every[np.isfinite(every)])])
+        while len(self._lines) > len(growths):
+            self._item.removeItem(self._lines.pop())
+        for position in growths[len(self._lines) :]:
+            line = self._pg.InfiniteLine(position, pen=self._theme.secondary.as_hex())
+            line.setZValue(-1)
+            self._item.addItem(line, ignoreBounds=True)
+            self._lines.append(line)
+
+
+def import_pyqtgraph() -> Any:
+    """Return pyqtgraph, imported without its hold on uncaught exceptions.
+
+    On import it wraps both hooks for them, and napari's notifications would no longer be the ones
+    that are asked first.
+    """
+    if "pyqtgraph" in sys.modules:
+        return sys.modules["pyqtgraph"]
+    hooks = sys.excepthook, threading.excepthook
+    try:
+        return importlib.import_module("pyqtgraph")
+    finally:
+        sys.excepthook, threading.excepthook = hooks
+
+
+def _legend(pg: Any) -> Any:
+    """Return a legend in one row, whose lines are long enough to show their dashes."""
+
+    class Sample(pg.ItemSample):  # type: ignore[misc]  # its base is known only now
+        def __init__(self, item: Any) -> None:
+            super().__init__(item)
+            self.setFixedWidth(_LEGEND_LINE)
+
+        def boundingRect(self) -> Any:
+            return pg.QtCore.QRectF(0, 0, _LEGEND_LINE, 20)
+
+        def paint(self, painter: Any, *_: Any) -> None:
+            painter.setPen(pg.mkPen(self.item.opts["pen"]))
+            painter.drawLine(0, 10, _LEGEND_LINE, 10)
+
+    legend = pg.LegendItem(colCount=len(_KINDS), sampleType=Sample, labelTextSize="9pt")
+    # As narrow as it can be: what does not fit into the panel would be cut off.
+    legend.layout.setHorizontalSpacing(4)
+    legend.layout.setContentsMargins(4, 0, 4, 0)
+    return legend
+
+
+def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
+
+
+def _ticks(values: NDArray[np.float64]) -> list[tuple[float, str]]:
+    """Return round numbers among the values, as their logarithm and as a text.
+
+    pyqtgraph writes every digit of every decade, one over the other where there is little room.
+    """
+    if values.size == 0:
+        return []
+    low, high = np.log10([values.min(), values.max()])
+    decades = range(int(np.floor(low)), int(np.ceil(high)) + 1)
+    for digits in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        ticks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= np.log10(tick) <= high]
+        if len(ticks) <= _MOST_TICKS:
+            break
+    if len(ticks) < 2:  # less than a tenth of a decade lies between the values
+        ticks = sorted({float(f"{value:.3g}") for value in (values.min(), values.max())})
+    step = -(-len(ticks) // _MOST_TICKS)
+    return [(float(np.log10(tick)), f"{tick:g}") for tick in ticks[::step]]

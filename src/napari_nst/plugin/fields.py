@@ -1,0 +1,167 @@
+"""Single settings as controls, made from the settings' own types so that they cannot drift."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from magicgui.widgets import CheckBox, ComboBox, LineEdit, Slider, SpinBox
+from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QSizePolicy, QSlider, QWidget
+
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["Field", "control", "field", "name_widget"]
+
+_NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+_NUMBER_WIDTH = 40  # pixels: beside a slider, for three digits
+_BARE = "background: transparent; border: 0; padding: 0; min-width: 0;"
+_AUTOMATIC = "automatic"
+_MOST = 10**8  # for a spin box: its number has 32 bits
+
+
+def control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
+    """Return a magicgui control that explains itself, to those who cannot see it, too.
+
+    Parameters
+    ----------
+    kind : type
+        Of magicgui's widgets.
+    label : str
+        With "&" before the letter that leads to it.
+    tooltip : str
+        In the user's words.
+    **options
+        Of the widget.
+    """
+    made = kind(label=label, tooltip=tooltip, **options)
+    if isinstance(made, ComboBox):  # a long name must not widen the panel
+        made.native.setSizeAdjustPolicy(_NARROW)
+        made.native.setMinimumContentsLength(6)
+    elif isinstance(made, Slider):
+        made.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        made.native.layout().setSpacing(2)
+        for number in made.native.findChildren(QAbstractSpinBox):
+            number.setStyleSheet(_BARE)  # napari gives every spin box 90 pixels
+            number.setFixedWidth(_NUMBER_WIDTH)
+        made.native.setFocusProxy(made.native.findChild(QSlider))
+    if isinstance(made, ComboBox):  # a long name must not widen the panel
+        made.native.setSizeAdjustPolicy(_NARROW)
+        made.native.setMinimumContentsLength(6)
+    elif isinstance(made, Slider):
+        made.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        made.native.layout().setSpacing(2)
+        for number in made.native.findChildren(QAbstractSpinBox):
+            number.setStyleSheet(_BARE)  # napari gives every spin box 90 pixels
+            number.setFixedWidth(_NUMBER_WIDTH)
+        made.native.setFocusProxy(made.native.findChild(QSlider))
+    made.native.setAccessibleName(label.replace("&", ""))
+    made.native.setAccessibleDescription(tooltip)
+    name_widget(made.native, label.replace("&", ""), tooltip)
+    return made
+
+
+def name_widget(native: QWidget, name: str, tooltip: str) -> None:
+    """Say what a control is called and what it is for; its parts, such as a slider's, too."""
+    parts = [part for kind in (QSlider, QAbstractSpinBox) for part in native.findChildren(kind)]
+    for widget in (native, *parts):
+        widget.setAccessibleName(name)
+        widget.setAccessibleDescription(tooltip)
+        widget.setToolTip(tooltip)
+
+
+class Field:
+    """A setting and its control.
+
+    What was set and not touched since comes back exactly, however little the control can show.
+
+    Parameters
+    ----------
+    name : str
+        Of the setting.
+    widget : magicgui widget
+        The control.
+    show, read : callable, optional
+        From the setting to the control's value, and back.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        widget: Any,
+        show: Callable[[Any], Any] = lambda value: value,
+        read: Callable[[Any], Any] = lambda value: value,
+    ) -> None:
+        self.name, self.widget = name, widget
+        self._show, self._read = show, read
+        self.value = StyleTransferSettings.model_fields[name].default
+
+    @property
+    def value(self) -> Any:
+        """The setting, as the control says it; settings judge whether it is possible."""
+        shown, exact = self._last
+        return exact if self.widget.value == shown else self._read(self.widget.value)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.widget.value = self._show(value)
+        self._last = (self.widget.value, value)
+
+
+def field(
+    name: str,
+    label: str,
+    tooltip: str,
+    *,
+    words: Mapping[str, str] | None = None,
+    without: tuple[str, ...] = (),
+    **options: Any,
+) -> Field:
+    """Return the field of a setting, with the control that its type asks for.
+
+    Parameters
+    ----------
+    name : str
+        Of the setting.
+    label, tooltip : str
+        As for `control`.
+    words : mapping of str to str, optional
+        What a choice is called; the others are called what they are.
+    without : tuple of str
+        Choices that are not offered.
+    **options
+        Of the control.
+    """
+    annotation = StyleTransferSettings.model_fields[name].annotation
+    if get_origin(annotation) is Literal:
+        offered = [choice for choice in get_args(annotation) if choice not in without]
+        choices = [((words or {}).get(choice, choice), choice) for choice in offered]
+        return Field(name, control(ComboBox, label, tooltip, choices=choices, **options))
+    if annotation is bool:
+        return Field(name, control(CheckBox, label, tooltip, **options))
+    if annotation is int:
+        limits = {"min": 0, "max": _MOST} | options
+        return Field(name, control(SpinBox, label, tooltip, **limits))
+    automatic = StyleTransferSettings.model_fields[name].default
+    return Field(
+        name,
+        control(LineEdit, label, tooltip, **options),
+        _as_text,
+        lambda text: _from_text(text, automatic),
+    )
+
+
+def _as_text(value: Any) -> str:
+    if value is None or value == "auto":
+        return _AUTOMATIC
+    if isinstance(value, tuple):
+        return ", ".join(f"{number:g}" for number in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _from_text(text: str, automatic: Any) -> Any:
+    text = text.strip()
+    if text == _AUTOMATIC:
+        return automatic
+    return tuple(part.strip() for part in text.split(",")) if "," in text else text

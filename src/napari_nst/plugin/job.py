@@ -1,0 +1,165 @@
+"""What a run is to do, what it says of itself while it goes on, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from napari_nst.plugin.labels import LabelsPlane
+    from napari_nst.plugin.layers import Plane
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["Job", "Machine", "Notice", "Outcome", "Progress", "Wish"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do: everything is taken from the layers before the run begins.
+
+    Attributes
+    ----------
+    content, styles : Plane
+        The images.
+    settings : StyleTransferSettings
+        Every choice.
+    start : Plane or None
+        The image to go on from, with ``init="image"``.
+    content_labels, style_labels : LabelsPlane or None
+        The regions, of the content and of each style.
+    """
+
+    content: Plane
+    styles: tuple[Plane, ...]
+    settings: StyleTransferSettings
+    start: Plane | None = None
+    content_labels: LabelsPlane | None = None
+    style_labels: tuple[LabelsPlane | None, ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """The name of the result: "content x style"."""
+        return f"{self.content.name} x {' + '.join(style.name for style in self.styles)}"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to change in the run that goes on, as `StyleTransfer.steer` takes it.
+
+    Attributes
+    ----------
+    styles : tuple of Plane or None
+        All styles anew.
+    content_labels, style_labels
+        As in a `Job`; None: as they were.
+    without_labels : bool
+        Whether there are to be no regions any more.
+    choices : mapping of str to object
+        Settings and their new values.
+    """
+
+    styles: tuple[Plane, ...] | None = None
+    content_labels: LabelsPlane | None = None
+    style_labels: tuple[LabelsPlane | None, ...] | None = None
+    without_labels: bool = False
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything is wished."""
+        images = (self.styles, self.content_labels, self.style_labels)
+        return bool(self.choices or self.without_labels) or any(
+            image is not None for image in images
+        )
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how a run computes.
+
+    Attributes
+    ----------
+    device : str
+        For example "cpu" or "cuda:0".
+    name : str
+        The processor or the card.
+    precision, network : str
+        As resolved.
+    memory : int
+        Bytes in use now: by the process, or on the card.
+    """
+
+    device: str
+    name: str
+    precision: str
+    network: str
+    memory: int
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the run could not do as it was wished, in a sentence."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, and now and then the picture.
+
+    Attributes
+    ----------
+    iteration, iterations, scale, scales : int
+        As in a `Snapshot`.
+    shape : tuple of int
+        Height and width worked at.
+    elapsed : float
+        Seconds of work: pauses are not counted.
+    remaining : float or None
+        Seconds; None while it is too early to say.
+    losses : mapping of str to float
+        "content", "style" and "total".
+    machine : Machine
+        Where it runs.
+    picture : ndarray or None
+        Data for the result layer, which nobody else holds.
+    """
+
+    iteration: int
+    iterations: int
+    scale: int
+    scales: int
+    shape: tuple[int, int]
+    elapsed: float
+    remaining: float | None
+    losses: Mapping[str, float]
+    machine: Machine
+    picture: NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes
+    ----------
+    ended : {"finished", "stopped", "discarded", "failed"}
+        How.
+    picture : ndarray or None
+        Data for the result layer: the last picture, however the run ended.
+    record : dict
+        For the layer's metadata.
+    message : str
+        What went wrong, in one sentence; empty if nothing did.
+    elapsed : float
+        Seconds of work: pauses are not counted.
+    """
+
+    ended: str
+    picture: NDArray[Any] | None
+    record: dict[str, Any]
+    message: str
+    elapsed: float

@@ -1,0 +1,230 @@
+"""Where the pictures of a run came from, so that they can be had again.  No Qt here.
+
+A record names its inputs and their hashes.  An origin says which file or sample an input was, or
+which layer, and what was done to it on the way to the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+
+from napari_nst.files import read_image
+from napari_nst.plugin.labels import LabelsPlane
+from napari_nst.samples import SAMPLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+    from napari_nst.plugin.job import Job, Wish
+    from napari_nst.plugin.layers import Plane
+
+__all__ = ["KEY", "Origin", "origins_of_job", "origins_of_wish", "same_bytes"]
+
+KEY = "napari_nst_origins"  # in the metadata of a result layer, beside its record
+_US = "napari-nst"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The way of a layer's pixels to the engine.
+
+    Attributes
+    ----------
+    layer : str
+        Its name when the run began.
+    path : str or None
+        The file it was read from.
+    sample : str or None
+        Its key in `samples.SAMPLES`, for a layer of one of our samples.
+    level : int or None
+        Which level of a multiscale layer.
+    index : tuple of int, (start, stop) or None
+        What of each axis was taken; None: all of it.
+    transposed : bool
+        Whether the viewer showed the two axes in the other order.
+    limits : tuple of float or None
+        The contrast limits that became 0 and 1; None: the values were taken as they are.
+    dtype : str
+        Of the layer's data.
+    grid : tuple of tuple of int, or None
+        For labels: the rows and columns that were taken last; None: all of them.
+    """
+
+    layer: str
+    path: str | None
+    sample: str | None
+    level: int | None
+    index: tuple[Any, ...]
+    transposed: bool
+    limits: tuple[float, float] | None
+    dtype: str
+    grid: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+    @classmethod
+    def of(cls, layer: Layer, plane: Plane | LabelsPlane) -> Origin:
+        """Return where a plane that was taken from a layer came from."""
+        source = layer.source
+        level = None
+        if getattr(layer, "multiscale", False):
+            shapes = [data.shape for data in layer.data]
+            level = shapes.index(plane.data.shape)
+        limits, grid = None, None
+        if isinstance(plane, LabelsPlane):
+            shape = np.asarray(plane.data[plane.index]).shape
+            shape = shape[::-1] if plane.transposed else shape
+            if [len(places) for places in plane.grid] != list(shape):
+                rows, columns = (tuple(map(int, places)) for places in plane.grid)
+                grid = rows, columns
+        elif not plane.rgb:
+            limits = plane.limits
+        return cls(
+            layer=plane.name,
+            path=None if source.path is None else str(source.path),
+            sample=source.sample[1] if source.sample and source.sample[0] == _US else None,
+            level=level,
+            index=tuple(_plain(place) for place in plane.index),
+            transposed=plane.transposed,
+            limits=limits,
+            dtype=np.dtype(plane.data.dtype).newbyteorder("=").name,
+            grid=grid,
+        )
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Origin:
+        """Return the origin that `to_dict` gave."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in fields.items()
+        }
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the origin as a dictionary of lists, strings and numbers."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    def take(self, data: Any) -> NDArray[Any]:
+        """Return what the engine was given, from a layer's data; see `Plane.load`."""
+        places = tuple(slice(*i) if isinstance(i, list | tuple) else i for i in self.index)
+        array = np.asarray(data[tuple(slice(None) if i is None else i for i in places)])
+        if self.transposed:
+            array = array.swapaxes(0, 1)
+        if self.grid is not None:
+            array = array[np.ix_(*self.grid)]
+        if self.limits is None:
+            return array
+        low, high = self.limits
+        unit = (array.astype(np.float64) - low) / (high - low)
+        return np.clip(unit, 0, 1).astype(np.float32)
+
+    def take_in_python(self, name: str) -> Iterator[str]:
+        """Yield the lines of Python that do to a variable what `take` does."""
+        if any(place is not None for place in self.index):
+            yield f"{name} = {name}[{', '.join(map(_place_in_python, self.index))}]"
+        if self.transposed:
+            yield f"{name} = {name}.swapaxes(0, 1)"
+        if self.grid is not None:
+            rows, columns = map(_places_in_python, self.grid)
+            yield f"{name} = {name}[np.ix_({rows}, {columns})]"
+        if self.limits is not None:
+            low, high = self.limits
+            yield f"{name} = ({name}.astype(np.float64) - {low!r}) / ({high!r} - {low!r})"
+            yield f"{name} = {name}.clip(0, 1).astype(np.float32)"
+
+    def restore_in_python(self, name: str) -> Iterator[str]:
+        """Yield the lines of Python that make a result like the layer's data: `Plane.restore`."""
+        dtype = np.dtype(self.dtype)
+        if self.limits is not None:
+            low, high = self.limits
+            yield f"{name} = {low!r} + {name}.astype(np.float64) * ({high!r} - {low!r})"
+        elif dtype.kind == "u":
+            yield f"{name} = {name} * {np.iinfo(dtype).max}"
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            yield f"{name} = np.rint({name}).clip({info.min}, {info.max})"
+        if self.transposed:
+            yield f"{name} = {name}.swapaxes(0, 1)"
+        axes = tuple(axis for axis, place in enumerate(self.index) if isinstance(place, int))
+        if axes:
+            yield f"{name} = np.expand_dims({name}, {axes})"
+        yield f'{name} = np.ascontiguousarray({name}, dtype="{dtype.name}")'
+
+    def sources(self) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Yield where the layer's data may be had again: an expression, and what it does.
+
+        The expressions need `read_image`, `samples` and `tifffile`.
+        """
+        if self.sample is not None and self.sample in SAMPLES:
+            sample = SAMPLES[self.sample]
+            yield f"samples.SAMPLES[{self.sample!r}].content()", sample.content
+            yield f"samples.SAMPLES[{self.sample!r}].style()", sample.style
+        if self.path is not None and Path(self.path).is_file():
+            path = self.path
+            yield f"read_image({path!r})", lambda: read_image(path)
+            yield f"tifffile.imread({path!r})", lambda: tifffile.imread(path)
+
+
+def origins_of_job(job: Job, layers: Mapping[str, Layer] | Any) -> dict[str, Any]:
+    """Return the origins of a job's pictures, for ``layer.metadata[KEY]`` of its result.
+
+    Parameters
+    ----------
+    job : Job
+        Whose planes were taken just now: layers are found by the planes' names.
+    layers : mapping of str to Layer
+        The viewer's.
+    """
+    return {
+        "content": _origin(job.content, layers),
+        "styles": [_origin(plane, layers) for plane in job.styles],
+        "start": _origin(job.start, layers),
+        "content_labels": _origin(job.content_labels, layers),
+        "style_labels": [_origin(plane, layers) for plane in job.style_labels or ()],
+        "replacements": [],
+    }
+
+
+def origins_of_wish(wish: Wish, layers: Mapping[str, Layer] | Any) -> list[dict[str, Any]]:
+    """Return the origins of what a wish puts in, to be appended to the "replacements"."""
+    planes = (*(wish.styles or ()), wish.content_labels, *(wish.style_labels or ()))
+    return [found for plane in planes if (found := _origin(plane, layers)) is not None]
+
+
+def same_bytes(array: NDArray[Any], record: dict[str, Any]) -> bool:
+    """Return whether an array is the input that a record names."""
+    if list(array.shape) != list(record["shape"]) or array.dtype.name != record["dtype"]:
+        return False
+    found = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+    return found == str(record["sha256"])
+
+
+def _origin(plane: Any, layers: Mapping[str, Layer] | Any) -> dict[str, Any] | None:
+    if plane is None or plane.name not in layers:
+        return None
+    return Origin.of(layers[plane.name], plane).to_dict()
+
+
+def _plain(place: Any) -> int | tuple[int | None, int | None] | None:
+    if isinstance(place, slice):
+        return None if place == slice(None) else (place.start, place.stop)
+    return int(place)
+
+
+def _place_in_python(place: Any) -> str:
+    if place is None:
+        return ":"
+    return str(place) if isinstance(place, int) else f"{place[0]}:{place[1]}"
+
+
+def _places_in_python(places: tuple[int, ...]) -> str:
+    if places == tuple(range(places[0], places[-1] + 1)):
+        return f"range({places[0]}, {places[-1] + 1})"
+    return str(list(places))

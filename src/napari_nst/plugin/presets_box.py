@@ -1,0 +1,218 @@
+"""Choose a preset; keep, delete, export and import one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QAction  # type: ignore[attr-defined]  # it is another module's in Qt 5
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QHBoxLayout,
+    QInputDialog,
+    QMenu,
+    QMessageBox,
+    QToolButton,
+    QWidget,
+)
+
+from napari_nst import own_presets, presets
+from napari_nst.errors import InputError
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from napari_nst.presets import Preset
+
+__all__ = ["PresetsBox"]
+
+_OWN_CHOICES = "(your own)"
+_JSON = "Settings (*.json)"
+# The user's machine, not the picture: a preset that does not speak of them leaves them alone.
+_MACHINE = ("device", "precision", "tile", "memory_limit")
+
+
+class PresetsBox(QWidget):
+    """A list of the presets, the package's and the user's, and a menu for the user's.
+
+    Parameters
+    ----------
+    settings : callable
+        Returns the settings that the controls say: what is saved and exported.
+
+    Attributes
+    ----------
+    chosen : Signal
+        Emitted with the settings of a preset that was chosen, or of a file that was imported.
+    problem : Signal
+        Emitted with a sentence when something cannot be done.
+    """
+
+    chosen = Signal(StyleTransferSettings)
+    problem = Signal(str)
+
+    def __init__(self, settings: Callable[[], StyleTransferSettings]) -> None:
+        super().__init__()
+        self._settings = settings
+        self.combo = QComboBox()
+        self.combo.setAccessibleName("Preset")
+        self.combo.setToolTip(
+            "Settings that go well together.  Choosing one sets all the controls below."
+        )
+        # A long name of a user's must not widen the panel.
+        self.combo.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.combo.setMinimumContentsLength(8)
+        self.combo.activated.connect(self._on_activated)
+        self.menu = QMenu(self)
+        self.menu.setToolTipsVisible(True)
+        for text, tooltip, deed in (
+            ("&Save as a preset ...", "Keep the settings as they are now.", self._ask_name),
+            ("&Delete this preset", "Only your own can be deleted.", self._ask_deletion),
+            (
+                "&Export settings ...",
+                "Write them for napari-nst stylize --settings.",
+                self._ask_out,
+            ),
+            ("&Import settings ...", "Read what was exported.", self._ask_in),
+        ):
+            action = QAction(text, self.menu)
+            action.triggered.connect(deed)
+            self.menu.addAction(action)
+            action.setToolTip(tooltip)
+        self.menu.aboutToShow.connect(self._enable_deletion)
+        more = QToolButton()
+        more.setText("...")
+        more.setAccessibleName("Own presets and settings")
+        more.setToolTip("Save, delete, export and import settings.")
+        more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        more.setMenu(self.menu)
+        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # the dots say it
+        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # it covers the dots
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.combo, 1)
+        layout.addWidget(more)
+        self.setFocusProxy(self.combo)
+        self.refresh()
+
+    @property
+    def current(self) -> str | None:
+        """The key of the preset that is shown; None if the settings are none's."""
+        key = self.combo.currentData()
+        return None if key is None else str(key)
+
+    def refresh(self) -> None:
+        """Read the presets anew, and show which one the settings are."""
+        self._known = dict(own_presets.every())
+        self.combo.clear()
+        packaged = presets.presets()
+        for key, preset in self._known.items():
+            if key not in packaged and self.combo.itemData(self.combo.count() - 1) in packaged:
+                self.combo.insertSeparator(self.combo.count())
+            self.combo.addItem(preset.name, key)
+            self.combo.setItemData(
+                self.combo.count() - 1, preset.purpose, Qt.ItemDataRole.ToolTipRole
+            )
+        self.show_for(self._settings())
+
+    def show_for(self, settings: StyleTransferSettings) -> None:
+        """Show the preset that has these settings, or that they are the user's own choices."""
+        same = (k for k, preset in self._known.items() if _on(preset, settings) == settings)
+        self._show(next(same, None))
+
+    def choose(self, key: str) -> None:
+        """Show a preset and emit its settings."""
+        if key not in own_presets.every():
+            self.problem.emit(f"There is no preset {key!r} any more.")
+            self.refresh()
+            return
+        settings = _on(own_presets.every()[key], self._settings())
+        self._show(key)
+        self.chosen.emit(settings)
+
+    def save(self, name: str) -> None:
+        """Keep the settings under a name, and show it."""
+        try:
+            key = own_presets.save(name, self._settings())
+        except InputError as error:
+            self.problem.emit(str(error))
+            return
+        self.refresh()
+        self._show(key)
+
+    def delete(self) -> None:
+        """Delete the preset that is shown; the settings stay."""
+        try:
+            own_presets.delete(self.current or "")
+        except InputError as error:
+            self.problem.emit(str(error))
+            return
+        self.refresh()
+
+    def export(self, path: str) -> None:
+        """Write the settings to a file."""
+        try:
+            own_presets.write_settings(path, self._settings())
+        except InputError as error:
+            self.problem.emit(str(error))
+
+    def import_from(self, path: str) -> None:
+        """Emit the settings in a file."""
+        try:
+            settings = own_presets.read_settings(path)
+        except InputError as error:
+            self.problem.emit(str(error))
+            return
+        self.show_for(settings)
+        self.chosen.emit(settings)
+
+    def _show(self, key: str | None) -> None:
+        """Show a key; the line for "none of these" is there only while it is true."""
+        placeholder = self.combo.findText(_OWN_CHOICES)
+        if key is None and placeholder < 0:
+            self.combo.insertItem(0, _OWN_CHOICES, None)
+            placeholder = 0
+        elif key is not None and placeholder >= 0:
+            self.combo.removeItem(placeholder)
+        self.combo.setCurrentIndex(placeholder if key is None else self.combo.findData(key))
+
+    def _on_activated(self, index: int) -> None:
+        key = self.combo.itemData(index)
+        if key is not None:
+            self.choose(key)
+
+    def _enable_deletion(self) -> None:
+        self.menu.actions()[1].setEnabled(self.current not in (None, *presets.presets()))
+
+    def _ask_name(self) -> None:
+        name, agreed = QInputDialog.getText(self, "Save as a preset", "Name of the preset:")
+        if agreed:
+            self.save(name)
+
+    def _ask_deletion(self) -> None:
+        question = f"Delete the preset {self.combo.currentText()!r}?"
+        if QMessageBox.question(self, "Delete a preset", question) == (
+            QMessageBox.StandardButton.Yes
+        ):
+            self.delete()
+
+    def _ask_out(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Export settings", "settings.json", _JSON)
+        if path:
+            self.export(path)
+
+    def _ask_in(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Import settings", "", _JSON)
+        if path:
+            self.import_from(path)
+
+
+def _on(preset: Preset, settings: StyleTransferSettings) -> StyleTransferSettings:
+    """Return a preset's settings, on the machine that others name."""
+    machine = {name: getattr(settings, name) for name in _MACHINE if name not in preset.settings}
+    return preset.resolve().replace(**machine)

@@ -1,0 +1,287 @@
+"""Regions: which Labels layer lies over which image, and which label takes which style."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox
+from napari.layers import Labels
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_nst.engine.assignment import assign
+from napari_nst.errors import InputError
+from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.labels import LabelsPlane, present, shown_labels, take_labels
+from napari_nst.plugin.layers import shown_axes
+from napari_nst.plugin.regions_table import RegionsTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari.components import Dims
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_nst.plugin.layers import Plane, View
+
+__all__ = ["RegionsBox"]
+
+_MILLISECONDS = 300  # between looks at labels that are being painted
+_BRUSH = 1 / 12  # of the longest side: for filling regions, not for drawing
+
+
+class _Nullable(ComboBox):
+    """A choice with a word for none."""
+
+    null_string = "none"
+
+
+class RegionsBox(QWidget):
+    """Labels of the content, labels of the styles, and who takes which style.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Whose Labels layers they are.
+    content : callable
+        Returns the content layer, or None.
+
+    Attributes
+    ----------
+    content_labels : ComboBox
+        Of the viewer's Labels layers, or none.
+    style_labels : list of ComboBox
+        The same for each style.
+    table : RegionsTable
+        A row for each label.
+    changed : Signal
+        Emitted when a choice changes.
+    painted : Signal
+        Emitted, a few times a second at the most, when labels are painted.
+    """
+
+    changed = Signal()
+    painted = Signal()
+
+    def __init__(self, viewer: Viewer, content: Callable[[], Image | None]) -> None:
+        super().__init__()
+        self._viewer, self._content = viewer, content
+        self._styles: list[str] = []
+        self._painted: dict[int, list[int]] = {}  # the labels on each style that has any
+        self._watched: list[Labels] = []
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_MILLISECONDS)
+        self._timer.timeout.connect(self._on_painted)
+        self.content_labels = self._combo(
+            "La&bels",
+            "A Labels layer painted over the content: each label can have a style of its own.",
+        )
+        self.paint_button = QPushButton("Paint regions")
+        self.paint_button.setToolTip(
+            "Add a Labels layer over the content, and paint into it.  What you paint during a run "
+            "acts on it."
+        )
+        self.paint_button.clicked.connect(self.paint)
+        self.style_labels: list[Any] = []
+        self.table = RegionsTable()
+        self.table.changed.connect(self.changed.emit)
+        self._problem = QLabel()
+        self._problem.setAccessibleName("What is wrong with the regions")
+        self._problem.setWordWrap(True)
+        self.fields: dict[str, Field] = {
+            "region_softness": field(
+                "region_softness",
+                "Softness",
+                "How wide one region fades into the next, as a share of the longest side.",
+            ),
+            "region_guidance": field(
+                "region_guidance",
+                "Borders",
+                "Whether a style may see across the borders of its region a little, or keeps "
+                "strictly inside.",
+                words={"all": "may be crossed", "inside": "strict"},
+            ),
+        }
+        self._form = QFormLayout()
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._form.addRow(self.content_labels.label, self.content_labels.native)
+        self._form.addRow(self.paint_button)
+        for each in self.fields.values():
+            self._form.addRow(each.widget.label, each.widget.native)
+            each.widget.changed.connect(lambda _: self.changed.emit())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._form)
+        layout.addWidget(self._problem)
+        layout.addWidget(self.table)
+
+    @property
+    def region_styles(self) -> Mapping[int, int | None] | None:
+        """What `StyleTransferSettings.region_styles` is to be."""
+        return None if self.content_labels.value is None else self.table.region_styles
+
+    def take(
+        self, view: Dims | View, content: Plane, styles: Sequence[Plane]
+    ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
+        """Return the labels of the content and of the styles, as they lie over them.
+
+        Raises
+        ------
+        InputError
+            If labels do not fit their image.
+        """
+        if self.content_labels.value is None:
+            return None, None
+        of_content = take_labels(self.content_labels.value, view, content)
+        of_styles = tuple(
+            combo.value and take_labels(combo.value, view, style)
+            for combo, style in zip(self.style_labels, styles, strict=False)
+        )
+        return of_content, (of_styles if any(of_styles) else None)
+
+    def check(self) -> None:
+        """Refuse labels that have no style, or a style that is on no label.
+
+        Raises
+        ------
+        InputError
+            Says which.
+        """
+        if self.content_labels.value is None or not self.table.labels:
+            return
+        of_styles = [
+            np.array(self._painted[i]) if i in self._painted else None
+            for i in range(len(self._styles))
+        ]
+        assign(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
+
+    def choose(
+        self, content: Mapping[str, Any] | None, styles: Sequence[Mapping[str, Any] | None]
+    ) -> None:
+        """Have the labels of earlier, given their origins, where their layers still are."""
+        layers = {layer.name: layer for layer in self._layers()}
+        self.content_labels.value = layers.get(content["layer"]) if content else None
+        for combo, origin in zip(self.style_labels, styles, strict=False):
+            combo.value = layers.get(origin["layer"]) if origin else None
+
+    def set_styles(self, names: Sequence[str]) -> None:
+        """Follow the list of styles, given their names."""
+        self._styles = list(names)
+        while len(self.style_labels) > len(names):
+            combo = self.style_labels.pop()
+            self._form.removeRow(combo.native)
+        for index, name in enumerate(names):
+            if index == len(self.style_labels):
+                combo = self._combo("", f"A Labels layer painted over style {index + 1}: a label "
+                    "of the content takes the style of the same label there.")  # fmt: skip
+                self.style_labels.append(combo)
+                self._form.insertRow(2 + index, f"On style {index + 1}", combo.native)
+            self.style_labels[index].native.setAccessibleName(
+                f"Labels on style {index + 1}, {name}"
+            )
+        self.refresh()
+
+    def reset_choices(self) -> None:
+        """Bring the layer choices up to date."""
+        for combo in (self.content_labels, *self.style_labels):
+            with combo.changed.blocked():
+                combo.reset_choices()
+        self.refresh()
+
+    def refresh(self, *_: object) -> None:
+        """Look at the labels again, and show a row for each."""
+        self._watch()
+        layer, content = self.content_labels.value, self._content()
+        labels: list[int] = []
+        problem = ""
+        try:
+            self._painted = {
+                index: self._present(combo.value)
+                for index, combo in enumerate(self.style_labels)
+                if combo.value is not None
+            }
+            if layer is not None and content is not None:
+                labels = self._present(layer)
+        except InputError as error:
+            problem = f"⚠ {error}"
+        self._problem.setText(problem)
+        self._problem.setVisible(bool(problem))
+        self.table.show_labels(labels, layer, self._styles, same=bool(self._painted))
+
+    def paint(self) -> None:
+        """Add a Labels layer over the content, and make it ready for painting."""
+        content = self._content()
+        if content is None:
+            return
+        shown = shown_axes(content, self._viewer.dims)
+        shape = content.data[0].shape if content.multiscale else content.data.shape
+        layer = self._viewer.add_labels(
+            np.zeros(shape[: content.ndim], np.uint8),
+            name=f"regions of {content.name}",
+            scale=content.scale,
+            translate=content.translate,
+            rotate=content.rotate,
+            shear=content.shear,
+            affine=content.affine.affine_matrix,
+            units=content.units,
+            axis_labels=content.axis_labels,
+        )
+        layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
+        layer.mode = "paint"
+        self.content_labels.value = layer
+
+    def close_watch(self) -> None:
+        """Listen to no layer any more."""
+        self._timer.stop()
+        for layer in self._watched:
+            self._listen(layer, on=False)
+        self._watched = []
+
+    def _present(self, layer: Labels) -> list[int]:
+        return present(shown_labels(layer, self._viewer.dims))
+
+    def _combo(self, label: str, tooltip: str) -> Any:
+        combo = control(_Nullable, label, tooltip, choices=self._layers, nullable=True)
+        combo.changed.connect(self._on_choice)
+        return combo
+
+    def _layers(self, _: object = None) -> list[Labels]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+
+    def _on_choice(self) -> None:
+        self.refresh()
+        self.changed.emit()
+
+    def _watch(self) -> None:
+        combos = (self.content_labels, *self.style_labels)
+        wanted = [combo.value for combo in combos if combo.value is not None]
+        for layer in self._watched:
+            if layer not in wanted:
+                self._listen(layer, on=False)
+        for layer in dict.fromkeys(wanted):
+            if layer not in self._watched:
+                self._listen(layer, on=True)
+        self._watched = list(dict.fromkeys(wanted))
+
+    def _listen(self, layer: Labels, *, on: bool) -> None:
+        events = layer.events
+        # A stroke tells of itself by labels_update while it lasts; fill, too.  Undo and redo only
+        # draw the layer anew, and paint is all that a hidden layer says.
+        for event in (events.paint, events.labels_update, events.set_data, events.data):
+            if on:
+                event.connect(self._on_event)
+            else:
+                event.disconnect(self._on_event)
+
+    def _on_event(self, event: object = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_painted(self) -> None:
+        self.refresh()
+        self.painted.emit()

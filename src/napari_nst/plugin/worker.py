@@ -1,0 +1,239 @@
+"""What the worker's thread does of a run; it knows nothing of the viewer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from napari_nst.errors import InputError, StyleTransferError
+from napari_nst.plugin.job import Machine, Notice, Outcome, Progress
+from napari_nst.plugin.remaining import RemainingTime
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from numpy.typing import NDArray
+
+    from napari_nst.engine.snapshots import Snapshot
+    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.plugin.job import Job, Wish
+
+__all__ = ["Link", "Report", "steps"]
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_REPORTS = 0.1
+
+Report = Progress | Notice | None
+
+
+class Link:
+    """What the worker's thread and the viewer's share."""
+
+    def __init__(self, seconds_between_pictures: float = 0.3) -> None:
+        self.seconds_between_pictures = seconds_between_pictures
+        self.stop = threading.Event()
+        self.pause = threading.Event()
+        self.wishes: deque[Wish] = deque()
+        self.run: StyleTransfer | None = None
+        self.picture_taken = threading.Event()
+        self.picture_taken.set()
+
+    def end(self) -> None:
+        """Ask the run to end, in the middle of an evaluation if it works in tiles."""
+        self.stop.set()
+        if self.run is not None:
+            self.run.stop()
+
+
+def steps(
+    job: Job, engine: Callable[..., StyleTransfer] | None, link: Link
+) -> Generator[Report, None, Outcome]:
+    """Do a job in the worker's thread: yield reports, return the outcome, never raise."""
+    loop = _Loop(job, link)
+    ended, message = "failed", ""
+    try:
+        yield from loop.run_through(engine or _default_engine())
+        ended = "stopped" if link.stop.is_set() else "finished"
+    except StyleTransferError as error:
+        message = str(error)
+    except Exception as error:
+        logger.exception("The run failed.")
+        message = f"The transfer failed: {error or type(error).__name__}."
+    run, link.run = link.run, None
+    picture: NDArray[Any] | None = None
+    record: dict[str, Any] = {}
+    if run is not None and run.history:
+        result = run.result()
+        picture, record = job.content.restore(result.image), result.record.to_dict()
+    return Outcome(ended, picture, record, message, loop.worked)
+
+
+def _default_engine() -> Callable[..., StyleTransfer]:
+    """Import the engine, and torch with it: in the worker's thread, when it is first needed."""
+    from napari_nst.engine.transfer import StyleTransfer
+
+    return StyleTransfer
+
+
+class _Loop:
+    """A run, iterated: it reports, pauses and passes wishes on between two evaluations."""
+
+    def __init__(self, job: Job, link: Link) -> None:
+        self._job, self._link = job, link
+        self._began = time.perf_counter()
+        self._paused = 0.0  # seconds
+        self._reported = self._shown = float("-inf")
+        self._labels: list[NDArray[Any] | None] = []
+
+    @property
+    def worked(self) -> float:
+        """Seconds so far, pauses not counted."""
+        return time.perf_counter() - self._began - self._paused
+
+    def run_through(self, engine: Callable[..., StyleTransfer]) -> Iterator[Report]:
+        """Make the run and iterate it, yielding no more than the viewer can take."""
+        job, link = self._job, self._link
+        run = link.run = self._make(engine)
+        if link.stop.is_set():  # asked for while the run was being made
+            return
+        machine = _MachineNow(run, job)
+        remaining = RemainingTime(
+            [s.height * s.width for s in run.scales for _ in range(s.iterations)]
+        )
+        before = self.worked
+        for snapshot in run:
+            now = self.worked
+            remaining.tick(now - before)
+            before = now
+            yield from self._obey(run)
+            if link.stop.is_set():
+                run.stop()
+            elif time.perf_counter() - self._reported >= _SECONDS_BETWEEN_REPORTS:
+                self._reported = time.perf_counter()
+                yield self._report(run, snapshot, remaining, machine)
+
+    def _make(self, engine: Callable[..., StyleTransfer]) -> StyleTransfer:
+        """Read the images of the job, and make its run."""
+        job = self._job
+        names = [plane.name for plane in (job.content, *job.styles)]
+        more: dict[str, Any] = {}
+        if job.start is not None:
+            more["start"] = job.start.load()
+        if job.content_labels is not None:
+            more["content_labels"] = job.content_labels.load()
+            if job.style_labels is not None:
+                more["style_labels"] = [labels and labels.load() for labels in job.style_labels]
+            self._labels = [more["content_labels"], *more.get("style_labels", ())]
+        styles = [style.load() for style in job.styles]
+        return engine(job.content.load(), styles, job.settings, names=names, **more)
+
+    def _obey(self, run: StyleTransfer) -> Iterator[Report]:
+        """Pass on what was wished, and wait while the run is paused.
+
+        The pause is kept here and not in the engine: napari ends a worker only where it yields,
+        and a window can be closed while its run is paused.
+        """
+        while True:
+            while self._link.wishes and not self._link.stop.is_set():
+                try:
+                    self._pass_on(run, self._link.wishes.popleft())
+                except InputError as error:
+                    yield Notice(str(error))
+            if self._link.stop.is_set() or not self._link.pause.is_set():
+                return
+            began = time.perf_counter()
+            time.sleep(_SECONDS_BETWEEN_REPORTS)
+            yield None
+            self._paused += time.perf_counter() - began
+
+    def _pass_on(self, run: StyleTransfer, wish: Wish) -> None:
+        """Read the images of a wish, and hand it to the run."""
+        choices = dict(wish.choices)
+        if wish.styles is not None:
+            choices["styles"] = [plane.load() for plane in wish.styles]
+            choices["names"] = [plane.name for plane in wish.styles]
+        if wish.content_labels is not None:
+            choices["content_labels"] = wish.content_labels.load()
+        if wish.style_labels is not None:
+            choices["style_labels"] = [labels and labels.load() for labels in wish.style_labels]
+        if wish.without_labels:
+            choices |= {"content_labels": None, "style_labels": None}
+        labels = [choices.get("content_labels"), *(choices.get("style_labels") or ())]
+        # napari tells of many changes to a layer that leave its labels as they are.
+        if choices.keys() == {"content_labels", "style_labels"} & choices.keys() and _same(
+            labels, self._labels
+        ):
+            return
+        run.steer(**choices)
+        if "content_labels" in choices:
+            self._labels = labels
+
+    def _report(
+        self, run: StyleTransfer, snapshot: Snapshot, remaining: RemainingTime, machine: _MachineNow
+    ) -> Progress:
+        picture = None
+        # The queue to the viewer has no end: a picture goes only when the last was taken.
+        due = time.perf_counter() - self._shown >= self._link.seconds_between_pictures
+        if due and self._link.picture_taken.is_set():
+            self._link.picture_taken.clear()
+            picture = self._job.content.restore(snapshot.image(run.output_shape))
+            self._shown = time.perf_counter()
+        losses = snapshot.losses
+        return Progress(
+            snapshot.iteration,
+            snapshot.iterations,
+            snapshot.scale,
+            snapshot.scales,
+            snapshot.shape,
+            self.worked,
+            remaining.seconds,
+            {"content": losses.content, "style": losses.style, "total": losses.total},
+            machine.look(),
+            picture,
+        )
+
+
+def _same(some: list[NDArray[Any] | None], others: list[NDArray[Any] | None]) -> bool:
+    return len(some) == len(others) and all(
+        a is b or (a is not None and b is not None and np.array_equal(a, b))
+        for a, b in zip(some, others, strict=True)
+    )
+
+
+class _MachineNow:
+    """Where a run computes, and the memory it has there."""
+
+    def __init__(self, run: StyleTransfer, job: Job) -> None:
+        resolved = run.record.resolved
+        self._known = (
+            resolved.device,
+            resolved.device_name,
+            resolved.precision,
+            job.settings.network,
+        )
+        self._process = psutil.Process()
+        self._free = self._free_on_card() if self._on_card else 0
+
+    @property
+    def _on_card(self) -> bool:
+        return self._known[0].startswith("cuda")
+
+    def look(self) -> Machine:
+        """Return it as it is now."""
+        if self._on_card:
+            memory = max(self._free - self._free_on_card(), 0)
+        else:
+            memory = int(self._process.memory_info().rss)
+        return Machine(*self._known, memory)
+
+    def _free_on_card(self) -> int:
+        from napari_nst.engine.compute import Device
+
+        return Device.resolve(self._known[0]).free_bytes

@@ -1,0 +1,296 @@
+"""Labels painted in the viewer: over which plane, and which label takes which style."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.layers import Labels
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.controls import Controls
+from napari_nst.plugin.labels import present, take_labels
+from napari_nst.plugin.layers import View, take_plane, visible_part
+from napari_nst.plugin.regions_table import RegionsTable
+
+STYLES = ("photo", "paint")
+
+
+def painted(shape: tuple[int, ...] = (30, 40)) -> np.ndarray:
+    """Return labels 0, 1 and 2 in three bands."""
+    labels = np.zeros(shape, np.uint8)
+    labels[..., 10:20, :] = 1
+    labels[..., 20:, :] = 2
+    return labels
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    viewer = ViewerModel()
+    rng = np.random.default_rng(0)
+    viewer.add_image(rng.random((30, 40, 3)), name="photo", rgb=True)
+    viewer.add_image(rng.random((24, 20, 3)), name="paint", rgb=True)
+    return viewer
+
+
+@pytest.fixture
+def controls(viewer: ViewerModel, qtbot: Any) -> Controls:
+    controls = Controls(viewer)
+    viewer.layers.events.inserted.connect(lambda _: controls.reset_choices())
+    viewer.layers.events.removed.connect(lambda _: controls.reset_choices())
+    return controls
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+def test_labels_are_those_over_the_plane_that_shows(order: tuple[int, int, int]) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, 6, 7)), scale=(3, 1, 1))
+    data = np.random.default_rng(0).integers(0, 9, (5, 6, 7))
+    labels = viewer.add_labels(data, scale=(3, 1, 1))
+    viewer.dims.order = order
+    viewer.dims.set_current_step(order[0], 2)
+    taken = take_labels(labels, viewer.dims, take_plane(image, viewer.dims))
+
+    np.testing.assert_array_equal(taken.load(), data.transpose(order)[2])
+
+
+def test_flat_labels_go_with_every_plane_of_a_stack() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((5, 30, 40)))
+    labels = viewer.add_labels(painted())
+
+    taken = take_labels(labels, viewer.dims, take_plane(image, viewer.dims))
+    np.testing.assert_array_equal(taken.load(), painted())
+
+
+def test_labels_of_another_size_are_refused_in_a_sentence(viewer: ViewerModel) -> None:
+    labels = viewer.add_labels(np.zeros((9, 8), int), name="cells")
+    with pytest.raises(InputError, match=r"^cells is 8 x 9 pixels; labels of photo must be 40 x "):
+        take_labels(labels, viewer.dims, take_plane(viewer.layers["photo"], viewer.dims))
+
+
+def test_labels_follow_a_coarser_level_of_a_pyramid() -> None:
+    viewer = ViewerModel()
+    levels = [np.zeros((64, 96), np.uint8), np.zeros((32, 48), np.uint8)]
+    image = viewer.add_image(levels, multiscale=True)
+    data = np.arange(64 * 96).reshape(64, 96)
+    labels = viewer.add_labels(data)
+    plane = take_plane(image, viewer.dims, 40)
+
+    assert plane.shape == (32, 48)
+    taken = take_labels(labels, viewer.dims, plane).load()
+    np.testing.assert_array_equal(taken, data[1::2, 1::2])
+
+
+def test_labels_follow_a_part() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((30, 40)))
+    data = np.arange(30 * 40).reshape(30, 40)
+    labels = viewer.add_labels(data)
+    plane = take_plane(image, viewer.dims, part={0: (3, 20), 1: (7, 31)})
+
+    assert plane.shape == (17, 24)
+    np.testing.assert_array_equal(take_labels(labels, viewer.dims, plane).load(), data[3:20, 7:31])
+
+
+def test_what_is_painted_later_is_read_later(viewer: ViewerModel) -> None:
+    labels = viewer.add_labels(painted())
+    taken = take_labels(
+        labels, View.of(viewer.dims), take_plane(viewer.layers["photo"], viewer.dims)
+    )
+    before = taken.load()
+    labels.data[0, 0] = 7
+
+    assert before[0, 0] == 0
+    assert taken.load()[0, 0] == 7
+
+
+def test_the_visible_part_of_a_pyramid_is_in_pixels_of_its_finest_level() -> None:
+    viewer = ViewerModel()
+    levels = [np.zeros((640, 960), np.uint8), np.zeros((160, 240), np.uint8)]
+    image = viewer.add_image(levels, multiscale=True)
+    image.data_level = 1
+    image.corner_pixels = np.array([[10, 20], [49, 99]])
+
+    assert visible_part(image, viewer.dims) == {0: (40, 200), 1: (80, 400)}
+
+
+@pytest.mark.parametrize("change", [{"visible": False}, {"corner_pixels": np.zeros((2, 2), int)}])
+def test_what_is_out_of_sight_makes_no_draft(viewer: ViewerModel, change: dict[str, Any]) -> None:
+    layer = viewer.layers["photo"]
+    layer.corner_pixels = np.array([[0, 0], [29, 39]])
+    assert visible_part(layer, viewer.dims) == {0: (0, 30), 1: (0, 40)}
+    for name, value in change.items():
+        setattr(layer, name, value)
+
+    with pytest.raises(InputError, match="shows too little of photo"):
+        visible_part(layer, viewer.dims)
+
+
+@pytest.mark.parametrize(
+    "values", [[], [3, 3, 0], [70000, 5], [-4, 2], np.array([1, 9], np.uint8), [2**40]]
+)
+def test_the_labels_in_an_array_are_all_found(values: Any) -> None:
+    array = np.array(values, dtype=getattr(values, "dtype", np.int64))
+
+    assert present(array) == sorted(set(array.tolist()))
+
+
+def table(labels: list[int], *, same: bool = False, styles: tuple[str, ...] = STYLES) -> Any:
+    made = RegionsTable()
+    made.show_labels(labels, Labels(np.zeros((2, 2), int)), styles, same=same)
+    return made
+
+
+def test_each_label_has_a_style_of_its_own_to_begin_with(qtbot: Any) -> None:
+    assert table([0, 1, 2, 3]).region_styles == {0: None, 1: 0, 2: 1, 3: 0}
+
+
+def test_what_the_engine_would_do_by_itself_is_not_said(qtbot: Any) -> None:
+    assert table([0, 1, 2], styles=("photo",)).region_styles is None
+    assert table([0, 1, 2], same=True).region_styles is None
+
+
+def test_a_label_takes_what_its_row_says(qtbot: Any) -> None:
+    regions = table([0, 1, 2], same=True)
+    combo = regions.combos[1]
+    assert [combo.itemText(i) for i in range(combo.count())] == [
+        "Same label", "1: photo", "2: paint", "Keep content",
+    ]  # fmt: skip
+    combo.setCurrentIndex(2)
+    combo.activated.emit(2)
+    regions.choose(2, "keep")
+
+    assert regions.region_styles == {0: None, 1: 1, 2: None}
+
+
+def test_a_choice_is_remembered_while_its_label_is_away(qtbot: Any) -> None:
+    regions = table([1, 2])
+    regions.choose(2, "keep")
+    regions.show_labels([1], None, STYLES, same=False)
+    assert regions.region_styles == {1: 0}
+    regions.show_labels([1, 2], None, STYLES, same=False)
+    assert regions.region_styles == {1: 0, 2: None}
+
+
+def test_a_style_that_is_gone_is_not_assigned(qtbot: Any) -> None:
+    regions = table([1, 2])
+    regions.choose(1, 1)
+    regions.show_labels([1, 2], None, STYLES[:1], same=False)
+
+    assert regions.region_styles is None
+
+
+def test_a_row_shows_number_and_colour(qtbot: Any) -> None:
+    from qtpy.QtWidgets import QLabel
+
+    layer = Labels(np.arange(3)[None])
+    made = RegionsTable()
+    made.show_labels([0, 1], layer, STYLES, same=False)
+    texts = [label.text() for label in made.findChildren(QLabel) if label.text()]
+    (swatch,) = [x for x in made.findChildren(QLabel) if x.accessibleName() == "Colour of label 1"]
+    color = swatch.pixmap().toImage().pixelColor(8, 8).getRgbF()
+
+    assert texts == ["0, unpainted", "1"]
+    np.testing.assert_allclose(color, layer.get_color(1), atol=0.01)
+
+
+def test_many_labels_do_not_make_many_rows(qtbot: Any) -> None:
+    regions = table(list(range(200)))
+
+    assert len(regions.combos) < 40
+    assert len(regions.region_styles) == 200
+
+
+def test_a_job_takes_the_labels_along(viewer: ViewerModel, controls: Controls) -> None:
+    controls.regions.content_labels.value = viewer.add_labels(painted(), name="bands")
+    controls.regions.table.choose(2, "keep")
+    job = controls.job()
+
+    assert job.settings.region_styles == {0: None, 1: 0, 2: None}
+    np.testing.assert_array_equal(job.content_labels.load(), painted())
+    assert job.style_labels is None
+
+
+def test_labels_on_a_style_are_matched_by_their_number(
+    viewer: ViewerModel, controls: Controls
+) -> None:
+    controls.regions.content_labels.value = viewer.add_labels(painted(), name="bands")
+    of_style = viewer.add_labels(painted((24, 20)), name="of paint")
+    controls.regions.style_labels[0].value = of_style
+    job = controls.job()
+
+    assert job.settings.region_styles is None
+    np.testing.assert_array_equal(job.style_labels[0].load(), of_style.data)
+    of_style.data[of_style.data == 2] = 5
+    controls.regions.refresh()
+    with pytest.raises(InputError, match="Label 2 is on the content and on no style"):
+        controls.job()
+
+
+def test_nothing_painted_is_told_before_the_run(viewer: ViewerModel, controls: Controls) -> None:
+    controls.regions.paint()
+
+    layer = viewer.layers["regions of photo"]
+    assert controls.regions.content_labels.value is layer
+    assert layer.mode == "paint"
+    assert layer.data.shape == (30, 40)
+    with pytest.raises(InputError, match="No label of the content has a style"):
+        controls.job()
+    assert "No label" in controls.estimate()
+
+
+@pytest.mark.parametrize("deed", ["paint", "fill", "undo", "set", "hidden", "data"])
+def test_whatever_changes_labels_is_heard_once(
+    viewer: ViewerModel, controls: Controls, qtbot: Any, deed: str
+) -> None:
+    layer = viewer.add_labels(painted())
+    controls.regions.content_labels.value = layer
+    layer.paint((2, 2), 6)
+    qtbot.wait(400)
+    heard: list[object] = []
+    controls.regions.painted.connect(lambda: heard.append(1))
+    if deed == "paint":
+        for column in range(5, 15):
+            layer.paint((2, column), 7)
+    elif deed == "fill":
+        layer.fill((15, 15), 7)
+    elif deed == "undo":
+        layer.undo()
+    elif deed == "set":
+        layer.data_setitem((np.array([1]), np.array([1])), 7)
+    elif deed == "hidden":
+        layer.visible = False
+        layer.paint((2, 20), 7)
+    else:
+        layer.data = np.ones_like(layer.data)
+    qtbot.waitUntil(lambda: bool(heard), timeout=3000)
+
+    assert len(heard) == 1
+    assert controls.regions.table.labels == sorted(np.unique(layer.data).tolist())
+
+
+def test_a_layer_that_is_chosen_no_more_is_not_heard(
+    viewer: ViewerModel, controls: Controls, qtbot: Any
+) -> None:
+    layer = viewer.add_labels(painted())
+    controls.regions.content_labels.value = layer
+    controls.regions.content_labels.value = None
+    qtbot.wait(400)
+    heard: list[object] = []
+    controls.regions.painted.connect(lambda: heard.append(1))
+    layer.paint((2, 2), 6)
+    qtbot.wait(400)
+
+    assert heard == []
+    assert controls.job().content_labels is None
+
+
+def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Controls) -> None:
+    controls.regions.content_labels.value = viewer.add_labels(painted())
+    viewer.layers.remove(viewer.layers[-1])
+
+    assert controls.regions.content_labels.value is None
+    assert controls.job().settings.region_styles is None
