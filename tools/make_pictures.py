@@ -1,4 +1,4 @@
-"""Make the README's pictures: result.png, panel.png and sweep.png in docs/images.
+"""Make the README's pictures: result, panel, sweep and regions in docs/images.
 
 Needs a display; without one::
 
