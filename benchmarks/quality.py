@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from skimage.color import rgb2gray
 from skimage.filters import gaussian, sobel
+from torch.nn import functional
 
 from napari_nst.engine import costs, weights
+from napari_nst.engine.compute import Device
 from napari_nst.engine.pictures import Picture, resize
 from napari_nst.engine.statistics import Statistics
 from napari_nst.engine.transfer import StyleTransfer
@@ -27,9 +30,11 @@ from napari_nst.samples import SAMPLES
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
 __all__ = ["Measures", "measure"]
 
@@ -144,6 +149,26 @@ def _blurred(grey: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
     return blurred
 
 
+@contextmanager
+def _convolutions_like_the_hardware() -> Iterator[None]:
+    """Compute convolutions in float32 and round what goes in and out, forward and back.
+
+    That is what processors and GPUs with bfloat16 do: they add up in float32.  Without them torch
+    does it many times slower.
+    """
+    convolve = functional.conv2d
+
+    def rounded(x: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+        wide = convolve(x.float(), weight.float(), bias.float(), padding=padding)
+        return wide.to(x.dtype)
+
+    functional.conv2d = rounded
+    try:
+        yield
+    finally:
+        functional.conv2d = convolve
+
+
 def _worse(measured: Measures, reference: Mapping[str, float]) -> list[str]:
     """Return the names of the measures that are out of tolerance."""
     now = asdict(measured)
@@ -178,18 +203,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--iterations", type=int, help="for a quick try: nothing is compared with the reference"
     )
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="compute features in bfloat16; without hardware for it, with the same rounding",
+    )
     parser.add_argument("--save", action="store_true", help=f"write {_REFERENCE.name}")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the results there")
     options = parser.parse_args(arguments)
-    if options.save and options.iterations:
-        parser.error("--save is for the default iterations: leave --iterations out")
+    if options.save and (options.iterations or options.bfloat16):
+        parser.error("--save is for the default: leave --iterations and --bfloat16 out")
     settings = StyleTransferSettings(size=options.size, output_size="working")
     if options.iterations:
         settings = settings.replace(iterations=options.iterations)
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
+    rounding: AbstractContextManager[object] = nullcontext()
+    if options.bfloat16:
+        settings = settings.replace(precision="bfloat16")
+        if Device.of(StyleTransferSettings()).dtype != torch.bfloat16:
+            rounding = _convolutions_like_the_hardware()
 
-    results = {key: measure(key, settings, options.pictures) for key in _PAIRS}
+    with rounding:
+        results = {key: measure(key, settings, options.pictures) for key in _PAIRS}
     numbers = {key: asdict(measured) for key, measured in results.items()}
     stored = json.loads(_REFERENCE.read_text()) if _REFERENCE.exists() else {}
     compared = {} if options.iterations or options.save else stored.get(str(options.size), {})

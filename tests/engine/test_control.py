@@ -50,6 +50,28 @@ def test_stop_wakes_a_paused_run() -> None:
     assert ended.is_set()
 
 
+def test_a_paused_run_ends_when_nobody_waits_for_it() -> None:
+    control = Control()
+    gone = threading.Event()
+    control.stop_when(gone.is_set)
+    control.check()
+    control.pause()
+    ended = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Stopped):
+            control.check()
+        ended.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert not ended.wait(0.2)
+    gone.set()
+    waiting.join(20)
+    assert ended.is_set()
+    assert control.held >= 0.2
+
+
 def test_wishes_are_taken_once_each_in_order() -> None:
     control: Control[str] = Control()
     assert control.take_wish() is None

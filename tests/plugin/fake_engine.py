@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_nst.engine.control import Control, Stopped
 from napari_nst.engine.schedule import Scale
 from napari_nst.errors import InputError
 
@@ -23,7 +23,10 @@ class FakeEngine:
     Attributes
     ----------
     step : callable or None
-        Called in the worker's thread with each iteration's number, before it: it may wait or raise.
+        Called in the worker's thread with each iteration's number, before it and each of its tiles:
+        it may wait or raise.
+    tiles : int
+        Of an iteration: between them a run is paused and stopped.
     refused : float or None
         A style weight that a run cannot be steered to.
     made : list of FakeRun
@@ -31,6 +34,7 @@ class FakeEngine:
     """
 
     step: Callable[[int], object] | None = None
+    tiles: int = 1
     refused: float | None = None
 
     def __post_init__(self) -> None:
@@ -62,10 +66,23 @@ class FakeRun:
         self.scales = (Scale(*self.output_shape, settings.iterations),)
         self.history: list[float] = []
         self.steered: list[dict[str, Any]] = []
-        self._stopped = threading.Event()
+        self.control: Control[object] = Control()
 
     def stop(self) -> None:
-        self._stopped.set()
+        self.control.stop()
+
+    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+        self.control.stop_when(abandoned)
+
+    def pause(self) -> None:
+        self.control.pause()
+
+    def resume(self) -> None:
+        self.control.resume()
+
+    @property
+    def held(self) -> float:
+        return self.control.held
 
     def steer(self, **choices: Any) -> None:
         if choices.get("style_weight", "") == self.engine.refused:
@@ -91,10 +108,13 @@ class FakeRun:
 
     def __iter__(self) -> Iterator[Any]:
         for iteration in range(1, self.settings.iterations + 1):
-            if self._stopped.is_set():
+            try:
+                for _ in range(self.engine.tiles):
+                    self.control.check()
+                    if self.engine.step is not None:
+                        self.engine.step(iteration)
+            except Stopped:
                 return
-            if self.engine.step is not None:
-                self.engine.step(iteration)
             self.history.append(1 / iteration)
             picture = self.picture()
             yield SimpleNamespace(

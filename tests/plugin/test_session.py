@@ -150,6 +150,76 @@ def test_a_viewer_can_be_closed_while_its_run_is_paused(make_napari_viewer, engi
     assert len(engine.made[0].history) < 1000
 
 
+@pytest.fixture
+def in_tiles():
+    """An engine whose iterations are of many tiles; it tells which it is at."""
+    engine = FakeEngine(tiles=1000)
+    engine.at = 0
+
+    def step(_):
+        engine.at += 1
+        threading.Event().wait(0.005)
+
+    engine.step = step
+    return engine
+
+
+def held(engine, qtbot):
+    """Wait until a run stands still, and return the tile at which it does."""
+    qtbot.waitUntil(lambda: engine.made and engine.made[0].control.paused, timeout=4000)
+    qtbot.wait(100)
+    at = engine.at
+    qtbot.wait(100)
+    assert engine.at == at
+    return at
+
+
+def test_a_pause_is_kept_between_two_tiles(viewer, in_tiles, run_job, qtbot):
+    session = Session(viewer, in_tiles)
+    outcomes = []
+    session.ended.connect(outcomes.append)
+    run_job(session, viewer, wait=False, iterations=1)
+    qtbot.waitUntil(lambda: in_tiles.at > 2, timeout=4000)
+    session.pause()
+    at = held(in_tiles, qtbot)
+    assert 0 < at < 1000
+    session.resume()
+    qtbot.waitUntil(lambda: in_tiles.at > at, timeout=4000)
+    session.stop()
+    finish(session, qtbot)
+    assert in_tiles.at < 1000
+    assert outcomes[0].ended == "stopped"
+
+
+def test_seconds_in_which_a_tile_waited_are_not_work(viewer, in_tiles, run_job, qtbot):
+    in_tiles.tiles = 20
+    session = Session(viewer, in_tiles)
+    outcomes = []
+    session.ended.connect(outcomes.append)
+    run_job(session, viewer, wait=False, iterations=1)
+    qtbot.waitUntil(lambda: in_tiles.at > 2, timeout=4000)
+    session.pause()
+    held(in_tiles, qtbot)
+    qtbot.wait(2000)
+    session.resume()
+    finish(session, qtbot)
+    assert outcomes[0].elapsed < 2
+
+
+def test_a_viewer_can_be_closed_while_a_tile_waits(make_napari_viewer, in_tiles, run_job, qtbot):
+    viewer = make_napari_viewer()
+    for name in ("photo", "paint"):
+        viewer.add_image(np.zeros((20, 20, 3), np.uint8), name=name, rgb=True)
+    session = Session(viewer, in_tiles)
+    run_job(session, viewer, wait=False, iterations=1)
+    qtbot.waitUntil(lambda: in_tiles.at > 2, timeout=4000)
+    session.pause()
+    held(in_tiles, qtbot)
+    viewer.close()
+    finish(session, qtbot)
+    assert in_tiles.at < 1000
+
+
 def test_steering_reaches_the_run_that_goes_on_and_no_other(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
     session.steer(Wish(choices={"style_weight": 3.0}))

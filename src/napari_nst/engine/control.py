@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Control", "Stopped"]
 
@@ -25,6 +29,8 @@ class Control(Generic[Wish]):
         self._go_on = threading.Event()
         self._go_on.set()
         self._wishes: deque[Wish] = deque()
+        self._abandoned: Callable[[], bool] | None = None
+        self._held = 0.0
 
     def stop(self) -> None:
         """Ask the run to end before its next tile, if it is paused, too."""
@@ -32,8 +38,14 @@ class Control(Generic[Wish]):
 
     @property
     def stopped(self) -> bool:
-        """Whether the run has been asked to end."""
+        """Whether the run has been asked to end, or nobody waits for it any more."""
+        if self._abandoned is not None and self._abandoned():
+            self._stop.set()
         return self._stop.is_set()
+
+    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+        """Have the run end also when this becomes true; a paused run asks it, too."""
+        self._abandoned = abandoned
 
     def pause(self) -> None:
         """Ask the run to wait before its next tile."""
@@ -48,6 +60,11 @@ class Control(Generic[Wish]):
         """Whether the run has been asked to wait."""
         return not self._go_on.is_set()
 
+    @property
+    def held(self) -> float:
+        """Seconds that the run has waited for `resume`, in all."""
+        return self._held
+
     def check(self) -> None:
         """Return when the run is to go on.
 
@@ -56,8 +73,11 @@ class Control(Generic[Wish]):
         Stopped
             If it is to end.
         """
-        while not (self._go_on.wait(_SECONDS_BETWEEN_LOOKS) or self.stopped):
-            pass
+        if self.paused:
+            began = time.perf_counter()
+            while not (self._go_on.wait(_SECONDS_BETWEEN_LOOKS) or self.stopped):
+                pass
+            self._held += time.perf_counter() - began
         if self.stopped:
             raise Stopped
 

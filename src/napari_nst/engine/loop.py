@@ -11,7 +11,7 @@ import torch
 
 from napari_nst.engine import costs
 from napari_nst.engine.control import Control, Stopped
-from napari_nst.engine.objective import Objective, extractor_for
+from napari_nst.engine.objective import Objective
 from napari_nst.engine.optimizers import LBFGS
 from napari_nst.engine.pictures import resize
 from napari_nst.engine.snapshots import Snapshot
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.objective import Losses
     from napari_nst.engine.replay import Replay
     from napari_nst.engine.schedule import Scale
+    from napari_nst.engine.shared import Shared
     from napari_nst.engine.statistics import Statistics
     from napari_nst.engine.vgg import FeatureExtractor
     from napari_nst.record import SteeringRecord
@@ -67,6 +68,8 @@ class Loop:
         The tiles of each.
     replay : Replay or None
         The run that is done again.
+    shared : Shared
+        What runs have in common.
 
     Attributes
     ----------
@@ -83,11 +86,12 @@ class Loop:
         scales: Sequence[Scale],
         tiling: Tiling,
         replay: Replay | None,
+        shared: Shared,
     ) -> None:
         self.settings, self.inputs, self.course = settings, inputs, course
         self.device, self.scales, self.tiling = device, scales, tiling
         self.control: Control[Wish] = Control()
-        self._replay = replay
+        self._replay, self._shared = replay, shared
         self._sums: dict[Source, Mapping[str, Statistics]] = {}
         self._frozen: Tensor | None = None  # where the content's pixels are kept
         self._content: Tensor | None = None  # at the scale at work
@@ -95,7 +99,7 @@ class Loop:
     def run(self) -> Iterator[Snapshot]:
         """Do what is left of the run."""
         course = self.course
-        network = extractor_for(self.settings, self.device.place, self.device.dtype)
+        network = self._shared.network(self.settings, self.device)
         try:
             while course.scale < len(self.scales):
                 yield from self._at(course.scale, network)
@@ -114,6 +118,7 @@ class Loop:
     def _at(self, index: int, network: FeatureExtractor) -> Iterator[Snapshot]:
         """Do what is left of the iterations at a scale."""
         course, scale = self.course, self.scales[index]
+        held = self.control.held
         began = time.perf_counter() - course.elapsed
         self._sums.clear()  # of styles at another size
         if course.image is None:
@@ -141,7 +146,7 @@ class Loop:
             course.image = image
             course.history.append(losses)
             course.done += 1
-            course.elapsed = time.perf_counter() - began
+            course.elapsed = time.perf_counter() - began - (self.control.held - held)
             yield Snapshot(
                 len(course.history),
                 self.settings.iterations,
@@ -155,9 +160,11 @@ class Loop:
             )
 
     def _evaluate(self, index: int, objective: Objective, image: Tensor) -> tuple[Losses, Tensor]:
-        check = self.control.check
+        check, optimizer = self.control.check, self.course.optimizer
         return self.tiling.fitting(
-            index, lambda tile: objective.loss_and_gradient(image, tile, check)
+            index,
+            lambda tile: objective.loss_and_gradient(image, tile, check),
+            None if optimizer is None else optimizer.spare,
         )
 
     def _wishes(self) -> Iterator[Wish]:
@@ -221,7 +228,8 @@ class Loop:
                 network,
                 regions=regions,
                 tile=tile,
-                known=self._sums,
+                # Sums of labels are of this run's painting; those of whole styles are anyone's.
+                known=self._sums if regions else self._shared.sums(styles, tile),
                 between=self.control.check,
             ),
         )

@@ -14,13 +14,14 @@ from napari_nst.engine.inputs import SAME, Inputs
 from napari_nst.engine.loop import Loop, Wish
 from napari_nst.engine.memory import Tiling
 from napari_nst.engine.replay import Replay
+from napari_nst.engine.shared import Shared
 from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
 from napari_nst.errors import InputError
 from napari_nst.record import Resolved, RunRecord, ScaleRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
     from napari_nst.engine.objective import Losses
@@ -67,6 +68,8 @@ class StyleTransfer:
         be the record's.
     replacements : sequence of array_like, optional
         With `replay`, the styles and labels that replaced others during the run, in any order.
+    shared : Shared, optional
+        What an earlier run left for this one to use: the network, the styles' statistics.
 
     Raises
     ------
@@ -91,12 +94,16 @@ class StyleTransfer:
         style_labels: Any = None,
         replay: RunRecord | None = None,
         replacements: Sequence[Any] = (),
+        shared: Shared | None = None,
     ) -> None:
         settings = settings or StyleTransferSettings()
         inputs = Inputs(content, styles, start, names, settings, content_labels, style_labels)
         again = None if replay is None else Replay(replay, inputs, replacements)
         sides = None if replay is None else [scale.tile for scale in replay.resolved.scales]
-        self._begin(settings, inputs, inputs, Course(settings), sides, again)
+        course = Course(settings)
+        if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
+            course.pairs = replay.resolved.lbfgs_history or costs.LBFGS_HISTORY
+        self._begin(settings, inputs, inputs, course, sides, again, shared=shared)
 
     def _begin(
         self,
@@ -107,6 +114,7 @@ class StyleTransfer:
         sides: Sequence[int | None] | None,
         replay: Replay | None,
         scales: Sequence[Scale] | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.settings = settings
         self._first_inputs = first
@@ -115,9 +123,13 @@ class StyleTransfer:
         scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
         if sides is not None and len(sides) != len(scales):
             sides = None  # another device has other sizes
-        tiling = Tiling(settings, scales, inputs.style_shapes, device, sides)
+        regions = len(inputs.assignment.regions) if inputs.assignment else 0
+        shapes, pairs = inputs.style_shapes, course.pairs
+        tiling = Tiling(settings, scales, shapes, device, sides, history=pairs, regions=regions)
+        course.pairs = tiling.history
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
-        self._loop = Loop(settings, inputs, course, device, scales, tiling, replay)
+        shared = shared or Shared()
+        self._loop = Loop(settings, inputs, course, device, scales, tiling, replay, shared)
         self._snapshots = self._loop.run()
         self._wished = (course.now, inputs)  # what will hold when every wish is taken
         self._one_at_a_time = threading.Lock()
@@ -222,6 +234,16 @@ class StyleTransfer:
         """End the run before its next tile or evaluation; any thread may ask."""
         self._loop.control.stop()
 
+    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+        """End the run as `stop` does when a condition holds.
+
+        Parameters
+        ----------
+        abandoned : callable
+            Asked by the thread that iterates, before every tile, and while the run is paused.
+        """
+        self._loop.control.stop_when(abandoned)
+
     def pause(self) -> None:
         """Wait before the next tile or evaluation; any thread may ask."""
         self._loop.control.pause()
@@ -229,6 +251,11 @@ class StyleTransfer:
     def resume(self) -> None:
         """Go on after `pause`."""
         self._loop.control.resume()
+
+    @property
+    def held(self) -> float:
+        """Seconds that the run was held by `pause` so far."""
+        return self._loop.control.held
 
     def steer(
         self,
@@ -330,4 +357,5 @@ class StyleTransfer:
                 ScaleRecord(**vars(scale), tile=side)
                 for scale, side in zip(loop.scales, loop.tiling.sides, strict=True)
             ),
+            lbfgs_history=loop.course.lbfgs_history,
         )

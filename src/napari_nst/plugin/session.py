@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import logging
+import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from napari.qt.threading import create_worker
@@ -137,6 +139,7 @@ class Session:
             self._outcome = yield from loop
 
         worker = create_worker(style_transfer, _start_thread=False, _ignore_errors=True)
+        self._link.abandoned = partial(_is_abandoned, weakref.ref(worker))
         worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
         worker.finished.connect(self._on_finished)
@@ -148,27 +151,27 @@ class Session:
         return True
 
     def stop(self) -> None:
-        """End the run after the evaluation at work, and keep the picture."""
+        """End the run after the evaluation or the tile at work, and keep the picture."""
         if self._state in (State.RUNNING, State.PAUSED):
             self._link.end()
             self._set_state(State.STOPPING)
 
     def cancel(self) -> None:
-        """End the run after the evaluation at work, and remove its picture."""
+        """End the run after the evaluation or the tile at work, and remove its picture."""
         if self._state is not State.IDLE:
             self._discard = True
             self.stop()
 
     def pause(self) -> None:
-        """Hold the run after the evaluation at work."""
+        """Hold the run after the evaluation or the tile at work."""
         if self._state is State.RUNNING:
-            self._link.pause.set()
+            self._link.pause()
             self._set_state(State.PAUSED)
 
     def resume(self) -> None:
         """Let a paused run go on."""
         if self._state is State.PAUSED:
-            self._link.pause.clear()
+            self._link.resume()
             self._set_state(State.RUNNING)
 
     def steer(self, wish: Wish) -> None:
@@ -282,10 +285,15 @@ class Session:
         return self._viewer.add_image(
             picture,
             name=job.title,
-            rgb=plane.rgb,
-            contrast_limits=None if plane.rgb else plane.limits,
+            **plane.look,
             **plane.layer_kwargs(picture.shape),
         )
+
+
+def _is_abandoned(worker: weakref.ref[GeneratorWorker]) -> bool:
+    """Return whether napari has asked a worker to end, as it does when its window closes."""
+    known = worker()
+    return known is None or bool(known.abort_requested)
 
 
 def _remember_speed(job: Job, outcome: Outcome) -> None:

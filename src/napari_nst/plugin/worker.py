@@ -14,6 +14,7 @@ import psutil
 from napari_nst.errors import InputError, StyleTransferError
 from napari_nst.plugin.job import Machine, Notice, Outcome, Progress
 from napari_nst.plugin.remaining import RemainingTime
+from napari_nst.plugin.stack_job import StackRun, StackStep, operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -39,7 +40,8 @@ class Link:
     def __init__(self, seconds_between_pictures: float = 0.3) -> None:
         self.seconds_between_pictures = seconds_between_pictures
         self.stop = threading.Event()
-        self.pause = threading.Event()
+        self.paused = threading.Event()
+        self.abandoned: Callable[[], bool] = lambda: False  # true: napari wants the worker to end
         self.wishes: deque[Wish] = deque()
         self.run: StyleTransfer | None = None
         self.picture_taken = threading.Event()
@@ -51,6 +53,18 @@ class Link:
         if self.run is not None:
             self.run.stop()
 
+    def pause(self) -> None:
+        """Hold the run, in the middle of an evaluation if it works in tiles."""
+        self.paused.set()
+        if self.run is not None:
+            self.run.pause()
+
+    def resume(self) -> None:
+        """Let the run go on."""
+        self.paused.clear()
+        if self.run is not None:
+            self.run.resume()
+
 
 def steps(
     job: Job, engine: Callable[..., StyleTransfer] | None, link: Link
@@ -59,8 +73,8 @@ def steps(
     loop = _Loop(job, link)
     ended, message = "failed", ""
     try:
-        yield from loop.run_through(engine or _default_engine())
-        ended = "stopped" if link.stop.is_set() else "finished"
+        yield from loop.run_through(engine)
+        ended = "stopped" if link.stop.is_set() or link.abandoned() else "finished"
     except StyleTransferError as error:
         message = str(error)
     except Exception as error:
@@ -69,10 +83,24 @@ def steps(
     run, link.run = link.run, None
     picture: NDArray[Any] | None = None
     record: dict[str, Any] = {}
+    if isinstance(run, StackRun):
+        return _outcome_of_stack(job, run, ended, message, loop.worked)
     if run is not None and run.history:
         result = run.result()
         picture, record = job.content.restore(result.image), result.record.to_dict()
     return Outcome(ended, picture, record, message, loop.worked)
+
+
+def _outcome_of_stack(
+    job: Job, run: StackRun, ended: str, message: str, elapsed: float
+) -> Outcome:
+    run.close()
+    if not run.done:
+        return Outcome(ended, None, {}, message, elapsed)
+    record = run.record
+    device = record.resolved.device.partition(":")[0]
+    reckoned = operations(job, device, run.found == 0, run.done - run.found)
+    return Outcome(ended, run.array, record.to_dict(), message, elapsed, reckoned)
 
 
 def _default_engine() -> Callable[..., StyleTransfer]:
@@ -97,18 +125,24 @@ class _Loop:
         """Seconds so far, pauses not counted."""
         return time.perf_counter() - self._began - self._paused
 
-    def run_through(self, engine: Callable[..., StyleTransfer]) -> Iterator[Report]:
+    def run_through(self, engine: Callable[..., StyleTransfer] | None) -> Iterator[Report]:
         """Make the run and iterate it, yielding no more than the viewer can take."""
         job, link = self._job, self._link
         run = link.run = self._make(engine)
-        if link.stop.is_set():  # asked for while the run was being made
+        run.stop_when(link.abandoned)
+        if link.paused.is_set():  # asked for while the run was being made
+            run.pause()
+        if link.stop.is_set():
             return
         machine = _MachineNow(run, job)
+        if isinstance(run, StackRun) and run.store is not None:
+            yield Notice(_about_store(run, run.store.path), problem=False)
         remaining = RemainingTime(
             [s.height * s.width for s in run.scales for _ in range(s.iterations)]
         )
-        before = self.worked
+        before, held = self.worked, 0.0
         for snapshot in run:
+            self._paused, held = self._paused + run.held - held, run.held
             now = self.worked
             remaining.tick(now - before)
             before = now
@@ -137,8 +171,8 @@ class _Loop:
     def _obey(self, run: StyleTransfer) -> Iterator[Report]:
         """Pass on what was wished, and wait while the run is paused.
 
-        The pause is kept here and not in the engine: napari ends a worker only where it yields,
-        and a window can be closed while its run is paused.
+        Between two evaluations the pause is kept here, where wishes are seen to; the engine
+        keeps it between two tiles of one.
         """
         while True:
             while self._link.wishes and not self._link.stop.is_set():
@@ -146,7 +180,7 @@ class _Loop:
                     self._pass_on(run, self._link.wishes.popleft())
                 except InputError as error:
                     yield Notice(str(error))
-            if self._link.stop.is_set() or not self._link.pause.is_set():
+            if self._link.stop.is_set() or not self._link.paused.is_set():
                 return
             began = time.perf_counter()
             time.sleep(_SECONDS_BETWEEN_REPORTS)
