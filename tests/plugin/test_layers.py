@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
 import dask.array
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+import zarr
 from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers import take_plane
+from napari_nst.plugin.layers import Intensities, take_plane, take_start
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RNG = np.random.default_rng(0)
 
@@ -50,14 +55,32 @@ def test_a_grey_plane_is_scaled_by_the_contrast_limits_and_back(dtype: str) -> N
 @pytest.mark.parametrize("channels", [3, 4])
 def test_a_colour_plane_is_handed_over_as_it_is(dtype: str, one: int, channels: int) -> None:
     data = (RNG.random((9, 8, channels)) * one).astype(dtype)
-    layer = Image(data, rgb=True)
+    layer = Image(data, rgb=True, contrast_limits=(0, one))
     plane = take_plane(layer, shown(layer))
 
     np.testing.assert_array_equal(plane.load(), data)
+    assert plane.load().dtype == data.dtype
     assert not np.shares_memory(plane.load(), data)
     restored = plane.restore((data / one).astype(np.float32))
     assert restored.dtype == data.dtype
     np.testing.assert_allclose(restored.astype(float), data, atol=0.01 if one > 1 else 1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "float32", "float64"])
+def test_colours_of_another_range_are_scaled_by_the_contrast_limits_and_alpha_is_not(
+    dtype: str,
+) -> None:
+    data = RNG.integers(0, 4096, (9, 8, 4)).astype(dtype)
+    data[..., 3] = 1 if data.dtype.kind == "f" else np.iinfo(dtype).max
+    layer = Image(data, rgb=True, contrast_limits=(0, 4095))
+    plane = take_plane(layer, shown(layer))
+    unit = plane.load()
+
+    np.testing.assert_allclose(unit[..., :3], data[..., :3] / 4095, atol=1e-6)
+    assert unit[..., 3].tolist() == np.ones((9, 8)).tolist()
+    restored = plane.restore(unit)
+    assert restored.dtype == data.dtype
+    np.testing.assert_allclose(restored.astype(float), data, rtol=1e-6, atol=1e-3)
 
 
 def test_a_stack_gives_the_plane_that_shows() -> None:
@@ -129,63 +152,197 @@ def test_an_empty_layer_is_refused_in_a_sentence() -> None:
         take_plane(layer, shown(layer))
 
 
-def corners(shape: tuple[int, ...], layer: Image) -> np.ndarray:
-    """Return the world coordinates of the outer corners of a layer's first and last pixels."""
-    low, high = np.full(len(shape), -0.5), np.array(shape) - 0.5
-    return np.array([layer.data_to_world(low), layer.data_to_world(high)])
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    angle=st.floats(-180, 180),
-    shear=st.floats(-1, 1),
-    scale=st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)),
-    translate=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
-    result=st.tuples(st.integers(8, 60), st.integers(8, 60)),
+@pytest.mark.parametrize(
+    "dtype", ["bool", "uint8", "uint16", "uint32", "int16", "float16", "float32", "float64", ">u2"]
 )
-def test_a_result_of_any_size_covers_the_content_exactly(
-    angle, shear, scale, translate, result
+@pytest.mark.parametrize("kind", ["plain", "read-only", "strided", "mapped", "dask", "zarr"])
+@pytest.mark.parametrize("intensities", ["limits", "percentiles", "displayed"])
+def test_every_kind_of_array_comes_back_as_it_was(
+    dtype: str, kind: str, intensities: Intensities, tmp_path: Path
 ) -> None:
-    affine = np.array([[1, 0.2, 3], [-0.1, 2, 1], [0, 0, 1]])
-    layer = Image(
-        np.zeros((20, 31)), rotate=angle, shear=[shear], scale=scale, translate=translate,
-        affine=affine, contrast_limits=(0, 1),
-    )  # fmt: skip
-    plane = take_plane(layer, shown(layer))
-    data = plane.restore(np.zeros(result, np.float32))
-    over = Image(data, contrast_limits=(0, 1), **plane.layer_kwargs(data.shape))
+    data = (RNG.random((3, 12, 14)) * (1.99 if dtype == "bool" else 200)).astype(dtype)
+    layer = Image(made(data, kind, tmp_path), name="counts")
+    plane = take_plane(layer, shown(layer, step={0: 1}), intensities=intensities)
+    picture = plane.load()
+    restored = plane.restore(picture)
 
-    np.testing.assert_allclose(corners(data.shape, over), corners((20, 31), layer), atol=1e-6)
+    expected = np.asarray(layer.data[1])
+    if intensities == "displayed":
+        assert picture.shape == (*expected.shape, 3)
+        assert picture.dtype == restored.dtype == np.uint8
+    else:
+        assert picture.shape == expected.shape
+        assert restored.dtype == np.dtype(dtype).newbyteorder("=")
+        low, high = plane.limits
+        kept = expected.astype(float).clip(low, high)
+        rounded = 0.5 if restored.dtype.kind in "iu" else 1e-4
+        np.testing.assert_allclose(restored[0].astype(float), kept, rtol=1e-3, atol=rounded)
+    assert picture.flags.writeable
+    Image(restored, **plane.look, **plane.layer_kwargs(restored.shape))
 
 
-def test_a_result_lies_at_its_place_in_a_rotated_stack_with_units() -> None:
-    rotate = [[1, 0, 0], [0, 0.8, 0.6], [0, -0.6, 0.8]]
-    layer = Image(
-        np.zeros((5, 20, 30)), rotate=rotate, scale=(4, 0.5, 0.25), translate=(7, 8, 9),
-        units=("um", "um", "um"), axis_labels=("z", "y", "x"), contrast_limits=(0, 1),
-        colormap="magma",
-    )  # fmt: skip
-    dims = shown(layer)
-    plane = take_plane(layer, dims)
-    index = plane.index[0]
-    data = plane.restore(np.zeros((10, 15), np.float32))
-    over = Image(data, contrast_limits=(0, 1), **plane.layer_kwargs(data.shape))
-
-    for y, x in ((-0.5, -0.5), (19.5, 29.5), (3, 4)):
-        inside = ((y + 0.5) / 2 - 0.5, (x + 0.5) / 2 - 0.5)
-        np.testing.assert_allclose(
-            over.data_to_world((0, *inside)), layer.data_to_world((index, y, x)), atol=1e-9
+def made(data: np.ndarray, kind: str, folder: Path) -> Any:
+    """Return the same values as another kind of array."""
+    if kind == "read-only":
+        data.flags.writeable = False
+    elif kind == "strided":
+        data = data[:, ::-1, ::2]
+        assert not data.flags.contiguous
+    elif kind == "mapped":
+        np.save(folder / "data.npy", data)
+        return np.load(folder / "data.npy", mmap_mode="r")
+    elif kind == "dask":
+        return dask.array.from_array(data, chunks=(1, 6, 7))
+    elif kind == "zarr":
+        array = zarr.create_array(
+            zarr.storage.MemoryStore(), shape=data.shape, chunks=(1, 6, 7), dtype=data.dtype
         )
-    assert over.units == layer.units
-    assert over.axis_labels == layer.axis_labels
-    assert over.colormap.name == "magma"
+        array[:] = data
+        return array
+    return data
 
 
-def test_a_result_from_a_coarser_level_covers_the_finest() -> None:
-    levels = [np.zeros((200, 100), np.uint8), np.zeros((100, 50), np.uint8)]
-    layer = Image(levels, multiscale=True, scale=(2, 3), contrast_limits=(0, 255))
-    plane = take_plane(layer, shown(layer), 90)
-    data = plane.restore(np.zeros((100, 50), np.float32))
-    over = Image(data, **plane.layer_kwargs(data.shape), contrast_limits=(0, 1))
+def test_booleans_come_back_as_booleans() -> None:
+    layer = Image(np.eye(9, dtype=bool), contrast_limits=(0, 255))
+    plane = take_plane(layer, shown(layer))
 
-    np.testing.assert_allclose(corners(data.shape, over), corners((200, 100), layer))
+    assert plane.load().max() == 1
+    assert plane.restore(plane.load()).tolist() == np.eye(9, dtype=bool).tolist()
+    assert plane.restore(np.full((9, 9), 0.49, np.float32)).any() == np.False_
+
+
+def test_values_that_are_no_real_numbers_are_refused() -> None:
+    layer = Image(np.zeros((9, 9)), name="waves", contrast_limits=(0, 1))
+    dims = shown(layer)
+    layer._data = np.zeros((9, 9), complex)
+    with pytest.raises(InputError, match=r"^waves has dtype complex128; it must be of booleans"):
+        take_plane(layer, dims)
+
+
+def test_another_word_for_intensities_is_refused() -> None:
+    layer = Image(np.zeros((9, 9)), contrast_limits=(0, 1))
+    with pytest.raises(InputError, match=r"^intensities is 'auto'; it must be one of limits, perc"):
+        take_plane(layer, shown(layer), intensities="auto")
+
+
+def test_percentiles_are_those_of_the_whole_stack() -> None:
+    data = np.stack([np.linspace(low, low + 50, 80).reshape(8, 10) for low in (0, 100, 400)])
+    layer = Image(data, contrast_limits=(0, 1))
+    planes = [
+        take_plane(layer, shown(layer, step={0: k}), intensities="percentiles") for k in range(3)
+    ]
+
+    assert len({plane.limits for plane in planes}) == 1
+    assert planes[0].limits == pytest.approx(np.percentile(data, (0.1, 99.9)))
+    moved = dataclasses.replace(planes[0], index=planes[2].index)
+    np.testing.assert_array_equal(moved.load(), planes[2].load())
+    # Back in the data's range; how the layer is shown is the user's and stays.
+    np.testing.assert_allclose(moved.restore(moved.load())[0], data[2].clip(*moved.limits))
+    assert moved.look == {"rgb": False, "contrast_limits": (0, 1)}
+
+
+def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
+    read = []
+
+    def block(block_info=None):
+        read.append(block_info[None]["chunk-location"])
+        return np.full((1, 1, 256, 256), block_info[None]["chunk-location"][1], np.uint16)
+
+    data = dask.array.map_blocks(
+        block, chunks=((1,) * 3, (1,) * 50, (256,) * 12, (256,) * 12), dtype=np.uint16
+    )
+    layer = Image(data, contrast_limits=(0, 9))
+    dims = shown(layer)
+    read.clear()
+    plane = take_plane(layer, dims, intensities="percentiles")
+    assert read == []
+
+    assert plane.limits == (0, 49)
+    assert len({place[:2] for place in read}) == 8
+    assert len(read) < 8 * 144
+    read.clear()
+    dataclasses.replace(plane, index=(0, 1, slice(0, 256), slice(0, 256))).load()
+    assert read == [(0, 1, 0, 0)]
+
+
+@pytest.mark.parametrize("colormap", ["gray", "viridis", "red", "gray_r"])
+def test_a_grey_layer_as_displayed_is_what_napari_makes_of_it(colormap: str) -> None:
+    data = np.linspace(0, 1000, 3 * 90, dtype=np.float32).reshape(3, 9, 10)
+    layer = Image(data, contrast_limits=(200, 800), gamma=0.6, colormap=colormap)
+    plane = take_plane(layer, shown(layer, step={0: 1}, order=(0, 2, 1)), intensities="displayed")
+    unit = ((data[1].T.astype(float) - 200) / 600).clip(0, 1) ** 0.6
+
+    picture = plane.load()
+    assert plane.rgb
+    assert picture.dtype == np.uint8
+    assert picture.shape == (10, 9, 3)
+    wanted = layer.colormap.map(unit.ravel())[:, :3].reshape(10, 9, 3)
+    np.testing.assert_allclose(picture / 255, wanted, atol=0.011)
+    restored = plane.restore((picture / 255).astype(np.float32))
+    assert restored.shape == (1, 9, 10, 3)
+    np.testing.assert_array_equal(restored[0].swapaxes(0, 1), picture)
+    over = Image(restored, **plane.look, **plane.layer_kwargs(restored.shape))
+    assert over.rgb
+    assert over.gamma == 1
+    assert over.contrast_limits == [0, 255]
+
+
+def test_colours_as_displayed_have_limits_and_gamma_too() -> None:
+    data = RNG.integers(0, 255, (9, 8, 4), dtype=np.uint8)
+    layer = Image(data, rgb=True, contrast_limits=(50, 150), gamma=2)
+    plane = take_plane(layer, shown(layer), intensities="displayed")
+    wanted = ((data[..., :3] - 50.0) / 100).clip(0, 1) ** 2
+
+    np.testing.assert_allclose(plane.load()[..., :3] / 255, wanted, atol=0.002)
+    np.testing.assert_array_equal(plane.load()[..., 3], data[..., 3])
+
+
+def test_what_is_missing_is_missing_as_displayed_too() -> None:
+    data = RNG.random((9, 8))
+    data[2:4, 3] = np.nan
+    layer = Image(data, contrast_limits=(0, 1), colormap="viridis")
+    plane = take_plane(layer, shown(layer), intensities="displayed")
+    picture = plane.load()
+
+    np.testing.assert_array_equal(np.isnan(picture).any(axis=2), np.isnan(data))
+    restored = plane.restore(picture)
+    assert restored.dtype == np.uint8
+    assert restored[np.isnan(data)].max() == 0  # the screen shows nothing there
+
+
+def test_a_dark_background_stays_dark() -> None:
+    data = np.full((60, 60), 100, np.uint16)
+    data += RNG.integers(0, 5, data.shape, np.uint16)
+    data[30, 30:32] = 4000  # far less than a thousandth of the pixels
+    layer = Image(data)
+    for intensities in ("limits", "percentiles"):
+        plane = take_plane(layer, shown(layer), intensities=intensities)
+        restored = plane.restore(plane.load())
+        assert np.median(restored) == np.median(data)
+        assert restored.max() - restored.min() >= 4
+    plane = take_plane(layer, shown(layer))
+    assert np.median(plane.load()) < 0.001
+
+
+def test_a_result_is_taken_by_the_range_of_its_content_to_go_on() -> None:
+    data = RNG.integers(0, 4000, (3, 20, 24), dtype=np.uint16)
+    layer = Image(data, contrast_limits=(0, 4000))
+    content = take_plane(layer, shown(layer), intensities="percentiles")
+    unit = content.load()
+    kept = content.restore(unit)
+    result = Image(kept, contrast_limits=(5, 99), **content.layer_kwargs(kept.shape))
+
+    np.testing.assert_allclose(take_start(result, shown(layer), content).load(), unit, atol=1e-3)
+
+
+def test_a_layer_in_five_dimensions() -> None:
+    data = RNG.integers(0, 255, (2, 3, 4, 12, 14), dtype=np.uint8)
+    layer = Image(data)
+    dims = shown(layer, order=(3, 0, 2, 4, 1), step={0: 1, 2: 2, 3: 5})
+    plane = take_plane(layer, dims)
+
+    assert plane.index == (1, slice(None), 2, 5, slice(None))
+    expected = data[1, :, 2, 5, :].T
+    np.testing.assert_allclose(plane.load() * 255, expected, atol=1e-4)
+    restored = plane.restore(plane.load())
+    np.testing.assert_array_equal(restored[0, :, 0, 0, :].T, expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QFormLayout, QWidget
@@ -72,6 +72,11 @@ _PLAIN = (
     ),
 )
 _DEVICES = ("auto", "cpu", "cuda", "mps")
+_INTENSITIES = (
+    ("contrast limits", "limits"),
+    ("percentiles", "percentiles"),
+    ("as displayed", "displayed"),
+)
 
 
 class Advanced(QWidget):
@@ -81,6 +86,13 @@ class Advanced(QWidget):
     ----------
     changed : callable
         Called when a control changes.
+
+    Attributes
+    ----------
+    fields : dict of str to Field
+        The settings.
+    intensities : ComboBox
+        What the values of the layers mean, which is no setting of the engine's.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -117,12 +129,22 @@ class Advanced(QWidget):
             choices=_DEVICES,
         )
         self.fields["device"] = Field("device", device, lambda value: _offer(device, value))
+        self.intensities: Any = control(
+            ComboBox,
+            "Intensities",
+            "What black and white are in a layer.  contrast limits: its own; or percentiles: 0.1 "
+            "and 99.9 of the whole layer; either way grey gives grey, in its own range.  as "
+            "displayed: gamma and colormap, too; then the result is in colour.",
+            choices=_INTENSITIES,
+        )
+        self.intensities.changed.connect(lambda _: changed())
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for each in self.fields.values():
             form.addRow(each.widget.label, each.widget.native)
             each.widget.changed.connect(lambda _: changed())
+        form.addRow(self.intensities.label, self.intensities.native)
 
 
 def _offer(device: ComboBox, value: str) -> str:

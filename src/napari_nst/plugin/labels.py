@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers import place_of, shown_axes
+from napari_nst.plugin.geometry import place_of, shown_axes
 
 if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_nst.plugin.layers import Plane, View
+    from napari_nst.plugin.geometry import View
+    from napari_nst.plugin.layers import Plane
 
 __all__ = ["LabelsPlane", "present", "shown_labels", "take_labels"]
 

@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
 from napari_nst.files import read_image
+from napari_nst.intensities import Display, Range
 from napari_nst.plugin.labels import LabelsPlane
+from napari_nst.plugin.values import Displayed
 from napari_nst.samples import SAMPLES
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ __all__ = ["KEY", "Origin", "origins_of_job", "origins_of_wish", "same_bytes"]
 
 KEY = "napari_nst_origins"  # in the metadata of a result layer, beside its record
 _US = "napari-nst"
+_US_IN_PYTHON = "napari_nst.intensities"
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,17 @@ class Origin:
     transposed : bool
         Whether the viewer showed the two axes in the other order.
     limits : tuple of float or None
-        The contrast limits that became 0 and 1; None: the values were taken as they are.
+        The values that became 0 and 1; None: they were taken as they are.
     dtype : str
-        Of the layer's data.
+        Of the layer's data; as displayed, of what was made of them.
     grid : tuple of tuple of int, or None
         For labels: the rows and columns that were taken last; None: all of them.
+    intensities : str or None
+        How the values were understood: the choice of `Plane.intensities`; None for labels.
+    alpha : bool
+        Whether the last of the colours is alpha.
+    display : dict or None
+        As displayed: the fields of the `Display`.
     """
 
     layer: str
@@ -68,34 +78,40 @@ class Origin:
     limits: tuple[float, float] | None
     dtype: str
     grid: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    intensities: str | None = None
+    alpha: bool = False
+    display: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, layer: Layer, plane: Plane | LabelsPlane) -> Origin:
         """Return where a plane that was taken from a layer came from."""
         source = layer.source
-        level = None
-        if getattr(layer, "multiscale", False):
-            shapes = [data.shape for data in layer.data]
-            level = shapes.index(plane.data.shape)
-        limits, grid = None, None
+        level = 0 if getattr(layer, "multiscale", False) else None
+        index, limits = plane.index, None
+        more: dict[str, Any] = {}
         if isinstance(plane, LabelsPlane):
             shape = np.asarray(plane.data[plane.index]).shape
             shape = shape[::-1] if plane.transposed else shape
             if [len(places) for places in plane.grid] != list(shape):
-                rows, columns = (tuple(map(int, places)) for places in plane.grid)
-                grid = rows, columns
-        elif not plane.rgb:
-            limits = plane.limits
+                more["grid"] = tuple(tuple(map(int, places)) for places in plane.grid)
+        else:
+            level = plane.level
+            limits = None if plane.range is None else plane.limits
+            more["intensities"] = plane.intensities
+            more["alpha"] = plane.rgb and plane.data.shape[-1] == 4
+            if isinstance(plane.data, Displayed):
+                index = index[: len(plane.data.source.shape)]
+                more["display"] = asdict(plane.data.display)
         return cls(
             layer=plane.name,
             path=None if source.path is None else str(source.path),
             sample=source.sample[1] if source.sample and source.sample[0] == _US else None,
             level=level,
-            index=tuple(_plain(place) for place in plane.index),
+            index=tuple(_plain(place) for place in index),
             transposed=plane.transposed,
             limits=limits,
             dtype=np.dtype(plane.data.dtype).newbyteorder("=").name,
-            grid=grid,
+            **more,
         )
 
     @classmethod
@@ -119,11 +135,9 @@ class Origin:
             array = array.swapaxes(0, 1)
         if self.grid is not None:
             array = array[np.ix_(*self.grid)]
-        if self.limits is None:
-            return array
-        low, high = self.limits
-        unit = (array.astype(np.float64) - low) / (high - low)
-        return np.clip(unit, 0, 1).astype(np.float32)
+        if self.display is not None:
+            return Display(**self.display).show(array)
+        return array if self.limits is None else self._range.to_unit(array, alpha=self.alpha)
 
     def take_in_python(self, name: str) -> Iterator[str]:
         """Yield the lines of Python that do to a variable what `take` does."""
@@ -134,28 +148,40 @@ class Origin:
         if self.grid is not None:
             rows, columns = map(_places_in_python, self.grid)
             yield f"{name} = {name}[np.ix_({rows}, {columns})]"
-        if self.limits is not None:
-            low, high = self.limits
-            yield f"{name} = ({name}.astype(np.float64) - {low!r}) / ({high!r} - {low!r})"
-            yield f"{name} = {name}.clip(0, 1).astype(np.float32)"
+        if self.display is not None:
+            display = Display(**self.display)
+            table = wrap(display.table, 88) or [""]
+            yield f"{name} = {_US_IN_PYTHON}.Display("
+            yield f"    {tuple(display.limits)!r},"
+            yield f"    {display.gamma!r},"
+            yield from (f"    {line!r}" for line in table)
+            yield f").show({name})"
+        elif self.limits is not None:
+            yield f"{name} = {self._range_in_python}.to_unit({name}{self._alpha_in_python})"
 
     def restore_in_python(self, name: str) -> Iterator[str]:
         """Yield the lines of Python that make a result like the layer's data: `Plane.restore`."""
-        dtype = np.dtype(self.dtype)
-        if self.limits is not None:
-            low, high = self.limits
-            yield f"{name} = {low!r} + {name}.astype(np.float64) * ({high!r} - {low!r})"
-        elif dtype.kind == "u":
-            yield f"{name} = {name} * {np.iinfo(dtype).max}"
-        if dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            yield f"{name} = np.rint({name}).clip({info.min}, {info.max})"
+        back = f'from_unit({name}, "{self.dtype}"{self._alpha_in_python})'
+        yield f"{name} = {self._range_in_python}.{back}"
         if self.transposed:
             yield f"{name} = {name}.swapaxes(0, 1)"
         axes = tuple(axis for axis, place in enumerate(self.index) if isinstance(place, int))
         if axes:
             yield f"{name} = np.expand_dims({name}, {axes})"
-        yield f'{name} = np.ascontiguousarray({name}, dtype="{dtype.name}")'
+        yield f"{name} = np.ascontiguousarray({name})"
+
+    @property
+    def _range(self) -> Range:
+        return Range.of_dtype(self.dtype) if self.limits is None else Range(*self.limits)
+
+    @property
+    def _range_in_python(self) -> str:
+        found = self._range
+        return f"{_US_IN_PYTHON}.Range({found.low!r}, {found.high!r})"
+
+    @property
+    def _alpha_in_python(self) -> str:
+        return ", alpha=True" if self.alpha else ""
 
     def sources(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Yield where the layer's data may be had again: an expression, and what it does.

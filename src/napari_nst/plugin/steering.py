@@ -131,7 +131,12 @@ class Steering:
         layers = self._controls.styles.layers
         if _differ(layers, self._styles):
             styles = tuple(
-                take_plane(layer, self._viewer.dims, max(job.content.shape))
+                take_plane(
+                    layer,
+                    self._viewer.dims,
+                    max(job.content.shape),
+                    intensities=job.content.intensities,
+                )
                 for layer in layers
                 if layer is not None
             )

@@ -1,0 +1,213 @@
+"""What the numbers of an image mean: from any range to [0, 1], and back.  Numpy only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from napari_nst.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["Display", "Range"]
+
+_LEVELS = 256  # of a screen, and so of a colour table
+
+
+@dataclass(frozen=True)
+class Range:
+    """The two intensities that are 0 and 1.
+
+    Attributes
+    ----------
+    low, high : float
+        Finite; low is less than high.
+
+    Raises
+    ------
+    InputError
+        If they are not so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> counts = np.array([[90, 100], [200, 900]], np.uint16)
+    >>> unit = Range(100, 300).to_unit(counts)
+    >>> unit.tolist()
+    [[0.0, 0.0], [0.5, 1.0]]
+    >>> Range(100, 300).from_unit(unit, counts.dtype).tolist()
+    [[100, 100], [200, 300]]
+    """
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Refuse a range of no width."""
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise InputError(
+                f"A range of intensities cannot go from {self.low:g} to {self.high:g}; both must "
+                "be finite, and the first less than the second."
+            )
+
+    @classmethod
+    def of_dtype(cls, dtype: DTypeLike) -> Self:
+        """Return the whole range of an integer type; 0 to 1 for booleans and floats.
+
+        Raises
+        ------
+        InputError
+            If it is no type of real numbers.
+        """
+        kind = _real(dtype).kind
+        if kind in "iu":
+            info = np.iinfo(np.dtype(dtype))
+            return cls(float(info.min), float(info.max))
+        return cls(0.0, 1.0)
+
+    @classmethod
+    def of_percentiles(cls, values: NDArray[Any], low: float = 0.1, high: float = 99.9) -> Self:
+        """Return the range between two percentiles of what is finite.
+
+        Where they agree, as in an image that is nearly all background, the range is that of the
+        extremes: it must not make the few things that are there as bright as their edges.
+
+        Parameters
+        ----------
+        values : ndarray
+            Of any shape and any type of real numbers.
+        low, high : float
+            In percent.
+        """
+        known = _finite(values)
+        if known.size == 0 or known.dtype.kind == "b":
+            return cls(0.0, 1.0)
+        first, last = np.percentile(known.astype(np.float64), (low, high))
+        return cls(float(first), float(last)) if first < last else cls.of_extremes(known)
+
+    @classmethod
+    def of_extremes(cls, values: NDArray[Any]) -> Self:
+        """Return the range of what is finite; of one value alone, from or to 0, or to 1."""
+        known = _finite(values)
+        if known.size == 0 or known.dtype.kind == "b":
+            return cls(0.0, 1.0)
+        low, high = float(known.min()), float(known.max())
+        return cls(low, high) if low < high else cls(min(low, 0.0), max(high, 1.0))
+
+    def to_unit(self, values: NDArray[Any], *, alpha: bool = False) -> NDArray[np.float32]:
+        """Return values as float32 in [0, 1]: clipped; NaN stays NaN.
+
+        Parameters
+        ----------
+        values : ndarray
+            Of any type of real numbers.
+        alpha : bool
+            Whether the last axis ends in alpha, which is by its dtype's own range.
+        """
+        wide = values.astype(np.float64)
+        unit = np.clip((wide - self.low) / (self.high - self.low), 0, 1).astype(np.float32)
+        if alpha:
+            unit[..., -1] = Range.of_dtype(values.dtype).to_unit(values[..., -1])
+        return unit
+
+    def from_unit(
+        self, picture: NDArray[Any], dtype: DTypeLike, *, alpha: bool = False
+    ) -> NDArray[Any]:
+        """Return a picture of [0, 1] as intensities.
+
+        Parameters
+        ----------
+        picture : ndarray
+            Floats; NaN stays NaN where the type has it, and is `low` where not.
+        dtype : dtype_like
+            In the machine's own byte order it becomes this: integers are rounded, what the type
+            cannot hold is clipped, and for booleans 0.5 and more is true.
+        alpha : bool
+            As for `to_unit`.
+        """
+        kind = _real(dtype).newbyteorder("=")
+        if kind.kind == "b":
+            return np.asarray(picture >= 0.5)
+        values = self.low + picture.astype(np.float64) * (self.high - self.low)
+        if alpha:
+            own = Range.of_dtype(kind)
+            values[..., -1] = own.low + picture[..., -1].astype(np.float64) * (own.high - own.low)
+        if kind.kind == "f":
+            info = np.finfo(kind)
+            return values.clip(float(info.min), float(info.max)).astype(kind)
+        return _rounded(np.where(np.isnan(values), self.low, values), kind)
+
+
+@dataclass(frozen=True)
+class Display:
+    """What a screen makes of values: contrast limits, gamma, and a table of colours.
+
+    Attributes
+    ----------
+    limits : tuple of float
+        The contrast limits.
+    gamma : float
+        The power that what lies between them is raised to.
+    table : str
+        256 colours for grey values, red, green and blue as hexadecimal bytes; empty: the values
+        are colours already.
+    """
+
+    limits: tuple[float, float]
+    gamma: float = 1.0
+    table: str = ""
+
+    def show(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values as the screen shows them.
+
+        Parameters
+        ----------
+        values : ndarray
+            Grey values, or colours if there is no table: then the last axis is red, green, blue
+            and perhaps alpha.
+
+        Returns
+        -------
+        ndarray
+            Colours, uint8.  Where a value is missing (NaN), the screen shows nothing: then the
+            same colours as float32 in [0, 1], and NaN there.
+        """
+        unit = Range(*self.limits).to_unit(values if self.table else values[..., :3])
+        levels = np.rint(unit.astype(np.float64) ** self.gamma * (_LEVELS - 1))
+        missing: NDArray[np.bool_] = np.isnan(levels)
+        shown = np.where(missing, 0, levels).astype(np.uint8)
+        if self.table:
+            colors = np.frombuffer(bytes.fromhex(self.table), np.uint8).reshape(_LEVELS, 3)
+            shown, missing = colors[shown], np.expand_dims(missing, -1)
+        elif values.shape[-1] == 4:
+            alpha = Range.of_dtype(values.dtype).to_unit(values[..., 3:])
+            shown = np.concatenate([shown, Range(0, 255).from_unit(alpha, np.uint8)], axis=-1)
+            missing = np.logical_or.reduce(missing, axis=-1, keepdims=True)
+        if not missing.any():
+            return shown
+        return np.where(missing, np.nan, shown / 255).astype(np.float32)
+
+
+def _real(dtype: DTypeLike) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    if found.kind not in "biuf":
+        raise InputError(f"Intensities have dtype {found}; they must be real numbers or booleans.")
+    return found
+
+
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    values = np.asarray(values)
+    _real(values.dtype)
+    return values[np.isfinite(values)] if values.dtype.kind == "f" else values
+
+
+def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    info = np.iinfo(dtype)
+    # Of 64 bits the largest integer is no float: the next float is one too many.
+    top = float(info.max)
+    top = top if int(top) <= info.max else math.nextafter(top, 0.0)
+    return np.rint(values).clip(float(info.min), top).astype(dtype)

@@ -1,0 +1,156 @@
+"""Commands that take layers and return one, for other plugins and for scripts.  No Qt here.
+
+What they return napari adds to its viewer, and gives it a name of its own: a layer that has the
+name already is left alone, where a `LayerDataTuple` would replace it.
+
+A function that napari injects into can take no keywords that it does not name, so what
+`stylize_layer` takes as ``**choices`` is in `settings` here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import napari
+from napari.layers import Image
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.copying import record_of
+from napari_nst.plugin.layers import Intensities, shown_axes
+from napari_nst.plugin.origins import KEY
+from napari_nst.plugin.stylize_layer import stylize_layer
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from napari.viewer import Viewer
+
+__all__ = ["continue_layer", "stylize_layers"]
+
+
+def stylize_layers(
+    content: Image | None = None,
+    style: Any = None,
+    settings: Any = None,
+    point: Any = None,
+    intensities: Intensities = "limits",
+) -> Image:
+    """Give a layer the style of others: the call returns when the result is there.
+
+    Parameters
+    ----------
+    content : Image, optional
+        By default the active image of the current viewer, or the lowest of those selected.
+    style : Image or list of Image, optional
+        By default the other images that are selected.
+    settings : StyleTransferSettings or mapping, optional
+        The choices.
+    point : sequence of float, optional
+        As for `stylize_layer`; by default, for a layer of the current viewer, the plane that is
+        shown.
+    intensities : {"limits", "percentiles", "displayed"}
+        As for `stylize_layer`.
+
+    Returns
+    -------
+    Image
+        The result.
+    """
+    viewer = napari.current_viewer()
+    content = _own(content)
+    if content is None or style is None:
+        selected = [] if viewer is None else _selected(viewer)
+        if content is None and selected:
+            content = selected[0]
+        style = style or [layer for layer in selected if layer is not content]
+    if content is None or not style:
+        raise InputError(
+            "Two images are needed, the content and a style: select them, or give the command two "
+            "layers."
+        )
+    return stylize_layer(
+        content,
+        style,
+        _settings(settings),
+        intensities=intensities,
+        **_place(content, point, viewer),
+    )
+
+
+def continue_layer(
+    start: Image | None = None,
+    content: Any = None,
+    style: Any = None,
+    settings: Any = None,
+    point: Any = None,
+) -> Image:
+    """Go on from a result: the call returns when the new one is there.
+
+    Parameters
+    ----------
+    start : Image, optional
+        By default the active layer of the current viewer.
+    content, style : Image, optional
+        By default the layers of the viewer that have the names in the result's record.
+    settings : StyleTransferSettings or mapping, optional
+        By default the result's own.
+    point : sequence of float, optional
+        As for `stylize_layers`.
+
+    Returns
+    -------
+    Image
+        The new result.
+    """
+    viewer = napari.current_viewer()
+    start = _own(start)
+    if start is None:
+        raise InputError("There is no result to go on from: select one, or give the command one.")
+    record = record_of(start)
+    origins = start.metadata.get(KEY, {})
+    layers = {} if viewer is None else {layer.name: layer for layer in viewer.layers}
+    content = content or _named(record["content"], layers)
+    style = style or [_named(one, layers) for one in record["styles"]]
+    how: Any = (origins.get("content") or {}).get("intensities") or "limits"
+    return stylize_layer(
+        content,
+        style,
+        _settings(record["settings"] if settings is None else settings),
+        intensities=how,
+        start=start,
+        **_place(content, point, viewer),
+    )
+
+
+def _own(layer: Image | None) -> Image | None:
+    """Return a layer itself, where napari handed in a proxy of it."""
+    return getattr(layer, "__wrapped__", layer)
+
+
+def _selected(viewer: Viewer) -> list[Image]:
+    """Return the selected images, the lowest in the list of layers first."""
+    chosen = viewer.layers.selection
+    return [layer for layer in viewer.layers if layer in chosen and isinstance(layer, Image)]
+
+
+def _named(record: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
+    if record["name"] not in layers:
+        raise InputError(
+            f"There is no layer {record['name']} any more: bring it back, or give the command "
+            "the layer."
+        )
+    return layers[record["name"]]
+
+
+def _settings(choices: Any) -> StyleTransferSettings | None:
+    if choices is None or isinstance(choices, StyleTransferSettings):
+        return choices
+    return StyleTransferSettings(**choices)
+
+
+def _place(content: Any, point: Any, viewer: Viewer | None) -> dict[str, Any]:
+    if viewer is None or content not in viewer.layers:
+        return {"point": point}
+    where = viewer.dims.point[-content.ndim :] if point is None else point
+    return {"point": where, "displayed": shown_axes(content, viewer.dims)}

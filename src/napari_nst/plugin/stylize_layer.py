@@ -1,0 +1,275 @@
+"""Layers in, a layer out: a style transfer in one call, with no viewer and no Qt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+
+from napari_nst.engine import costs
+from napari_nst.errors import InputError
+from napari_nst.plugin.job import Job
+from napari_nst.plugin.labels import take_labels
+from napari_nst.plugin.layers import Intensities, View, take_plane, take_start
+from napari_nst.plugin.origins import KEY, Origin
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from napari_nst.engine.snapshots import Snapshot
+    from napari_nst.plugin.labels import LabelsPlane
+    from napari_nst.plugin.layers import Plane
+
+__all__ = ["stylize_layer"]
+
+
+def stylize_layer(
+    content: Image,
+    style: Image | Sequence[Image],
+    settings: StyleTransferSettings | None = None,
+    *,
+    plane: int | Sequence[int] | None = None,
+    point: Sequence[float] | None = None,
+    displayed: tuple[int, int] | None = None,
+    intensities: Intensities = "limits",
+    start: Image | None = None,
+    content_labels: Labels | None = None,
+    style_labels: Sequence[Labels | None] | None = None,
+    callback: Callable[[Snapshot], object] | None = None,
+    **choices: Any,
+) -> Image:
+    """Give a plane of an Image layer the style of others, and return the result as a layer.
+
+    It needs no viewer; what it returns can be handed to it again, or added to a viewer with
+    ``viewer.add_layer``, which leaves layers of the same name alone.
+
+    Parameters
+    ----------
+    content : napari.layers.Image
+        Grey or RGB(A), of two dimensions or more, of one level or several; any real dtype.
+        What is lazy is read where the plane is.
+    style : napari.layers.Image or sequence of napari.layers.Image
+        One or several, likewise.
+    settings : StyleTransferSettings, optional
+        Every choice; `choices` change single ones.
+    plane : int or sequence of int, optional
+        Which plane of a content of more than two dimensions: its place on each axis that is not
+        displayed, in their order; negative ones count from the end.  Without it and `point`, the
+        middle.
+    point : sequence of float, optional
+        Instead of `plane`: world coordinates of a point of it, one for each axis of the content,
+        like ``viewer.dims.point``.
+    displayed : tuple of int, optional
+        The content's axes that are the plane's rows and columns, by default the last two.  Styles
+        are taken as a viewer would show them then, at the same point of the world.
+    intensities : {"limits", "percentiles", "displayed"}
+        What values mean.  By the contrast limits, or by percentiles of the whole layer (0.1 and
+        99.9): then a grey content gives a grey result in its own dtype and range.  As displayed,
+        with contrast limits, gamma and colormap: then the result is RGB, uint8.
+    start : napari.layers.Image, optional
+        A result to go on from.
+    content_labels, style_labels : napari.layers.Labels, optional
+        Regions, as `napari_nst.stylize` takes them; they must lie over their images.
+    callback : callable, optional
+        Called with each `Snapshot`.
+    **choices
+        Settings by name, for example ``size=512, style_weight=2``.
+
+    Returns
+    -------
+    napari.layers.Image
+        Exactly over the content's plane; ``metadata["napari_nst"]`` is the record of the run.
+
+    Raises
+    ------
+    InputError
+        If what is given are no such layers, or there is no such plane.
+    WeightsError, OutOfMemoryError, StyleTransferError
+        As `napari_nst.stylize` does.
+
+    Examples
+    --------
+    >>> import napari_nst
+    >>> from napari.layers import Image
+    >>> from skimage.data import camera
+    >>> photo = Image(camera(), name="camera")
+    >>> wood = Image(napari_nst.samples.paint("woodcut"), name="wood")
+    >>> result = napari_nst.stylize_layer(photo, wood, size=128, iterations=20)
+    >>> result.name, result.data.dtype.name, result.data.shape
+    ('camera x wood', 'uint8', (512, 512))
+    """
+    styles = [style] if isinstance(style, Layer) else list(style)
+    _check_kind(Image, [content, *styles, *([] if start is None else [start])])
+    _check_kind(Labels, [one for one in (content_labels, *(style_labels or ())) if one is not None])
+    if not styles:
+        raise InputError("There is no style: give one Image layer, or several.")
+    if choices:
+        settings = (settings or StyleTransferSettings()).replace(**choices)
+    settings = settings or StyleTransferSettings()
+    if start is not None:
+        settings = settings.replace(init="image")
+    view = _view(content, styles, plane, point, displayed)
+    job = _job(content, styles, settings, view, intensities, start)
+    if content_labels is not None:
+        job = replace(
+            job,
+            content_labels=take_labels(content_labels, view, job.content),
+            style_labels=_style_labels(style_labels, view, job),
+        )
+    elif style_labels is not None:
+        raise InputError("style_labels go with content_labels: give both, or none.")
+    result = _result(job, callback)
+    result.metadata[KEY] = {
+        "content": _origin(content, job.content),
+        "styles": [_origin(one, taken) for one, taken in zip(styles, job.styles, strict=True)],
+        "start": _origin(start, job.start),
+        "content_labels": _origin(content_labels, job.content_labels),
+        "style_labels": [
+            _origin(one, taken)
+            for one, taken in zip(style_labels or (), job.style_labels or (), strict=True)
+        ],
+        "replacements": [],
+    }
+    return result
+
+
+def _check_kind(kind: type, layers: Sequence[Any]) -> None:
+    for layer in layers:
+        if not isinstance(layer, kind):
+            name = getattr(layer, "name", "")
+            what = f"{name} is" if isinstance(name, str) and name else "A layer is"
+            raise InputError(
+                f"{what} of type {type(layer).__name__}; it must be a napari layer of type "
+                f"{kind.__name__}."
+            )
+
+
+def _view(
+    content: Image,
+    styles: Sequence[Image],
+    plane: int | Sequence[int] | None,
+    point: Sequence[float] | None,
+    displayed: tuple[int, int] | None,
+) -> View:
+    """Return what a viewer with these layers would have to be at."""
+    ndim = content.ndim
+    if ndim < 2:
+        raise InputError(f"{content.name} has {ndim} dimension; it must have at least two.")
+    shown = tuple(axis + ndim if axis < 0 else axis for axis in displayed or (-2, -1))
+    if len(shown) != 2 or len(set(shown)) != 2 or not set(shown) <= set(range(ndim)):
+        raise InputError(
+            f"displayed is {displayed!r}; it must be two axes of the {ndim} of {content.name}."
+        )
+    others = [axis for axis in range(ndim) if axis not in shown]
+    if point is None:
+        place = _middle(content)
+        place[others] = _places(content, others, plane)
+        point = content.data_to_world(place)
+    elif plane is not None:
+        raise InputError("Give either plane or point, not both.")
+    elif len(point) != ndim:
+        raise InputError(
+            f"point has {len(point)} coordinates; {content.name} has {ndim} axes, and it must "
+            "have one for each."
+        )
+    # A viewer has as many axes as its deepest layer; the content's are the last of them.
+    deepest = max((content, *styles), key=lambda layer: int(layer.ndim))
+    extra = deepest.ndim - ndim
+    begin = deepest.data_to_world(_middle(deepest))[:extra]
+    order = (*range(extra), *(axis + extra for axis in (*others, *shown)))
+    return View(deepest.ndim, (*map(float, begin), *map(float, point)), order)
+
+
+def _middle(layer: Image) -> Any:
+    full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    return np.array(full[: layer.ndim]) // 2
+
+
+def _places(content: Image, others: list[int], plane: int | Sequence[int] | None) -> Any:
+    if plane is None:
+        return _middle(content)[others]
+    full = content.data[0].shape if content.multiscale else content.data.shape
+    places = [plane] if isinstance(plane, int | np.integer) else list(plane)
+    sizes = [full[axis] for axis in others]
+    if len(places) != len(sizes) or any(
+        not -size <= place < size for place, size in zip(places, sizes, strict=True)
+    ):
+        raise InputError(
+            f"There is no plane {plane!r} in {content.name}: its axes that are not displayed have "
+            f"the lengths {tuple(sizes)}."
+        )
+    return np.array(places, int) % np.array(sizes, int)
+
+
+def _job(
+    content: Image,
+    styles: Sequence[Image],
+    settings: StyleTransferSettings,
+    view: View,
+    intensities: Intensities,
+    start: Image | None,
+) -> Job:
+    longest = settings.size
+    if longest == "auto":
+        from napari_nst.engine.compute import Device
+
+        longest = costs.automatic_size(Device.resolve(settings.device).place.type)
+    taken = take_plane(content, view, longest, None, intensities)
+    return Job(
+        taken,
+        tuple(take_plane(one, view, longest, None, intensities) for one in styles),
+        settings,
+        None if start is None else take_start(start, view, taken),
+    )
+
+
+def _style_labels(
+    layers: Sequence[Labels | None] | None, view: View, job: Job
+) -> tuple[LabelsPlane | None, ...] | None:
+    if layers is None:
+        return None
+    if len(layers) != len(job.styles):
+        raise InputError(
+            f"style_labels has {len(layers)} entries for {len(job.styles)} styles; give one for "
+            "each, None where a style has no labels."
+        )
+    return tuple(
+        None if layer is None else take_labels(layer, view, plane)
+        for layer, plane in zip(layers, job.styles, strict=True)
+    )
+
+
+def _origin(layer: Layer | None, taken: Plane | LabelsPlane | None) -> dict[str, Any] | None:
+    return None if layer is None or taken is None else Origin.of(layer, taken).to_dict()
+
+
+def _result(job: Job, callback: Callable[[Snapshot], object] | None) -> Image:
+    from napari_nst.engine.transfer import StyleTransfer
+
+    labels = job.content_labels
+    run = StyleTransfer(
+        job.content.load(),
+        [plane.load() for plane in job.styles],
+        job.settings,
+        names=[plane.name for plane in (job.content, *job.styles)],
+        start=None if job.start is None else job.start.load(),
+        content_labels=None if labels is None else labels.load(),
+        style_labels=None
+        if job.style_labels is None
+        else [one and one.load() for one in job.style_labels],
+    )
+    for snapshot in run:
+        if callback is not None:
+            callback(snapshot)
+    result = run.result()
+    data = job.content.restore(result.image)
+    return Image(
+        data,
+        name=job.title,
+        metadata={"napari_nst": result.record.to_dict()},
+        **job.content.look,
+        **job.content.layer_kwargs(data.shape),
+    )

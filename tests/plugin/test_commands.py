@@ -1,0 +1,129 @@
+"""Commands that others call with layers, and what napari does with the layer they return."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from napari._app_model import get_app_model
+from napari.layers import Image
+from npe2 import PluginManager
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.commands import continue_layer, stylize_layers
+from napari_nst.plugin.origins import KEY
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK = {"size": 32, "iterations": 2}
+
+
+def execute(name: str, *arguments: Any, **more: Any) -> Any:
+    """Run a command as another plugin does."""
+    commands = get_app_model().commands
+    return commands.execute_command(f"napari-nst.{name}", *arguments, **more).result()
+
+
+@pytest.fixture
+def stack(viewer: Any) -> Any:
+    data = np.random.default_rng(0).integers(0, 900, (5, 40, 44), dtype=np.uint16)
+    layer = viewer.add_image(data, name="stack", scale=(2, 1, 1))
+    viewer.dims.set_current_step(0, 3)
+    return layer
+
+
+def test_layers_in_a_layer_out_and_in_the_viewer(viewer: Any, stack: Any) -> None:
+    paint = viewer.layers["paint"]
+    before = list(viewer.layers)
+    result = execute("stylize_layers", stack, paint, QUICK)
+
+    assert isinstance(result, Image)
+    assert list(viewer.layers) == [*before, result]
+    assert result.name == "stack x paint"
+    assert result.data.dtype == np.uint16
+    assert result.metadata[KEY]["content"]["index"] == [3, None, None]  # what is shown
+    again = execute("stylize_layers", result, [paint], QUICK, intensities="displayed")
+    assert again.name == "stack x paint x paint"
+    assert again.rgb
+
+
+def test_a_layer_of_the_same_name_is_left_alone(viewer: Any, stack: Any) -> None:
+    mine = viewer.add_image(np.zeros((9, 9)), name="stack x paint")
+    result = execute("stylize_layers", stack, viewer.layers["paint"], QUICK)
+
+    assert mine in viewer.layers
+    assert mine.name == "stack x paint"
+    assert mine.data.shape == (9, 9)
+    assert result in viewer.layers
+    assert result.name == "stack x paint [1]"
+
+
+def test_what_is_selected_is_taken_where_nothing_is_given(viewer: Any) -> None:
+    viewer.layers.selection = {viewer.layers["photo"], viewer.layers["paint"]}
+    result = execute("stylize_layers", settings=QUICK)
+    assert result.name == "photo x paint"
+    viewer.layers.selection = {viewer.layers["photo"]}
+    with pytest.raises(InputError, match="Two images are needed"):
+        execute("stylize_layers", settings=QUICK)
+
+
+def test_a_result_goes_on(viewer: Any, stack: Any) -> None:
+    paint = viewer.layers["paint"]
+    first = execute("stylize_layers", stack, paint, QUICK, intensities="percentiles")
+    viewer.layers.selection.active = first
+    second = execute("continue_layer")
+
+    assert second.name == "stack x paint [1]"
+    record = second.metadata["napari_nst"]
+    assert record["settings"]["init"] == "image"
+    assert record["settings"]["iterations"] == 2
+    assert second.metadata[KEY]["content"]["intensities"] == "percentiles"
+    assert second.metadata[KEY]["start"]["layer"] == "stack x paint"
+    viewer.layers.remove(paint)
+    with pytest.raises(InputError, match="no layer paint any more"):
+        execute("continue_layer")
+    viewer.layers.selection.active = viewer.layers["photo"]
+    with pytest.raises(InputError, match="photo has no record of a run"):
+        execute("continue_layer")
+
+
+def test_without_a_viewer_they_are_functions() -> None:
+    data = np.random.default_rng(0).random((32, 36))
+    one, two = Image(data, name="one"), Image(data[::-1], name="two")
+    result = PluginManager.instance().commands.execute(
+        "napari-nst.stylize_layers", (one, two, QUICK)
+    )
+    assert result.name == "one x two"
+    assert continue_layer(result, one, two, QUICK).name == "one x two"
+    with pytest.raises(InputError, match="Two images are needed"):
+        stylize_layers()
+    with pytest.raises(InputError, match="There is no result"):
+        continue_layer()
+
+
+@pytest.mark.parametrize(
+    ("words", "choice"),
+    [("contrast limits", "limits"), ("percentiles", "percentiles"), ("as displayed", "displayed")],
+)
+def test_the_panel_has_the_choice_of_intensities(viewer: Any, words: str, choice: str) -> None:
+    from napari_nst.plugin.controls import Controls
+
+    controls = Controls(viewer)
+    combo = controls.advanced.intensities
+    combo.native.setCurrentText(words)
+    job = controls.job()
+
+    assert combo.native.accessibleName() == "Intensities"
+    assert "percentiles" in combo.native.toolTip()
+    assert [plane.intensities for plane in (job.content, *job.styles)] == [choice] * 2
+    controls.advanced.intensities.value = "limits"
+    record = {
+        "settings": {},
+        "content": {"name": "photo"},
+        "styles": [{"name": "paint"}],
+    }
+    controls.reuse(record, {"content": {"layer": "photo", "intensities": choice}})
+    assert combo.value == choice
+    controls.reuse(record, {})
+    assert combo.value == "limits"

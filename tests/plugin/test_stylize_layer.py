@@ -1,0 +1,259 @@
+"""Layers in, a layer out, without a viewer; and what comes out goes in again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from napari.components import ViewerModel
+from napari.layers import Image, Labels
+
+import napari_nst
+from napari_nst.errors import InputError
+from napari_nst.plugin.copying import as_python
+from napari_nst.plugin.origins import KEY
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK: dict[str, Any] = {"size": 48, "iterations": 3}
+
+
+@pytest.fixture
+def paint(style: Any) -> Image:
+    return Image((style * 255).astype(np.uint8), name="paint", rgb=True)
+
+
+@pytest.fixture
+def grey_paint(style: Any) -> Image:
+    return Image(style.mean(axis=2), name="grey paint")
+
+
+@pytest.fixture
+def cells(content: Any) -> Image:
+    """A stack of 16 bits with a place in the world."""
+    planes = np.stack([content.mean(axis=2) * k for k in (1, 2, 3)])
+    return Image(
+        (100 + 1000 * planes).astype(np.uint16),
+        name="cells",
+        contrast_limits=(100, 3000),
+        colormap="magma",
+        gamma=0.8,
+        scale=(5, 0.5, 0.25),
+        translate=(1, 2, 3),
+        units=("um", "um", "um"),
+        axis_labels=("z", "y", "x"),
+    )
+
+
+def test_a_plane_of_a_grey_stack_comes_back_as_its_kind(cells: Image, paint: Image) -> None:
+    seen: list[int] = []
+    result = napari_nst.stylize_layer(
+        cells, paint, plane=2, callback=lambda snapshot: seen.append(snapshot.iteration), **QUICK
+    )
+
+    assert type(result) is Image
+    assert result.name == "cells x paint"
+    assert result.data.dtype == np.uint16
+    assert result.data.shape == (1, 40, 48)
+    assert result.data.min() >= 100
+    assert result.contrast_limits == cells.contrast_limits
+    assert result.colormap.name == "magma"
+    assert result.gamma == 0.8
+    assert result.units == cells.units
+    assert result.axis_labels == cells.axis_labels
+    for place in ((-0.5, -0.5), (39.5, 47.5)):
+        np.testing.assert_allclose(
+            result.data_to_world((0, *place)), cells.data_to_world((2, *place)), atol=1e-9
+        )
+    record = napari_nst.RunRecord.model_validate(result.metadata["napari_nst"])
+    assert record.content.name == "cells"
+    assert record.iterations == 3
+    assert result.metadata[KEY]["content"]["index"] == [2, None, None]
+    assert seen == [1, 2, 3]
+
+
+def test_the_middle_is_the_plane_unless_another_is_named(cells: Image, paint: Image) -> None:
+    def index(**choices: Any) -> Any:
+        result = napari_nst.stylize_layer(cells, paint, iterations=1, size=32, **choices)
+        return result.metadata[KEY]["content"]["index"][0]
+
+    assert index() == 1
+    assert index(plane=0) == 0
+    assert index(plane=(-1,)) == 2
+    assert index(point=cells.data_to_world((2, 0, 0))) == 2
+
+
+def test_any_two_axes_are_displayed(cells: Image, paint: Image) -> None:
+    stack = Image(np.moveaxis(cells.data, 0, 2), name="columns", rgb=False)
+    result = napari_nst.stylize_layer(stack, paint, plane=1, displayed=(1, 0), **QUICK)
+
+    assert result.data.shape == (40, 48, 1)
+    origin = result.metadata[KEY]["content"]
+    assert origin["index"] == [None, None, 1]
+    assert origin["transposed"]
+
+
+@pytest.mark.parametrize("intensities", ["limits", "percentiles", "displayed"])
+def test_the_copied_python_makes_the_same_bytes_whatever_the_intensities(
+    cells: Image, grey_paint: Image, intensities: Any
+) -> None:
+    result = napari_nst.stylize_layer(
+        cells, grey_paint, plane=1, intensities=intensities, nan="keep", **QUICK
+    )
+    viewer = ViewerModel()
+    viewer.add_layer(cells)
+    viewer.add_layer(grey_paint)
+    origins = result.metadata[KEY]
+    assert {one["intensities"] for one in (origins["content"], *origins["styles"])} == {intensities}
+    cells.contrast_limits, cells.colormap = (0, 1), "gray"  # what they are now says nothing
+
+    names: dict[str, Any] = {"viewer": viewer}
+    exec(compile(as_python(result), "copied", "exec"), names)
+    assert names["picture"].dtype == result.data.dtype
+    assert names["picture"].tobytes() == result.data.tobytes()
+    assert result.rgb == (intensities == "displayed")
+    if result.rgb:
+        assert result.data.dtype == np.uint8
+        assert result.contrast_limits == [0, 255]
+    else:
+        assert result.contrast_limits == [100, 3000]
+
+
+def test_what_is_missing_stays_missing(content: Any, grey_paint: Image) -> None:
+    data = content.mean(axis=2).astype(np.float64)
+    data[3:9, 5:20] = np.nan
+    cells = Image(data, name="cells")
+    with pytest.raises(InputError, match="cells has 90 values that are not finite"):
+        napari_nst.stylize_layer(cells, grey_paint, **QUICK)
+    result = napari_nst.stylize_layer(cells, grey_paint, nan="keep", **QUICK)
+    np.testing.assert_array_equal(np.isnan(result.data), np.isnan(data))
+    assert result.data.dtype == np.float64
+
+
+def test_alpha_is_kept(content: Any, paint: Image) -> None:
+    alpha = np.linspace(0, 1, 48) * np.ones((40, 1))
+    cells = Image(np.dstack([content, alpha]), rgb=True)
+    for intensities in ("limits", "percentiles"):
+        result = napari_nst.stylize_layer(cells, paint, intensities=intensities, **QUICK)
+        assert result.data.dtype == np.float64
+        np.testing.assert_allclose(result.data[..., 3], alpha, atol=1e-6)
+    shown = napari_nst.stylize_layer(cells, paint, intensities="displayed", **QUICK)
+    np.testing.assert_allclose(shown.data[..., 3] / 255, alpha, atol=0.003)
+
+
+def test_a_dark_background_is_not_washed_out(grey_paint: Image) -> None:
+    y, x = np.mgrid[0:64, 0:64]
+    cells = sum(np.exp(-((y - b) ** 2 + (x - a) ** 2) / 30) for a, b in ((15, 20), (40, 45)))
+    layer = Image((200 + 3000 * cells).astype(np.uint16), name="cells")
+    settings = napari_nst.presets.preset("grey microscopy")
+    for intensities in ("limits", "percentiles"):
+        result = napari_nst.stylize_layer(
+            layer, grey_paint, settings, intensities=intensities, size=64, iterations=30
+        )
+        background = cells < 0.01
+        low, high = layer.contrast_limits
+        grey = (result.data[background].mean() - low) / (high - low)
+        assert grey < 0.15
+        assert result.data[cells > 0.8].mean() > 3 * result.data[background].mean()
+
+
+def test_of_lazy_data_the_plane_is_read_and_of_a_pyramid_the_level(paint: Image) -> None:
+    class Counted:
+        """An array that counts what is read."""
+
+        def __init__(self, shape: tuple[int, ...]) -> None:
+            self.shape, self.dtype, self.ndim = shape, np.dtype(np.uint16), len(shape)
+            self.read = 0
+
+        @property
+        def size(self) -> int:
+            return int(np.prod(self.shape))
+
+        def __getitem__(self, index: Any) -> Any:
+            part = np.broadcast_to(np.uint16(7), self.shape)[index]
+            self.read += part.size
+            return part
+
+    levels = [Counted((50, side, side)) for side in (512, 256, 128, 64)]
+    layer = Image(levels, multiscale=True, contrast_limits=(0, 9))
+    for level in levels:
+        level.read = 0
+    napari_nst.stylize_layer(layer, paint, plane=20, size=100, iterations=1)
+    assert [level.read for level in levels[:2]] == [0, 0]
+    # napari looks at the coarsest for itself; the run reads one plane of the third.
+    assert levels[2].read == 128 * 128
+
+
+def test_zarr_goes_in(content: Any, grey_paint: Image) -> None:
+    array = zarr.create_array(zarr.storage.MemoryStore(), shape=(4, 40, 48), dtype="uint8")
+    array[...] = np.stack([(content.mean(axis=2) * 255).astype(np.uint8)] * 4)
+    result = napari_nst.stylize_layer(Image(array, name="store"), grey_paint, **QUICK)
+    assert isinstance(result.data, np.ndarray)
+    assert result.data.dtype == np.uint8
+
+
+def test_a_result_goes_in_again_as_content_as_style_and_as_start(
+    cells: Image, paint: Image, grey_paint: Image
+) -> None:
+    first = napari_nst.stylize_layer(cells, [paint, grey_paint], plane=0, seed=3, **QUICK)
+    assert first.name == "cells x paint + grey paint"
+    second = napari_nst.stylize_layer(first, grey_paint, **QUICK)
+    third = napari_nst.stylize_layer(cells, second, plane=0, **QUICK)
+    fourth = napari_nst.stylize_layer(cells, paint, plane=0, start=first, **QUICK)
+    for result in (second, third, fourth):
+        assert result.data.dtype == np.uint16
+        assert result.data.shape == (1, 40, 48)
+        assert result.contrast_limits == cells.contrast_limits
+        np.testing.assert_allclose(result.translate, first.translate)
+    assert fourth.metadata["napari_nst"]["start"]["name"] == "start"
+    assert fourth.metadata[KEY]["start"]["layer"] == first.name
+
+
+def test_regions_are_taken_from_labels_layers(content: Any, paint: Image) -> None:
+    photo = Image((content * 255).astype(np.uint8), name="photo", rgb=True)
+    halves = np.zeros((40, 48), np.uint8)
+    halves[:, 24:] = 1
+    result = napari_nst.stylize_layer(
+        photo, paint, content_labels=Labels(halves), region_styles={1: 0}, **QUICK
+    )
+    np.testing.assert_array_equal(result.data[:, :20], photo.data[:, :20])
+    assert (result.data[:, 30:] != photo.data[:, 30:]).any()
+    painted = Labels(1 + (np.arange(36) > 18) * np.ones((44, 1), np.uint8))
+    guided = napari_nst.stylize_layer(
+        photo, paint, content_labels=Labels(halves + 1), style_labels=[painted], **QUICK
+    )
+    assert guided.metadata[KEY]["style_labels"][0]["layer"] == painted.name
+
+
+def test_a_style_of_more_axes_than_the_content(content: Any, cells: Image) -> None:
+    flat = Image(content.mean(axis=2), name="flat")
+    result = napari_nst.stylize_layer(flat, cells, **QUICK)
+    assert result.data.shape == (40, 48)
+    assert result.metadata[KEY]["styles"][0]["index"][0] == 1
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"plane": 3}, r"There is no plane 3 in cells: its axes .* have the lengths \(3,\)"),
+        ({"plane": (0, 0)}, r"There is no plane \(0, 0\) in cells"),
+        ({"plane": 0, "point": (0, 0, 0)}, "either plane or point"),
+        ({"point": (0, 0)}, "point has 2 coordinates; cells has 3 axes"),
+        ({"displayed": (0, 3)}, r"displayed is \(0, 3\); it must be two axes of the 3"),
+        ({"displayed": (1, 1)}, "it must be two axes"),
+        ({"intensities": "auto"}, "intensities is 'auto'"),
+        ({"style": []}, "There is no style"),
+        ({"style": np.zeros((9, 9))}, "of type ndarray; it must be a napari layer of type Image"),
+        ({"style": Labels(np.ones((9, 9), int), name="seg")}, "seg is of type Labels; it must be"),
+        ({"content_labels": Image(np.zeros((9, 9)))}, "it must be a napari layer of type Labels"),
+        ({"style_labels": [None]}, "style_labels go with content_labels"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(
+    cells: Image, paint: Image, choices: dict[str, Any], message: str
+) -> None:
+    arguments: dict[str, Any] = {"style": paint, **choices}
+    with pytest.raises(InputError, match=message):
+        napari_nst.stylize_layer(cells, **arguments)
