@@ -22,7 +22,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
 KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record"}
-TOOLS = {*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"}
+TOOLS = {
+    *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
+    "intensities",
+}
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "networks": {"errors"},
@@ -34,13 +37,14 @@ ARROWS: dict[str, set[str]] = {
     "samples": {"errors"},
     "files": {"errors"},
     "cache": set(),
+    "intensities": {"errors"},
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},
-    "batch": {*KNOWLEDGE, "engine", "stacks", "files"},
+    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "intensities"},
     "plugin": {*TOOLS, "stacks", "batch"},
     "cli": {*TOOLS, "stacks", "batch"},
-    "__init__": {*TOOLS, "stacks", "batch"},  # the public names
+    "__init__": {*TOOLS, "stacks", "batch", "plugin"},  # the public names
 }
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 TORCH = {"torch", "torchvision", "safetensors"}
@@ -169,7 +173,9 @@ def test_importing_the_package_loads_neither_torch_nor_a_viewer() -> None:
         "import napari_nst; napari_nst.StyleTransferSettings(); napari_nst.RunRecord",
         "import napari_nst; napari_nst.StyleTransferError",
         "import napari_nst; napari_nst.samples",
+        "import napari_nst; napari_nst.intensities",
         "import napari_nst.files",
+        "import napari_nst.batch.cluster",
         "import napari_nst.engine.costs",
         "import napari_nst.cli",
     ],
@@ -182,6 +188,20 @@ def test_the_engine_needs_no_viewer() -> None:
     found = loaded_by("import napari_nst; napari_nst.stylize")
     assert "torch" in found
     assert not found & VIEWER
+
+
+def test_layers_can_be_stylized_without_qt() -> None:
+    found = loaded_by("import napari_nst; napari_nst.stylize_layer")
+    assert "napari" in found
+    without = VIEWER - {"napari", "magicgui"}  # napari's layers load magicgui, which is no Qt
+    assert not found & (TORCH | without)
+    made = loaded_by(
+        "import numpy; from napari.layers import Image; import napari_nst;"
+        "a = Image(numpy.arange(256.).reshape(16, 16));"
+        "napari_nst.stylize_layer(a, a, size=16, iterations=1)"
+    )
+    assert "torch" in made
+    assert not made & without
 
 
 def test_opening_the_panel_does_not_wait_for_torch() -> None:

@@ -10,11 +10,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_nst import presets, samples
+    from napari_nst import batch, intensities, presets, samples
     from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.stylize import stylize
     from napari_nst.engine.transfer import StyleTransfer
     from napari_nst.errors import StyleTransferError
+    from napari_nst.plugin.stylize_layer import stylize_layer
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
 
@@ -25,9 +26,12 @@ __all__ = [
     "StyleTransferError",
     "StyleTransferResult",
     "StyleTransferSettings",
+    "batch",
+    "intensities",
     "presets",
     "samples",
     "stylize",
+    "stylize_layer",
 ]
 
 _HOMES = {
@@ -38,6 +42,7 @@ _HOMES = {
     "StyleTransferResult": "engine.snapshots",
     "StyleTransferSettings": "settings",
     "stylize": "engine.stylize",
+    "stylize_layer": "plugin.stylize_layer",
 }
 
 

@@ -8,18 +8,21 @@ is there at once.
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from napari_nst.cli._batch import SeveralStyles, batch
 from napari_nst.cli._replay import replay
 from napari_nst.cli._resume import resume
 from napari_nst.cli._sweep import sweep
 from napari_nst.cli._weights import commands as _weights
-from napari_nst.errors import StyleTransferError
+from napari_nst.errors import StyleTransferError, StyleTransferWarning
 
 __all__ = ["app", "main"]
 
@@ -52,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         # With typer's own handling of errors they would be boxes of many lines.
-        status = app(arguments, prog_name="napari-nst", standalone_mode=False)
+        with _warnings_in_a_line():
+            status = app(arguments, prog_name="napari-nst", standalone_mode=False)
     except typer.TyperException as error:
         return _fail(error.format_message())
     except StyleTransferError as error:
@@ -60,6 +64,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail("There is not enough memory for images of this size.")
     return int(status or 0)
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Say what a run does otherwise than asked as errors are said: in a line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", StyleTransferWarning)
+        show = warnings.showwarning
+
+        def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, StyleTransferWarning):
+                print("napari-nst:", message, file=sys.stderr)
+            else:
+                show(message, category, *where)
+
+        warnings.showwarning = say
+        yield
 
 
 def _fail(message: str) -> int:
@@ -183,6 +204,7 @@ def stylize(
 app.command()(resume)
 app.command()(sweep)
 app.command()(replay)
+app.command(cls=SeveralStyles)(batch)
 
 
 @app.command()

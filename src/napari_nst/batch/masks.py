@@ -1,0 +1,129 @@
+"""Masks go with their pictures: untouched, at the result's size."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from napari_nst.errors import InputError
+from napari_nst.files import is_stack, open_stack, read_labels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["check_mask", "hand_on"]
+
+
+def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
+    """Return a mask's height and width, if it can be that of a content.
+
+    Parameters
+    ----------
+    mask : Path
+        The file.
+    content : tuple of int
+        Height and width of the content.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or is not of the content's proportions.
+    """
+    if is_stack(mask):
+        with open_stack(mask) as stack:
+            height, width = stack.plane_shape[:2]
+    else:
+        height, width = read_labels(mask).shape
+    # As many pixels of the mask in one of the content down as across, but for a pixel.
+    if abs(height * content[1] - width * content[0]) > max(height, width, *content):
+        raise InputError(
+            f"{mask} is {width} x {height} pixels, and its content {content[1]} x {content[0]}: a "
+            "mask has its content's proportions."
+        )
+    return height, width
+
+
+def hand_on(
+    mask: Path, target: Path, size: tuple[int, int], wanted: tuple[int, int]
+) -> Literal["copied", "resampled"]:
+    """Copy a mask; to another size by its nearest pixels, in the type it has.
+
+    Parameters
+    ----------
+    mask, target : Path
+        Where it is, and where it goes.
+    size, wanted : tuple of int
+        Its height and width, and those of the result.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written, or is a stack that would have to be resampled.
+    """
+    if size != wanted and is_stack(mask) and _planes(mask) > 1:
+        raise InputError(
+            f"{mask} is {size[1]} x {size[0]} pixels, and its content {wanted[1]} x {wanted[0]}: "
+            "the mask of a stack has the stack's size."
+        )
+    scratch = target.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
+    try:
+        target.parent.mkdir(exist_ok=True)
+        if size == wanted:
+            if mask.is_dir():
+                shutil.copytree(mask, scratch)
+                shutil.rmtree(target, ignore_errors=True)
+            else:
+                shutil.copyfile(mask, scratch)
+        else:
+            _resample(mask, scratch, wanted)
+        os.replace(scratch, target)
+    except OSError as error:
+        raise InputError(
+            f"{target} cannot be written ({error.strerror or error}): name another folder."
+        ) from None
+    finally:
+        if scratch.is_dir():
+            shutil.rmtree(scratch)
+        scratch.unlink(missing_ok=True)
+    return "copied" if size == wanted else "resampled"
+
+
+def _planes(mask: Path) -> int:
+    with open_stack(mask) as stack:
+        return len(stack)
+
+
+def _resample(mask: Path, path: Path, wanted: tuple[int, int]) -> None:
+    suffix = mask.suffix.lower()
+    if suffix == ".npy":
+        with path.open("wb") as stream:
+            np.save(stream, _nearest(np.load(mask, allow_pickle=False), wanted))
+    elif suffix in (".tif", ".tiff"):
+        labels = tifffile.imread(mask)
+        colored = labels.ndim == 3
+        tifffile.imwrite(
+            path,
+            _nearest(labels, wanted),
+            photometric="rgb" if colored else "minisblack",
+            compression="adobe_deflate",
+            metadata=None,
+        )
+    else:
+        with Image.open(mask) as image:  # a palette stays one
+            image.resize(wanted[::-1], Image.Resampling.NEAREST).save(path, format=image.format)
+
+
+def _nearest(labels: NDArray[Any], wanted: tuple[int, int]) -> NDArray[Any]:
+    rows, columns = (
+        ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
+        for new, old in zip(wanted, labels.shape[:2], strict=True)
+    )
+    return np.ascontiguousarray(labels[np.ix_(rows, columns)])

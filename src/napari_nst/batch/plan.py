@@ -1,0 +1,234 @@
+"""What a batch is to do: one job for each content, style and seed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from napari_nst.batch.names import expand, split_name, suffix_of_result, tell_apart, unique
+from napari_nst.errors import InputError, abridged
+from napari_nst.files import is_stack
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Intensities", "Job", "StartFrom", "make_plan"]
+
+Intensities: TypeAlias = Literal["full", "percentiles"] | tuple[float, float]
+StartFrom: TypeAlias = Literal["previous", "content"]
+
+_MASKS = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif", ".zarr")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A result to be made.
+
+    Attributes
+    ----------
+    title : str
+        What messages call it.
+    content, style : Path
+        What it is made of.
+    settings : StyleTransferSettings
+        Every choice, the seed among them.
+    result : Path
+        Where it goes.
+    stack : bool
+        Whether the content is a stack.
+    mask : Path or None
+        The content's mask.
+    intensities : {"full", "percentiles"} or tuple of float
+        Which grey values are black and white for the run.
+    start_from : {"previous", "content"}
+        What a stack's planes start from.
+    """
+
+    title: str
+    content: Path
+    style: Path
+    settings: StyleTransferSettings
+    result: Path
+    stack: bool = False
+    mask: Path | None = None
+    intensities: Intensities = "full"
+    start_from: StartFrom = "previous"
+
+    @property
+    def record(self) -> Path:
+        """Where the record of the result goes."""
+        return self.result.with_name(f"{split_name(self.result)[0]}.napari-nst.json")
+
+    @property
+    def mask_result(self) -> Path | None:
+        """Where the mask goes."""
+        if self.mask is None:
+            return None
+        name = split_name(self.result)[0] + split_name(self.mask)[1]
+        return self.result.parent / "masks" / name
+
+    @property
+    def planes(self) -> Path:
+        """Where the planes of a stack are kept until all are done."""
+        return self.result.with_name(f".{split_name(self.result)[0]}.planes")
+
+
+def make_plan(
+    contents: Iterable[str | os.PathLike[str]],
+    styles: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    settings: StyleTransferSettings | None = None,
+    *,
+    seeds: Sequence[int] | None = None,
+    masks: str | os.PathLike[str] | None = None,
+    intensities: Intensities = "full",
+    start_from: StartFrom = "previous",
+) -> tuple[Job, ...]:
+    """Return the jobs of a batch, content by content.
+
+    Parameters
+    ----------
+    contents, styles, out, settings, seeds, masks, intensities, start_from
+        As `batch` takes them.
+
+    Raises
+    ------
+    InputError
+        If a choice cannot be, a name stands for no file, or a result would replace an input.
+    """
+    settings = settings or StyleTransferSettings()
+    seeds = (settings.seed,) if seeds is None else tuple(seeds)
+    contents, styles, out = expand("content", contents), expand("style", styles), Path(out)
+    _check(settings, seeds, intensities, start_from)
+    for kind, found in (("content", contents), ("style", styles)):
+        if not found:
+            raise InputError(f"There is no {kind}: name at least one.")
+    own_masks = _masks_of(contents, None if masks is None else Path(masks))
+    stacks = [is_stack(content) for content in contents]
+    if any(stacks) and settings.output_size == "working":
+        raise InputError(
+            "output_size is 'working', and a stack keeps its size: leave it at 'content'."
+        )
+    parts = [
+        (number, style, seed, stem, style_stem)
+        for number, stem in enumerate(tell_apart(contents))
+        for style, style_stem in zip(styles, tell_apart(styles), strict=True)
+        for seed in seeds
+    ]
+    names = unique(
+        "__".join(
+            [
+                stem,
+                *([style_stem] if len(styles) > 1 else []),
+                *([f"seed-{seed}"] if len(seeds) > 1 else []),
+            ]
+        )
+        for _, _, seed, stem, style_stem in parts
+    )
+    jobs = tuple(
+        Job(
+            title=_title(contents[number], style, seed, len(styles) > 1, len(seeds) > 1),
+            content=contents[number],
+            style=style,
+            settings=settings.replace(seed=seed),
+            result=out / f"{name}{suffix_of_result(contents[number], stacks[number])}",
+            stack=stacks[number],
+            mask=own_masks[number],
+            intensities=intensities,
+            start_from=start_from,
+        )
+        for name, (number, style, seed, _, _) in zip(names, parts, strict=True)
+    )
+    _spare_inputs(jobs)
+    return jobs
+
+
+def _check(
+    settings: StyleTransferSettings,
+    seeds: tuple[int, ...],
+    intensities: Intensities,
+    start_from: StartFrom,
+) -> None:
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds is {abridged(seeds)}; give at least one, and each once.")
+    if settings.init == "image":
+        raise InputError(
+            "init is 'image', which takes a picture for each content, and a batch has none: "
+            "choose 'content', 'noise' or 'style'."
+        )
+    if settings.region_styles is not None:
+        raise InputError(
+            "region_styles is for labels on one content, and a batch has none: leave it out."
+        )
+    if settings.style_weights is not None and len(settings.style_weights) != 1:
+        raise InputError(
+            "style_weights blends several styles, and a batch makes a picture in each: leave it "
+            "out."
+        )
+    settings.scales_of_styles(1)
+    if start_from not in ("previous", "content"):
+        raise InputError(
+            f"start_from is {abridged(start_from)}; it must be 'previous' or 'content'."
+        )
+    if isinstance(intensities, str):
+        fine = intensities in ("full", "percentiles")
+    else:
+        fine = len(intensities) == 2 and intensities[0] < intensities[1]
+    if not fine:
+        raise InputError(
+            f"intensities is {abridged(intensities)}; it must be 'full', 'percentiles', or the "
+            "grey values that are black and white, the smaller one first."
+        )
+
+
+def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None]:
+    """Return the mask of each content: the file in a folder that is called the same."""
+    if folder is None:
+        return [None] * len(contents)
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: name the one with the masks.")
+    by_stem: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        stem, suffix = split_name(path)
+        if suffix.lower().endswith(_MASKS) and not path.name.startswith("."):
+            by_stem.setdefault(stem, []).append(path)
+    found: list[Path | None] = []
+    for content in contents:
+        stem, suffix = split_name(content)
+        candidates = by_stem.get(stem, [])
+        same = [path for path in candidates if split_name(path)[1] == suffix]
+        candidates = same if len(candidates) > 1 and same else candidates
+        if len(candidates) > 1:
+            raise InputError(
+                f"{content.name} has two masks, {candidates[0].name} and {candidates[1].name}, in "
+                f"{folder}: keep one."
+            )
+        found.append(candidates[0] if candidates else None)
+    return found
+
+
+def _spare_inputs(jobs: Sequence[Job]) -> None:
+    """Refuse to write where something is read."""
+    inputs = {
+        os.path.realpath(path)
+        for job in jobs
+        for path in (job.content, job.style, job.mask)
+        if path is not None
+    }
+    for job in jobs:
+        for path in (job.result, job.record, job.mask_result):
+            if path is not None and os.path.realpath(path) in inputs:
+                raise InputError(
+                    f"{path} is also an input: name another folder than {path.parent} for the "
+                    "results."
+                )
+
+
+def _title(content: Path, style: Path, seed: int, styles: bool, seeds: bool) -> str:
+    title = content.name
+    if styles:
+        title += f" x {style.name}"
+    return f"{title}, seed {seed}" if seeds else title

@@ -1,0 +1,233 @@
+"""One stack of a batch, plane by plane, and from the first unfinished plane on."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_nst.batch.masks import check_mask
+from napari_nst.batch.reading import Planes, Reading
+from napari_nst.batch.records import write_record
+from napari_nst.batch.task import Progress, conclude, style_of
+from napari_nst.errors import InputError
+from napari_nst.files import Stack, open_stack, write_stack
+from napari_nst.stacks import PlaneRecord, PlaneStore, StackRecord, StackTransfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from napari_nst.batch.plan import Job
+    from napari_nst.batch.records import Asked
+    from napari_nst.engine.shared import Shared
+    from napari_nst.engine.snapshots import StyleTransferResult
+
+    Watch = Callable[[float], object]
+
+__all__ = ["Filling", "make_plane", "make_stack"]
+
+_ENOUGH = 2**22  # values of a stack to take percentiles of
+
+
+class Filling:
+    """A stack's result while it is being filled.
+
+    Parameters
+    ----------
+    job : Job
+        Of a content that is a stack.
+    asked : Asked
+        What the result is of: planes that are of something else are begun anew.
+
+    Raises
+    ------
+    InputError
+        If the stack or its mask cannot be read, or there is no room for the planes.
+    """
+
+    def __init__(self, job: Job, asked: Asked) -> None:
+        self.job, self._asked = job, asked
+        self.stack: Stack = open_stack(job.content)
+        try:
+            shape = self.stack.plane_shape
+            size = shape[:2]
+            self._mask_size = None
+            if job.mask is not None:
+                self._mask_size = check_mask(job.mask, (size[0], size[1]))
+            self.reading = _reading_of(self.stack, job)
+            identity = {"asked": asked.model_dump(mode="json"), "limits": self.reading.limits}
+            place = (job.planes, (len(self.stack), *shape), self.stack.dtype, 0, identity)
+            try:
+                self.store = PlaneStore(*place)
+            except InputError:
+                if not job.planes.exists():
+                    raise
+                shutil.rmtree(job.planes)  # of other settings, or damaged
+                self.store = PlaneStore(*place)
+        except BaseException:
+            self.stack.close()
+            raise
+
+    def __enter__(self) -> Filling:
+        """Return it, to be closed in the end."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the stack; the planes that are done stay where they are."""
+        self.stack.close()
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """The planes that are still to be made."""
+        return tuple(k for k in range(len(self.stack)) if k not in self.store.finished)
+
+    def put(self, k: int, plane: NDArray[Any], record: StackRecord) -> None:
+        """Keep a plane that is done.
+
+        Parameters
+        ----------
+        k : int
+            Which.
+        plane : ndarray
+            As the file will have it.
+        record : StackRecord
+            Of the run that made it, with the plane's own.
+        """
+        (own,) = (known for known in record.finished if known.plane == k)
+        if not self._head.exists():
+            write_record(self._head, record.model_copy(update={"finished": ()}))
+        self.store.put(k, plane, own.model_dump(mode="json"))
+
+    def finish(self) -> None:
+        """Write the result, its mask and its record, and let go of the planes."""
+        job, count = self.job, len(self.stack)
+        with suppress(FileNotFoundError):  # a stack with the record of another is not that other
+            job.record.unlink()
+        write_stack(job.result, self.stack, (self.store.plane(k) for k in range(count)))
+        head = StackRecord.model_validate_json(self._head.read_text(encoding="utf-8"))
+        planes = tuple(
+            PlaneRecord.model_validate(note) for _, note in sorted(self.store.notes.items())
+        )
+        record = head.model_copy(update={"finished": planes, "ended": "finished"})
+        height, width = self.stack.plane_shape[:2]
+        conclude(job, self._asked, self._mask_size, (height, width), self.reading, record)
+        folder = self.store.path
+        del self.store  # whose array is mapped: Windows removes no open files
+        shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _head(self) -> Any:
+        return self.store.path / "record.json"
+
+
+def make_stack(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
+    """Make a result, from the first plane on that is not done yet.
+
+    Parameters
+    ----------
+    job, asked, shared, watch
+        As for `make_picture`.
+
+    Raises
+    ------
+    StyleTransferError
+        If a file or the run fails; planes that are done are kept for the next time.
+    """
+    with Filling(job, asked) as filling:
+        reading = filling.reading
+
+        def put(k: int, result: StyleTransferResult) -> None:
+            filling.put(k, reading.back(result.image), transfer.record)
+
+        transfer = _transfer(
+            job,
+            Planes(filling.stack, reading),
+            shared,
+            put=put,
+            finished=filling.store.notes,
+            previous=lambda k: reading.to_engine(filling.store.plane(k)),
+        )
+        _iterate(transfer, len(filling.stack), len(filling.store.finished), watch)
+        filling.finish()
+
+
+def make_plane(
+    job: Job, reading: Reading, k: int, shared: Shared
+) -> tuple[NDArray[Any], StackRecord]:
+    """Return one plane of a stack whose planes start from their own content, and its record.
+
+    Parameters
+    ----------
+    job : Job
+        Of a content that is a stack.
+    reading : Reading
+        How all of its planes are read.
+    k : int
+        Which.
+    shared : Shared
+        What earlier runs left.
+    """
+    made: list[NDArray[Any]] = []
+    with open_stack(job.content) as stack:
+        others = set(range(len(stack))) - {k}
+        transfer = _transfer(
+            job,
+            Planes(stack, reading),
+            shared,
+            put=lambda _, result: made.append(reading.back(result.image)),
+            finished=others,
+        )
+        for _ in transfer:
+            pass
+        return made[0], transfer.record
+
+
+def _transfer(job: Job, planes: Planes, shared: Shared, **options: Any) -> StackTransfer:
+    from napari_nst.engine.transfer import StyleTransfer
+
+    sequence: Any = planes  # it has a length and items, which is all that is asked of it
+    return StackTransfer(
+        sequence,
+        [style_of(job)],
+        job.settings,
+        start_from=job.start_from,
+        names=[job.content.name, job.style.name],
+        engine=partial(StyleTransfer, shared=shared),
+        **options,
+    )
+
+
+def _iterate(transfer: StackTransfer, count: int, done: int, watch: Watch) -> None:
+    """Carry out what is to be done; of the planes that were done before nothing is told."""
+    plane, progress = -1, None
+    for snapshot in transfer:
+        if snapshot.plane != plane and transfer.run is not None:
+            plane, behind = snapshot.plane, len(transfer.finished) - done
+
+            def share(of_plane: float, behind: int = behind) -> None:
+                watch((behind + of_plane) / (count - done))
+
+            progress = Progress(transfer.run.scales, share)
+        if progress is not None:
+            progress(snapshot.snapshot)
+
+
+def _reading_of(stack: Stack, job: Job) -> Reading:
+    """Return how the planes are read: in one way for all."""
+    if job.intensities != "percentiles" or len(stack.plane_shape) == 3:
+        return Reading.of([np.empty(stack.plane_shape, stack.dtype)], job.intensities)
+    every = max(1, len(stack) * int(np.prod(stack.plane_shape)) // _ENOUGH)
+    # A plane has to be read as a whole, but not to be kept.
+    known = np.concatenate([plane.ravel()[::every] for plane in stack])
+    return Reading.of([known[None]], job.intensities)

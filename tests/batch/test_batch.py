@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_nst.batch import BatchRecord, batch
+from napari_nst.engine.stylize import stylize
+from napari_nst.errors import InputError, WeightsError
+from napari_nst.files import open_stack, read_image, read_metadata, write_image
+from napari_nst.intensities import Range
+from napari_nst.record import RunRecord
+from napari_nst.stacks import StackRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_nst.batch import BatchReport, Step
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY: dict[str, Any] = {"size": 48, "iterations": 2, "scales": 1, "precision": "float32"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Path:
+    """A folder with two contents and two styles."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    write_image("in/a.png", photo(40, 48))
+    write_image("in/b.png", photo(44, 36))
+    write_image("s.png", stripes(44, 36))
+    write_image("t.png", stripes(36, 44)[..., ::-1])
+    return tmp_path
+
+
+def record_of(name: str) -> BatchRecord:
+    return BatchRecord.model_validate_json(Path(f"out/{name}.napari-nst.json").read_text())
+
+
+def states(report: BatchReport) -> list[str]:
+    return [outcome.state for outcome in report.outcomes]
+
+
+def files_of(folder: str) -> dict[str, tuple[int, bytes]]:
+    paths = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
+
+
+def test_each_content_is_made_in_each_style(folder: Path) -> None:
+    steps: list[Step] = []
+    report = batch("in", ["s.png", "t.png"], "out", progress=steps.append, **TINY)
+    assert states(report) == ["made"] * 4
+    names = ["a__s", "a__t", "b__s", "b__t"]
+    assert [outcome.job.result.name for outcome in report.made] == [f"{n}.png" for n in names]
+    assert sorted(files_of("out")) == sorted(
+        [f"{name}.png" for name in names] + [f"{name}.napari-nst.json" for name in names]
+    )
+    expected = stylize(read_image("in/b.png"), read_image("t.png"), **TINY)
+    write_image("expected.png", expected.image)
+    np.testing.assert_array_equal(read_image("out/b__t.png"), read_image("expected.png"))
+    record = record_of("b__t")
+    assert isinstance(record.run, RunRecord)
+    assert record.run.ended == "finished"
+    assert record.run.content.sha256 == expected.record.content.sha256
+    assert record.asked.settings == expected.settings
+    assert record.limits == (0, 255)
+    # The picture has the record of its run as any other has, to be replayed.
+    inside = RunRecord.model_validate_json(read_metadata("out/b__t.png") or "")
+    assert inside == record.run
+    ends = [step for step in steps if step.outcome is not None]
+    assert [step.outcome for step in ends] == list(report.outcomes)
+    assert {step.share for step in steps} == {0.5, 1.0}
+
+
+def test_what_is_there_is_not_made_again(folder: Path) -> None:
+    batch("in", "s.png", "out", **TINY)
+    before = files_of("out")
+    assert states(batch(["in/*.png"], ["s.png"], "out", **TINY)) == ["kept", "kept"]
+    assert files_of("out") == before
+
+
+@pytest.mark.parametrize(
+    "change", ["settings", "content", "style", "record", "damaged record", "result", "intensities"]
+)
+def test_what_is_of_something_else_is_made_again(folder: Path, change: str, photo: Any) -> None:
+    batch("in", "s.png", "out", **TINY)
+    before = files_of("out")
+    settings, options, again = dict(TINY), {}, ["made", "kept"]
+    if change == "settings":
+        settings["style_weight"], again = 2.0, ["made", "made"]
+    elif change == "content":
+        write_image("in/a.png", photo(40, 48)[::-1])
+    elif change == "style":
+        write_image("s.png", photo(40, 48))
+        again = ["made", "made"]
+    elif change == "record":
+        Path("out/a.napari-nst.json").unlink()
+    elif change == "damaged record":
+        Path("out/a.napari-nst.json").write_text("{}")
+    elif change == "result":
+        Path("out/a.png").unlink()
+    elif change == "intensities":
+        options, again = {"intensities": "percentiles"}, ["made", "made"]
+    assert states(batch("in", "s.png", "out", **options, **settings)) == again
+    after = files_of("out")
+    assert after["a.png"][0] != (before["a.png"][0])
+    assert (after["a.png"][1] == before["a.png"][1]) == (
+        change in ("record", "damaged record", "result")
+    ) or change == "intensities"  # which colours have none of
+
+
+def test_seeds_make_different_pictures(folder: Path) -> None:
+    report = batch("in/a.png", "s.png", "out", seeds=[1, 2], init="noise", **TINY)
+    assert len(report.made) == 2
+    assert record_of("a__seed-2").asked.settings.seed == 2
+    first, second = (read_image(f"out/a__seed-{seed}.png") for seed in (1, 2))
+    assert (first != second).any()
+
+
+def test_a_bad_file_is_told_of_and_ends_nothing(folder: Path) -> None:
+    Path("in/a0.png").write_bytes(b"no picture")
+    report = batch("in", "s.png", "out", **TINY)
+    assert states(report) == ["made", "failed", "made"]
+    assert "a0.png" in (report.failed[0].error or "")
+    assert not list(Path("out").glob("a0*"))
+    assert states(batch("in", "s.png", "out", **TINY)) == ["kept", "failed", "kept"]
+
+
+def test_what_nothing_can_be_made_without_is_an_error(folder: Path) -> None:
+    Path("bad.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"bad\.png is not an image"):
+        batch("in", ["s.png", "bad.png"], "out", **TINY)
+    with pytest.raises(InputError, match="device is 'cuda:99'"):
+        batch("in", "s.png", "out", device="cuda:99", **TINY)
+    Path("weights.pth").write_bytes(b"none")
+    with pytest.raises(WeightsError):
+        batch("in", "s.png", "out", weights="weights.pth", **TINY)
+
+
+def test_grey_of_16_bits_keeps_its_range(folder: Path, photo: Any, stripes: Any) -> None:
+    counts = (100 + 900 * photo(40, 48)[..., 0]).astype(np.uint16)
+    Image.fromarray(counts).save("cells.png")
+    tifffile.imwrite("cells16.tif", counts)
+    tifffile.imwrite("style.tif", (5000 * stripes(40, 40)[..., 0]).astype(np.uint16))
+    contents = ["cells.png", "cells16.tif"]
+    report = batch(contents, "style.tif", "out", intensities="percentiles", **TINY)
+    assert states(report) == ["made", "made"]
+    made = read_image("out/cells.png")
+    np.testing.assert_array_equal(made, read_image("out/cells16.tif"))
+    low, high = record_of("cells").limits
+    assert made.dtype == np.uint16
+    assert 100 <= low <= made.min() < made.max() <= high <= 1000
+    style = read_image("style.tif")
+    expected = stylize(
+        Range(low, high).to_unit(counts), Range.of_percentiles(style).to_unit(style), **TINY
+    ).image
+    np.testing.assert_array_equal(made, Range(low, high).from_unit(expected, np.uint16))
+    batch("cells.png", "style.tif", "two", intensities=(0, 2000), **TINY)
+    assert (read_image("two/cells.png") != made).any()
+
+
+def test_masks_go_along_untouched(folder: Path) -> None:
+    Path("masks").mkdir()
+    labels = np.zeros((40, 48), np.uint8)
+    labels[10:20, 5:30] = 3
+    palette = Image.fromarray(labels, mode=None).convert("P")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    palette.save("masks/a.png")
+    np.save("masks/b.npy", np.arange(44 * 36).reshape(44, 36))
+    report = batch("in", "s.png", "out", masks="masks", **TINY)
+    assert states(report) == ["made", "made"]
+    assert Path("out/masks/a.png").read_bytes() == Path("masks/a.png").read_bytes()
+    assert Path("out/masks/b.npy").read_bytes() == Path("masks/b.npy").read_bytes()
+    assert record_of("a").mask_result == "copied"
+    Path("out/masks/a.png").unlink()
+    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "kept"]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
+def test_a_mask_of_another_size_has_its_nearest_pixels(folder: Path, suffix: str) -> None:
+    Path("masks").mkdir()
+    labels = np.arange(40 * 48).reshape(40, 48).astype(np.uint16)
+    if suffix == ".npy":
+        np.save("masks/a.npy", labels)
+    elif suffix == ".tif":
+        tifffile.imwrite("masks/a.tif", labels)
+    else:
+        Image.fromarray(labels).save("masks/a.png")
+    choices = TINY | {"size": 24, "output_size": "working"}
+    batch("in/a.png", "s.png", "out", masks="masks", **choices)
+    made = Path(f"out/masks/a{suffix}")
+    found: Any = np.load(made) if suffix == ".npy" else np.asarray(read_any(made))
+    height, width = read_image("out/a.png").shape[:2]
+    assert (height, width) != (40, 48)
+    assert found.shape == (height, width)
+    assert found.dtype == np.uint16
+    rows = ((np.arange(height) + 0.5) * 40 / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * 48 / width).astype(int)
+    np.testing.assert_array_equal(found, labels[np.ix_(rows, columns)])
+    assert record_of("a").mask_result == "resampled"
+
+
+def read_any(path: Path) -> Any:
+    return tifffile.imread(path) if path.suffix == ".tif" else Image.open(path)
+
+
+def test_a_mask_that_cannot_be_its_contents_is_told_of(folder: Path) -> None:
+    Path("masks").mkdir()
+    Image.fromarray(np.zeros((40, 80), np.uint8)).save("masks/a.png")
+    report = batch("in", "s.png", "out", masks="masks", **TINY)
+    assert states(report) == ["failed", "made"]
+    assert "80 x 40 pixels, and its content 48 x 40" in (report.failed[0].error or "")
+
+
+# Stacks
+
+
+@pytest.fixture
+def cells(folder: Path, photo: Any) -> NDArray[np.uint16]:
+    """A stack of three planes in cells.ome.tif; its values."""
+    planes = np.stack([np.roll(photo(40, 48)[..., 0], 2 * k, axis=1) for k in range(3)])
+    values = (100 + 900 * planes).astype(np.uint16)
+    about = {"axes": "ZYX", "PhysicalSizeX": 0.2, "PhysicalSizeZ": 1.5}
+    tifffile.imwrite("cells.ome.tif", values, ome=True, photometric="minisblack", metadata=about)
+    return values
+
+
+@pytest.mark.parametrize("start_from", ["previous", "content"])
+def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: Any) -> None:
+    options: Any = {"start_from": start_from, "intensities": "percentiles", **TINY}
+    steps: list[Step] = []
+    report = batch("cells.ome.tif", "s.png", "out", progress=steps.append, **options)
+    assert states(report) == ["made"]
+    shares = [step.share for step in steps]
+    assert shares == sorted(shares) and shares[-1] == 1
+    with open_stack("out/cells.ome.tif") as stack:
+        assert (stack.axes, stack.shape, stack.dtype) == (("z", "y", "x"), (3, 40, 48), np.uint16)
+        assert (stack.sizes["x"], stack.sizes["z"]) == (0.2, 1.5)
+        made = np.stack(list(stack))
+    record = record_of("cells")
+    assert isinstance(record.run, StackRecord)
+    assert [plane.plane for plane in record.run.finished] == [0, 1, 2]
+    assert (record.run.ended, record.run.start_from) == ("finished", start_from)
+    limits = Range(*record.limits)
+    assert limits == Range.of_percentiles(cells)  # one for all planes
+    first = stylize(limits.to_unit(cells[0]), read_image("s.png"), **TINY).image
+    np.testing.assert_array_equal(made[0], limits.from_unit(first, np.uint16))
+    alone = stylize(limits.to_unit(cells[2]), read_image("s.png"), **TINY).image
+    same = (made[2] == limits.from_unit(alone, np.uint16)).all()
+    assert same == (start_from == "content")
+    assert not list(Path("out").glob(".*"))
+    assert states(batch("cells.ome.tif", "s.png", "out", **options)) == ["kept"]
+
+
+class Cut(Exception):
+    """Ends a batch from inside, as a kill would."""
+
+
+def test_a_stack_goes_on_at_the_first_unfinished_plane(cells: NDArray[np.uint16]) -> None:
+    batch("cells.ome.tif", "s.png", "whole", **TINY)
+    seen: list[float] = []
+
+    def cut(step: Step) -> None:
+        seen.append(step.share)
+        if step.share > 2 / 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        batch("cells.ome.tif", "s.png", "out", progress=cut, **TINY)
+    assert not Path("out/cells.ome.tif").exists()
+    steps: list[Step] = []
+    report = batch("cells.ome.tif", "s.png", "out", progress=steps.append, **TINY)
+    assert states(report) == ["made"]
+    assert len(steps) == 3  # two iterations of the last plane, and the end
+    np.testing.assert_array_equal(
+        tifffile.imread("out/cells.ome.tif"), tifffile.imread("whole/cells.ome.tif")
+    )
+    assert isinstance(run := record_of("cells").run, StackRecord)
+    assert len(run.finished) == 3
+
+
+def test_planes_of_other_settings_are_begun_anew(cells: NDArray[np.uint16]) -> None:
+    def cut(step: Step) -> None:
+        if step.share > 2 / 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        batch("cells.ome.tif", "s.png", "out", progress=cut, **TINY)
+    other = TINY | {"style_weight": 3.0}
+    batch("cells.ome.tif", "s.png", "out", **other)
+    batch("cells.ome.tif", "s.png", "whole", **other)
+    np.testing.assert_array_equal(
+        tifffile.imread("out/cells.ome.tif"), tifffile.imread("whole/cells.ome.tif")
+    )
+
+
+def test_values_of_any_type_come_back_in_it(folder: Path, photo: Any) -> None:
+    signed = (1000 * photo(40, 48)[..., 0] - 500).astype(np.int16)
+    tifffile.imwrite("signed.tif", signed)
+    tifffile.imwrite("floats.tif", (photo(40, 48)[..., 0] * 7 - 2).astype(np.float32))
+    report = batch(["signed.tif", "floats.tif"], "s.png", "out", intensities="percentiles", **TINY)
+    assert states(report) == ["made", "made"]
+    made = tifffile.imread("out/signed.tif")
+    assert made.dtype == np.int16
+    assert made.min() < 0 < made.max()
+    assert tifffile.imread("out/floats.tif").dtype == np.float32
+
+
+def test_a_stack_keeps_its_size_and_its_masks(cells: NDArray[np.uint16]) -> None:
+    Path("masks").mkdir()
+    tifffile.imwrite("masks/cells.tif", np.ones((3, 40, 48), np.int32), photometric="minisblack")
+    assert states(batch("cells.ome.tif", "s.png", "out", masks="masks", **TINY)) == ["made"]
+    assert Path("out/masks/cells.tif").read_bytes() == Path("masks/cells.tif").read_bytes()
+    with pytest.raises(InputError, match="a stack keeps its size"):
+        batch("cells.ome.tif", "s.png", "out", output_size="working", **TINY)
+    with pytest.raises(InputError, match="3 planes, and a style is one picture"):
+        batch("in", "cells.ome.tif", "out", **TINY)

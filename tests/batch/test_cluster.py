@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import tifffile
+from distributed import Client, LocalCluster
+
+from napari_nst.batch import batch
+from napari_nst.errors import InputError
+from napari_nst.files import write_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_nst.batch import BatchReport, Step
+
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    # A worker that is killed leaves its connections to the garbage collector, here as well.
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+# bfloat16 is chosen by a measurement, which two processes need not agree on.
+TINY: dict[str, Any] = {"size": 48, "iterations": 3, "scales": 1, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with (
+        LocalCluster(
+            n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as connected,
+    ):
+        yield connected
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    for number in range(6):
+        write_image(f"in/{number}.png", np.roll(photo(40, 48), number, axis=1))
+    values = np.stack([np.roll(photo(40, 48)[..., 0], 2 * k, axis=1) for k in range(4)])
+    tifffile.imwrite("in/cells.tif", (60000 * values).astype(np.uint16), imagej=True)
+    write_image("s.png", stripes(44, 36))
+    return tmp_path
+
+
+def pictures(out: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(out).glob("*.png")}
+
+
+def planes(out: str) -> Any:
+    return tifffile.imread(f"{out}/cells.tif")
+
+
+def states(report: BatchReport) -> list[str]:
+    return [outcome.state for outcome in report.outcomes]
+
+
+def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Client) -> None:
+    assert states(batch("in", "s.png", "serial", start_from="content", **TINY)) == ["made"] * 7
+    (Path("in") / "bad.png").write_bytes(b"no picture")
+    processes = client.run(os.getpid)
+    victim = next(iter(processes.values()))
+    killed: list[float] = []
+
+    def kill_one(step: Step) -> None:
+        if not killed:  # the first result is there, and the others are under way
+            os.kill(victim, signal.SIGKILL)
+            killed.append(time.monotonic())
+
+    report = batch(
+        "in", "s.png", "out", start_from="content", scheduler=client, progress=kill_one, **TINY
+    )
+    assert killed
+    assert states(report) == ["made"] * 6 + ["failed", "made"]
+    assert "bad.png is not an image" in (report.failed[0].error or "")
+    assert victim not in client.run(os.getpid).values()
+    assert pictures("out") == pictures("serial")
+    np.testing.assert_array_equal(planes("out"), planes("serial"))
+    again = batch("in", "s.png", "out", start_from="content", scheduler=client, **TINY)
+    assert states(again) == ["kept"] * 6 + ["failed", "kept"]
+
+
+def test_a_stack_whose_planes_follow_each_other_is_one_task(folder: Path, client: Client) -> None:
+    batch("in/cells.tif", "s.png", "serial", **TINY)
+    address = client.scheduler.address
+    report = batch("in/cells.tif", "s.png", "out", scheduler=address, **TINY)
+    assert states(report) == ["made"]
+    np.testing.assert_array_equal(planes("out"), planes("serial"))
+
+
+def test_a_scheduler_that_is_not_there_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_nst.batch.cluster._SECONDS_TO_CONNECT", 1)
+    with pytest.raises(InputError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        batch("in", "s.png", "out", scheduler="tcp://127.0.0.1:9", **TINY)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from napari_nst.batch import make_plan
+from napari_nst.errors import InputError
+from napari_nst.files import write_image
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    monkeypatch.chdir(tmp_path)
+
+    def write(*names: str) -> None:
+        for name in names:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+            if name.endswith((".bmp", ".webp")):
+                Path(name).write_bytes(b"not looked into")
+            else:
+                write_image(name, np.zeros((20, 24)))
+
+    write("s1.png", "s2.png")
+    return write
+
+
+def results(*contents: str, styles: Any = ("s1.png",), **options: Any) -> list[str]:
+    return [job.result.name for job in make_plan(contents, styles, "out", **options)]
+
+
+def test_names_are_kept(make: Callable[..., None]) -> None:
+    make("in/b.png", "in/a.jpg", "in/c.webp", "in/.hidden.png", "in/deeper/d.png")
+    (Path("in") / "notes.txt").write_text("no image")
+    assert results("in") == ["a.jpg", "b.png", "c.png"]
+
+
+def test_patterns_are_expanded(make: Callable[..., None]) -> None:
+    make("in/b.png", "in/a.png", "in/c.jpg", "in/deep/d.png")
+    assert results("in/*.png") == ["a.png", "b.png"]
+    assert results("in/**/*.png") == ["a.png", "b.png", "d.png"]
+    assert results("in/a.png", "in/*.png") == ["a.png", "b.png"]  # each once
+    make("odd[1].png")
+    assert results("odd[1].png") == ["odd[1].png"]  # a name that is there is no pattern
+
+
+def test_styles_and_seeds_are_in_the_name_where_there_are_several(
+    make: Callable[..., None],
+) -> None:
+    make("a.png")
+    assert results("a.png", styles=["s1.png", "s2.png"]) == ["a__s1.png", "a__s2.png"]
+    assert results("a.png", seeds=[0, 3]) == ["a__seed-0.png", "a__seed-3.png"]
+    assert results("a.png", styles=["s?.png"], seeds=[1, 2]) == [
+        "a__s1__seed-1.png",
+        "a__s1__seed-2.png",
+        "a__s2__seed-1.png",
+        "a__s2__seed-2.png",
+    ]
+
+
+def test_names_that_collide_are_told_apart(make: Callable[..., None]) -> None:
+    make("x/a.png", "x/a.tif", "y/b.png", "x/b.png", "x/c.png", "x/C.jpg")
+    assert results("x/a.png", "x/a.tif") == ["a_png.png", "a_tif.tif"]
+    assert results("x/b.png", "y/b.png") == ["x_b.png", "y_b.png"]
+    assert results("x/c.png", "x/C.jpg") == ["c_png.png", "C_jpg.jpg"]  # one file on Windows
+    make("x/a_png.png")
+    found = results("x/a.png", "x/a.tif", "x/a_png.png")
+    assert len({name.casefold() for name in found}) == 3
+    make("x/p.bmp", "x/p.png", "p__s1.png")
+    found = results("x/p.bmp", "x/p.png", "p__s1.png", styles=["s1.png", "s2.png"])
+    assert len({Path(name).stem for name in found}) == 6
+
+
+def test_masks_have_the_name_of_their_content(make: Callable[..., None]) -> None:
+    make("in/a.jpg", "in/b.png", "in/c.png", "masks/a.png", "masks/c.png", "masks/c.tif")
+    jobs = make_plan(["in"], ["s?.png"], "out", masks="masks")
+    assert [job.mask and job.mask.name for job in jobs[::2]] == ["a.png", None, "c.png"]
+    assert jobs[1].mask_result == Path("out/masks/a__s2.png")
+    make("masks/a.tif")
+    with pytest.raises(InputError, match=r"a\.jpg has two masks"):
+        make_plan(["in"], ["s1.png"], "out", masks="masks")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"contents": ["none.png"]}, r"There is no content none\.png"),
+        ({"contents": ["none*.png"]}, r"There is no content none\*\.png"),
+        ({"styles": ["none.png"]}, r"There is no style none\.png"),
+        ({"contents": []}, "There is no content: name"),
+        ({"seeds": [1, 1]}, "seeds is"),
+        ({"seeds": []}, "seeds is"),
+        ({"masks": "none"}, "none is no folder"),
+        ({"intensities": "all"}, "intensities is 'all'"),
+        ({"intensities": (5.0, 5.0)}, "intensities is"),
+        ({"start_from": "next"}, "start_from is 'next'"),
+        ({"out": "."}, r"a\.png is also an input"),
+        ({"settings": {"init": "image"}}, "init is 'image'"),
+        ({"settings": {"style_weights": (1, 1)}}, "style_weights"),
+        ({"settings": {"style_scale": (1, 1)}}, "style_scale"),
+        ({"settings": {"region_styles": {1: 0}}}, "region_styles"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_done(
+    make: Callable[..., None], options: dict[str, Any], message: str
+) -> None:
+    make("a.png")
+    given = {"contents": ["a.png"], "styles": ["s1.png"], "out": "out"} | options
+    if "settings" in given:
+        given["settings"] = StyleTransferSettings(**given["settings"])
+    with pytest.raises(InputError, match=message):
+        make_plan(given.pop("contents"), given.pop("styles"), given.pop("out"), **given)
+    assert not Path("out").exists()

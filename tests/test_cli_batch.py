@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_nst.cli import main
+from napari_nst.files import write_image
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TINY = ["--size", "40", "--iterations", "2", "--set", "scales=1"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    write_image("in/a.png", photo(40, 48))
+    write_image("in/b.png", photo(44, 36))
+    write_image("s.png", stripes(44, 36))
+    write_image("t.png", stripes(36, 44))
+    return tmp_path
+
+
+def test_a_batch_is_made_and_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("masks").mkdir()
+    Image.fromarray(np.ones((40, 48), np.uint8)).save("masks/a.png")
+    command = ["batch", "in/*.png", "--styles", "s.png", "t.png", "-o", "out", "--masks", "masks"]
+    assert main([*command, *TINY]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("napari-nst: 4 results to make: ")
+    assert said[1].startswith("napari-nst: 1 of 4: a.png x s.png, ")
+    assert said[1].endswith(" left.")
+    assert said[-2] == "napari-nst: no mask for b.png."
+    assert said[-1].startswith("napari-nst: 4 made, 0 kept, 0 failed in ")
+    assert Path("out/masks/a__t.png").exists()
+    assert main([*command, *TINY]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "napari-nst: 4 of 4 there from before; nothing to make."
+    assert main([*command, *TINY, "--style-weight", "2"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert "a__s.png is there, but its style_weight was 1.0, not 2.0: it is made" in said[0]
+
+
+def test_a_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("in/a0.png").write_bytes(b"no picture")
+    assert main(["batch", "in", "--styles", "s.png", "--out", "out", *TINY]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("napari-nst: a0.png failed. ")
+    assert said[-1].startswith("napari-nst: 2 made, 0 kept, 1 failed in ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["in", "--styles", "s.png", "-o", "out", "--seeds", "0,x"], "--seeds is '0,x'"),
+        (["in", "--styles", "s.png", "-o", "out", "--intensities", "1,x"], "intensities is '1,x'"),
+        (["none*", "--styles", "s.png", "-o", "out"], "There is no content none*"),
+        (["--styles", "s.png", "in", "-o", "out"], "CONTENT"),  # which counts as a style
+        (["in", "--styles", "s.png", "-o", "out", "--set", "sizes=3"], "no setting 'sizes'"),
+    ],
+)
+def test_wrong_options_are_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    assert main(["batch", *options]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and message in said[0]
+    assert not Path("out").exists()
+
+
+def test_an_interrupted_batch_says_how_to_go_on(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_nst.cli import _rounds
+
+    def interrupt(self: object, step: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_rounds.Rounds, "__call__", interrupt)
+        assert main(["batch", "in", "--styles", "s.png", "-o", "out", *TINY]) == 130
+    assert "the same command goes on" in capsys.readouterr().err
+    assert main(["batch", "in", "--styles", "s.png", "-o", "out", *TINY]) == 0
