@@ -124,3 +124,16 @@ def test_every_setting_of_regions_is_one_of_the_command_line(folder: Path) -> No
     settings = record_of("out.png").settings
     assert settings.region_guidance == "inside"
     assert settings.region_styles == {1: 0}
+
+
+def test_what_a_run_does_otherwise_is_said_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image("large.png", np.zeros((800, 800), np.float32) + 0.5)
+    asked = ["--size", "none", "--iterations", "1", "--set", "optimizer=lbfgs", "--set"]
+    shallow = ["--set", "style_layers=relu1_1", "--set", "content_layers=relu1_1"]
+    limit = ["memory_limit=0.5", "--set", "tile=128", *shallow]
+    assert main(["stylize", "large.png", "b.png", "-o", "out.png", *asked, *limit]) == 0
+    said = capsys.readouterr().err
+    (line,) = (line for line in said.splitlines() if "L-BFGS remembers" in line)
+    assert line.startswith("napari-nst: L-BFGS remembers ") and "memory_limit is 0.5 GiB" in line

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import reprlib
 
-__all__ = ["InputError", "OutOfMemoryError", "StyleTransferError", "WeightsError", "abridged"]
+__all__ = [
+    "InputError",
+    "OutOfMemoryError",
+    "StyleTransferError",
+    "StyleTransferWarning",
+    "WeightsError",
+    "abridged",
+]
 
 _LONGEST = 60  # characters of a value in a message
 
@@ -30,6 +37,10 @@ class WeightsError(StyleTransferError):
 
 class OutOfMemoryError(StyleTransferError):
     """The run needs more memory than there is."""
+
+
+class StyleTransferWarning(UserWarning):
+    """A run goes on, but not quite as it was asked for."""
 
 
 def abridged(value: object) -> str:

@@ -87,6 +87,9 @@ class Resolved(_Record):
         Whose conventions it was read by.
     scales : tuple of ScaleRecord
         Coarsest first.
+    lbfgs_history : int or None
+        The pairs that L-BFGS remembered; None with Adam, and in records that are older than
+        this field, whose L-BFGS remembered 10.
     """
 
     device: str
@@ -97,6 +100,7 @@ class Resolved(_Record):
     weights_sha256: str
     weights_format: Literal["torchvision", "caffe"] = "torchvision"
     scales: tuple[ScaleRecord, ...]
+    lbfgs_history: int | None = None
 
 
 class SteeringRecord(_Record):

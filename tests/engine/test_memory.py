@@ -15,7 +15,7 @@ import torch
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.costs import bytes_needed
 from napari_nst.engine.vgg import FeatureExtractor
-from napari_nst.errors import OutOfMemoryError, StyleTransferError
+from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,3 +267,45 @@ def test_a_steer_may_run_out_of_memory_too(
     assert len(list(run)) == 3
     assert sides(run) == [132]
     np.testing.assert_array_equal(run.result().image[labels == 0], big[labels == 0])
+
+
+# The history of L-BFGS
+
+
+def test_lbfgs_shortens_its_history_where_it_would_not_fit(big: Image, style: Image) -> None:
+    settings = quick(optimizer="lbfgs", tile="off", init="noise")
+    plain = StyleTransfer(big, style, settings)
+    assert plain.record.resolved.lbfgs_history == 10
+    assert StyleTransfer(big, style, quick()).record.resolved.lbfgs_history is None
+    four = bytes_needed(settings, plain.scales[-1], [(36, 44)], history=4)
+    limited = settings.replace(memory_limit=four / SHARE / GIB * 1.0001)
+    with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 200"):
+        run = StyleTransfer(big, style, limited)
+    list(run)
+    assert run.record.resolved.lbfgs_history == 4
+    # The same history when it is done again, without a warning, whatever memory there is.
+    again = StyleTransfer(big, style, settings, replay=run.record)
+    list(again)
+    assert again.record.resolved.lbfgs_history == 4
+    assert again.result().image.tobytes() == run.result().image.tobytes()
+
+
+def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=9))
+    for _ in range(7):
+        next(run)
+    original, calls = FeatureExtractor.__call__, []
+
+    def once(self: FeatureExtractor, image: torch.Tensor) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ERRORS["cpu"]()
+        return original(self, image)
+
+    monkeypatch.setattr(FeatureExtractor, "__call__", once)
+    with pytest.warns(StyleTransferWarning, match="Memory ran out: L-BFGS remembers 3 steps"):
+        next(run)
+    assert len(list(run)) == 1
+    assert run.record.resolved.lbfgs_history == 3

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nst.engine.optimizers import LBFGS, Adam
+from napari_nst.errors import StyleTransferWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -368,3 +369,32 @@ def test_lbfgs_stays_where_there_is_no_slope() -> None:
     for _ in range(4):
         x = optimizer.step(x, 0.0, torch.zeros_like(x))
         assert torch.equal(x, MINIMUM)
+
+
+def test_lbfgs_forgets_the_older_half_where_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    optimizer, x = LBFGS(), torch.zeros(30).double()
+    for _ in range(9):
+        loss, gradient = quadratic(x)
+        x = optimizer.step(x, float(loss), gradient)
+    original, failures = LBFGS._direction, []
+
+    def failing(self: LBFGS, gradient: Tensor) -> Tensor:
+        if not failures:
+            failures.append(len(self._pairs))
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return original(self, gradient)
+
+    monkeypatch.setattr(LBFGS, "_direction", failing)
+    loss, gradient = quadratic(x)
+    with pytest.warns(StyleTransferWarning, match="remembers [34] steps from now on, and had"):
+        x = optimizer.step(x, float(loss), gradient)
+    assert optimizer.history == max(failures[0] // 2, 3)
+    found, _ = descend(quadratic, x, 200, optimizer)
+    torch.testing.assert_close(found, MINIMUM, rtol=0, atol=1e-6)
+
+
+def test_a_short_history_is_not_given_up() -> None:
+    assert not LBFGS().spare()
+    assert not Adam().spare()

@@ -85,6 +85,7 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
         "scale": course.scale,
         "done": course.done,
         "elapsed": course.elapsed,
+        "lbfgs_history": course.lbfgs_history,
         "steering": [change.model_dump(mode="json") for change in course.steering],
         "regions": [region.model_dump(mode="json") for region in course.regions],
         "ended": course.ended,
@@ -125,6 +126,7 @@ def load(path: str | os.PathLike[str]) -> Saved:
             steering=[SteeringRecord.model_validate(change) for change in about["steering"]],
             regions=tuple(RegionRecord.model_validate(region) for region in about["regions"]),
             elapsed=float(about["elapsed"]),
+            pairs=_count(about.get("lbfgs_history")),
             ended="finished" if about["ended"] == "finished" else "running",
         )
         first = _take_inputs(about["first"], tensors, settings)
@@ -145,12 +147,16 @@ def load(path: str | os.PathLike[str]) -> Saved:
             now = now.replace(**record.choices)
             wishes.append(Wish(record, _take_inputs(wished, tensors, now)))
         scales = [Scale(**scale) for scale in about["scales"]]
-        tiles = [None if side is None else operator.index(side) for side in about["tiles"]]
+        tiles = [_count(side) for side in about["tiles"]]
         if not (0 <= course.scale <= len(scales) == len(tiles)):
             raise ValueError("the scales do not go together")
         return Saved(settings, first, inputs, course, scales, tiles, wishes)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged, or was saved by another version.") from error
+
+
+def _count(value: Any) -> int | None:
+    return None if value is None else operator.index(value)
 
 
 def _settings_in_force(
@@ -261,7 +267,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             known = {"name": _NAME, "format": _FORMAT}
             if isinstance(about, dict) and about.items() >= known.items():
-                return {name: file.get_tensor(name) for name in file.keys()}, about
+                # Copies: sums over tensors that lie anywhere in a file are rounded otherwise.
+                return {name: file.get_tensor(name).clone() for name in file.keys()}, about
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path} cannot be read ({reason}): name a run that was saved.") from None

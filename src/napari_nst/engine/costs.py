@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import psutil
+
+from napari_nst.engine import activations
 from napari_nst.engine.schedule import Scale, fit, plan
 from napari_nst.engine.tiles import SMALLEST_TILE, STYLE_TILE, Cutting
 from napari_nst.networks import NETWORKS
@@ -13,27 +16,58 @@ from napari_nst.networks import NETWORKS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from napari_nst.networks import Layer
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = [
+    "LBFGS_HISTORY",
+    "SHARE_OF_FREE",
+    "SHORTEST_HISTORY",
     "Cost",
+    "asked_tile",
     "automatic_size",
     "bytes_needed",
     "cost",
     "fit_style",
     "largest_tile",
     "layers_in_use",
+    "lbfgs_history",
     "scales_for",
 ]
 
-_FLOAT32, _INDEX = 4, 8  # bytes of a number and of where the pooling found it
+LBFGS_HISTORY = 10
+"""Pairs of a step and a change of the gradient that L-BFGS remembers."""
+
+SHORTEST_HISTORY = 3
+"""Pairs that it has at least: Nocedal and Wright (Numerical Optimization, section 7.2) give 3 to
+20 as what practice finds enough."""
+
+SHARE_OF_FREE = 0.8
+"""Of the memory that is free; the rest is for the reckoning's error, and for other programs."""
+
+_FLOAT32 = 4  # bytes
 _PICTURE = 3 * _FLOAT32  # bytes of a pixel of an image
 
-# Images of the working size that a run has at once: content, style, Adam's state, the gradient,
-# what the total variation keeps, and the network's input in its stages.
-_IMAGES = 15
-_IMAGES_OF_LBFGS = 20  # ten steps and ten changes of the gradient
+# Images of the working size that a run has during an evaluation: content, image, gradient and
+# Adam's two moments and average; or, for L-BFGS, the image, the gradient and the direction of the
+# last step that was accepted.
+_HELD = 6
+
+# Those that come on top between two evaluations: the next image, and the copies on the way to
+# the array that is shown or delivered.
+_DELIVERED = 4
+
+# Images of the size of a tile that its evaluation has: the tile and its gradient, the network's
+# input before and after its border is replicated, the four differences of the total variation
+# and what is on their way back.
+_SEEN = 10
+
+# Masks of each region while they are made: as painted, blurred along one axis and along both,
+# and padded for it.
+_PAINTED = 5
+
+# A tile that costs about three times what the whole image would: before tiles become smaller
+# than this, the history of L-BFGS becomes shorter.
+_TILE_BESIDE_HISTORY = 256
 
 # What torch takes for itself at its first convolutions, and the weights as they are stored.
 _TORCH = 128 * 2**20
@@ -61,6 +95,9 @@ def cost(
     width: int,
     device: str,
     styles: Iterable[tuple[int, int]] = (),
+    *,
+    regions: int = 0,
+    free: int | None = None,
 ) -> Cost:
     """Return what a run on a content image of this size takes.
 
@@ -74,13 +111,47 @@ def cost(
         ``"cpu"``, ``"cuda"`` or ``"mps"``; it decides the size where that is "auto".
     styles : iterable of tuple of int
         Height and width of each style image: they take memory.
+    regions : int
+        How many regions the labels make.
+    free : int or None
+        Bytes that are free on the device.  None: what the machine has free, and for a graphics
+        card without a `memory_limit` as much as it takes, for only torch can ask it.
+
+    Notes
+    -----
+    With ``tile="auto"`` the memory is that of the tiles, and of the history of L-BFGS, that a run
+    which began now would choose.
     """
     scales = scales_for(settings, height, width, device)
-    layers = layers_in_use(settings)
-    per_pixel = _operations_per_pixel(settings.network, layers)
+    last, styles = scales[-1], list(styles)
+    per_pixel = _operations_per_pixel(settings.network, layers_in_use(settings))
     pixels = sum(scale.height * scale.width * scale.iterations for scale in scales)
-    tile = settings.tile if isinstance(settings.tile, int) else None
-    return Cost(per_pixel * pixels, bytes_needed(settings, scales[-1], styles, tile=tile))
+    # The images as they came, where they are not of the size worked at.
+    shapes = [(height, width, last.height, last.width)]
+    shapes += [
+        (*style, *fit_style(settings, style, last, index)) for index, style in enumerate(styles)
+    ]
+    given = _PICTURE * sum(h * w for h, w, *fitted in shapes if (h, w) != tuple(fitted))
+
+    item_size = 2 if settings.precision == "bfloat16" else _FLOAT32
+    output = (height, width) if settings.output_size == "content" else None
+    tile, history = asked_tile(settings), LBFGS_HISTORY
+    if settings.memory_limit is not None:
+        free = int(settings.memory_limit * 2**30)
+    elif free is None and not device.startswith("cuda"):
+        free = int(psutil.virtual_memory().available)
+    if free is not None:
+        budget = SHARE_OF_FREE * free - given
+        history = lbfgs_history(settings, last, styles, item_size, budget, regions, output)
+        if settings.tile == "auto":
+            tile = largest_tile(settings, last, styles, item_size, budget, history, regions, output)
+    memory = bytes_needed(settings, last, styles, item_size, tile, history, regions, output)
+    return Cost(per_pixel * pixels, memory + given)
+
+
+def asked_tile(settings: StyleTransferSettings) -> int | None:
+    """Return the side of the tiles that settings ask for; None where they name none."""
+    return settings.tile if isinstance(settings.tile, int) else None
 
 
 def scales_for(
@@ -144,6 +215,9 @@ def bytes_needed(
     styles: Iterable[tuple[int, int]] = (),
     item_size: int = 4,
     tile: int | None = None,
+    history: int = LBFGS_HISTORY,
+    regions: int = 0,
+    output: tuple[int, int] | None = None,
 ) -> int:
     """Return about how much memory a run takes at its peak.
 
@@ -159,6 +233,12 @@ def bytes_needed(
         Bytes of one activation.
     tile : int or None
         The side of the tiles; None: the whole image at once.
+    history : int
+        Pairs that L-BFGS remembers; Adam has none.
+    regions : int
+        How many regions the labels make; each is taken to have its labels on every style.
+    output : tuple of int, optional
+        Height and width of the result, where it is not of the size worked at.
 
     Notes
     -----
@@ -168,29 +248,80 @@ def bytes_needed(
     largest convolution.  A style is seen forward only, in tiles, and nothing is kept of it but
     the features in use; still a large one can take more than an evaluation does.
 
+    What does not shrink with the tiles is the images: with Adam the six that a run holds and the
+    style, 7 times the image's own float32 size, and the content's features.  L-BFGS has
+    two images more for each pair that it remembers, and each region has its weights at the
+    positions of every style layer.
+
     Measured as the growth of the process on Linux, with the default layers: 337, 853 and
-    2524 MiB at 256, 512 and 1024 pixels squared, where this says 317, 772 and 2590.
+    2524 MiB at 256, 512 and 1024 pixels squared, where this says 318, 775 and 2602.
     """
     layers = layers_in_use(settings)
     plan = NETWORKS[settings.network].upto(layers)
     cutting = Cutting(settings.network, layers)
-    kept = sum(_kept_per_pixel(layer, item_size) for layer in plan)
-    gradients = sum(_values(layer) * item_size for layer in plan if layer.name in layers)
-    targets = settings.content_layers.active
-    target = sum(_values(layer) * item_size for layer in plan if layer.name in targets)
-    largest = max(map(_values, plan)) * _FLOAT32  # the statistics are summed in float32
-    images = _IMAGES + (_IMAGES_OF_LBFGS if settings.optimizer == "lbfgs" else 0)
-
-    pixels = scale.height * scale.width
+    height, width = scale.height, scale.width
+    pixels = height * width
     fitted = [fit_style(settings, style, scale, index) for index, style in enumerate(styles)]
-    of_styles = [math.prod(size) for size in fitted]
-    evaluation = (kept + gradients + largest) * cutting.most_read(scale.height, scale.width, tile)
+    of_styles = sum(math.prod(size) for size in fitted)
+    read = cutting.most_read(height, width, tile)
+
+    kept = sum(activations.kept(layer, item_size) for layer in plan)
+    gradients = sum(activations.values(layer) * item_size for layer in plan if layer.name in layers)
+    largest = max(map(activations.values, plan)) * _FLOAT32  # the statistics are summed in float32
+    if regions:  # one region's gradient beside the others', and the positions that it picks out
+        largest *= 3
+    evaluation = (kept + gradients + largest + _PICTURE * _SEEN) * read
     style_tile = min(STYLE_TILE, tile or STYLE_TILE)
     seen = max((cutting.most_read(*size, style_tile) for size in fitted), default=0)
-    forward = _forward_per_pixel(plan, layers, item_size) * seen
-    pictures = _PICTURE * (images * pixels + sum(of_styles))
-    weights = sum(9 * layer.inputs * layer.channels for layer in plan if layer.kind == "conv")
-    return int(_TORCH + weights * item_size + pictures + target * pixels + max(evaluation, forward))
+    forward = activations.forward(plan, layers, item_size) * seen
+    delivered = _PICTURE * _DELIVERED * max(pixels, math.prod(output or (0, 0)))
+    painted = _FLOAT32 * _PAINTED * regions * pixels
+
+    alone = read == pixels
+    targets = [layer for layer in plan if layer.name in settings.content_layers.active]
+    target = sum(
+        activations.target(activations.values(layer) * pixels, item_size, alone)
+        for layer in targets
+    )
+    styled = [layer for layer in plan if layer.name in settings.style_layers.active]
+    guides = regions * sum(_FLOAT32 / layer.stride**2 for layer in styled) * (pixels + of_styles)
+    images = _HELD + (2 * history if settings.optimizer == "lbfgs" else 0)
+    pictures = _PICTURE * (images * pixels + of_styles)
+    weights = item_size * sum(9 * one.inputs * one.channels for one in plan if one.kind == "conv")
+    passing = max(evaluation, forward, delivered, painted)
+    return int(_TORCH + weights + pictures + guides + target + passing)
+
+
+def lbfgs_history(
+    settings: StyleTransferSettings,
+    scale: Scale,
+    styles: Sequence[tuple[int, int]],
+    item_size: int,
+    budget: float,
+    regions: int = 0,
+    output: tuple[int, int] | None = None,
+) -> int:
+    """Return how many pairs L-BFGS can remember within a budget of bytes.
+
+    Parameters
+    ----------
+    settings, scale, styles, item_size, regions, output
+        As `bytes_needed` takes them.
+    budget : float
+        Bytes that a run may take.
+
+    Returns
+    -------
+    int
+        `LBFGS_HISTORY`, or as many as fit beside the tiles that were asked for, with
+        ``tile="auto"`` beside tiles of 256 pixels; `SHORTEST_HISTORY` at least.
+    """
+    tile = _TILE_BESIDE_HISTORY if settings.tile == "auto" else asked_tile(settings)
+    for history in range(LBFGS_HISTORY, SHORTEST_HISTORY, -1):
+        needed = bytes_needed(settings, scale, styles, item_size, tile, history, regions, output)
+        if needed <= budget:
+            return history
+    return SHORTEST_HISTORY
 
 
 def largest_tile(
@@ -199,12 +330,15 @@ def largest_tile(
     styles: Sequence[tuple[int, int]],
     item_size: int,
     budget: float,
+    history: int = LBFGS_HISTORY,
+    regions: int = 0,
+    output: tuple[int, int] | None = None,
 ) -> int | None:
     """Return the side of the largest tiles that a budget of bytes allows.
 
     Parameters
     ----------
-    settings, scale, styles, item_size
+    settings, scale, styles, item_size, history, regions, output
         As `bytes_needed` takes them.
     budget : float
         Bytes that a run may take.
@@ -214,7 +348,12 @@ def largest_tile(
     int or None
         None where the whole image fits.  The smallest side there is where nothing does.
     """
-    if bytes_needed(settings, scale, styles, item_size) <= budget:
+
+    def fits(tile: int | None) -> bool:
+        needed = bytes_needed(settings, scale, styles, item_size, tile, history, regions, output)
+        return needed <= budget
+
+    if fits(None):
         return None
     stride = Cutting(settings.network, layers_in_use(settings)).stride
     # As tiles are made even, only what divides a side of the image in another way is worth a look.
@@ -223,41 +362,11 @@ def largest_tile(
         for length in (scale.height, scale.width)
         for count in range(1, math.ceil(length / SMALLEST_TILE) + 1)
     }
+    longest = max(scale.height, scale.width)
     for side in sorted(sides, reverse=True):
-        if (
-            SMALLEST_TILE < side < max(scale.height, scale.width)
-            and bytes_needed(settings, scale, styles, item_size, side) <= budget
-        ):
+        if SMALLEST_TILE < side < longest and fits(side):
             return side
     return SMALLEST_TILE
-
-
-def _values(layer: Layer) -> float:
-    """Return the activations of a layer for each pixel of the image."""
-    return layer.channels / layer.stride**2
-
-
-def _kept_per_pixel(layer: Layer, item_size: int) -> float:
-    """Return the bytes that a layer keeps for the way back, for each pixel of the image."""
-    if layer.kind == "relu":
-        return 0
-    return _values(layer) * (item_size + (_INDEX if layer.kind == "pool" else 0))
-
-
-def _forward_per_pixel(plan: Sequence[Layer], layers: Sequence[str], item_size: int) -> float:
-    """Return the bytes at the peak of a forward pass, for each pixel of the image.
-
-    That is the features in use so far, what goes into a layer and what comes out.
-    """
-    peak = in_use = before = 0.0
-    for layer in plan:
-        here = _values(layer) * item_size
-        peak = max(peak, in_use + before + _kept_per_pixel(layer, item_size))
-        if layer.name in layers:
-            in_use, before = in_use + here, 0.0
-        elif layer.kind != "relu":
-            before = here
-    return peak
 
 
 def _operations_per_pixel(network: str, layers: Iterable[str]) -> float:

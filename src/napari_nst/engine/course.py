@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from napari_nst.engine.costs import LBFGS_HISTORY
 from napari_nst.engine.optimizers import LBFGS, Adam, Optimizer, State
 from napari_nst.engine.pictures import resize
 from napari_nst.record import RegionRecord
@@ -46,6 +47,8 @@ class Course:
         As they are now.
     elapsed : float
         Seconds at work.
+    pairs : int or None
+        What an L-BFGS that is made remembers; None: as much as it does of itself.
     ended : {"running", "finished", "stopped", "failed"}
         How.
     """
@@ -59,13 +62,19 @@ class Course:
     history: list[Losses] = field(default_factory=list)
     regions: tuple[RegionRecord, ...] = ()
     elapsed: float = 0.0
+    pairs: int | None = None
     ended: Literal["running", "finished", "stopped", "failed"] = "running"
+
+    @property
+    def lbfgs_history(self) -> int | None:
+        """What L-BFGS remembers, which is less where memory ran out; None for Adam."""
+        return self.optimizer.history if isinstance(self.optimizer, LBFGS) else self.pairs
 
     def make_optimizer(self, iterations: int) -> Optimizer:
         """Return an optimizer that has seen nothing yet, for so many iterations at a scale."""
         rate = self.now.learning_rate
         if self.now.optimizer == "lbfgs":
-            return LBFGS(rate or 1.0)
+            return LBFGS(rate or 1.0, self.lbfgs_history or LBFGS_HISTORY)
         return Adam(rate or 0.02, iterations=iterations)
 
     def grow(self, scale: Scale) -> None:

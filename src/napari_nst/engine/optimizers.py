@@ -7,18 +7,27 @@ torch.optim imports a compiler that crashes under software OpenGL.
 from __future__ import annotations
 
 import math
+import traceback
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch.nn import functional
 
+from napari_nst.engine.compute import is_out_of_memory
+from napari_nst.engine.costs import LBFGS_HISTORY, SHORTEST_HISTORY
+from napari_nst.errors import StyleTransferWarning
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
 __all__ = ["LBFGS", "Adam", "Optimizer", "State"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,10 @@ class Optimizer(Protocol):
 
     def steered(self) -> None:
         """Go on with another function from the next step on, without a jump."""
+        ...
+
+    def spare(self) -> bool:
+        """Give up memory that it can do without, with a warning; return whether there was any."""
         ...
 
     def state(self) -> State:
@@ -141,6 +154,10 @@ class Adam:
             self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
         self._average = _Average(iterations)
 
+    def spare(self) -> bool:
+        """Return that it needs all it has."""
+        return False
+
     def state(self) -> State:
         """Return moments, average and counters."""
         tensors = {
@@ -207,7 +224,8 @@ class LBFGS:
 
     A step is tried at its full length.  Where it does not lower the loss enough (Armijo's
     condition) the optimizer rolls back to the last accepted image and tries a shorter one, so
-    that a diverging step costs an evaluation and no picture.
+    that a diverging step costs an evaluation and no picture.  Where memory runs out, it forgets
+    the older half of its history and goes on.
 
     Parameters
     ----------
@@ -215,13 +233,18 @@ class LBFGS:
         The length a step is tried at first; 1 is the method's own.
     history : int
         How many pairs of steps and gradient changes are remembered.
+
+    Attributes
+    ----------
+    history : int
+        As given, or less where memory ran out.
     """
 
     _SUFFICIENT = 1e-4  # Armijo's constant (Nocedal and Wright, equation 3.4)
     _FIRST_CHANGE = 0.01  # mean change of a pixel in the first step, when no curvature is known
     _MOST_SHORTENINGS = 8
 
-    def __init__(self, learning_rate: float = 1.0, history: int = 10) -> None:
+    def __init__(self, learning_rate: float = 1.0, history: int = LBFGS_HISTORY) -> None:
         self.learning_rate = learning_rate
         self.history = history
         self._pairs: list[tuple[Tensor, Tensor, float]] = []
@@ -237,13 +260,13 @@ class LBFGS:
                 if trial.shortened < self._MOST_SHORTENINGS or not self._pairs:
                     trial.length /= 2
                     trial.shortened += 1
-                    return trial.image + trial.length * trial.direction
+                    return self._in_memory(partial(_moved, trial))
                 # Not even a 256th of the step helps: the remembered curvature is wrong.
                 self._pairs.clear()
                 image, loss, gradient = trial.image, trial.loss, trial.gradient
             else:
-                self._remember(image - trial.image, gradient - trial.gradient)
-        direction = self._direction(gradient)
+                self._remember(*self._in_memory(partial(_since, trial, image, gradient)))
+        direction = self._in_memory(partial(self._direction, gradient))
         slope = _dot(gradient, direction)
         if not slope < 0:
             self._pairs.clear()
@@ -252,8 +275,9 @@ class LBFGS:
         length = self.learning_rate
         if not self._pairs:
             length *= self._FIRST_CHANGE / max(float(gradient.abs().mean()), 1e-30)
-        self._trial = _Trial(image, loss, gradient, direction, slope, length)
-        return image + length * direction
+        # The one before is let go of first: at large sizes every image counts.
+        self._trial = trial = _Trial(image, loss, gradient, direction, slope, length)
+        return self._in_memory(partial(_moved, trial))
 
     def best(self, image: Tensor) -> Tensor:
         """Return the last image that was accepted."""
@@ -267,6 +291,20 @@ class LBFGS:
         """Forget the history: it belongs to another function."""
         self._pairs.clear()
         self._trial = None
+
+    def spare(self) -> bool:
+        """Forget the older half of the history, as far as there is more than the least."""
+        before = len(self._pairs)
+        if before <= SHORTEST_HISTORY:
+            return False
+        self.history = max(before // 2, SHORTEST_HISTORY)
+        del self._pairs[: -self.history]
+        warnings.warn(
+            f"Memory ran out: L-BFGS remembers {self.history} steps from now on, and had {before}.",
+            StyleTransferWarning,
+            stacklevel=2,
+        )
+        return True
 
     def state(self) -> State:
         """Return the history, and the step on trial."""
@@ -296,6 +334,18 @@ class LBFGS:
             **numbers,
         )
 
+    def _in_memory(self, work: Callable[[], T]) -> T:
+        """Do something that changes nothing, again with a shorter history if memory runs out."""
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(self._pairs) <= SHORTEST_HISTORY:
+                    raise
+                # The frames of the failed attempt hold its tensors.
+                traceback.clear_frames(error.__traceback__)
+            self.spare()
+
     def _remember(self, step: Tensor, change: Tensor) -> None:
         curvature = _dot(step, change)
         if curvature > 1e-10 * _dot(
@@ -317,6 +367,14 @@ class LBFGS:
         for (step, change, scale), factor in zip(self._pairs, reversed(factors), strict=True):
             direction.add_(step, alpha=factor - scale * _dot(change, direction))
         return direction
+
+
+def _since(trial: _Trial, image: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    return image - trial.image, gradient - trial.gradient
+
+
+def _moved(trial: _Trial) -> Tensor:
+    return trial.image + trial.length * trial.direction
 
 
 def _dot(left: Tensor, right: Tensor) -> float:

@@ -77,7 +77,7 @@ class Shared:
         tile : int or None
             Of the run: sums of other tiles are rounded otherwise.
         """
-        digests = [hashlib.sha256(style.cpu().contiguous().numpy()).hexdigest() for style in styles]
+        digests = [hashlib.sha256(style.cpu().numpy().tobytes()).hexdigest() for style in styles]
         key = (*digests, *(tuple(style.shape) for style in styles), tile)
         known = self._sums.pop(key, None)
         if known is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_nst.engine.activations import HALVED_ABOVE
 from napari_nst.engine.assignment import Region, Source
 from napari_nst.engine.statistics import Statistics, wide_dtype
 from napari_nst.engine.tiles import STYLE_TILE
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Targets"]
-
-_LARGE = 256 * 2**20  # bytes of a content layer's features
 
 
 class Targets:
@@ -156,6 +155,6 @@ def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
 
     Eleven bits are more than a picture shows, and these are most of what a large image keeps.
     """
-    many = like.dtype == torch.float32 and math.prod(shape) * like.element_size() > _LARGE
+    many = like.dtype == torch.float32 and math.prod(shape) * like.element_size() > HALVED_ABOVE
     dtype = torch.float16 if many else like.dtype
     return torch.empty(shape, dtype=dtype, device=like.device, memory_format=torch.channels_last)

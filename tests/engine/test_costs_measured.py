@@ -1,0 +1,64 @@
+"""What is reckoned against what the process grows by: one evaluation each, in its own process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and ru_maxrss")
+
+# The peak over what was reckoned.  Less is memory that a run was refused for nothing, more is a
+# machine that swaps, so that the band is narrower above.
+LEAST, MOST = 0.6, 1.15
+
+# The weights and what torch takes for itself are reckoned, too: they are touched before.
+CODE = """if True:
+    import resource, sys
+    import torch
+    from napari_nst.engine.costs import bytes_needed
+    from napari_nst.engine.objective import Objective
+    from napari_nst.engine.optimizers import LBFGS, Adam
+    from napari_nst.engine.schedule import Scale
+    from napari_nst.settings import StyleTransferSettings
+
+    size, tile, choices = {size}, {tile}, {choices}
+    settings = StyleTransferSettings(device="cpu", precision="float32", **choices)
+    resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+    before = int(resident.split()[1])
+    generator = torch.Generator().manual_seed(0)
+    content, style, image = (torch.rand((1, 3, size, size), generator=generator) for _ in range(3))
+    optimizer = LBFGS(history=3) if settings.optimizer == "lbfgs" else Adam()
+    objective = Objective(content, [style], settings, tile=tile)
+    for _ in range({evaluations}):
+        losses, gradient = objective.loss_and_gradient(image, tile)
+        image = optimizer.step(image.detach(), losses.total, gradient)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    needed = bytes_needed(settings, Scale(size, size, 1), [(size, size)], 4, tile, 3)
+    print((peak - before) * 1024 / needed)
+"""
+
+SHALLOW = {"content_layers": ("relu3_1",), "style_layers": ("relu1_1", "relu2_1", "relu3_1")}
+
+
+def measured(size: int, tile: int | None, evaluations: int = 1, **choices: Any) -> float:
+    code = CODE.format(size=size, tile=tile, choices=choices, evaluations=evaluations)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def test_a_whole_image_of_1024_pixels_takes_what_was_reckoned() -> None:
+    assert LEAST < measured(1024, None) < MOST
+
+
+def test_tiles_of_an_image_of_2048_pixels_take_what_was_reckoned() -> None:
+    chosen = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
+    assert LEAST < measured(2048, 512, **chosen) < MOST
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_run_of_some_iterations_takes_what_was_reckoned(optimizer: str) -> None:
+    # The history of L-BFGS has three pairs after as many steps, and a fourth is being made.
+    assert LEAST < measured(512, None, 5, optimizer=optimizer, **SHALLOW) < MOST
