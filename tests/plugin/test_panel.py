@@ -411,7 +411,7 @@ def test_the_content_can_be_shown_in_the_place_of_the_result(viewer, slow_panel,
 
 
 def test_the_evolution_can_be_kept(viewer, slow_panel, qtbot):
-    slow_panel.findChild(QCheckBox).setChecked(True)
+    slow_panel.results.findChild(QCheckBox).setChecked(True)
     slow_panel.controls.fields["iterations"].value = 20
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)

@@ -16,8 +16,10 @@ from napari_nst.errors import InputError
 from napari_nst.plugin.advanced import Advanced
 from napari_nst.plugin.fields import Field, control, field
 from napari_nst.plugin.job import Job
-from napari_nst.plugin.layers import take_plane, visible_part
+from napari_nst.plugin.layers import take_plane, take_start, visible_part
+from napari_nst.plugin.planes_box import PlanesBox
 from napari_nst.plugin.regions_box import RegionsBox
+from napari_nst.plugin.stack_job import in_all, result_bytes, stays_in_memory
 from napari_nst.plugin.styles_list import StylesList
 from napari_nst.plugin.words import duration
 from napari_nst.presets import preset
@@ -54,6 +56,8 @@ class Controls:
         Emitted when any of them changes.
     content : ComboBox
         Of the viewer's image layers.
+    planes : PlanesBox
+        Which planes of a stack; hidden where the content is none.
     styles : StylesList
         The styles and their shares.
     strength : Slider
@@ -84,6 +88,7 @@ class Controls:
             choices=self._images,
             nullable=False,
         )
+        self.planes = PlanesBox()
         self.styles = StylesList(self._images)
         self.strength: Any = control(
             Slider,
@@ -128,6 +133,11 @@ class Controls:
         form.setContentsMargins(0, 0, 0, 0)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         form.addRow(self.content.label, self.content.native)
+        self._planes_label = QLabel(self.planes.choice.label)
+        self._planes_label.setBuddy(self.planes.choice.native)
+        form.addRow(self._planes_label, self.planes.choice.native)
+        form.addRow(self.planes)
+        self.planes.changed.connect(self._on_changed)
         label = QLabel("&Style")
         label.setBuddy(self.styles.rows[0].choice.native)
         form.addRow(label, self.styles)
@@ -183,7 +193,10 @@ class Controls:
             If it cannot be read.
         """
         settings = StyleTransferSettings(**record["settings"])
-        for change in record.get("steering", ()):
+        steered = list(record.get("steering", ()))
+        for plane in record.get("finished", ()):  # of a stack
+            steered += plane["steering"]
+        for change in steered:
             settings = settings.replace(**change["choices"])
         images = {layer.name: layer for layer in self._images()}
         content = images.get(record["content"]["name"])
@@ -193,6 +206,8 @@ class Controls:
         if None not in styles:
             self.styles.choose([style for style in styles if style is not None])
         self.regions.choose(origins.get("content_labels"), origins.get("style_labels") or ())
+        taken = origins.get("content") or {}
+        self.advanced.intensities.value = taken.get("intensities") or "limits"
         self.settings = settings
 
     def job(self, *, draft: bool = False, start: Image | None = None) -> Job:
@@ -225,17 +240,24 @@ class Controls:
             longest = costs.automatic_size(self.device)
         dims = self._viewer.dims
         part = visible_part(layers[0], dims) if draft else None
-        content = take_plane(layers[0], dims, longest, part)
-        styles = tuple(take_plane(layer, dims, longest) for layer in layers[1:])
+        how = self.advanced.intensities.value
+        content = take_plane(layers[0], dims, longest, part, how)
+        styles = tuple(take_plane(layer, dims, longest, None, how) for layer in layers[1:])
         begin = None
         if start is not None:
             settings = settings.replace(init="image")
-            begin = take_plane(start, dims)
+            begin = take_start(start, dims, content)
             _check_start(content, begin)
+        stack = None if draft else self.planes.stack
+        if stack is not None and start is not None:
+            raise InputError(
+                f"Planes is {self.planes.choice.current_choice!r}, and a run goes on from the "
+                "result of one plane: choose 'this plane'."
+            )
         of_content, of_styles = self.regions.take(dims, content, styles)
         if not draft:  # what is on the canvas may lack a label; the engine knows
             self.regions.check()
-        return Job(content, styles, settings, begin, of_content, of_styles)
+        return Job(content, styles, settings, begin, of_content, of_styles, stack)
 
     def estimate(self) -> str:
         """Return in a sentence what a run will take, or why there can be none."""
@@ -245,16 +267,30 @@ class Controls:
             return str(error)
         scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
         styles = [style.shape for style in job.styles]
-        cost = costs.cost(job.settings, *job.content.shape, self.device, styles)
+        cost, what, more = None, "", ""
+        if job.stack is not None:
+            cost = in_all(job, self.device, job.stack)
+            what = f"{job.content.data.shape[job.stack.axis]} planes of "
+            where = "in memory" if stays_in_memory(job) else "on disk"
+            more = f"  The result takes {result_bytes(job) / 2**30:.1f} GiB {where}."
+        cost = cost or costs.cost(job.settings, *job.content.shape, self.device, styles)
         rate, measured = speed.recall(self.device)
         return (
-            f"{scale.width} x {scale.height} px will take {'about' if measured else 'roughly'} "
-            f"{duration(cost.operations / rate)} and {cost.memory / 2**30:.1f} GiB of memory."
+            f"{what}{scale.width} x {scale.height} px will take "
+            f"{'about' if measured else 'roughly'} {duration(cost.operations / rate)} and "
+            f"{cost.memory / 2**30:.1f} GiB of memory.{more}"
         )
+
+    def offer_planes(self) -> None:
+        """Offer the axes along which the content has planes, if there are any."""
+        several = self.planes.offer(self.content.value, self._viewer.dims)
+        self._planes_label.setVisible(several)
+        self.planes.choice.native.setVisible(several)
 
     def reset_choices(self) -> None:
         """Bring the layer choices up to date; two that would agree are told apart once."""
         self.content.reset_choices()
+        self.offer_planes()
         self.styles.reset_choices()
         self.regions.reset_choices()
         choices = self._images()
@@ -270,6 +306,7 @@ class Controls:
             self.changed.emit()
 
     def _on_content(self) -> None:
+        self.offer_planes()
         self.regions.refresh()
         self._on_changed()
 

@@ -78,6 +78,16 @@ def record_of(layer: Layer) -> dict[str, Any]:
     return record
 
 
+def _record_of_picture(layer: Layer) -> dict[str, Any]:
+    record = record_of(layer)
+    if "start_from" in record:
+        raise InputError(
+            f"{layer.name} is a whole stack, which is not made again in one go: restyle 'this "
+            "plane' and copy that, or begin the stack again."
+        )
+    return record
+
+
 def as_python(layer: Layer) -> str:
     """Return Python that replays the run that made a layer.
 
@@ -89,7 +99,7 @@ def as_python(layer: Layer) -> str:
     InputError
         If the layer has no record.
     """
-    record = record_of(layer)
+    record = _record_of_picture(layer)
     inputs = [*_inputs(layer, record), *_replacements(layer, record)]
     blocks = ["\n".join(_load_in_python(one)) for one in inputs]
     text = "\n\n".join(blocks)
@@ -141,7 +151,7 @@ def as_command(layer: Layer, layers: Mapping[str, Layer] | Any) -> str:
     InputError
         If the layer has no record, or a picture of the run is not to be had any more.
     """
-    record = record_of(layer)
+    record = _record_of_picture(layer)
     text = json.dumps(record, indent=2)
     folder = cache_directory() / "replays" / hashlib.sha256(text.encode()).hexdigest()[:12]
     files: dict[str, list[str]] = {role: [] for role in _OPTIONS}

@@ -13,8 +13,28 @@ if TYPE_CHECKING:
     from napari_nst.plugin.labels import LabelsPlane
     from napari_nst.plugin.layers import Plane
     from napari_nst.settings import StyleTransferSettings
+    from napari_nst.stacks import StartFrom
 
-__all__ = ["Job", "Machine", "Notice", "Outcome", "Progress", "Wish"]
+__all__ = ["Job", "Machine", "Notice", "Outcome", "Progress", "Stack", "Wish"]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """That not one plane of the content is to be done, but every plane along an axis.
+
+    Attributes
+    ----------
+    axis : int
+        Of the content's data.
+    start_from : {"previous", "content"}
+        What a plane starts from.
+    on_disk : bool
+        Whether the planes are to be kept on the disk, even if they have room in memory.
+    """
+
+    axis: int
+    start_from: StartFrom = "previous"
+    on_disk: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,6 +51,8 @@ class Job:
         The image to go on from, with ``init="image"``.
     content_labels, style_labels : LabelsPlane or None
         The regions, of the content and of each style.
+    stack : Stack or None
+        The planes, where they are several.
     """
 
     content: Plane
@@ -39,6 +61,7 @@ class Job:
     start: Plane | None = None
     content_labels: LabelsPlane | None = None
     style_labels: tuple[LabelsPlane | None, ...] | None = None
+    stack: Stack | None = None
 
     @property
     def title(self) -> str:
@@ -101,9 +124,18 @@ class Machine:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something that the run could not do as it was wished, in a sentence."""
+    """Something to know about the run, in a sentence.
+
+    Attributes
+    ----------
+    message : str
+        The sentence.
+    problem : bool
+        Whether it is about something that the run could not do as it was wished.
+    """
 
     message: str
+    problem: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,7 +157,10 @@ class Progress:
     machine : Machine
         Where it runs.
     picture : ndarray or None
-        Data for the result layer, which nobody else holds.
+        Data for the result layer, which nobody else holds; of a stack the one array that is
+        filled plane by plane, each time.
+    plane, planes : int
+        The plane at work, from 1, and how many there are; iterations are counted over all.
     """
 
     iteration: int
@@ -138,6 +173,8 @@ class Progress:
     losses: Mapping[str, float]
     machine: Machine
     picture: NDArray[Any] | None
+    plane: int = 1
+    planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -156,6 +193,8 @@ class Outcome:
         What went wrong, in one sentence; empty if nothing did.
     elapsed : float
         Seconds of work: pauses are not counted.
+    operations : float
+        Floating-point operations of a stack's planes that were done in that time.
     """
 
     ended: str
@@ -163,3 +202,4 @@ class Outcome:
     record: dict[str, Any]
     message: str
     elapsed: float
+    operations: float = 0.0

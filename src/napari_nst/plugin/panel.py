@@ -18,7 +18,7 @@ from napari_nst.plugin.fetch_button import FetchButton
 from napari_nst.plugin.origins import KEY
 from napari_nst.plugin.preferences import Preferences
 from napari_nst.plugin.presets_box import PresetsBox
-from napari_nst.plugin.progress_view import ProgressView, in_words, text_label
+from napari_nst.plugin.progress_view import ProgressView, in_words, planes_done, text_label
 from napari_nst.plugin.results_box import ResultsBox
 from napari_nst.plugin.section import Section
 from napari_nst.plugin.session import Session, State
@@ -41,7 +41,7 @@ __all__ = ["StyleTransferPanel"]
 
 _SPINNER_SPEED = 10  # percent
 _WIDTH = 300  # pixels: every control is whole, its scroll bar included
-_PRESET_ROW = 2  # of the form: after content and style
+_PRESET_ROW = 4  # of the form: after content, two rows for planes, and style
 
 
 class StyleTransferPanel(QWidget):
@@ -166,6 +166,7 @@ class StyleTransferPanel(QWidget):
         if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._open:
             self._open = False
             self._viewer.dims.events.current_step.disconnect(self._on_dims)
+            self._viewer.dims.events.order.disconnect(self._on_dims)
             self.steering.end()
             self.controls.regions.close_watch()
             self.results.comparison.close()
@@ -240,9 +241,11 @@ class StyleTransferPanel(QWidget):
         self.results.problem.connect(lambda text: self._say(text, problem=True))
         self.steering.noticed.connect(self._progress.remark_on)
         self._viewer.dims.events.current_step.connect(self._on_dims)
+        self._viewer.dims.events.order.connect(self._on_dims)
         self.session.state_changed.connect(self._on_state)
         self.session.progressed.connect(self._on_progress)
         self.session.noticed.connect(lambda text: self._progress.remark_on(f"⚠ {text}"))
+        self.session.told.connect(self._progress.remark_on)
         self.session.ended.connect(self._on_ended)
 
     def _begin(self, **how: Any) -> None:
@@ -281,6 +284,7 @@ class StyleTransferPanel(QWidget):
         self.controls.settings = settings
 
     def _on_dims(self) -> None:
+        self.controls.offer_planes()
         self.controls.regions.refresh()
         self._show_estimate()
 
@@ -307,9 +311,13 @@ class StyleTransferPanel(QWidget):
 
     def _on_progress(self, progress: Progress) -> None:
         self._progress.show_progress(progress)
-        if self.results.keeps_evolution and progress.picture is not None:
+        one = progress.planes == 1
+        if self.results.keeps_evolution and progress.picture is not None and one:
             self.evolution.add(progress.iteration, progress.picture)
-        self.curves.add(progress.iteration, progress.scale, **progress.losses)
+        # A gap between planes, too, as between sizes.
+        self.curves.add(
+            progress.iteration, progress.plane * 100 + progress.scale, **progress.losses
+        )
         if self.session.state is State.RUNNING:
             self._say(in_words(progress))
 
@@ -323,7 +331,7 @@ class StyleTransferPanel(QWidget):
         self._show_evolution(outcome)
         how = {"discarded": "Cancelled, and the picture discarded,"}
         ended = how.get(outcome.ended, outcome.ended.capitalize())
-        self._say(f"{ended} after {duration(outcome.elapsed)}.")
+        self._say(f"{ended} after {duration(outcome.elapsed)}.{planes_done(outcome)}")
         self._show_estimate()  # this machine's speed is known better now
 
     def _show_evolution(self, outcome: Outcome) -> None:

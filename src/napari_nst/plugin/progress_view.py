@@ -10,9 +10,9 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 from napari_nst.plugin.words import duration
 
 if TYPE_CHECKING:
-    from napari_nst.plugin.job import Machine, Progress
+    from napari_nst.plugin.job import Machine, Outcome, Progress
 
-__all__ = ["ProgressView", "in_words", "text_label"]
+__all__ = ["ProgressView", "in_words", "planes_done", "text_label"]
 
 _GIB = 2**30
 _MILLISECONDS_OF_A_REMARK = 10_000
@@ -89,10 +89,19 @@ def in_words(progress: Progress) -> str:
     """Return how far a run is, in two short sentences."""
     height, width = progress.shape
     left = "" if progress.remaining is None else f"  About {duration(progress.remaining)} left."
+    plane = f"Plane {progress.plane} of {progress.planes}.  " if progress.planes > 1 else ""
     return (
-        f"Size {progress.scale} of {progress.scales} ({width} x {height} px), iteration "
+        f"{plane}Size {progress.scale} of {progress.scales} ({width} x {height} px), iteration "
         f"{progress.iteration} of {progress.iterations}.{left}"
     )
+
+
+def planes_done(outcome: Outcome) -> str:
+    """Return how many planes of a stack are done, in a sentence after two spaces, or nothing."""
+    if "finished" not in outcome.record:
+        return ""
+    done, planes = len(outcome.record["finished"]), outcome.record["content"]["shape"][0]
+    return f"  {done} of {planes} planes are done."
 
 
 def text_label(accessible_name: str) -> QLabel:

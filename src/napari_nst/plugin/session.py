@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.transfer import StyleTransfer
     from napari_nst.plugin.job import Job, Wish
+    from napari_nst.plugin.stack_job import StackRun
 
 __all__ = ["Session", "State"]
 
@@ -61,6 +62,7 @@ class Session:
     state_changed = Signal(State)
     progressed = Signal(Progress)
     noticed = Signal(str)
+    told = Signal(str)
     ended = Signal(Outcome)
 
     # Two runs at once would be in each other's way: the one at work, of all panels and viewers.
@@ -104,7 +106,7 @@ class Session:
         return self._job
 
     @property
-    def run(self) -> StyleTransfer | None:
+    def run(self) -> StyleTransfer | StackRun | None:
         """The engine's run, while there is one."""
         return self._link.run
 
@@ -160,6 +162,7 @@ class Session:
         """End the run after the evaluation or the tile at work, and remove its picture."""
         if self._state is not State.IDLE:
             self._discard = True
+            self._link.discard.set()
             self.stop()
 
     def pause(self) -> None:
@@ -223,13 +226,14 @@ class Session:
         if not self._closed:
             self.progressed.emit(progress)
         if self._activity is not None:
+            self._activity.total = progress.iterations
             self._activity.update(progress.iteration - self._activity.n)
 
     def _on_yielded(self, report: Report) -> None:
         if isinstance(report, Progress):
             self._serially(lambda: self._take(report))
         elif isinstance(report, Notice) and not self._closed:
-            self.noticed.emit(report.message)
+            (self.noticed if report.problem else self.told).emit(report.message)
 
     def _on_finished(self) -> None:
         self._serially(self._finish)
@@ -256,6 +260,8 @@ class Session:
             self._remove_layer()
         if outcome.picture is not None:
             self._show(outcome.picture, job)
+        elif job is not None and job.stack is not None:
+            self._remove_layer()  # no plane is done
         if self._layer is not None and outcome.record:
             self._layer.metadata.update({"napari_nst": outcome.record, KEY: self._origins})
         if job is not None and outcome.ended == "finished":
@@ -274,8 +280,10 @@ class Session:
         if self._layer is None and job is not None:
             self._layer = self._add_layer(picture, job)
         elif self._layer is not None and self._layer in self._viewer.layers:
+            if self._layer.data is picture:  # a stack: the worker has filled in some more
+                self._layer.refresh()
             # Data of another shape would break the viewer; then the layer is the user's now.
-            if self._layer.data.shape == picture.shape:
+            elif self._layer.data.shape == picture.shape:
                 self._layer.data = picture
 
     def _add_layer(self, picture: NDArray[Any], job: Job) -> Image | None:
@@ -298,5 +306,8 @@ def _is_abandoned(worker: weakref.ref[GeneratorWorker]) -> bool:
 
 def _remember_speed(job: Job, outcome: Outcome) -> None:
     device = str(outcome.record["resolved"]["device"]).partition(":")[0]
-    reckoned = costs.cost(job.settings, *job.content.shape, device)
-    speed.remember(device, reckoned.operations / outcome.elapsed)
+    operations = outcome.operations
+    if job.stack is None:
+        operations = costs.cost(job.settings, *job.content.shape, device).operations
+    if operations:
+        speed.remember(device, operations / outcome.elapsed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ from napari_nst.plugin.stack_job import StackRun, StackStep, operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -43,7 +45,8 @@ class Link:
         self.paused = threading.Event()
         self.abandoned: Callable[[], bool] = lambda: False  # true: napari wants the worker to end
         self.wishes: deque[Wish] = deque()
-        self.run: StyleTransfer | None = None
+        self.discard = threading.Event()
+        self.run: StyleTransfer | StackRun | None = None
         self.picture_taken = threading.Event()
         self.picture_taken.set()
 
@@ -84,7 +87,7 @@ def steps(
     picture: NDArray[Any] | None = None
     record: dict[str, Any] = {}
     if isinstance(run, StackRun):
-        return _outcome_of_stack(job, run, ended, message, loop.worked)
+        return _outcome_of_stack(job, run, link, ended, message, loop.worked)
     if run is not None and run.history:
         result = run.result()
         picture, record = job.content.restore(result.image), result.record.to_dict()
@@ -92,15 +95,25 @@ def steps(
 
 
 def _outcome_of_stack(
-    job: Job, run: StackRun, ended: str, message: str, elapsed: float
+    job: Job, run: StackRun, link: Link, ended: str, message: str, elapsed: float
 ) -> Outcome:
+    """Return how a stack ended: with the planes that are done, if there are any."""
     run.close()
-    if not run.done:
+    if link.discard.is_set() and run.store is not None:
+        shutil.rmtree(run.store.path, ignore_errors=True)
+    if not run.done or link.discard.is_set():
         return Outcome(ended, None, {}, message, elapsed)
     record = run.record
     device = record.resolved.device.partition(":")[0]
-    reckoned = operations(job, device, run.found == 0, run.done - run.found)
+    reckoned = operations(job, device, first=not run.found, planes=run.done - run.found)
     return Outcome(ended, run.array, record.to_dict(), message, elapsed, reckoned)
+
+
+def _about_store(run: StackRun, folder: Path) -> str:
+    if not run.found:
+        return f"The planes are kept in {folder}."
+    there = "1 plane was" if run.found == 1 else f"{run.found} planes were"
+    return f"{there} done in an earlier run and found in {folder}: going on from there."
 
 
 def _default_engine() -> Callable[..., StyleTransfer]:
@@ -153,7 +166,7 @@ class _Loop:
                 self._reported = time.perf_counter()
                 yield self._report(run, snapshot, remaining, machine)
 
-    def _make(self, engine: Callable[..., StyleTransfer]) -> StyleTransfer:
+    def _make(self, engine: Callable[..., StyleTransfer] | None) -> StyleTransfer | StackRun:
         """Read the images of the job, and make its run."""
         job = self._job
         names = [plane.name for plane in (job.content, *job.styles)]
@@ -166,9 +179,12 @@ class _Loop:
                 more["style_labels"] = [labels and labels.load() for labels in job.style_labels]
             self._labels = [more["content_labels"], *more.get("style_labels", ())]
         styles = [style.load() for style in job.styles]
+        if job.stack is not None:
+            return StackRun(job, engine, styles, more.get("style_labels"))
+        engine = engine or _default_engine()
         return engine(job.content.load(), styles, job.settings, names=names, **more)
 
-    def _obey(self, run: StyleTransfer) -> Iterator[Report]:
+    def _obey(self, run: StyleTransfer | StackRun) -> Iterator[Report]:
         """Pass on what was wished, and wait while the run is paused.
 
         Between two evaluations the pause is kept here, where wishes are seen to; the engine
@@ -187,7 +203,7 @@ class _Loop:
             yield None
             self._paused += time.perf_counter() - began
 
-    def _pass_on(self, run: StyleTransfer, wish: Wish) -> None:
+    def _pass_on(self, run: StyleTransfer | StackRun, wish: Wish) -> None:
         """Read the images of a wish, and hand it to the run."""
         choices = dict(wish.choices)
         if wish.styles is not None:
@@ -205,19 +221,30 @@ class _Loop:
             labels, self._labels
         ):
             return
+        if isinstance(run, StackRun) and wish.content_labels is not None:
+            choices["content_labels"] = run.labels_along(wish.content_labels)
         run.steer(**choices)
         if "content_labels" in choices:
             self._labels = labels
 
     def _report(
-        self, run: StyleTransfer, snapshot: Snapshot, remaining: RemainingTime, machine: _MachineNow
+        self,
+        run: StyleTransfer | StackRun,
+        snapshot: Snapshot | StackStep,
+        remaining: RemainingTime,
+        machine: _MachineNow,
     ) -> Progress:
-        picture = None
+        picture, plane, planes = None, 1, 1
+        if isinstance(snapshot, StackStep):
+            plane, planes = snapshot.plane, snapshot.planes
         # The queue to the viewer has no end: a picture goes only when the last was taken.
         due = time.perf_counter() - self._shown >= self._link.seconds_between_pictures
         if due and self._link.picture_taken.is_set():
             self._link.picture_taken.clear()
-            picture = self._job.content.restore(snapshot.image(run.output_shape))
+            if isinstance(run, StackRun):
+                picture = run.show(snapshot)
+            else:
+                picture = self._job.content.restore(snapshot.image(run.output_shape))
             self._shown = time.perf_counter()
         losses = snapshot.losses
         return Progress(
@@ -231,6 +258,8 @@ class _Loop:
             {"content": losses.content, "style": losses.style, "total": losses.total},
             machine.look(),
             picture,
+            plane,
+            planes,
         )
 
 
@@ -244,7 +273,7 @@ def _same(some: list[NDArray[Any] | None], others: list[NDArray[Any] | None]) ->
 class _MachineNow:
     """Where a run computes, and the memory it has there."""
 
-    def __init__(self, run: StyleTransfer, job: Job) -> None:
+    def __init__(self, run: StyleTransfer | StackRun, job: Job) -> None:
         resolved = run.record.resolved
         self._known = (
             resolved.device,

@@ -1,0 +1,389 @@
+"""A whole stack: the engine's one loop, plane by plane."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
+
+import numpy as np
+
+from napari_nst.errors import InputError
+from napari_nst.settings import StyleTransferSettings
+from napari_nst.stacks.agreement import carried, check, settings_of
+from napari_nst.stacks.planes import PlaneSnapshot, default_engine, hash_of, style_names
+from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from napari_nst.engine.shared import Shared
+    from napari_nst.engine.snapshots import StyleTransferResult
+    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.record import RunRecord
+    from napari_nst.stacks.planes import Planes
+
+__all__ = ["StackTransfer"]
+
+_SAME: Final[Any] = object()  # says that an input stays what it is: None says there is to be none
+
+
+class StackTransfer:
+    """A run over all planes of a stack: an iterator of `PlaneSnapshot`.
+
+    Network and targets are computed once.  Planes are done in their order; those that are not
+    finished when the run ends are not put anywhere.
+
+    Parameters
+    ----------
+    planes : Planes
+        A list, an array, or anything else with a length whose items are images as `StyleTransfer`
+        takes them, all of one shape; read one at a time, when its turn comes.
+    styles : array_like or sequence of array_like
+        One or several style images, of any size.
+    settings : StyleTransferSettings, optional
+        Every choice.
+    start_from : {"previous", "content"}
+        What a plane starts from: the result of the plane before, so that the two agree
+        (`settings_of` says how it goes on from there), or its own content, as a picture on its
+        own would.
+    put : callable, optional
+        Called with the index of each plane that is done and its `StyleTransferResult`, in order.
+    names : sequence of str, optional
+        What messages and the record call the stack and the styles.
+    finished : iterable of int, or mapping of int to PlaneRecord or dict
+        Planes that are not to be done again; with their records, they are in this run's, and
+        a plane whose content is not what it was then is refused.
+    previous : callable, optional
+        Returns the finished plane of an index, from which the next one starts: uint8, uint16 or
+        floats in [0, 1].  If it is given, it is asked in any case: so a run that was broken off
+        comes to the same bytes as an unbroken one, whatever a store rounds.
+    content_labels : sequence of array_like, optional
+        For each plane the labels of its regions.
+    style_labels : sequence of array_like or None, optional
+        For each style the labels painted on it, or None.
+    engine : callable, optional
+        Makes the run of a plane; by default `StyleTransfer`, which loads torch.
+
+    Raises
+    ------
+    InputError
+        If the stack is empty, or a choice cannot be.  Of what is wrong with a plane the iteration
+        tells.
+    """
+
+    def __init__(
+        self,
+        planes: Planes,
+        styles: Any,
+        settings: StyleTransferSettings | None = None,
+        *,
+        start_from: Literal["previous", "content"] = "previous",
+        put: Callable[[int, StyleTransferResult], object] | None = None,
+        names: Sequence[str] | None = None,
+        finished: Iterable[int] | Mapping[int, Any] = (),
+        previous: Callable[[int], Any] | None = None,
+        content_labels: Planes | None = None,
+        style_labels: Any = None,
+        engine: Callable[..., StyleTransfer] | None = None,
+    ) -> None:
+        self.settings = settings or StyleTransferSettings()
+        self.start_from = check(self.settings, start_from)
+        if len(planes) == 0:
+            raise InputError("The stack has no planes; give at least one.")
+        self._planes, self._put, self._previous, self._engine = planes, put, previous, engine
+        self._check_labels(content_labels)
+        self._content_labels = content_labels
+        count = len(styles) if isinstance(styles, (list, tuple)) else 1
+        self._names = list(names or ["content", *style_names(count)])
+        self._now = self.settings  # steering included
+        self._inputs: dict[str, Any] = {"styles": styles}
+        if style_labels is not None:
+            self._inputs["style_labels"] = style_labels
+        known = finished if isinstance(finished, Mapping) else {}
+        self._done = {int(plane) for plane in finished}
+        self._records = {
+            int(plane): PlaneRecord.model_validate(record)
+            for plane, record in known.items()
+            if record is not None
+        }
+        self._first: RunRecord | None = None
+        self._latest: RunRecord | None = None
+        self._shape: tuple[int, ...] = ()
+        self._dtype = ""
+        self._ended: Literal["finished", "stopped", "failed", "running"] = "running"
+        self._run: StyleTransfer | None = None
+        self._plane = 0  # the one at work
+        self._stopped = self._paused = False
+        self._abandoned: Callable[[], bool] | None = None
+        self._held = 0.0  # seconds, in the planes before the one at work
+        self._one_at_a_time = threading.Lock()
+        self._begun = False
+        self._snapshots = self._steps()
+
+    def __len__(self) -> int:
+        """Return the number of planes."""
+        return len(self._planes)
+
+    @property
+    def finished(self) -> tuple[int, ...]:
+        """The planes that are done, in their order."""
+        return tuple(sorted(self._done))
+
+    @property
+    def unfinished(self) -> tuple[int, ...]:
+        """The planes that are still to be done, in their order."""
+        return tuple(plane for plane in range(len(self._planes)) if plane not in self._done)
+
+    @property
+    def run(self) -> StyleTransfer | None:
+        """The run of the plane at work, if one is."""
+        return self._run
+
+    def __iter__(self) -> Self:
+        """Return the run itself: a loop that was left can be entered again."""
+        return self
+
+    def __next__(self) -> PlaneSnapshot:
+        """Do one evaluation of the plane at work, or of the next, and return the snapshot after it.
+
+        Raises
+        ------
+        StyleTransferError
+            If a plane cannot be used, or its run fails: see `StyleTransfer`.
+        """
+        self.begin()
+        snapshot = self._advance()
+        if snapshot is None:
+            raise StopIteration
+        return snapshot
+
+    def _advance(self) -> PlaneSnapshot | None:
+        try:
+            return next(self._snapshots, None)
+        except BaseException:
+            self._ended = "failed"
+            raise
+
+    def begin(self) -> None:
+        """Make the run of the first plane that is to be done: its `record` can be asked then.
+
+        Without it, the iteration does.
+
+        Raises
+        ------
+        StyleTransferError
+            If it cannot be made: see `StyleTransfer`.
+        """
+        if not self._begun:
+            self._begun = True
+            self._advance()
+
+    def stop(self) -> None:
+        """End the run before its next tile or evaluation; any thread may ask."""
+        with self._one_at_a_time:
+            self._stopped = True
+            if self._run is not None:
+                self._run.stop()
+
+    def pause(self) -> None:
+        """Wait before the next tile or evaluation; any thread may ask."""
+        self._hold(True)
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._hold(False)
+
+    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+        """Have the run end also when this becomes true; a paused run asks it, too."""
+        with self._one_at_a_time:
+            self._abandoned = abandoned
+            if self._run is not None:
+                self._run.stop_when(abandoned)
+
+    @property
+    def held(self) -> float:
+        """Seconds that the run has waited for `resume`, in all."""
+        with self._one_at_a_time:
+            return self._held + (0.0 if self._run is None else self._run.held)
+
+    def _hold(self, paused: bool) -> None:
+        with self._one_at_a_time:
+            self._paused = paused
+            if self._run is not None:
+                (self._run.pause if paused else self._run.resume)()
+
+    def steer(self, **changes: Any) -> None:
+        """Change settings, styles or labels from now on; any thread may ask.
+
+        It takes effect at the next evaluation of the plane at work, and holds for the planes after
+        it.
+
+        Parameters
+        ----------
+        **changes
+            As `StyleTransfer.steer` takes them; but ``content_labels`` for each plane.
+
+        Raises
+        ------
+        InputError
+            If one of them cannot be changed during a run, or not so, or no plane is at work.
+        """
+        with self._one_at_a_time:
+            if self._run is None:
+                raise InputError("No plane is at work; steer while one is.")
+            labels = changes.pop("content_labels", _SAME)
+            if labels is not _SAME:
+                self._check_labels(labels)
+                own = None if labels is None else labels[self._plane]
+                self._run.steer(content_labels=own, **changes)
+                self._content_labels = labels
+            else:
+                self._run.steer(**changes)
+            self._keep(**changes)
+
+    def _keep(
+        self, *, styles: Any = _SAME, names: Any = None, style_labels: Any = _SAME, **choices: Any
+    ) -> None:
+        """Have for the planes to come what the plane at work was steered to."""
+        if styles is not _SAME:
+            count = len(styles) if isinstance(styles, (list, tuple)) else 1
+            if count != len(self._names) - 1:
+                names = names or style_names(count)
+            self._inputs["styles"] = styles
+        if names is not None:
+            self._names[1:] = names
+        if style_labels is not _SAME:
+            self._inputs["style_labels"] = style_labels
+        self._now = self._now.replace(**choices)
+
+    def _check_labels(self, labels: Planes | None) -> None:
+        if labels is not None and len(labels) != len(self._planes):
+            raise InputError(
+                f"content_labels has {len(labels)} planes, and the stack has "
+                f"{len(self._planes)}; give labels for each."
+            )
+
+    @property
+    def record(self) -> StackRecord:
+        """How the stack came to be, up to now.
+
+        Raises
+        ------
+        InputError
+            If no plane has been at work yet.
+        """
+        run = self._run.record if self._latest is None and self._run is not None else self._latest
+        if run is None:
+            raise InputError("There is no record before the first plane is at work.")
+        first = self._first or run
+        return StackRecord.model_validate(
+            {
+                "settings": self.settings,
+                "start_from": self.start_from,
+                "resolved": run.resolved,
+                "content": StackContent(
+                    name=self._names[0],
+                    shape=(len(self._planes), *self._shape),
+                    dtype=self._dtype,
+                ),
+                "styles": first.styles,
+                "style_labels": first.style_labels,
+                "finished": tuple(self._records[k] for k in sorted(self._records)),
+                "ended": self._ended,
+            }
+        )
+
+    def _steps(self) -> Iterator[PlaneSnapshot | None]:
+        """Yield None once when the first run is made, and then the snapshots."""
+        engine, shared, announced = self._engine, None, False
+        if engine is None:
+            engine, shared = default_engine()
+        latest: tuple[int, Any, StyleTransferResult | None] = (-1, None, None)
+        for plane in self.unfinished:
+            content, start = self._read(plane), None
+            goes_on = self.start_from == "previous" and plane > 0
+            if latest[0] != plane - 1 and (goes_on or plane - 1 in self._records):
+                latest = (plane - 1, self._read(plane - 1), None)  # done in an earlier run
+                self._compare(plane - 1, latest[1])
+            if goes_on:
+                start = carried(self._result_of(plane - 1, latest[2]), latest[1], content)
+            run = self._begin(engine, shared, plane, content, start)
+            if run is None:
+                break
+            if not announced:
+                announced = True
+                yield None
+            for snapshot in run:
+                yield PlaneSnapshot(plane, len(self._planes), snapshot)
+            with self._one_at_a_time:
+                self._run, self._held = None, self._held + run.held
+            self._latest = run.record
+            if len(run.history) < sum(scale.iterations for scale in run.scales):
+                break
+            result = run.result()
+            self._first = self._first or result.record
+            self._records[plane] = PlaneRecord.of(plane, result.record)
+            if self._put is not None:
+                self._put(plane, result)
+            self._done.add(plane)
+            latest = (plane, content, result)
+        self._ended = "stopped" if self.unfinished else "finished"
+
+    def _begin(
+        self,
+        engine: Callable[..., StyleTransfer],
+        shared: Shared | None,
+        plane: int,
+        content: Any,
+        start: Any,
+    ) -> StyleTransfer | None:
+        """Make a plane's run; None if it is not to begin any more."""
+        settings = self._now
+        if start is not None:
+            settings = settings_of(settings, plane, self.start_from)
+        inputs = dict(self._inputs)
+        if start is not None:
+            inputs["start"] = start
+        if self._content_labels is not None:
+            inputs["content_labels"] = self._content_labels[plane]
+        if shared is not None:
+            inputs["shared"] = shared
+        run = engine(content, inputs.pop("styles"), settings, names=self._names, **inputs)
+        with self._one_at_a_time:
+            if self._stopped:
+                return None
+            if self._paused:
+                run.pause()
+            if self._abandoned is not None:
+                run.stop_when(self._abandoned)
+            self._run, self._plane = run, plane
+        return run
+
+    def _read(self, plane: int) -> Any:
+        content = np.asarray(self._planes[plane])
+        if self._shape and content.shape != self._shape:
+            raise InputError(
+                f"Plane {plane} of {self._names[0]} has shape {content.shape}; the planes before "
+                f"it have {self._shape}, and all must have one."
+            )
+        self._shape, self._dtype = content.shape, content.dtype.name
+        return content
+
+    def _result_of(self, plane: int, result: StyleTransferResult | None) -> Any:
+        if self._previous is not None:
+            return np.asarray(self._previous(plane))
+        if result is None:
+            raise InputError(
+                f"Plane {plane} is finished, and plane {plane + 1} is to start from it: give "
+                "previous, which returns it."
+            )
+        return result.image
+
+    def _compare(self, plane: int, content: Any) -> None:
+        """Refuse to go on from a plane whose content has changed since it was done."""
+        if plane in self._records and self._records[plane].content.sha256 != hash_of(content):
+            raise InputError(
+                f"Plane {plane} of {self._names[0]} is not what it was when its result was made: "
+                "begin anew, or bring it back as it was."
+            )

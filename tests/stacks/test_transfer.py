@@ -1,0 +1,373 @@
+"""A stack, plane by plane: what it yields, keeps, resumes and records."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_nst import StyleTransfer, StyleTransferSettings
+from napari_nst.engine.shared import Shared
+from napari_nst.errors import InputError
+from napari_nst.stacks import PlaneStore, StackRecord, StackTransfer, settings_of
+
+PLANES = 4
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def settings(**choices: Any) -> StyleTransferSettings:
+    quick: dict[str, Any] = {
+        "content_layers": ("relu2_1",),
+        "style_layers": ("relu1_1", "relu2_1"),
+        "scales": 1,
+        "size": None,
+        "iterations": 6,
+        "device": "cpu",
+    }
+    return StyleTransferSettings(**(quick | choices))
+
+
+@pytest.fixture
+def planes(photo):
+    """A disc that wanders over a photo."""
+    y, x = np.mgrid[:40, :48]
+    stack = np.stack([photo(40, 48)] * PLANES)
+    for k, picture in enumerate(stack):
+        picture[(y - 20) ** 2 + (x - 12 - 4 * k) ** 2 < 40] = (0.9, 0.1, 0.1)
+    return stack
+
+
+class Kept(dict):
+    """Remembers what was put, and in which order."""
+
+    def put(self, k, result):
+        assert k not in self
+        self[k] = result.image
+
+
+def carried_out(run):
+    return [(snap.plane, snap.planes, snap.snapshot.iteration) for snap in run]
+
+
+def test_planes_come_in_order_and_each_is_put_when_it_is_done(planes, style):
+    kept, seen = Kept(), []
+    run = StackTransfer(planes, style, settings(), put=kept.put)
+    for snap in run:
+        seen.append((snap.plane, snap.snapshot.iteration))
+        assert list(kept) == list(range(snap.plane))
+    assert sorted(seen) == seen
+    assert {plane for plane, _ in seen} == set(range(PLANES))
+    assert list(kept) == list(run.finished) == list(range(PLANES))
+    assert all(image.shape == planes[0].shape for image in kept.values())
+    assert run.unfinished == ()
+
+
+def test_the_first_plane_and_planes_from_content_are_as_pictures_on_their_own(planes, style):
+    kept = Kept()
+    carried_out(StackTransfer(planes, style, settings(), start_from="content", put=kept.put))
+    for k, content in enumerate(planes):
+        alone = StyleTransfer(content, style, settings())
+        for _ in alone:
+            pass
+        assert kept[k].tobytes() == alone.result().image.tobytes()
+    previous = Kept()
+    carried_out(StackTransfer(planes, style, settings(), put=previous.put))
+    assert previous[0].tobytes() == kept[0].tobytes()
+    assert previous[1].tobytes() != kept[1].tobytes()
+
+
+def test_planes_that_start_from_the_one_before_agree_more(planes, style):
+    changes = []
+    for start_from in ("previous", "content"):
+        kept = Kept()
+        asked = settings(iterations=60)
+        carried_out(StackTransfer(planes, style, asked, start_from=start_from, put=kept.put))
+        results = np.stack([kept[k] for k in range(PLANES)])
+        changes.append(np.abs(np.diff(results, axis=0)).mean())
+    assert changes[0] < 0.8 * changes[1]
+
+
+def test_the_network_and_the_targets_are_computed_once(planes, style, monkeypatch):
+    made = []
+    init = Shared.__init__
+    monkeypatch.setattr(Shared, "__init__", lambda self: (made.append(self), init(self))[1])
+    carried_out(StackTransfer(planes, style, settings()))
+    (shared,) = made
+    assert (shared.networks, shared.computed) == (1, 1)
+
+
+def test_planes_are_read_one_at_a_time_when_their_turn_comes(planes, style):
+    read = []
+
+    class Lazy:
+        def __len__(self):
+            return PLANES
+
+        def __getitem__(self, k):
+            read.append(k)
+            return planes[k]
+
+    run = StackTransfer(Lazy(), style, settings(), start_from="content")
+    assert read == []
+    for snap in run:
+        assert read == list(range(snap.plane + 1))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_planes_of_whole_numbers_are_taken(photo, style, dtype):
+    grey = photo(40, 48)[..., 0]
+    stack = (np.stack([grey, grey * 0.9, grey * 0.8]) * np.iinfo(dtype).max).astype(dtype)
+    kept = Kept()
+    carried_out(StackTransfer(stack, style, settings(), put=kept.put))
+    assert [image.shape for image in kept.values()] == [(40, 48)] * 3
+    assert all(image.dtype == np.float32 for image in kept.values())
+
+
+def test_missing_values_stay_missing_plane_by_plane(photo, style):
+    stack = np.stack([photo(40, 48)[..., 0]] * 3)
+    stack[0, :10, :10] = stack[1, 5:15, 5:15] = np.nan
+    kept = Kept()
+    carried_out(StackTransfer(stack, style, settings(nan="keep"), put=kept.put))
+    for image, content in zip(kept.values(), stack, strict=True):
+        np.testing.assert_array_equal(np.isnan(image), np.isnan(content))
+
+
+def test_a_stopped_run_keeps_the_planes_that_are_done(planes, style):
+    kept = Kept()
+    run = StackTransfer(planes, style, settings(), put=kept.put)
+    for snap in run:
+        if (snap.plane, snap.snapshot.iteration) == (2, 2):
+            run.stop()
+    assert list(kept) == [0, 1]
+    assert run.unfinished == (2, 3)
+    assert (run.record.ended, len(run.record.finished)) == ("stopped", 2)
+    assert list(run) == []
+
+
+def test_a_run_that_is_stopped_before_it_begins_does_nothing(planes, style):
+    kept = Kept()
+    run = StackTransfer(planes, style, settings(), put=kept.put)
+    run.stop()
+    assert list(run) == []
+    assert kept == {}
+
+
+def test_a_run_that_is_stopped_at_a_planes_last_iteration_has_that_plane(planes, style):
+    kept = Kept()
+    run = StackTransfer(planes, style, settings(), put=kept.put)
+    for snap in run:
+        if snap.snapshot.iteration == snap.snapshot.iterations:
+            run.stop()
+    assert list(kept) == [0]
+    assert run.record.ended == "stopped"
+
+
+def test_a_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
+    whole, broken = (store(tmp_path / name, planes) for name in ("whole", "broken"))
+    carried_out(into(whole, planes, style))
+    run = into(broken, planes, style)
+    for snap in run:
+        if snap.plane == 2:
+            run.stop()
+    again = store(tmp_path / "broken", planes)
+    assert again.finished == {0, 1}
+    run = into(again, planes, style)
+    assert {snap.plane for snap in run} == {2, 3}
+    assert again.array.tobytes() == whole.array.tobytes()
+    assert [plane.plane for plane in run.record.finished] == [0, 1, 2, 3]
+    assert run.record.ended == "finished"
+
+
+def store(path, planes):
+    return PlaneStore(path, planes.shape, np.uint8, 0, {"of": "planes"})
+
+
+def into(kept, planes, style, **choices):
+    """Return a run into a store of whole numbers, which rounds."""
+
+    def put(k, result):
+        record = run.record.finished[-1] if run.record.finished else None
+        kept.put(k, np.rint(result.image * 255), record and record.model_dump(mode="json"))
+
+    run = StackTransfer(
+        planes,
+        style,
+        settings(**choices),
+        put=put,
+        finished=kept.notes,
+        previous=kept.plane,
+    )
+    return run
+
+
+def test_gaps_are_filled_from_their_neighbours(planes, style, tmp_path):
+    whole, gaps = store(tmp_path / "whole", planes), store(tmp_path / "gaps", planes)
+    carried_out(into(whole, planes, style))
+    for k in (0, 2):
+        gaps.put(k, whole.plane(k))
+    assert {snap.plane for snap in into(gaps, planes, style)} == {1, 3}
+    assert gaps.array.tobytes() == whole.array.tobytes()
+
+
+@pytest.mark.parametrize("start_from", ["previous", "content"])
+def test_a_plane_whose_content_changed_meanwhile_is_refused(planes, style, tmp_path, start_from):
+    kept = store(tmp_path, planes)
+    run = into(kept, planes, style)
+    for snap in run:
+        if snap.plane == 1:
+            run.stop()
+    other = planes[::-1]
+    records = {0: run.record.finished[0]}
+    run = StackTransfer(
+        other, style, settings(), start_from=start_from, finished=records, previous=kept.plane
+    )
+    with pytest.raises(InputError, match="Plane 0 of content is not what it was"):
+        next(run)
+
+
+def test_a_finished_plane_that_cannot_be_had_is_asked_for(planes, style):
+    with pytest.raises(InputError, match="plane 1 is to start from it: give previous"):
+        next(StackTransfer(planes, style, settings(), finished=[0]))
+    independent = StackTransfer(planes, style, settings(), finished=[0], start_from="content")
+    assert next(independent).plane == 1
+
+
+def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
+    run = StackTransfer(planes, style, settings(), put=lambda k, result: None)
+    with pytest.raises(InputError, match="No plane is at work"):
+        run.steer(style_weight=2)
+    weights = {}
+    for snap in run:
+        if (snap.plane, snap.snapshot.iteration) == (1, 1):
+            run.steer(style_weight=7.0, styles=[stripes(30, 30), style], names=["a", "b"])
+        weights[snap.plane] = run.run.settings.style_weight
+    assert [weights[k] for k in range(PLANES)] == [1.0, 1.0, 7.0, 7.0]
+    record = run.record
+    assert record.settings.style_weight == 1.0
+    assert [len(plane.steering) for plane in record.finished] == [0, 1, 0, 0]
+    assert record.finished[1].steering[0].choices == {"style_weight": 7.0}
+    with pytest.raises(InputError, match="No plane is at work"):
+        run.steer(style_weight=2)
+
+
+def test_a_change_that_is_refused_changes_nothing(planes, style):
+    run = StackTransfer(planes, style, settings())
+    next(run)
+    with pytest.raises(InputError, match="iterations cannot be changed"):
+        run.steer(iterations=3)
+    with pytest.raises(InputError, match="content_labels has 1 planes, and the stack has 4"):
+        run.steer(content_labels=[np.zeros((40, 48), int)])
+    carried_out(run)
+    assert all(plane.steering == () for plane in run.record.finished)
+
+
+def test_each_plane_has_the_labels_painted_on_it(planes, style):
+    labels = np.zeros(planes.shape[:3], np.uint8)
+    for k, own in enumerate(labels):
+        own[:, 10 * k + 4 :] = 1
+    kept = Kept()
+    asked = settings(region_styles={0: 0, 1: None})
+    run = StackTransfer(planes, style, asked, content_labels=labels, put=kept.put)
+    carried_out(run)
+    for k, image in kept.items():
+        right = np.s_[:, 10 * k + 6 :]
+        np.testing.assert_allclose(image[right], planes[k][right], atol=1e-6)
+    assert len({plane.content_labels.sha256 for plane in run.record.finished}) == PLANES
+    with pytest.raises(InputError, match="content_labels has 2 planes, and the stack has 4"):
+        StackTransfer(planes, style, asked, content_labels=labels[:2])
+
+
+def test_labels_can_be_painted_and_taken_away_while_it_goes_on(planes, style):
+    labels = np.zeros(planes.shape[:3], np.uint8)
+    labels[:, :20] = 1
+    run = StackTransfer(planes, style, settings())
+    for snap in run:
+        at = (snap.plane, snap.snapshot.iteration)
+        if at == (0, 2):
+            run.steer(content_labels=labels, region_styles={0: 0, 1: None})
+        if at == (2, 2):
+            run.steer(content_labels=None, region_styles=None)
+    labelled = [plane.content_labels is not None for plane in run.record.finished]
+    assert labelled == [False, True, True, False]
+
+
+def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
+    run = StackTransfer(planes, style, settings(), names=["stack", "paint"])
+    with pytest.raises(InputError, match="no record before"):
+        _ = run.record
+    run.begin()
+    assert run.record.ended == "running"
+    assert run.record.finished == ()
+    carried_out(run)
+    record = run.record
+    assert StackRecord.model_validate_json(record.to_json()) == record
+    assert (record.ended, record.start_from) == ("finished", "previous")
+    assert record.content.name == "stack"
+    assert record.content.shape == planes.shape
+    assert record.content.dtype == "float32"
+    assert [one.name for one in record.styles] == ["paint"]
+    assert len({plane.content.sha256 for plane in record.finished}) == PLANES
+    later = settings_of(settings(), 1, "previous")
+    assert [plane.iterations for plane in record.finished] == [6] + [later.iterations] * 3
+    assert [plane.start is None for plane in record.finished] == [True, False, False, False]
+    assert all(plane.losses["total"] > 0 for plane in record.finished)
+    assert record.to_dict()["settings"]["iterations"] == 6
+
+
+def test_a_plane_of_another_shape_ends_the_run_and_keeps_what_is_done(planes, style):
+    kept = Kept()
+    run = StackTransfer([planes[0], planes[1][:30]], style, settings(), put=kept.put)
+    with pytest.raises(InputError, match=r"Plane 1 of content has shape \(30, 48, 3\)"):
+        carried_out(run)
+    assert list(kept) == [0]
+    assert run.record.ended == "failed"
+
+
+def test_an_empty_stack_is_refused(style):
+    with pytest.raises(InputError, match="no planes"):
+        StackTransfer([], style)
+
+
+def test_a_stack_that_is_done_already_is_finished_at_once(planes, style):
+    run = StackTransfer(planes, style, settings(), finished=range(PLANES))
+    assert list(run) == []
+    assert run.unfinished == ()
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+sys.path.insert(0, {tests!r})
+import test_transfer as t
+import torch
+torch.set_num_threads(1)
+planes, style = (np.load({folder!r} + name) for name in ("/planes_in.npy", "/style.npy"))
+kept = t.store({folder!r} + "/store", planes)
+for snap in t.into(kept, planes, style):
+    if (snap.plane, snap.snapshot.iteration) == (2, 2):
+        kept.array[2] = 99  # half a plane is written when the process is killed
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
+def test_a_killed_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
+    np.save(tmp_path / "planes_in.npy", planes)
+    np.save(tmp_path / "style.npy", style)
+    here = str(Path(__file__).parent)
+    code = KILLED.format(tests=here, folder=str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    broken = store(tmp_path / "store", planes)
+    assert broken.finished == {0, 1}
+    assert (broken.array[2] == 99).any()
+    assert {snap.plane for snap in into(broken, planes, style)} == {2, 3}
+    whole = store(tmp_path / "whole", planes)
+    carried_out(into(whole, planes, style))
+    assert broken.array.tobytes() == whole.array.tobytes()
