@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+# Tests side by side have a core each: threads that wait for one another's turn take ten times as
+# long.  It has to be said before torch is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 # After a canvas exists under software OpenGL, the first import of triton (torch.optim does it)
 # crashes the process; triton that is there already does not.
@@ -45,6 +51,12 @@ def make_stripes(height: int, width: int) -> NDArray[np.float32]:
     share = (0.5 + 0.5 * np.sin(0.9 * x + 0.5 * y))[..., None]
     picture = share * np.array([0.9, 0.3, 0.1]) + (1 - share) * np.array([0.1, 0.2, 0.5])
     return picture.astype(np.float32)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "plugin" in item.path.parts or "tools" in item.path.parts:
+            item.add_marker(pytest.mark.xdist_group("viewer"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -73,13 +73,13 @@ def _warnings_in_a_line() -> Iterator[None]:
         warnings.simplefilter("always", StyleTransferWarning)
         show = warnings.showwarning
 
-        def say(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def say(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, StyleTransferWarning):
                 print("napari-nst:", message, file=sys.stderr)
             else:
-                show(message, category, *where)
+                show(message, category, *where, **more)
 
-        warnings.showwarning = say
+        warnings.showwarning = cast("Any", say)
         yield
 
 
