@@ -1,4 +1,4 @@
-"""One evaluation: seconds and memory by size, tile, precision, style loss and network.
+"""One iteration: seconds and memory by size, tile, precision, optimizer, style loss and network.
 
 Every row is measured in a process of its own; see README.md beside this file.
 """
@@ -7,56 +7,112 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import resource
 import subprocess
 import sys
 import time
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from statistics import linear_regression, median
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import nn
+from safetensors.torch import save_file
 from torch.nn import functional
 
 from napari_nst.engine import costs, weights
 from napari_nst.engine.compute import Device
+from napari_nst.engine.course import Course
 from napari_nst.engine.objective import Objective, extractor_for
+from napari_nst.engine.optimizers import LBFGS
 from napari_nst.engine.schedule import Scale
+from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-__all__ = ["measure", "plain_loop"]
+__all__ = ["iteration", "measure", "plain_loop", "profiled"]
+
+_LARGEST_COMPARED = 1024  # pixels a side: beyond it the plain loop takes too long, or too much
+_LARGEST_REPEATED = 2048
+_VARIANTS_FROM = 512
+_ALL = 160  # iterations of the run that the measured ones are taken to belong to
+
+# What an iteration's operators are, by what is in their names; the first that fits counts.
+_CLASSES: Mapping[str, tuple[str, ...]] = {
+    "convolutions": ("convolution", "conv2d", "conv_"),
+    "ReLU": ("relu", "threshold"),
+    "pooling": ("pool",),
+    "statistics (matrix products)": ("mm", "matmul", "linalg_eig", "aten::dot", "einsum"),
+    "layout and copies": ("copy", "clone", "contiguous", "aten::to", "pad", "fill", "zero"),
+    "optimizer and elementwise": (
+        *(
+            "add",
+            "sub",
+            "mul",
+            "div",
+            "lerp",
+            "sqrt",
+            "square",
+            "pow",
+            "clamp",
+            "neg",
+            "abs",
+            "sign",
+        ),
+        *("sum", "mean", "norm", "stack", "cat", "where", "item", "_local_scalar"),
+    ),
+}
 
 
-def plain_loop(network: str, content: Tensor, style: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return what a textbook would write: float32, contiguous, Gram losses through autograd."""
-    tensors = weights.load(network).tensors
-    taken = {"relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu4_2", "relu5_1"}
+class Row(NamedTuple):
+    """What is measured: a name, the settings that are not the default's, and at what size."""
+
+    name: str
+    choices: dict[str, Any]
+    size: int
+    tile: int | None = None
+
+
+def plain_loop(
+    settings: StyleTransferSettings,
+    content: Tensor,
+    style: Tensor,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Callable[[], None]:
+    """Return an iteration as a textbook has it: float32, Gram losses, autograd, torch's Adam."""
+    loaded = weights.load(settings.network, settings.weights, settings.weights_format)
+    tensors = {name: tensor.to(content) for name, tensor in loaded.tensors.items()}
+    for name, tensor in tensors.items():
+        if name.endswith("weight"):
+            tensors[name] = tensor.contiguous(memory_format=layout)
+    wanted, styled = settings.content_layers.active, settings.style_layers.active
+    plan = NETWORKS[settings.network].upto((*wanted, *styled))
+    mean, deviation = (
+        content.new_tensor(values).view(1, 3, 1, 1)
+        for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
 
     def features(image: Tensor) -> dict[str, Tensor]:
-        mean, deviation = (
-            image.new_tensor(values).view(1, 3, 1, 1)
-            for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-        )
-        x, found = (image - mean) / deviation, {}
-        for layer in NETWORKS[network].upto(taken):
+        x, found = ((image - mean) / deviation).contiguous(memory_format=layout), {}
+        for layer in plan:
             if layer.kind == "conv":
-                weight, bias = (
-                    tensors[f"{layer.name}.{part}"].float() for part in ("weight", "bias")
-                )
+                weight, bias = (tensors[f"{layer.name}.{part}"] for part in ("weight", "bias"))
                 x = functional.conv2d(x, weight, bias, padding=1)
             elif layer.kind == "pool":
                 x = functional.max_pool2d(x, 2)
             else:
                 x = functional.relu(x)
-            if layer.name in taken:
+            if layer.name in wanted or layer.name in styled:
                 found[layer.name] = x
         return found
 
@@ -65,60 +121,142 @@ def plain_loop(network: str, content: Tensor, style: Tensor) -> Callable[[Tensor
         return matrix @ matrix.T / matrix.shape[1]
 
     with torch.no_grad():
-        target = features(content)["relu4_2"]
-        grams = {name: gram(x) for name, x in features(style).items() if name != "relu4_2"}
+        found = features(content)
+        targets = {name: found[name] for name in wanted}
+        found = features(style)
+        grams = {name: gram(found[name]) for name in styled}
+    image = content.clone().requires_grad_()
+    optimizer = torch.optim.Adam([image], lr=0.02)
 
-    def step(image: Tensor) -> Tensor:
-        image = image.detach().requires_grad_()
+    def step() -> None:
+        optimizer.zero_grad()
         found = features(image)
-        loss = nn.functional.mse_loss(found["relu4_2"], target)
-        for name, value in grams.items():
-            loss = loss + nn.functional.mse_loss(gram(found[name]), value)
-        (gradient,) = torch.autograd.grad(loss, image)
-        return gradient
+        loss = image.new_zeros(())
+        for name, target in targets.items():
+            loss = loss + functional.mse_loss(found[name], target)
+        for name, target in grams.items():
+            loss = loss + functional.mse_loss(gram(found[name]), target)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        image.detach().flatten()[0].item()  # a GPU is waited for
 
     return step
 
 
-def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) -> dict[str, float]:
+def iteration(
+    settings: StyleTransferSettings, size: int, tile: int | None, device: Device
+) -> tuple[Callable[[], None], Callable[[], int]]:
+    """Return one iteration as the loop does it, and how many pairs L-BFGS has.
+
+    The targets are computed here, and are not part of an iteration.
+    """
+    content, style, image = _images(size, device)
+    network = extractor_for(settings, device.place, device.dtype)
+    objective = Objective(content, [style], settings, network, tile=tile)
+    optimizer = Course(settings).make_optimizer(_ALL)
+
+    def step() -> None:
+        nonlocal image
+        losses, gradient = objective.loss_and_gradient(image, tile)
+        loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
+        image = optimizer.step(image, loss, gradient)
+        image.flatten()[0].item()  # a GPU is waited for
+
+    return step, lambda: len(optimizer.state().numbers.get("scales", ()))
+
+
+def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) -> dict[str, Any]:
     """Measure one configuration in this process.
 
     Returns
     -------
     dict
-        Seconds of an evaluation, of the plain loop and of the convolutions alone (medians, taken
-        in turns; the latter two only of the whole image); bytes at the peak beyond what there
-        was before; and what was reckoned.
+        Seconds of an iteration, of the plain loop in both layouts and of the convolutions alone
+        (medians, taken in turns; all but the first only of the whole image); bytes before, at the
+        peak, and reckoned; and the precision.
+
+    Notes
+    -----
+    Without repeats the first iteration is timed, and nothing else.
     """
     from speed import convolutions_seconds  # beside this file
 
     settings = StyleTransferSettings(**choices)
     device = Device.of(settings)
-    generator = torch.Generator().manual_seed(0)
-    content, style, image = (
-        torch.rand((1, 3, size, size), generator=generator).to(device.place) for _ in range(3)
-    )
-    network = extractor_for(settings, device.place, device.dtype)
-    compare = tile is None and size <= 1024
-    before = _peak(device)
-    objective = Objective(content, [style], settings, network, tile=tile)
-    objective.loss_and_gradient(image, tile)
+    before = _held(device)
+    step, pairs = iteration(settings, size, tile, device)
+    taken: dict[str, list[float]] = {"seconds": []}
+    if repeats:
+        # L-BFGS costs and holds most when its history is full; a step may be refused.
+        for _ in range(costs.LBFGS_HISTORY + 3 if settings.optimizer == "lbfgs" else 2):
+            step()
+    else:
+        taken["seconds"].append(_timed(step))
     peak = _peak(device)
-    plain = plain_loop(settings.network, content, style) if compare else None
-    taken: dict[str, list[float]] = {"seconds": [], "plain": [], "convolutions": []}
-    if plain is not None:
-        plain(image)
-    for _ in range(repeats):
-        taken["seconds"].append(_timed(lambda: objective.loss_and_gradient(image, tile)[0].total))
-        if plain is not None:
-            taken["plain"].append(_timed(lambda: float(plain(image)[0, 0, 0, 0])))
-            scale = Scale(size, size, 1)
-            taken["convolutions"].append(convolutions_seconds(settings, scale, device))
-    found = {name: median(values) for name, values in taken.items() if values}
     scale = Scale(size, size, 1)
-    shapes = [(size, size)]
-    needed = costs.bytes_needed(settings, scale, shapes, device.dtype.itemsize, tile)
-    return {**found, "peak": float(peak), "before": float(before), "reckoned": float(needed)}
+    if repeats and tile is None and size <= _LARGEST_COMPARED:
+        content, style, _ = _images(size, device)
+        layouts = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
+        rivals = {
+            name: plain_loop(settings, content, style, layout) for name, layout in layouts.items()
+        }
+        taken |= {name: [] for name in (*rivals, "convolutions")}
+        for rival in rivals.values():  # the first call prepares its kernels
+            rival()
+        convolutions_seconds(settings, scale, device)
+    else:
+        rivals = {}
+    for _ in range(repeats):
+        taken["seconds"].append(_timed(step))
+        for name, rival in rivals.items():
+            taken[name].append(_timed(rival))
+        if rivals:
+            taken["convolutions"].append(convolutions_seconds(settings, scale, device))
+    needed = costs.bytes_needed(
+        settings, scale, [(size, size)], device.dtype.itemsize, tile, history=pairs()
+    )
+    found: dict[str, Any] = {name: median(values) for name, values in taken.items()}
+    return found | {
+        "before": before,
+        "peak": peak,
+        "reckoned": needed,
+        "precision": device.precision,
+    }
+
+
+def profiled(choices: dict[str, Any], size: int, repeats: int) -> dict[str, float]:
+    """Return the seconds of an iteration by what its operators do, and of all of it."""
+    from torch.profiler import ProfilerActivity, profile
+
+    settings = StyleTransferSettings(**choices)
+    device = Device.of(settings)
+    step, _ = iteration(settings, size, None, device)
+    for _ in range(2):
+        step()
+    activities, on = [ProfilerActivity.CPU], "self_cpu_time_total"
+    if device.place.type == "cuda":
+        activities, on = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
+    repeats = max(repeats, 1)
+    with profile(activities=activities) as recorded:
+        whole = _timed(lambda: [step() for _ in range(repeats)]) / repeats
+    seconds = dict.fromkeys(_CLASSES, 0.0)
+    for event in recorded.key_averages():
+        # A kernel of a GPU has a row of its own beside that of the operator it belongs to.
+        if event.key.startswith("aten::") and (kind := _kind(event.key)) is not None:
+            seconds[kind] += getattr(event, on) / 1e6 / repeats
+    return seconds | {"rest": whole - sum(seconds.values()), "all": whole}
+
+
+def _kind(operator: str) -> str | None:
+    return next(
+        (kind for kind, parts in _CLASSES.items() if any(part in operator for part in parts)), None
+    )
+
+
+def _images(size: int, device: Device) -> list[Tensor]:
+    """Return content, style and image: their values make no difference to time or memory."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand((1, 3, size, size), generator=generator).to(device.place) for _ in range(3)]
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -127,90 +265,195 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def _held(device: Device) -> int:
+    """Return what is held now."""
+    if device.place.type == "cuda":
+        return torch.cuda.memory_allocated(device.place)
+    return int(psutil.Process().memory_info().rss)
+
+
 def _peak(device: Device) -> int:
+    """Return the most that was held."""
     if device.place.type == "cuda":
         return torch.cuda.max_memory_allocated(device.place)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not getrusage: on Linux its peak begins with that of the process that began this one.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _weights_for(network: str, folder: str) -> dict[str, Any]:
+    """Return the settings of a network; its weights are random ones if it has none here."""
+    try:
+        weights.find(network)
+    except WeightsError:
+        pass
+    else:
+        return {"network": network}
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for layer in map(NETWORKS[network].layer, NETWORKS[network].convolutions):
+        # So that activations keep their size from layer to layer (He et al., arXiv 1502.01852).
+        weight = torch.randn((layer.channels, layer.inputs, 3, 3), generator=generator)
+        tensors[f"{layer.name}.weight"] = weight * math.sqrt(2 / (9 * layer.inputs))
+        tensors[f"{layer.name}.bias"] = torch.zeros(layer.channels)
+    file = Path(folder) / f"random_{network}.safetensors"
+    save_file(tensors, file)
+    return {"network": network, "weights": str(file)}
+
+
+def _rows(options: argparse.Namespace, network: dict[str, Any]) -> list[Row]:
+    rows = []
+    for size in options.sizes:
+        rows.append(Row("default", network, size))
+        rows += [Row(f"tiles of {t}", network, size, t) for t in options.tiles if t < size]
+    default = Device.of(StyleTransferSettings(**network)).precision
+    variants: dict[str, dict[str, Any]] = {
+        "L-BFGS": {"optimizer": "lbfgs"},
+        "gram+moments": {"style_loss": "gram+moments"},
+        "wasserstein": {"style_loss": "wasserstein"},
+        "average pooling": {"pooling": "average"},
+    }
+    other = "float32" if default == "bfloat16" else "bfloat16"
+    if other == "float32" or options.bfloat16:
+        variants[other] = {"precision": other}
+    middle = _middle(options.sizes)
+    rows += [Row(name, network | choices, middle) for name, choices in variants.items()]
+    if options.largest:
+        tile = options.tiles[0] if options.tiles else _VARIANTS_FROM
+        rows.append(Row(f"tiles of {tile}", network, options.largest, tile))
+    return rows
+
+
+def _middle(sizes: Sequence[int]) -> int:
+    return next((size for size in sizes if size >= _VARIANTS_FROM), sizes[-1])
+
+
+def _apart(asked: dict[str, Any], limit: float) -> dict[str, Any] | str:
+    """Measure in a process of its own; return what it found, or why it found nothing."""
+    command = [sys.executable, __file__, "--one", json.dumps(asked)]
+    quiet = os.environ | {"KINETO_LOG_LEVEL": "99"}  # the profiler's own messages
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=limit, env=quiet)
+    except subprocess.TimeoutExpired:
+        return f"over {limit:.0f} s"
+    except subprocess.CalledProcessError as error:
+        return f"failed ({error.returncode})"
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024])
     parser.add_argument("--tiles", type=int, nargs="*", default=[512])
-    parser.add_argument("--largest", type=int, default=0, help="one evaluation of this size, tiled")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="vgg16")
+    parser.add_argument(
+        "--largest", type=int, default=0, metavar="N", help="one iteration at this size, in tiles"
+    )
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="measure it even where float32 is faster"
+    )
+    parser.add_argument("--profile", action="store_true", help="what an iteration's time goes to")
+    parser.add_argument("--repeats", type=int, default=3, help="timed iterations (default: 3)")
+    parser.add_argument(
+        "--limit", type=float, default=1800, help="seconds that a row may take (default: 1800)"
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        print(json.dumps(measure(**json.loads(options.one))))
+        asked = json.loads(options.one)
+        work: Callable[..., dict[str, Any]] = profiled if asked.pop("profile", 0) else measure
+        print(json.dumps(work(**asked)))
         return 0
-    plain: dict[str, Any] = {}
-    rows: list[tuple[str, dict[str, Any], int, int | None]] = []
-    for size in options.sizes:
-        rows.append(("default", plain, size, None))
-        rows.extend(
-            (f"tiles of {tile}", plain, size, tile) for tile in options.tiles if tile < size
+    if min(options.sizes) < 1 or options.repeats < 1:
+        parser.error("sizes and repeats are 1 or more")
+    options.sizes.sort()
+    with TemporaryDirectory() as folder:
+        network = _weights_for(options.network, folder)
+        device = Device.of(StyleTransferSettings(**network))
+        console = Console(width=130)
+        random = ", random weights" if "weights" in network else ""
+        console.print(
+            f"{device.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+            f"{options.network}{random}; medians of {options.repeats}."
         )
-    middle = options.sizes[min(1, len(options.sizes) - 1)]
-    for name, choices in (
-        ("gram+moments", {"style_loss": "gram+moments"}),
-        ("wasserstein", {"style_loss": "wasserstein"}),
-        ("average pooling", {"pooling": "average"}),
-        ("bfloat16", {"precision": "bfloat16"}),
-    ):
-        if name == "bfloat16" and Device.of(StyleTransferSettings()).dtype != torch.bfloat16:
-            continue  # many times slower than float32 where there is no hardware for it
-        rows.append((name, choices, middle, None))
-    if options.largest:
-        rows.append((f"tiles of {options.tiles[0]}", plain, options.largest, options.tiles[0]))
-    table = Table(
-        "", "size", "seconds", "/ plain loop", "/ convolutions", "/ whole", "MiB", "/ reckoned"
-    )
-    whole: dict[int, float] = {}
-    for name, choices, size, tile in rows:
-        asked = {"choices": choices, "size": size, "tile": tile}
-        asked["repeats"] = 1 if size > 2048 else options.repeats
-        found = json.loads(
-            subprocess.run(
-                [sys.executable, __file__, "--one", json.dumps(asked)],
-                stdout=subprocess.PIPE,
-                check=True,
-            ).stdout
-        )
-        if name == "default":
-            whole[size] = found["seconds"]
-        grown = found["peak"] - found["before"]
+        if options.profile:
+            return _print_profile(console, options, network)
+        return _print_table(console, options, network)
+
+
+def _print_profile(console: Console, options: argparse.Namespace, network: dict[str, Any]) -> int:
+    size = _middle(options.sizes)
+    asked = {"choices": network, "size": size, "repeats": options.repeats, "profile": 1}
+    found = _apart(asked, options.limit)
+    if isinstance(found, str):
+        console.print(f"{size} pixels: {found}")
+        return 1
+    table = Table(f"{size} x {size} pixels", "ms an iteration", "share")
+    for kind, seconds in found.items():
+        table.add_row(kind, f"{1000 * seconds:.1f}", f"{seconds / found['all']:.1%}")
+    console.print(table)
+    return 0
+
+
+def _print_table(console: Console, options: argparse.Namespace, network: dict[str, Any]) -> int:
+    heads = ("", "size", "precision", "seconds", "/ plain", "/ plain, channels last")
+    table = Table(*heads, "/ convolutions", "/ whole", "MiB", "/ reckoned")
+    whole: dict[int, dict[str, Any]] = {}
+    status = 0
+    for row in _rows(options, network):
+        asked = {"choices": row.choices, "size": row.size, "tile": row.tile}
+        once = row.size > _LARGEST_REPEATED or row.size == options.largest
+        asked["repeats"] = 0 if once else options.repeats
+        found = _apart(asked, options.limit)
+        # Said at once, too: a run that is broken off has not measured for nothing.
+        print(row.name, row.size, found, file=sys.stderr, flush=True)
+        if isinstance(found, str):
+            table.add_row(row.name, str(row.size), "", found)
+            status = 1
+            continue
+        if row.name == "default":
+            whole[row.size] = found
+        seconds, grown = found["seconds"], found["peak"] - found["before"]
         table.add_row(
-            name,
-            str(size),
-            f"{found['seconds']:.3f}",
-            _ratio(found["seconds"], found.get("plain")),
-            _ratio(found["seconds"], found.get("convolutions")),
-            _ratio(found["seconds"], whole.get(size)),
+            row.name,
+            str(row.size),
+            found["precision"],
+            f"{seconds:.3f}",
+            _ratio(seconds, found.get("plain")),
+            _ratio(seconds, found.get("channels_last")),
+            _ratio(seconds, found.get("convolutions")),
+            _ratio(seconds, whole.get(row.size, {}).get("seconds")),
             f"{grown / 2**20:.0f} (of {found['peak'] / 2**20:.0f})",
             _ratio(grown, found["reckoned"]),
         )
-    console = Console(width=120)
-    device = Device.of(StyleTransferSettings())
-    console.print(f"{device.name}, {torch.get_num_threads()} threads, {device.precision}.")
     console.print(table)
     if len(whole) > 1:
-        small, large = min(whole), max(whole)
-        console.print(
-            f"From {small} to {large} pixels a side, seconds grow as pixels to the power of "
-            f"{_power(whole, small, large):.2f}."
-        )
-    return 0
+        seconds_of = {size**2: found["seconds"] for size, found in whole.items()}
+        bytes_of = {size**2: found["peak"] - found["before"] for size, found in whole.items()}
+        console.print(f"Seconds: {_fit(seconds_of, 1, 's')}")
+        console.print(f"Memory:  {_fit(bytes_of, 2**20, 'MiB')}")
+    return status
 
 
 def _ratio(value: float, to: float | None) -> str:
     return "" if not to else f"{value / to:.2f}"
 
 
-def _power(seconds: dict[int, float], small: int, large: int) -> float:
-    import math
-
-    return math.log(seconds[large] / seconds[small]) / math.log((large / small) ** 2)
+def _fit(values: Mapping[int, float], unit: float, name: str) -> str:
+    """Describe the power of the pixels that fits values best: least squares of the logarithms."""
+    pixels = [math.log(count / 2**20) for count in values]
+    logs = [math.log(value / unit) for value in values.values()]
+    slope, at_one = linear_regression(pixels, logs)
+    worst = max(abs(at_one + slope * x - y) for x, y in zip(pixels, logs, strict=True))
+    return (
+        f"{math.exp(at_one):.4g} {name} x (pixels / 2^20)^{slope:.3f}, "
+        f"fitted to {len(values)} sizes, at most {math.expm1(worst):.1%} off"
+    )
 
 
 if __name__ == "__main__":

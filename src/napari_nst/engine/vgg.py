@@ -91,9 +91,9 @@ class FeatureExtractor:
         self._padding = padding
         self._pooling_gain = _AVERAGE_POOLING_GAIN if rescale_pooling else 1.0
         self._weights = {
+            # In one go: the tensors are mapped from their file, and this is their only copy.
             f"{layer.name}.{part}": weights[f"{layer.name}.{part}"]
-            .to(device, dtype)
-            .contiguous(memory_format=_layout(part))
+            .to(device, dtype, memory_format=_layout(part))
             .requires_grad_(False)
             for layer in self._plan
             if layer.kind == "conv"
