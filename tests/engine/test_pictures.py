@@ -194,12 +194,14 @@ def test_keeping_nan_is_advised_where_it_can_be_chosen() -> None:
     image[1, 2] = np.nan
     said = "my layer has 1 value that is not finite; replace it"
     assert message(image, nan="error") == (
-        f"{said}, or choose nan='keep' to fill it for the run and put it back."
+        f"{said}, or choose nan='keep' (in the panel: Missing pixels) to fill it for the run and "
+        "put it back."
     )
     assert message(image) == f"{said}."  # a style, which has no such choice
     image[2, 2] = np.inf
     assert message(image, nan="error") == (
-        "my layer has 2 values that are not finite; replace them, or choose nan='keep' to fill "
+        "my layer has 2 values that are not finite; replace them, or choose nan='keep' (in the "
+        "panel: Missing pixels) to fill "
         "them for the run and put them back."
     )
 

@@ -93,7 +93,7 @@ def stop_in_plane(panel, qtbot, plane):
 def test_planes_are_offered_along_each_hidden_axis(stack, panel):
     planes = panel.controls.planes
     assert planes.choice.choices == (-1, 0, 1)
-    assert planes.choice.current_choice == "every plane along z"
+    assert planes.choice.current_choice == "all along z"
     assert not planes.choice.native.isHidden()
     assert not planes.isHidden()
     planes.choice.value = -1

@@ -156,7 +156,8 @@ def _unit_range(
             if not finite.any():  # there is nothing to fill them with
                 advice = " and no others; give another image"
             elif nan == "error":
-                advice += f", or choose nan='keep' to fill {it} for the run and put {it} back"
+                keep = "nan='keep' (in the panel: Missing pixels)"
+                advice += f", or choose {keep} to fill {it} for the run and put {it} back"
             raise InputError(f"{name} has {bad}{advice}.")
         missing = np.logical_not(finite if finite.ndim == 2 else finite.all(axis=2))
         values = np.where(finite, values, values[finite].mean())

@@ -271,9 +271,12 @@ class Controls:
         if job.stack is not None:
             cost = in_all(job, self.device, job.stack)
             what = f"{job.content.data.shape[job.stack.axis]} planes of "
-            where = "in memory" if stays_in_memory(job) else "on disk"
-            more = f"  The result takes {result_bytes(job) / 2**30:.1f} GiB {where}."
-        cost = cost or costs.cost(job.settings, *job.content.shape, self.device, styles)
+            if not stays_in_memory(job):
+                more = f"  The result takes {result_bytes(job) / 2**30:.1f} GiB on disk."
+        regions = len(job.settings.region_styles or "1") if job.content_labels else 0
+        cost = cost or costs.cost(
+            job.settings, *job.content.shape, self.device, styles, regions=regions
+        )
         rate, measured = speed.recall(self.device)
         return (
             f"{what}{scale.width} x {scale.height} px will take "

@@ -84,7 +84,7 @@ class PlanesBox(QWidget):
             shown = shown_axes(layer, dims)
             for axis in range(layer.ndim):
                 if axis not in shown and shape[axis] > 1:
-                    offered.append((f"every plane along {_label(layer, axis)}", axis))
+                    offered.append((f"all along {_label(layer, axis)}", axis))
         if tuple(offered) != self._offered:
             self._offered = tuple(offered)
             with self.choice.changed.blocked():
