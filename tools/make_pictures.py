@@ -1,4 +1,4 @@
-"""Make the README's pictures: result, panel, sweep and regions in docs/images.
+"""Make the README's pictures: result, sweep and regions in docs/images.
 
 Needs a display; without one::
 
@@ -42,27 +42,21 @@ def wait(until: Callable[[], bool], seconds: float) -> None:
 
 
 def main() -> None:
-    """Run the demo's pair in the real viewer; picture it at work, and what came out."""
+    """Run the demo's pair in the real viewer; picture what came out."""
     viewer = napari.Viewer()
-    viewer.window.resize(1400, 760)
     sample = next(iter(napari_nst.samples.SAMPLES.values()))
     for data, options, _ in sample.layers():
         viewer.add_image(data, **options)
     _, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
     panel: Any = widget
-    viewer.reset_view()
     panel.start()
-    seen: list[int] = []
-    panel.session.progressed.connect(lambda progress: seen.append(progress.iteration))
-    wait(lambda: bool(seen) and seen[-1] >= 110, 3600)
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    viewer.window.screenshot(str(IMAGES / "panel.png"), canvas_only=False, flash=False)
     wait(lambda: panel.session.state is State.IDLE, 3600)
     content, style, result = (np.asarray(layer.data) for layer in viewer.layers)
     height = content.shape[0]
     columns = [content, style[:height, : content.shape[1]], result]
     gap = np.full((height, 8, 3), 255, np.uint8)
     row = np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     write_image(IMAGES / "result.png", (row / 255).astype(np.float32))
     viewer.close()
 
