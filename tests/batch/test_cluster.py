@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
+    pytest.mark.xdist_group("cluster"),  # of processes of its own: one at a time
     # A worker that is killed leaves its connections to the garbage collector, here as well.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -35,7 +36,7 @@ TINY: dict[str, Any] = {"size": 48, "iterations": 3, "scales": 1, "precision": "
 def client() -> Iterator[Client]:
     with (
         LocalCluster(
-            n_workers=2, processes=True, threads_per_worker=1, dashboard_address=None
+            n_workers=2, processes=True, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as connected,
     ):

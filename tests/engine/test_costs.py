@@ -71,12 +71,12 @@ IMAGES = (6 + 10) * PICTURE  # those that a run holds, and those that an evaluat
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_memory_is_what_the_convolutions_keep_and_what_the_losses_add(size: int) -> None:
-    # two outputs kept, one gradient at the second, one 64 channels wide in float32 on the way
-    assert per_pixel(shallow(), size) == 2 * 64 * size + 64 * size + 64 * 4 + IMAGES
+    # two outputs kept, one gradient at the second, two 64 channels wide in float32 on the way
+    assert per_pixel(shallow(), size) == 2 * 64 * size + 64 * size + 2 * 64 * 4 + IMAGES
     pooled = 64 * (size + 8) / 4
     kept = 2 * 64 * size + pooled + 128 * size / 4
     found = per_pixel(shallow(style_layers=("conv2_1", "conv1_1")), size)
-    assert found == kept + (64 + 128 / 4) * size + 64 * 4 + IMAGES
+    assert found == kept + (64 + 128 / 4) * size + 2 * 64 * 4 + IMAGES
 
 
 def test_content_layers_have_a_target_and_lbfgs_a_history() -> None:
@@ -109,7 +109,7 @@ def test_a_style_is_seen_forward_only() -> None:
     assert with_style - alone == 512**2 * 3 * 4  # the style itself; its features have gone
     # conv1_1's output goes in and conv1_2's comes out, while evaluations need less; it is seen
     # in tiles of 1024 pixels, which read two more on the sides where they meet
-    evaluation, forward = (3 * 64 * 4 + 64 * 4 + 10 * PICTURE) * 512**2, 2 * 64 * 4 * 1026**2
+    evaluation, forward = (3 * 64 * 4 + 2 * 64 * 4 + 10 * PICTURE) * 512**2, 2 * 64 * 4 * 1026**2
     assert with_a_large_one - alone == 2048**2 * 3 * 4 + forward - evaluation
 
 
@@ -214,7 +214,7 @@ def test_memory_in_tiles_is_that_of_the_largest_and_of_the_images() -> None:
     chosen, scale = shallow(style_layers=("relu2_1",)), Scale(512, 768, 1)
     whole, tiled = (bytes_needed(chosen, scale, tile=tile) for tile in (None, 256))
     kept = 2 * 64 * 4 + 64 * (4 + 8) / 4 + 128 * 4 / 4
-    each = kept + 128 * 4 / 4 + 64 * 4  # and its gradient, and one output in float32
+    each = kept + 128 * 4 / 4 + 2 * 64 * 4  # and its gradient, and two outputs in float32
     each += 10 * PICTURE
     read = (256 + 4) * (256 + 8)  # a halo of four: on both sides only along the longer
     assert whole - tiled == pytest.approx(each * (512 * 768 - read), abs=1)

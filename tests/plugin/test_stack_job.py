@@ -217,7 +217,7 @@ def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
 
 
 def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monkeypatch, own_cache):
-    assert "in memory" in panel.estimate
+    assert "on disk" not in panel.estimate
     free = stack_job.result_bytes(panel.controls.job()) * 2 - 1
     vm = type("Memory", (), {"available": free})
     monkeypatch.setattr(stack_job.psutil, "virtual_memory", lambda: vm)

@@ -126,7 +126,7 @@ def load(path: str | os.PathLike[str]) -> Saved:
             steering=[SteeringRecord.model_validate(change) for change in about["steering"]],
             regions=tuple(RegionRecord.model_validate(region) for region in about["regions"]),
             elapsed=float(about["elapsed"]),
-            pairs=_count(about.get("lbfgs_history")),
+            pairs=_count(about["lbfgs_history"]),
             ended="finished" if about["ended"] == "finished" else "running",
         )
         first = _take_inputs(about["first"], tensors, settings)

@@ -244,7 +244,7 @@ def bytes_needed(
     -----
     Between forward and backward each convolution keeps its output (the ReLU works in place),
     and each max pooling keeps its output and its indices of 8 bytes.  The losses add a gradient
-    for every layer in use and the content's own features, and the way back one output of the
+    for every layer in use and the content's own features, and the way back two outputs of the
     largest convolution.  A style is seen forward only, in tiles, and nothing is kept of it but
     the features in use; still a large one can take more than an evaluation does.
 
@@ -254,7 +254,7 @@ def bytes_needed(
     positions of every style layer.
 
     Measured as the growth of the process on Linux, with the default layers: 337, 853 and
-    2524 MiB at 256, 512 and 1024 pixels squared, where this says 318, 775 and 2602.
+    2524 MiB at 256, 512 and 1024 pixels squared, where this says 334, 839 and 2858.
     """
     layers = layers_in_use(settings)
     plan = NETWORKS[settings.network].upto(layers)
@@ -268,8 +268,9 @@ def bytes_needed(
     kept = sum(activations.kept(layer, item_size) for layer in plan)
     gradients = sum(activations.values(layer) * item_size for layer in plan if layer.name in layers)
     largest = max(map(activations.values, plan)) * _FLOAT32  # the statistics are summed in float32
-    if regions:  # one region's gradient beside the others', and the positions that it picks out
-        largest *= 3
+    # A convolution's way back has the gradients of its output and of its input; with regions there
+    # is one region's gradient beside the others', and the positions that it picks out.
+    largest *= 3 if regions else 2
     evaluation = (kept + gradients + largest + _PICTURE * _SEEN) * read
     style_tile = min(STYLE_TILE, tile or STYLE_TILE)
     seen = max((cutting.most_read(*size, style_tile) for size in fitted), default=0)
