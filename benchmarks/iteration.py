@@ -28,8 +28,8 @@ from torch.nn import functional
 from napari_nst.engine import costs, weights
 from napari_nst.engine.compute import Device
 from napari_nst.engine.course import Course
+from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Objective, extractor_for
-from napari_nst.engine.optimizers import LBFGS
 from napari_nst.engine.schedule import Scale
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS

@@ -144,14 +144,15 @@ class StyleTransferSettings(BaseModel):
     output_size : {"content", "working"}
         The size of the result: the content's, or the size worked at.
     scales : int or "auto"
-        How many sizes the picture grows through.  "auto": from about 128 pixels, by the
-        square root of two.
+        How many sizes the picture grows through.  "auto": from about 64 pixels, each
+        twice as large as the one before.
     iterations : int
         Evaluations of loss and gradient, in total over all scales.
     optimizer : {"adam", "lbfgs"}
         How the picture moves.  The paper uses L-BFGS.
     learning_rate : float or None
-        None: 0.02 for Adam, where the image has values in [0, 1], and 1 for L-BFGS.
+        Of the first steps; Adam's become shorter in the last scale.  None: 0.04 for Adam, where
+        the image has values in [0, 1], and 1 for L-BFGS.
     color : {"style", "luminance", "match"}
         "style": the style's colours.  "luminance": only brightness is transferred and the
         content keeps its colours.  "match": the style is recoloured to the content's palette

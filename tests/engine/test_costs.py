@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -253,6 +255,22 @@ def test_where_the_whole_fits_there_are_no_tiles_and_where_nothing_does_the_smal
     assert largest_tile(chosen, scale, [], 2, whole - 1) is None  # in half precision
 
 
+@pytest.mark.parametrize(
+    ("network", "tile"), [("vgg16", 128), ("vgg16", 160), ("vgg19", 96), ("vgg16", 300)]
+)
+def test_tiles_do_the_work_of_what_they_read_and_go_forward_twice(network: str, tile: int) -> None:
+    size = 256
+    chosen = StyleTransferSettings(network=network, scales=1, iterations=7)
+    cutting = Cutting(network, layers_in_use(chosen))
+    parts = cutting.tiles(torch.zeros(1, 1, size, size), tile)
+    read = sum(math.prod(part.read(torch.zeros(size, size)).shape) for part in parts)
+    whole, tiled = (
+        cost(chosen.replace(tile=side), size, size, "cpu").operations for side in (size, tile)
+    )
+    more = 1 if tile >= size else 1.5 * read / size**2
+    assert tiled == pytest.approx(more * whole)
+
+
 GIB = 2**30
 
 
@@ -307,7 +325,8 @@ def test_a_result_larger_than_the_size_worked_at_takes_memory() -> None:
         bytes_needed(shallow(), scale, output=output) for output in ((64, 64), (3000, 4000))
     )
     assert plain == bytes_needed(shallow(), scale)
-    assert large > plain + 3 * PICTURE * 3000 * 4000
+    # The picture and the array that it becomes; the band of what is measured is elsewhere.
+    assert large - plain > 1.9 * PICTURE * 3000 * 4000
 
 
 def test_an_estimate_knows_the_tile_that_was_asked_for() -> None:

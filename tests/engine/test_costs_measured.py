@@ -20,7 +20,8 @@ CODE = """if True:
     import torch
     from napari_nst.engine.costs import bytes_needed
     from napari_nst.engine.objective import Objective
-    from napari_nst.engine.optimizers import LBFGS, Adam
+    from napari_nst.engine.lbfgs import LBFGS
+    from napari_nst.engine.optimizers import Adam
     from napari_nst.engine.schedule import Scale
     from napari_nst.settings import StyleTransferSettings
 
@@ -62,3 +63,32 @@ def test_tiles_of_an_image_of_2048_pixels_take_what_was_reckoned() -> None:
 def test_a_run_of_some_iterations_takes_what_was_reckoned(optimizer: str) -> None:
     # The history of L-BFGS has three pairs after as many steps, and a fourth is being made.
     assert LEAST < measured(704, None, 5, optimizer=optimizer, **SHALLOW) < MOST
+
+
+DELIVERY = """if True:
+    import resource
+    import numpy as np, torch
+    from napari_nst.engine.costs import cost
+    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.settings import StyleTransferSettings
+
+    settings = StyleTransferSettings(
+        device="cpu", precision="float32", size={size}, iterations=1, scales=1, **{choices}
+    )
+    content = np.random.default_rng(0).random({shape}, np.float32)
+    style = content[:64, :64]
+    resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+    before = int(resident.split()[1])
+    run = StyleTransfer(content, style, settings)
+    for snapshot in run:
+        snapshot.image({shape}[:2])
+    run.result()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print((peak - before) * 1024 / cost(settings, *{shape}[:2], "cpu", [(64, 64)]).memory)
+"""
+
+
+def test_a_result_larger_than_the_size_worked_at_takes_what_was_reckoned() -> None:
+    code = DELIVERY.format(size=64, shape=(4000, 6000, 3), choices=SHALLOW)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert LEAST < float(done.stdout) < MOST

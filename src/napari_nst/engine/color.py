@@ -107,7 +107,7 @@ def finish(image: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
         With "luminance" the content's colour differences are put back: its I and Q of YIQ.
     """
     if mode == "luminance":
-        image = image + (content - luminance(content))
+        return (content - luminance(content)).add_(image).clamp_(0, 1)
     return image.clamp(0, 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
@@ -52,9 +53,9 @@ _PICTURE = 3 * _FLOAT32  # bytes of a pixel of an image
 # last step that was accepted.
 _HELD = 6
 
-# Those that come on top between two evaluations: the next image, and the copies on the way to
-# the array that is shown or delivered.
-_DELIVERED = 4
+# Those of the result's size that come on top between two evaluations: the image to show or to
+# deliver, and the array that it becomes.  The gradient is gone by then.
+_DELIVERED = 2
 
 # Images of the size of a tile that its evaluation has: the tile and its gradient, the network's
 # input before and after its border is replicated, the four differences of the total variation
@@ -124,8 +125,6 @@ def cost(
     """
     scales = scales_for(settings, height, width, device)
     last, styles = scales[-1], list(styles)
-    per_pixel = _operations_per_pixel(settings.network, layers_in_use(settings))
-    pixels = sum(scale.height * scale.width * scale.iterations for scale in scales)
     # The images as they came, where they are not of the size worked at.
     shapes = [(height, width, last.height, last.width)]
     shapes += [
@@ -136,6 +135,7 @@ def cost(
     item_size = 2 if settings.precision == "bfloat16" else _FLOAT32
     output = (height, width) if settings.output_size == "content" else None
     tile, history = asked_tile(settings), LBFGS_HISTORY
+    tiles = [tile] * len(scales)
     if settings.memory_limit is not None:
         free = int(settings.memory_limit * 2**30)
     elif free is None and not device.startswith("cuda"):
@@ -144,9 +144,13 @@ def cost(
         budget = SHARE_OF_FREE * free - given
         history = lbfgs_history(settings, last, styles, item_size, budget, regions, output)
         if settings.tile == "auto":
-            tile = largest_tile(settings, last, styles, item_size, budget, history, regions, output)
+            asked = (styles, item_size, budget, history, regions, output)
+            tile = largest_tile(settings, last, *asked)
+            if tile is not None:
+                tiles = [largest_tile(settings, scale, *asked) for scale in scales]
     memory = bytes_needed(settings, last, styles, item_size, tile, history, regions, output)
-    return Cost(per_pixel * pixels, memory + given)
+    operations = sum(map(partial(_operations, settings), scales, tiles))
+    return Cost(operations, memory + given)
 
 
 def asked_tile(settings: StyleTransferSettings) -> int | None:
@@ -275,7 +279,8 @@ def bytes_needed(
     style_tile = min(STYLE_TILE, tile or STYLE_TILE)
     seen = max((cutting.most_read(*size, style_tile) for size in fitted), default=0)
     forward = activations.forward(plan, layers, item_size) * seen
-    delivered = _PICTURE * _DELIVERED * max(pixels, math.prod(output or (0, 0)))
+    shown = max(pixels, math.prod(output or (0, 0)))
+    delivered = _PICTURE * (_DELIVERED * shown - pixels)
     painted = _FLOAT32 * _PAINTED * regions * pixels
 
     alone = read == pixels
@@ -370,16 +375,21 @@ def largest_tile(
     return SMALLEST_TILE
 
 
-def _operations_per_pixel(network: str, layers: Iterable[str]) -> float:
-    """Return the operations of one evaluation for each pixel of the image.
+def _operations(settings: StyleTransferSettings, scale: Scale, tile: int | None) -> float:
+    """Return the operations of all evaluations at a scale.
 
-    A multiplication and an addition for each weight, once forward and once back.
+    A multiplication and an addition for each weight, once forward and once back.  Tiles go
+    forward twice, and so does the halo that each of them reads.
     """
-    return sum(
-        2 * 2 * 9 * layer.inputs * layer.channels / layer.stride**2
-        for layer in NETWORKS[network].upto(layers)
+    layers = layers_in_use(settings)
+    forward = sum(
+        2 * 9 * layer.inputs * layer.channels / layer.stride**2
+        for layer in NETWORKS[settings.network].upto(layers)
         if layer.kind == "conv"
     )
+    read = Cutting(settings.network, layers).all_read(scale.height, scale.width, tile)
+    passes = 2 if read == scale.height * scale.width else 3
+    return passes * forward * read * scale.iterations
 
 
 def _shortest(settings: StyleTransferSettings) -> int:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from napari_nst.engine.costs import LBFGS_HISTORY
-from napari_nst.engine.optimizers import LBFGS, Adam, Optimizer, State
+from napari_nst.engine.lbfgs import LBFGS
+from napari_nst.engine.optimizers import Adam, Optimizer, State
 from napari_nst.engine.pictures import resize
+from napari_nst.engine.schedule import LEARNING_RATE
 from napari_nst.record import RegionRecord
 
 if TYPE_CHECKING:
@@ -70,19 +72,31 @@ class Course:
         """What L-BFGS remembers, which is less where memory ran out; None for Adam."""
         return self.optimizer.history if isinstance(self.optimizer, LBFGS) else self.pairs
 
-    def make_optimizer(self, iterations: int) -> Optimizer:
+    def make_optimizer(self, iterations: int, *, last: bool = False) -> Optimizer:
         """Return an optimizer that has seen nothing yet, for so many iterations at a scale."""
         rate = self.now.learning_rate
         if self.now.optimizer == "lbfgs":
             return LBFGS(rate or 1.0, self.lbfgs_history or LBFGS_HISTORY)
-        return Adam(rate or 0.02, iterations=iterations)
+        return Adam(rate or LEARNING_RATE, iterations=iterations, last=last)
 
-    def grow(self, scale: Scale) -> None:
-        """Bring the image, the best there is, and the optimizer to another scale."""
+    def grow(self, scale: Scale, detail: Tensor | None, *, last: bool) -> None:
+        """Bring the image, the best there is, and the optimizer to another scale.
+
+        Parameters
+        ----------
+        scale : Scale
+            The size, and the iterations there.
+        detail : Tensor or None
+            Added to the image: what a smaller one cannot have.
+        last : bool
+            Whether it is the last.
+        """
         assert self.image is not None
         assert self.optimizer is not None
         self.image = resize(self.optimizer.best(self.image), scale.height, scale.width)
-        self.optimizer.resize(scale.height, scale.width, scale.iterations)
+        if detail is not None:
+            self.image = (self.image + detail).clamp_(0, 1)
+        self.optimizer.resize(scale.height, scale.width, scale.iterations, last=last)
 
     def move_to(self, device: torch.device) -> None:
         """Bring image and optimizer to a device."""

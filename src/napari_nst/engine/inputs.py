@@ -310,12 +310,13 @@ class Inputs:
         self, mode: ColorMode, image: Tensor, shape: tuple[int, int]
     ) -> NDArray[np.float32]:
         """Return an image under way as an array: resampled, coloured, alpha put back."""
-        image = resize(image.clamp(0, 1), *shape)
-        content = self._content_at(image)
-        picture = color.finish(image, content, mode)
-        kept = self.kept(shape, 0.5)
-        if kept is not None:
-            picture = torch.where(kept.to(picture.device), content, picture)
+        # One copy, changed in place, and the array: at large sizes every image counts.
+        picture = resize(image.clamp(0, 1), *shape)
+        if mode == "luminance":
+            picture = color.finish(picture, self._content_at(picture), mode)
+        if (kept := self.kept(shape, 0.5)) is not None:
+            content = self._content_at(picture)
+            torch.where(kept.to(picture.device), content, picture, out=picture)
         return self.content.assemble(picture)
 
     def _content_at(self, image: Tensor) -> Tensor:

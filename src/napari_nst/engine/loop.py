@@ -11,8 +11,8 @@ import torch
 
 from napari_nst.engine import costs
 from napari_nst.engine.control import Control, Stopped
+from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Objective
-from napari_nst.engine.optimizers import LBFGS
 from napari_nst.engine.pictures import resize
 from napari_nst.engine.snapshots import Snapshot
 
@@ -115,19 +115,31 @@ class Loop:
         shape = (scale.height, scale.width)
         return self.inputs.first_image(self.course.now, shape, self.device.place)
 
+    def _detail(self, scale: Scale, image: Tensor) -> Tensor | None:
+        """Return what the run's start has at a scale and lacked at the size of an image.
+
+        As if the run had begun there: otherwise the content's finest lines would have to be drawn
+        anew at every scale.  Noise is another at every size.
+        """
+        now, place = self.course.now, self.device.place
+        if now.init == "noise":
+            return None
+        start = self.inputs.first_image(now, (scale.height, scale.width), place)
+        coarse = resize(start, image.shape[-2], image.shape[-1])
+        return start - resize(coarse, scale.height, scale.width)
+
     def _at(self, index: int, network: FeatureExtractor) -> Iterator[Snapshot]:
         """Do what is left of the iterations at a scale."""
         course, scale = self.course, self.scales[index]
         held = self.control.held
         began = time.perf_counter() - course.elapsed
         self._sums.clear()  # of styles at another size
+        last = index == len(self.scales) - 1
         if course.image is None:
-            course.image, course.optimizer = (
-                self.first_image(),
-                course.make_optimizer(scale.iterations),
-            )
+            course.image = self.first_image()
+            course.optimizer = course.make_optimizer(scale.iterations, last=last)
         elif course.done == 0:
-            course.grow(scale)
+            course.grow(scale, self._detail(scale, course.image), last=last)
         objective = self._objective(index, network)
         while course.done < scale.iterations:
             self.control.check()
@@ -144,6 +156,7 @@ class Loop:
             loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
             image = self._with_kept(optimizer.step(image, loss, gradient))
             course.image = image
+            del gradient  # while the picture is shown: at large sizes every image counts
             course.history.append(losses)
             course.done += 1
             course.elapsed = time.perf_counter() - began - (self.control.held - held)
@@ -190,7 +203,8 @@ class Loop:
         recolored = course.now.color != before.color
         if recolored:
             course.image = self.inputs.recolored(course.image, before.color, course.now.color)
-            course.optimizer = course.make_optimizer(self.scales[index].iterations)
+            left = self.scales[index].iterations - course.done
+            course.optimizer = course.make_optimizer(left, last=index == len(self.scales) - 1)
         course.optimizer.steered()
         pictures = (record.styles, record.content_labels, record.style_labels)
         if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):

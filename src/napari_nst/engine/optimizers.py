@@ -1,33 +1,26 @@
-"""Adam and L-BFGS on the pixels, with a state that moves to the next scale.
+"""What moves the pixels, with a state that moves to the next scale; and Adam.
 
-They are our own because their state must be resampled between scales, and because importing
+Optimizers are our own because their state must be resampled between scales, and because importing
 torch.optim imports a compiler that crashes under software OpenGL.
 """
 
 from __future__ import annotations
 
 import math
-import traceback
-import warnings
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.compute import is_out_of_memory
-from napari_nst.engine.costs import LBFGS_HISTORY, SHORTEST_HISTORY
-from napari_nst.errors import StyleTransferWarning
+from napari_nst.engine.schedule import LEARNING_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
-__all__ = ["LBFGS", "Adam", "Optimizer", "State"]
-
-T = TypeVar("T")
+__all__ = ["Adam", "Optimizer", "State"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +42,8 @@ class Optimizer(Protocol):
         """Return the image to deliver, given the one that would be evaluated next."""
         ...
 
-    def resize(self, height: int, width: int, iterations: int) -> None:
-        """Move on to images of another size, for so many iterations."""
+    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
+        """Move on to images of another size, for so many iterations, the run's last or not."""
         ...
 
     def steered(self) -> None:
@@ -77,10 +70,14 @@ class Adam:
     that fall as 1 / pixels, and so the moments need no rescaling between scales, and epsilon
     means the same at every size.
 
+    In the last iterations of a run the steps become shorter, by half a cosine down to a twentieth
+    (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
+    sooner, and only short ones settle in it.
+
     Parameters
     ----------
     learning_rate : float
-        In units of the image's range.
+        In units of the image's range; where steps become shorter, that of the first.
     betas : tuple of float
         Decay of the first and the second moment; (0.9, 0.99) as in crowsonkb's
         style-transfer-pytorch.
@@ -88,14 +85,20 @@ class Adam:
         Added to the root of the second moment.
     iterations : int
         Of the first scale: the average runs over about a tenth of them.
+    last : bool
+        Whether they are the run's last.
     """
+
+    _SHORTEST = 0.05  # of the learning rate
 
     def __init__(
         self,
-        learning_rate: float = 0.02,
+        learning_rate: float = LEARNING_RATE,
         betas: tuple[float, float] = (0.9, 0.99),
         epsilon: float = 1e-8,
         iterations: int = 100,
+        *,
+        last: bool = False,
     ) -> None:
         self.learning_rate = learning_rate
         self.betas = betas
@@ -105,7 +108,12 @@ class Adam:
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
         self._rescale = False
+        self._begin(iterations, last)
+
+    def _begin(self, iterations: int, last: bool) -> None:
+        """Begin a scale: its average, and the way its steps become shorter."""
         self._average = _Average(iterations)
+        self._left, self._shortens, self._shortened = iterations, last, 0
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
         """Return the image after one step; the loss plays no part, the gradient is used up."""
@@ -121,12 +129,19 @@ class Adam:
         self._steps += 1
         self._first.lerp_(gradient, 1 - first_decay)
         self._second.lerp_(gradient.square_(), 1 - second_decay)
-        rate = self.learning_rate / (1 - first_decay**self._steps)
+        rate = self._rate() / (1 - first_decay**self._steps)
         root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
         root.sqrt_().add_(self.epsilon)
         image = image.addcdiv(self._first, root, value=-rate).clamp_(0, 1)
         self._average.add(image)
         return image
+
+    def _rate(self) -> float:
+        """Return the learning rate of this step, and count it."""
+        part = min(self._shortened / max(self._left, 1), 1) if self._shortens else 0
+        self._shortened += 1
+        half = (1 + math.cos(math.pi * part)) / 2
+        return self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
 
     def best(self, image: Tensor) -> Tensor:
         """Return the average of the iterates, which has less noise than the last of them."""
@@ -135,24 +150,28 @@ class Adam:
     def steered(self) -> None:
         """Begin a new average, and bring the moments to the new function's scale.
 
+        Steps are long again, and become shorter in the iterations that are left: at the end of a
+        run, too, it can be seen what a control does.
+
         The second moment remembers a hundred steps.  Left alone, it would all but stop a run
         whose weights were lowered, and let it leap where they were raised.
         """
         self._average.restart()
         self._rescale = True
+        self._left, self._shortened = max(self._left - self._shortened, 1), 0
 
     def _rescale_moments(self, ratio: Tensor) -> None:
         if self._first is not None and self._second is not None:
             self._first *= ratio
             self._second *= ratio.square()
 
-    def resize(self, height: int, width: int, iterations: int) -> None:
+    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
         """Resample the moments (the second never below zero) and begin a new average."""
         if self._first is not None and self._second is not None:
             size = (height, width)
             self._first = functional.interpolate(self._first, size, mode="bicubic")
             self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
-        self._average = _Average(iterations)
+        self._begin(iterations, last)
 
     def spare(self) -> bool:
         """Return that it needs all it has."""
@@ -171,6 +190,9 @@ class Adam:
             "rescale": self._rescale,
             "decay": self._average.decay,
             "weight": self._average.weight,
+            "left": self._left,
+            "shortens": self._shortens,
+            "shortened": self._shortened,
         }
         return State({k: v for k, v in tensors.items() if v is not None}, numbers)
 
@@ -182,6 +204,8 @@ class Adam:
         self._average.sum = find("average")
         self._average.decay = state.numbers["decay"]
         self._average.weight = state.numbers["weight"]
+        self._left, self._shortened = state.numbers["left"], state.numbers["shortened"]
+        self._shortens = state.numbers["shortens"]
 
 
 class _Average:
@@ -204,178 +228,3 @@ class _Average:
     def value(self, default: Tensor) -> Tensor:
         # The weight corrects for the zeros the sum began with.
         return default if self.sum is None else self.sum / self.weight
-
-
-@dataclass
-class _Trial:
-    """A step from an accepted image that awaits its evaluation."""
-
-    image: Tensor
-    loss: float
-    gradient: Tensor
-    direction: Tensor
-    slope: float
-    length: float
-    shortened: int = 0
-
-
-class LBFGS:
-    """Limited-memory BFGS (Nocedal 1980), one evaluation a step, never clamped.
-
-    A step is tried at its full length.  Where it does not lower the loss enough (Armijo's
-    condition) the optimizer rolls back to the last accepted image and tries a shorter one, so
-    that a diverging step costs an evaluation and no picture.  Where memory runs out, it forgets
-    the older half of its history and goes on.
-
-    Parameters
-    ----------
-    learning_rate : float
-        The length a step is tried at first; 1 is the method's own.
-    history : int
-        How many pairs of steps and gradient changes are remembered.
-
-    Attributes
-    ----------
-    history : int
-        As given, or less where memory ran out.
-    """
-
-    _SUFFICIENT = 1e-4  # Armijo's constant (Nocedal and Wright, equation 3.4)
-    _FIRST_CHANGE = 0.01  # mean change of a pixel in the first step, when no curvature is known
-    _MOST_SHORTENINGS = 8
-
-    def __init__(self, learning_rate: float = 1.0, history: int = LBFGS_HISTORY) -> None:
-        self.learning_rate = learning_rate
-        self.history = history
-        self._pairs: list[tuple[Tensor, Tensor, float]] = []
-        self._trial: _Trial | None = None
-
-    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
-        """Judge the image that was evaluated, and return the next to evaluate."""
-        trial = self._trial
-        if trial is not None:
-            enough = trial.loss + self._SUFFICIENT * trial.length * trial.slope
-            if not (math.isfinite(loss) and loss <= enough):
-                # Against the gradient there is a length that helps, however short.
-                if trial.shortened < self._MOST_SHORTENINGS or not self._pairs:
-                    trial.length /= 2
-                    trial.shortened += 1
-                    return self._in_memory(partial(_moved, trial))
-                # Not even a 256th of the step helps: the remembered curvature is wrong.
-                self._pairs.clear()
-                image, loss, gradient = trial.image, trial.loss, trial.gradient
-            else:
-                self._remember(*self._in_memory(partial(_since, trial, image, gradient)))
-        direction = self._in_memory(partial(self._direction, gradient))
-        slope = _dot(gradient, direction)
-        if not slope < 0:
-            self._pairs.clear()
-            direction = -gradient
-            slope = -_dot(gradient, gradient)
-        length = self.learning_rate
-        if not self._pairs:
-            length *= self._FIRST_CHANGE / max(float(gradient.abs().mean()), 1e-30)
-        # The one before is let go of first: at large sizes every image counts.
-        self._trial = trial = _Trial(image, loss, gradient, direction, slope, length)
-        return self._in_memory(partial(_moved, trial))
-
-    def best(self, image: Tensor) -> Tensor:
-        """Return the last image that was accepted."""
-        return image if self._trial is None else self._trial.image
-
-    def resize(self, height: int, width: int, iterations: int) -> None:
-        """Begin anew: curvature measured at one size does not hold at another."""
-        self.steered()
-
-    def steered(self) -> None:
-        """Forget the history: it belongs to another function."""
-        self._pairs.clear()
-        self._trial = None
-
-    def spare(self) -> bool:
-        """Forget the older half of the history, as far as there is more than the least."""
-        before = len(self._pairs)
-        if before <= SHORTEST_HISTORY:
-            return False
-        self.history = max(before // 2, SHORTEST_HISTORY)
-        del self._pairs[: -self.history]
-        warnings.warn(
-            f"Memory ran out: L-BFGS remembers {self.history} steps from now on, and had {before}.",
-            StyleTransferWarning,
-            stacklevel=2,
-        )
-        return True
-
-    def state(self) -> State:
-        """Return the history, and the step on trial."""
-        tensors: dict[str, Tensor] = {}
-        for index, (step, change, _) in enumerate(self._pairs):
-            tensors |= {f"step.{index}": step, f"change.{index}": change}
-        numbers: dict[str, Any] = {"scales": [scale for *_, scale in self._pairs], "trial": None}
-        if (trial := self._trial) is not None:
-            names = ("image", "gradient", "direction")
-            tensors |= {f"trial.{name}": getattr(trial, name) for name in names}
-            parts = ("loss", "slope", "length", "shortened")
-            numbers["trial"] = {name: getattr(trial, name) for name in parts}
-        return State(tensors, numbers)
-
-    def restore(self, state: State) -> None:
-        """Go on from a history, and a step on trial."""
-        tensors = state.tensors
-        self._pairs = [
-            (tensors[f"step.{index}"], tensors[f"change.{index}"], scale)
-            for index, scale in enumerate(state.numbers["scales"])
-        ]
-        numbers = state.numbers["trial"]
-        self._trial = numbers and _Trial(
-            image=tensors["trial.image"],
-            gradient=tensors["trial.gradient"],
-            direction=tensors["trial.direction"],
-            **numbers,
-        )
-
-    def _in_memory(self, work: Callable[[], T]) -> T:
-        """Do something that changes nothing, again with a shorter history if memory runs out."""
-        while True:
-            try:
-                return work()
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or len(self._pairs) <= SHORTEST_HISTORY:
-                    raise
-                # The frames of the failed attempt hold its tensors.
-                traceback.clear_frames(error.__traceback__)
-            self.spare()
-
-    def _remember(self, step: Tensor, change: Tensor) -> None:
-        curvature = _dot(step, change)
-        if curvature > 1e-10 * _dot(
-            change, change
-        ):  # else the inverse Hessian would not be positive
-            self._pairs.append((step, change, 1 / curvature))
-            del self._pairs[: -self.history]
-
-    def _direction(self, gradient: Tensor) -> Tensor:
-        """Return minus the inverse Hessian times the gradient, by the two-loop recursion."""
-        direction = -gradient
-        factors = []
-        for step, change, scale in reversed(self._pairs):
-            factors.append(scale * _dot(step, direction))
-            direction = direction.add(change, alpha=-factors[-1])
-        if self._pairs:
-            _, change, scale = self._pairs[-1]
-            direction = direction / (scale * _dot(change, change))
-        for (step, change, scale), factor in zip(self._pairs, reversed(factors), strict=True):
-            direction.add_(step, alpha=factor - scale * _dot(change, direction))
-        return direction
-
-
-def _since(trial: _Trial, image: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    return image - trial.image, gradient - trial.gradient
-
-
-def _moved(trial: _Trial) -> Tensor:
-    return trial.image + trial.length * trial.direction
-
-
-def _dot(left: Tensor, right: Tensor) -> float:
-    return float(torch.dot(left.flatten(), right.flatten()))

@@ -101,10 +101,11 @@ class Picture:
             Shape (H', W'), (H', W', 3) or (H', W', 4), float32, an array of its own.
         """
         size = (color.shape[-2], color.shape[-1])
-        parts = [color.detach().to("cpu", torch.float32)]
+        channels = color.shape[1]
+        array = np.empty((*size, channels + (self.alpha is not None)), np.float32)
+        array[..., :channels] = color.detach().cpu()[0].permute(1, 2, 0).numpy()
         if self.alpha is not None:
-            parts.append(resize(self.alpha, *size))
-        array: NDArray[np.float32] = torch.cat(parts, dim=1)[0].permute(1, 2, 0).numpy().copy()
+            array[..., channels] = resize(self.alpha, *size)[0, 0].numpy()
         if self.missing is not None:
             mask = torch.from_numpy(self.missing)[None, None].float()
             array[functional.interpolate(mask, size, mode="nearest-exact")[0, 0].numpy() > 0] = (
@@ -125,9 +126,8 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     """
     if tuple(image.shape[-2:]) == (height, width):
         return image
-    return functional.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(
-        0, 1
-    )
+    resampled = functional.interpolate(image, (height, width), mode="bicubic", antialias=True)
+    return resampled.clamp_(0, 1)
 
 
 def _unit_range(

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Scale", "fit", "plan"]
+__all__ = ["LEARNING_RATE", "Scale", "fit", "plan"]
 
-_COARSEST = 128  # pixels, longest side
-_GROWTH = math.sqrt(2)
-_LEAST_SHARE = 0.1
+LEARNING_RATE = 0.04
+"""Of Adam at first, where the settings name none; in units of the image's range."""
+
+_COARSEST = 64  # pixels, longest side
+_GROWTH = 2
+_LAST_SHARE = 3 / 8  # of the iterations
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,16 @@ def plan(
     iterations : int
         Evaluations in total.
     scales : int or "auto"
-        How many scales; "auto": from about 128 pixels up.  Fewer where the short side would
+        How many scales; "auto": from about 64 pixels up.  Fewer where the short side would
         fall below `shortest`, or where there would be no iteration for each.
     shortest : int
         What the short side has at least: two positions of the deepest layer.
 
     Notes
     -----
-    Composition is found at the coarse scales, where an iteration is cheap; the fine ones only
-    add detail.  So a scale's share of the iterations falls with its pixels, down to about a
-    tenth of all: with fewer, the finest strokes stay unpainted.
+    Composition is found at the coarse scales, where an iteration is cheap: each has a fourth of
+    the pixels of the next.  The last has three eighths of the iterations, and nearly all of the
+    time; the others share the rest.  Chosen by benchmarks/schedules.py.
     """
     longest = max(height, width)
     if scales == "auto":
@@ -69,9 +72,8 @@ def plan(
     count = max(1, min(count, room, iterations))
     sizes = [fit(height, width, longest / _GROWTH**step, shortest) for step in range(count)][::-1]
     sizes[-1] = (height, width)
-    cheap = [1 / (h * w) for h, w in sizes]
-    least = min(_LEAST_SHARE, 1 / count)
-    shares = [least + (1 - count * least) * part / sum(cheap) for part in cheap]
+    last = max(_LAST_SHARE, 1 / count)
+    shares = [(1 - last) / max(count - 1, 1)] * (count - 1) + [last]
     ends = [round((iterations - count) * sum(shares[: step + 1])) for step in range(count)]
     return tuple(
         Scale(h, w, 1 + end - start)

@@ -127,6 +127,14 @@ class Cutting:
         ]
         return math.prod(read)
 
+    def all_read(self, height: int, width: int, size: int | None) -> int:
+        """Return the pixels that all tiles of an image read together."""
+        read = [
+            sum(span.read_stop - span.read_start for span in self._spans(length, size))
+            for length in (height, width)
+        ]
+        return math.prod(read)
+
     def _spans(self, length: int, size: int | None) -> list[_Span]:
         side = length
         if size is not None:

@@ -9,6 +9,7 @@ from skimage import transform
 
 from napari_nst.engine import costs
 from napari_nst.engine.costs import Cost
+from napari_nst.engine.schedule import LEARNING_RATE
 from napari_nst.errors import InputError, abridged
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ StartFrom = Literal["previous", "content"]
 _SHARE_OF_ITERATIONS = 0.25
 _FEWEST = 20  # iterations, if the first plane has as many
 _SHARE_OF_RATE = 0.25
-_ADAMS = 0.02  # the learning rate where None is asked for
 
 
 def check(settings: StyleTransferSettings, start_from: str) -> StartFrom:
@@ -74,7 +74,7 @@ def settings_of(
         return settings
     rate = settings.learning_rate
     if settings.optimizer == "adam":
-        rate = (rate or _ADAMS) * _SHARE_OF_RATE
+        rate = (rate or LEARNING_RATE) * _SHARE_OF_RATE
     iterations = max(round(settings.iterations * _SHARE_OF_ITERATIONS), _FEWEST)
     return settings.replace(
         init="image",
