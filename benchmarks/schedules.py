@@ -18,6 +18,7 @@ from rich.table import Table
 
 from napari_nst.engine import costs
 from napari_nst.engine.objective import Objective, extractor_for
+from napari_nst.engine.optimizers import Adam
 from napari_nst.engine.pictures import Picture, resize
 from napari_nst.engine.transfer import StyleTransfer
 from napari_nst.samples import SAMPLES
@@ -26,7 +27,13 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import Tensor
+
 __all__ = ["Point", "follow"]
+
+
+# Of Adam in crowsonkb's style-transfer-pytorch.
+_PEERS_RATE = 0.02
 
 
 class Point(NamedTuple):
@@ -58,7 +65,25 @@ class Judge:
 
     def __call__(self, run: StyleTransfer) -> tuple[float, float, float]:
         picture = torch.from_numpy(run.result().image).permute(2, 0, 1)[None].contiguous()
-        losses, _ = self._objective.loss_and_gradient(resize(picture, *self._size))
+        return self._of(resize(picture, *self._size))
+
+    def plain(self, iterations: int, every: int) -> list[Point]:
+        """Judge what other programs do: one scale, and steps that are all alike."""
+        image = resize(Picture.of(self.content, "").pixels, *self._size)
+        optimizer = Adam(_PEERS_RATE, iterations=iterations)
+        points: list[Point] = []
+        spent = 0.0
+        for iteration in range(1, iterations + 1):
+            began = time.perf_counter()
+            _, gradient = self._objective.loss_and_gradient(image)
+            image = optimizer.step(image, 0.0, gradient)
+            spent += time.perf_counter() - began
+            if iteration % every == 0 or iteration == iterations:
+                points.append(Point(spent, iteration, *self._of(optimizer.best(image))))
+        return points
+
+    def _of(self, picture: Tensor) -> tuple[float, float, float]:
+        losses, _ = self._objective.loss_and_gradient(picture)
         return losses.total, losses.content, losses.style
 
 
@@ -94,8 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "one scale, L-BFGS": base.replace(scales=1, optimizer="lbfgs"),
         "auto, L-BFGS": base.replace(optimizer="lbfgs"),
     }
-    curves = {name: follow(judge, chosen, options.every) for name, chosen in schedules.items()}
-    goal = curves["one scale"][-1]
+    goal_name = "one scale, steps all alike"
+    curves = {goal_name: judge.plain(options.iterations, options.every)}
+    curves |= {name: follow(judge, chosen, options.every) for name, chosen in schedules.items()}
+    goal = curves[goal_name][-1]
     table = Table("schedule", "seconds", "loss", "content", "style", "seconds to the goal", "ratio")
     for name, points in curves.items():
         there = next((point.seconds for point in points if point.total <= goal.total), None)
@@ -111,8 +138,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     console = Console()
     console.print(
-        f"{options.pair} at {options.size} pixels.  The goal is what one scale reaches in "
-        f"{options.iterations} iterations: a total of {goal.total:.4f} in {goal.seconds:.1f} s."
+        f"{options.pair} at {options.size} pixels.  The goal is what one scale with steps all "
+        f"alike reaches in {options.iterations} iterations: a total of {goal.total:.4f} in "
+        f"{goal.seconds:.1f} s."
     )
     console.print(table)
     if options.curves is not None:

@@ -70,7 +70,7 @@ class Adam:
     that fall as 1 / pixels, and so the moments need no rescaling between scales, and epsilon
     means the same at every size.
 
-    In the last iterations of a run the steps become shorter, by half a cosine down to a twentieth
+    In the last iterations of a run the steps become shorter, by half a cosine down to three tenths
     (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
     sooner, and only short ones settle in it.
 
@@ -89,7 +89,7 @@ class Adam:
         Whether they are the run's last.
     """
 
-    _SHORTEST = 0.05  # of the learning rate
+    _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
 
     def __init__(
         self,
