@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 import weakref
 from collections.abc import Callable
@@ -59,6 +61,38 @@ def one_line(error: BaseException) -> str:
     message = str(error)
     assert message and "\n" not in message
     return message
+
+
+# The way through the scales
+
+
+@pytest.mark.parametrize("init", ["content", "style", "image"])
+def test_what_a_run_starts_from_comes_back_line_by_line_as_it_grows(
+    init: Any, content: Image, style: Image
+) -> None:
+    # With steps that move nothing the picture is the start itself: small, then grown.
+    start = content[::-1].copy() if init == "image" else None
+    settings = quick(init=init, scales=2, iterations=2, learning_rate=1e-7)
+    run = StyleTransfer(content, style, settings, start=start)
+    list(run)
+    whole = StyleTransfer(content, style, settings.replace(scales=1), start=start)
+    next(iter(whole))
+    np.testing.assert_allclose(run.result().image, whole.result().image, atol=1e-5)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_steps_become_shorter_in_the_last_scale_and_only_there(
+    scales: int, content: Image, style: Image
+) -> None:
+    # Steps so small that the gradient stays as it is are as long as the learning rate.
+    rate, settings = 1e-4, quick(scales=scales, iterations=16, learning_rate=1e-4)
+    first = [s.image() for s in StyleTransfer(content, style, settings) if s.scale == 1]
+    moved = [
+        float(np.median(np.abs(after - before))) for before, after in itertools.pairwise(first)
+    ]
+    half = [(1 + math.cos(math.pi * step / 16)) / 2 for step in range(1, len(first))]
+    expected = [rate * (0.3 + 0.7 * part if scales == 1 else 1) for part in half]
+    assert moved == pytest.approx(expected, rel=0.05)
 
 
 # The iterator

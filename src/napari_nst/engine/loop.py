@@ -124,8 +124,10 @@ class Loop:
         now, place = self.course.now, self.device.place
         if now.init == "noise":
             return None
-        start = self.inputs.first_image(now, (scale.height, scale.width), place)
-        coarse = resize(start, image.shape[-2], image.shape[-1])
+        coarse, start = (
+            self.inputs.first_image(now, shape, place)
+            for shape in ((image.shape[-2], image.shape[-1]), (scale.height, scale.width))
+        )
         return start - resize(coarse, scale.height, scale.width)
 
     def _at(self, index: int, network: FeatureExtractor) -> Iterator[Snapshot]:
