@@ -144,7 +144,7 @@ class StyleTransferSettings(BaseModel):
     output_size : {"content", "working"}
         The size of the result: the content's, or the size worked at.
     scales : int or "auto"
-        How many sizes the picture grows through.  "auto": from about 64 pixels, each
+        How many sizes the picture grows through.  "auto": from about 128 pixels, each
         twice as large as the one before.
     iterations : int
         Evaluations of loss and gradient, in total over all scales.
@@ -185,7 +185,7 @@ class StyleTransferSettings(BaseModel):
     )
     style_loss: Literal["gram", "gram+moments", "wasserstein"] = "gram"
     normalize_gradients: bool = True
-    content_weight: _Weight = 0.12
+    content_weight: _Weight = 0.1
     style_weight: _Weight = 1.0
     tv_weight: _Weight = 5.0
     style_weights: tuple[_Weight, ...] | None = None

@@ -107,7 +107,7 @@ def test_a_run_is_one_snapshot_for_each_evaluation(content: Image, style: Image)
     assert [s.scale for s in snapshots].count(1) == run.scales[0].iterations
     assert [s.scale for s in snapshots] == sorted(s.scale for s in snapshots)
     for snapshot in snapshots:
-        assert snapshot.shape == ((28, 34), (40, 48))[snapshot.scale - 1]
+        assert snapshot.shape == ((20, 24), (40, 48))[snapshot.scale - 1]
         assert snapshot.image().shape == (*snapshot.shape, 3)
         assert snapshot.image((20, 24)).shape == (20, 24, 3)
     elapsed = [snapshot.elapsed for snapshot in snapshots]

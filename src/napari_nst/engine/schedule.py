@@ -10,9 +10,9 @@ __all__ = ["LEARNING_RATE", "Scale", "fit", "plan"]
 LEARNING_RATE = 0.045
 """Of Adam at first, where the settings name none; in units of the image's range."""
 
-_COARSEST = 64  # pixels, longest side
+_COARSEST = 128  # pixels, longest side
 _GROWTH = 2
-_LAST_SHARE = 3 / 8  # of the iterations
+_LAST_SHARE = 1 / 3  # of the iterations
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def plan(
     iterations : int
         Evaluations in total.
     scales : int or "auto"
-        How many scales; "auto": from about 64 pixels up.  Fewer where the short side would
+        How many scales; "auto": from about 128 pixels up.  Fewer where the short side would
         fall below `shortest`, or where there would be no iteration for each.
     shortest : int
         What the short side has at least: two positions of the deepest layer.
@@ -60,8 +60,9 @@ def plan(
     Notes
     -----
     Composition is found at the coarse scales, where an iteration is cheap: each has a fourth of
-    the pixels of the next.  The last has three eighths of the iterations, and nearly all of the
-    time; the others share the rest.  Chosen by benchmarks/schedules.py.
+    the pixels of the next.  The last has a third of the iterations, and most of the time;
+    the others share the rest.  Chosen by benchmarks/schedules.py.  Smaller sizes to begin with
+    lower the loss further, and lose the content's edges to the style's layout.
     """
     longest = max(height, width)
     if scales == "auto":
@@ -72,7 +73,7 @@ def plan(
     count = max(1, min(count, room, iterations))
     sizes = [fit(height, width, longest / _GROWTH**step, shortest) for step in range(count)][::-1]
     sizes[-1] = (height, width)
-    last = max(_LAST_SHARE, 1 / count)
+    last = _LAST_SHARE if count > 1 else 1
     shares = [(1 - last) / max(count - 1, 1)] * (count - 1) + [last]
     ends = [round((iterations - count) * sum(shares[: step + 1])) for step in range(count)]
     return tuple(
