@@ -88,8 +88,10 @@ def write_image(
     too_long = encode is _encode_jpeg and len(text) > _JPEG_COMMENT_BYTES
     if too_long:
         metadata = f"The record is too long for JPEG; it is in {beside.name}"
+    # In float64, as layers are given their values: halves are rounded alike.
+    whole = image.astype(np.float64) * np.iinfo(dtype).max
     try:
-        _replace(path, encode(rounded(image * np.iinfo(dtype).max, dtype), metadata))
+        _replace(path, encode(rounded(whole, dtype), metadata))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path} cannot be written ({detail(error)}): name another file or format."
