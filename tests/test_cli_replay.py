@@ -58,7 +58,7 @@ def test_a_record_as_json_brings_back_what_was_changed_on_the_way() -> None:
 
     assert (again.iterations, again.ended) == (4, "stopped")
     assert [change.choices for change in again.steering] == [{"style_weight": 9}]
-    expected = np.rint(result.image * 255).astype(np.uint8)
+    expected = np.rint(result.image.astype(np.float64) * 255).astype(np.uint8)
     np.testing.assert_array_equal(read_image("again.png"), expected)
 
 
@@ -74,7 +74,7 @@ def test_a_start_and_arrays_are_taken_too() -> None:
     Path("record.json").write_text(run.record.to_json())
     assert replay("record.json", "--start", "start.npy", content="content.npy") == 0
 
-    expected = np.rint(run.result().image * 65535).astype(np.uint16)
+    expected = np.rint(run.result().image.astype(np.float64) * 65535).astype(np.uint16)
     np.testing.assert_array_equal(read_image("again.png"), expected)
 
 

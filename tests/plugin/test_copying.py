@@ -186,7 +186,9 @@ def test_a_result_without_origins_is_replayed_from_layers_of_those_names(viewer:
     photo = viewer.add_image(rng.integers(0, 255, (40, 48, 3), np.uint8), name="photo")
     layer = restyle(viewer, photo, photo, origins=False)
 
-    assert (run_python(as_python(layer), viewer) * 255).round().tolist() == layer.data.tolist()
+    assert (
+        run_python(as_python(layer), viewer).astype(np.float64) * 255
+    ).round().tolist() == layer.data.tolist()
     assert as_command(layer, viewer.layers).startswith("napari-nst replay ")
 
 
