@@ -161,14 +161,14 @@ def measure(layer: str, generated: Statistics, target: Statistics, repeats: int)
             mean, moment, target_mean, covariance, root, iterations=iterations
         )
 
-    def eigen() -> Gradients:
+    def ours() -> Gradients:
         fresh = Statistics(generated.weight, generated.first, generated.second)  # nothing cached
         term = wasserstein_term(fresh, target)
         assert term.first is not None
         # Those of the sums are those of the means, divided by their weight.
         return Gradients(term.value, term.first * fresh.weight, term.second * fresh.weight)
 
-    ways = (eigen, newton_schulz(torch.float32), newton_schulz(torch.float64))
+    ways = (ours, newton_schulz(torch.float32), newton_schulz(torch.float64))
     expected, *others = (way() for way in ways)  # which also warms them up
     others.append(newton_schulz(torch.float64, _CONVERGED)())
     seconds: tuple[list[float], ...] = tuple([] for _ in ways)
@@ -204,17 +204,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             measure(layer, found[0][layer], found[1][layer], options.repeats) for layer in _LAYERS
         ]
     table = Table(title=f"{torch.get_num_threads()} threads, medians of {options.repeats}, in ms")
-    for column in ("layer", "N", "M", "eigen", *("NS float32", "ratio", "NS float64", "ratio")):
+    for column in ("layer", "N", "M", "ours", *("NS float32", "ratio", "NS float64", "ratio")):
         table.add_column(column, justify="left" if column == "layer" else "right")
     total = tuple(map(sum, zip(*(row.seconds for row in rows), strict=True)))
     for row in [*rows, Row("all", 0, 0, total, ())]:
-        eigen, *others = row.seconds
+        ours, *others = row.seconds
         table.add_row(
             *(str(each or "") for each in row[:3]),
-            f"{1000 * eigen:.1f}",
-            *(text for way in others for text in (f"{1000 * way:.1f}", f"{way / eigen:.2f}")),
+            f"{1000 * ours:.1f}",
+            *(text for way in others for text in (f"{1000 * way:.1f}", f"{way / ours:.2f}")),
         )
-    differences = Table(title="Newton-Schulz differs from the eigendecomposition, relatively, by")
+    differences = Table(title="Newton-Schulz differs from ours, relatively, by")
     differences.add_column("layer")
     for way in ("float32", "float64", f"{_CONVERGED} iterations"):
         differences.add_column(f"{way}: value", justify="right")

@@ -239,6 +239,21 @@ def test_the_wasserstein_distance_of_one_channel_is_that_of_two_normals() -> Non
     assert found == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_covariance_that_rounding_has_spoilt_is_made_a_covariance() -> None:
+    rng = np.random.default_rng(0)
+    shades = 1000 + rng.random((1, 50)) * np.ones((6, 1))  # of rank 1; its sums are of 1e7
+    error = np.diag([0, -1, 0, 0, 0, 0]) * 50 * 0.3
+    generated, style = (Statistics.of(tensor(f[None, :, None])) for f in (shades, shades + 1))
+    spoilt = Statistics(generated.weight, generated.first, generated.second + tensor(error))
+    assert np.linalg.eigvalsh(spoilt.regular_covariance.numpy()).min() < -0.1
+
+    found = losses.wasserstein_term(spoilt, style)
+    assert float(found.value) == pytest.approx(1, abs=0.2)  # a shift by 1, and the error
+    assert found.first is not None
+    assert found.first.isfinite().all()
+    assert found.second.isfinite().all()
+
+
 @pytest.mark.parametrize("scale", [10.0, 1e3, 1e5])
 @pytest.mark.parametrize(("name", "slack"), [("gram+moments", 1e-5), ("wasserstein", 0.01)])
 def test_relative_losses_are_free_of_scale(name: str, slack: float, scale: float) -> None:

@@ -264,20 +264,24 @@ def wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
         T = S_t^{1/2} (S_t^{1/2} S S_t^{1/2})^{-1/2} S_t^{1/2}
 
     T is the optimal transport from the one to the other, so that the gradient moves every
-    feature straight to where it should be.  One eigendecomposition an evaluation, and no
-    iteration: the target's root is kept with its statistics.
+    feature straight to where it should be.
+
+    With S = F F^T and the polar decomposition F^T S_t^(1/2) = U H, where H is the root in the
+    trace, T = F^-T U S_t^(1/2). Nothing is squared on the way: eigenvalues of S_t^(1/2) S
+    S_t^(1/2) would lose, where there are fewer positions than channels, half of their digits.
     """
     channels = generated.first.shape[0]
     mean = generated.mean - target.mean
     root = target.covariance_root
     covariance = generated.regular_covariance
-    values, vectors = torch.linalg.eigh(root @ covariance @ root)
-    # Rounding can push the smallest below what the two ridges allow.
-    values = values.clamp_min(WASSERSTEIN_RIDGE**2)
-    trace = covariance.trace() + target.regular_covariance.trace() - 2 * values.sqrt().sum()
-    basis = root @ vectors
-    transport = basis * values.rsqrt() @ basis.mT
-    of_covariance = -transport / channels
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if failed:  # rounding of the sums can take away more than the ridge adds
+        values, vectors = torch.linalg.eigh(covariance)
+        factor = vectors * values.clamp_min(WASSERSTEIN_RIDGE).sqrt()
+    left, values, right = torch.linalg.svd(factor.mT @ root)
+    trace = covariance.trace() + target.regular_covariance.trace() - 2 * values.sum()
+    transport = torch.linalg.solve(factor.mT, left @ right @ root)
+    of_covariance = -(transport + transport.mT) / (2 * channels)
     of_covariance.diagonal().add_(1 / channels)
     first = 2 * mean / channels - 2 * of_covariance @ generated.mean
     weight = generated.weight
