@@ -134,3 +134,38 @@ def test_networks_are_immutable() -> None:
         networks["vgg16"].layers["relu1_1"] = None
     with pytest.raises(AttributeError):
         networks["vgg16"].layer("relu1_1").stride = 2
+
+
+def steps(names: set[str], pooling: str = "max") -> list[str]:
+    """Say what is done: in place with a !, features in use with a *."""
+    return [
+        f"{step.kind} {step.layer.name}{'!' * step.in_place}{'*' * step.used}"
+        for step in NETWORKS["vgg16"].steps(names, pooling)
+    ]
+
+
+def test_a_relu_whose_features_nobody_uses_comes_after_the_max_pooling() -> None:
+    assert steps({"relu1_1", "relu2_1"}) == [
+        "conv conv1_1",
+        "relu relu1_1!*",
+        "conv conv1_2",
+        "pool pool1",
+        "relu pool1!",
+        "conv conv2_1",
+        "relu relu2_1!*",
+    ]
+
+
+def test_a_pooling_in_use_gives_what_comes_out_of_that_relu() -> None:
+    assert steps({"pool1"})[-3:] == ["conv conv1_2", "pool pool1", "relu pool1!*"]
+    assert steps({"pool1", "relu1_2"})[-2:] == ["relu relu1_2!*", "pool pool1*"]
+
+
+def test_a_convolution_in_use_is_not_overwritten() -> None:
+    assert steps({"conv1_1", "pool1"})[:2] == ["conv conv1_1*", "relu relu1_1"]
+    assert steps({"conv1_2", "pool1"})[2:] == ["conv conv1_2*", "pool pool1", "relu pool1!*"]
+
+
+def test_the_mean_of_four_is_taken_after_the_relu() -> None:
+    found = steps({"relu2_1"}, "average")
+    assert found[2:5] == ["conv conv1_2", "relu relu1_2!", "pool pool1"]

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError, abridged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["NETWORKS", "Layer", "Network"]
+__all__ = ["NETWORKS", "Layer", "Network", "Step"]
 
 _CHANNELS = (64, 128, 256, 512, 512)
 
@@ -47,6 +48,28 @@ class Layer:
     def kind(self) -> str:
         """What the layer does: ``"conv"``, ``"relu"`` or ``"pool"``."""
         return self.name[:4]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is computed at once on the way through a network.
+
+    Attributes
+    ----------
+    layer : Layer
+        What it computes; after a pooling that came first, a ReLU has that one's layer.
+    kind : str
+        ``"conv"``, ``"relu"`` or ``"pool"``.
+    used : bool
+        Whether what comes out of it are the features of a layer in use, by the layer's name.
+    in_place : bool
+        Whether it may overwrite what goes in: nobody uses that.
+    """
+
+    layer: Layer
+    kind: str
+    used: bool
+    in_place: bool
 
 
 @dataclass(frozen=True)
@@ -102,6 +125,33 @@ class Network:
         order = list(self.layers)
         last = max((order.index(name) for name in wanted), default=-1)
         return tuple(self.layers[name] for name in order[: last + 1])
+
+    def steps(self, names: Collection[str], pooling: str) -> tuple[Step, ...]:
+        """Return how to compute layers, in order.
+
+        Parameters
+        ----------
+        names : collection of str
+            Layers in use.
+        pooling : {"max", "average"}
+            Between the blocks.
+
+        Notes
+        -----
+        The largest of four numbers, none below 0, is the same whether what is negative is made 0
+        before the largest is taken or after.  So where nobody uses a ReLU's own features it comes
+        after the max pooling: it has a fourth of the work there, and what was pooled need not be
+        kept for the way back.
+        """
+        order = [(layer.kind, layer, layer.name in names) for layer in self.upto(names)]
+        for index, (before, pool) in enumerate(pairwise(list(order))):
+            if pooling == "max" and pool[0] == "pool" and not before[2]:
+                order[index : index + 2] = [("pool", pool[1], False), ("relu", *pool[1:])]
+        steps: list[Step] = []
+        for kind, layer, used in order:
+            in_place = kind == "relu" and not steps[-1].used
+            steps.append(Step(layer, kind, used, in_place))
+        return tuple(steps)
 
     def _build(self) -> Iterator[Layer]:
         stride, field, inputs = 1, 1, 3

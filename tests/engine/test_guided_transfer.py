@@ -22,6 +22,7 @@ QUICK: dict[str, Any] = {
     "scales": 1,
     "iterations": 5,
     "device": "cpu",
+    "precision": "float32",  # what is compared differs by its rounding
 }
 MONO = np.array([0.299, 0.587, 0.114], np.float32)
 

@@ -159,6 +159,22 @@ def test_total_variation_sums_squared_differences_over_nine_points(image: Array)
     assert float(found) == pytest.approx(2 * total / image.size, rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize("size", [(1, 3, 5, 7), (1, 1, 2, 2), (1, 3, 2, 9)])
+def test_the_variation_term_is_that_sum_with_its_gradient(size: tuple[int, ...]) -> None:
+    padded = torch.from_numpy(np.random.default_rng(3).random(size)).requires_grad_()
+    corner, right = padded[..., :-1, :-1], padded[..., :-1, 1:]
+    below, opposite = padded[..., 1:, :-1], padded[..., 1:, 1:]
+    straight = (right - corner).square().sum() + (below - corner).square().sum()
+    diagonal = (opposite - corner).square().sum() + (right - below).square().sum()
+    expected = 2 * (straight / 3 + diagonal / 12)
+    (gradient,) = torch.autograd.grad(expected, padded)
+    before = padded.detach().clone()
+    term = losses.variation_term(padded.detach())
+    torch.testing.assert_close(term.value, expected.detach(), rtol=1e-13, atol=0)
+    torch.testing.assert_close(term.gradient, gradient, rtol=1e-12, atol=1e-13)
+    assert torch.equal(padded.detach(), before)
+
+
 def test_content_term_is_equation_1_with_equation_2() -> None:
     term = losses.content_term(torch.from_numpy(GENERATED), torch.from_numpy(CONTENT))
     exactly(term.value, content_in_numpy(GENERATED, CONTENT))

@@ -14,7 +14,7 @@ import torch
 
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.costs import bytes_needed
-from napari_nst.engine.vgg import FeatureExtractor
+from napari_nst.engine.vgg import FeatureExtractor, Trace
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
 if TYPE_CHECKING:
@@ -106,8 +106,9 @@ def test_what_cannot_fit_is_refused_before_it_begins(big: Image, style: Image) -
             continue
         with pytest.raises(OutOfMemoryError) as caught:
             StyleTransfer(big, style, settings)
-        assert str(caught.value).startswith("Working at 264 x 200 pixels needs about 0.1 GiB")
-        assert "memory_limit is 0.1" in str(caught.value)
+        about = f"Working at 264 x 200 pixels needs about {smallest / GIB:.1f} GiB"
+        assert str(caught.value).startswith(about)
+        assert f"memory_limit is {limit / GIB:g} GiB" in str(caught.value)
 
 
 def test_tiles_that_were_asked_for_are_not_changed(
@@ -147,21 +148,26 @@ def fail_above(
     monkeypatch: pytest.MonkeyPatch, pixels: int, error: Callable[[], Exception], after: int = 0
 ) -> tuple[list[int], list[Any]]:
     """Let memory run out for windows of more pixels; note all windows and failed tensors."""
-    original = FeatureExtractor.__call__
     windows: list[int] = []
     failed: list[Any] = []
 
-    def limited(self: FeatureExtractor, image: torch.Tensor) -> Any:
-        # What failed is gone before anything is tried again.
-        assert [ref for ref in failed if ref() is not None] == []
-        features = original(self, image)
-        windows.append(image.shape[-2] * image.shape[-1])
-        if windows[-1] > pixels and len(windows) > after:
-            failed.extend(weakref.ref(value) for value in (image, *features.values()))
-            raise error()
-        return features
+    def limited(original: Callable[..., Any]) -> Callable[..., Any]:
+        def limit(self: FeatureExtractor, image: torch.Tensor) -> Any:
+            # What failed is gone before anything is tried again.
+            assert [ref for ref in failed if ref() is not None] == []
+            found = original(self, image)
+            windows.append(image.shape[-2] * image.shape[-1])
+            if windows[-1] > pixels and len(windows) > after:
+                features = found.features if isinstance(found, Trace) else found
+                failed.extend(weakref.ref(value) for value in (image, *features.values()))
+                raise error()
+            return found
 
-    monkeypatch.setattr(FeatureExtractor, "__call__", limited)
+        return limit
+
+    for name in ("__call__", "trace"):  # one way, and both
+        original = getattr(FeatureExtractor, name)
+        monkeypatch.setattr(FeatureExtractor, name, limited(original))
     return windows, failed
 
 
@@ -296,7 +302,7 @@ def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
     run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=9))
     for _ in range(7):
         next(run)
-    original, calls = FeatureExtractor.__call__, []
+    original, calls = FeatureExtractor.trace, []
 
     def once(self: FeatureExtractor, image: torch.Tensor) -> Any:
         calls.append(1)
@@ -304,7 +310,7 @@ def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
             raise ERRORS["cpu"]()
         return original(self, image)
 
-    monkeypatch.setattr(FeatureExtractor, "__call__", once)
+    monkeypatch.setattr(FeatureExtractor, "trace", once)
     with pytest.warns(StyleTransferWarning, match="Memory ran out: L-BFGS remembers 3 steps"):
         next(run)
     assert len(list(run)) == 1

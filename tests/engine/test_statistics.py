@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_nst.engine.statistics import Statistics, feature_gradient, wide_dtype
+from napari_nst.engine.strips import strips
 
 RNG = np.random.default_rng(0)
 shapes = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(2, 6))
@@ -145,6 +146,55 @@ def test_the_feature_gradient_is_autograds(with_first: bool) -> None:
     found = feature_gradient(f.detach(), first if with_first else None, second)
     assert found.shape == f.shape
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [5, 32])  # oneDNN's kernels want a multiple of 16
+@pytest.mark.parametrize("cropped", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("with_first", [True, False])
+def test_the_feature_gradient_is_added_in_place(
+    dtype: torch.dtype, channels: int, cropped: bool, weighted: bool, with_first: bool
+) -> None:
+    size = (1, channels, 7, 9)
+    f, there = (
+        torch.from_numpy(RNG.normal(size=size))
+        .to(dtype)
+        .contiguous(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
+    first = torch.from_numpy(RNG.normal(size=channels)) if with_first else None
+    second = torch.from_numpy(RNG.normal(size=(channels, channels))) / channels
+    second = second + second.mT
+    weights = torch.from_numpy(RNG.random((7, 9))) if weighted else None
+    before, inner = there.clone(), (..., slice(1, 6), slice(2, 8)) if cropped else (...,)
+    w = None if weights is None else weights[inner[1:]]
+    alone = 2 * second @ f[inner].double().flatten(2)[0]
+    alone = (alone if first is None else alone + first[:, None]).reshape(f[inner].shape)
+    expected = before[inner].double() + (alone if w is None else alone * w)
+    found = feature_gradient(f[inner], first, second, w, onto=there[inner])
+    assert found.data_ptr() == there[inner].data_ptr()
+    precision = 4 * torch.finfo(dtype).eps * float(expected.abs().max())
+    torch.testing.assert_close(there[inner].double(), expected, rtol=0, atol=precision)
+    if cropped:
+        there[inner] = before[inner]
+        assert torch.equal(there, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_sums_in_strips_are_those_of_float64(dtype: torch.dtype) -> None:
+    f = torch.from_numpy(RNG.normal(size=(1, 64, 150, 131)))  # five megabytes in float32
+    f = f.to(dtype).contiguous(memory_format=torch.channels_last)
+    assert len(list(strips(f))) == 2
+    matrix = f.double().flatten(2)[0]
+    sums = Statistics.of(f)
+    exact = matrix @ matrix.mT
+    assert float((sums.second - exact).norm() / exact.norm()) < 1e-6
+    torch.testing.assert_close(sums.first, matrix.sum(dim=1), rtol=0, atol=2e-4)
+    weights = torch.rand(150, 131, dtype=torch.float64)
+    guided = Statistics.of(f, weights)
+    exact = matrix * weights.flatten() @ matrix.mT
+    assert float((guided.second - exact).norm() / exact.norm()) < 1e-6
 
 
 def test_both_memory_layouts_give_the_same() -> None:

@@ -263,12 +263,17 @@ def test_a_narrower_halo_is_wrong(
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
-def test_the_bundled_network_in_tiles(style_loss: str) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["64", "32"]
+)
+def test_the_bundled_network_in_tiles(
+    style_loss: str, dtype: torch.dtype, tolerance: float
+) -> None:
     # Its deepest layers have fewer positions here than channels.
     settings = chosen(style_loss=style_loss)
-    content, style, image = (thin_vgg.picture(n, 50, 150) for n in range(3))
+    content, style, image = (thin_vgg.picture(n, 50, 150, dtype=dtype) for n in range(3))
     whole = Objective(content, [style], settings)
-    same(whole, whole, image, 64, 1e-10)
+    same(whole, whole, image, 64, tolerance)
 
 
 def test_something_is_called_before_each_tile_and_can_end_it() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import napari_nst
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.color import luminance, match_colors
+from napari_nst.engine.compute import Device
 from napari_nst.engine.objective import Objective
 from napari_nst.engine.pictures import resize
 from napari_nst.engine.vgg import FeatureExtractor
@@ -311,18 +312,16 @@ def test_a_bug_and_an_interruption_are_shown_as_they_are(
 def test_running_out_of_memory_lets_go_of_the_tensors(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image, error: RuntimeError
 ) -> None:
-    original = FeatureExtractor.__call__
+    original = FeatureExtractor.trace
     alive: list[weakref.ref[torch.Tensor]] = []
 
     def exhausted(self: FeatureExtractor, image: torch.Tensor) -> Any:
-        features = original(self, image)
-        if not image.requires_grad:
-            return features  # the targets
+        features = original(self, image).features
         alive.extend(weakref.ref(value) for value in (image, *features.values()))
         assert all(ref() is not None for ref in alive)
         raise error
 
-    monkeypatch.setattr(FeatureExtractor, "__call__", exhausted)
+    monkeypatch.setattr(FeatureExtractor, "trace", exhausted)
     run = StyleTransfer(content, style, quick())
     with pytest.raises(OutOfMemoryError) as caught:
         next(run)
@@ -603,7 +602,8 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
     assert [image.name for image in (record.content, *record.styles)] == ["a", "b", "c"]
     assert [image.shape for image in record.styles] == [(44, 36, 3), (20, 36, 3)]
     assert record.start is None
-    assert record.resolved.device == "cpu" and record.resolved.precision == "float32"
+    assert record.resolved.device == "cpu"
+    assert record.resolved.precision == Device.of(settings).precision  # the machine's choice
     assert record.resolved.threads == torch.get_num_threads()
     assert record.resolved.weights == "vgg16_features.safetensors"
     assert record.resolved.weights_sha256.startswith("55151668")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -179,24 +180,89 @@ def test_nothing_beyond_the_last_layer_in_use_is_needed(weights: Weights, image:
 
 def test_grey_is_seen_by_all_three_channels(weights: Weights, image: Tensor) -> None:
     extract = FeatureExtractor("vgg16", weights, ("relu2_2",), dtype=torch.float64)
-    grey = image[:, :1].clone().requires_grad_()
-    colour = image[:, :1].repeat(1, 3, 1, 1).requires_grad_()
-    features, expected = extract(grey)["relu2_2"], extract(colour)["relu2_2"]
+    grey = image[:, :1].clone()
+    traces = [extract.trace(seen) for seen in (grey, grey.repeat(1, 3, 1, 1))]
+    features, expected = (trace.features["relu2_2"] for trace in traces)
     torch.testing.assert_close(features, expected, rtol=1e-12, atol=1e-12)
-    (found,) = torch.autograd.grad(features.square().sum(), grey)
-    (three,) = torch.autograd.grad(expected.square().sum(), colour)
+    found, three = (trace.gradient(of_squares) for trace in traces)
     torch.testing.assert_close(found, three.sum(dim=1, keepdim=True), rtol=1e-9, atol=1e-9)
+
+
+def of_squares(layer: str, features: Tensor, gradient: Tensor) -> None:
+    """Add the gradient of the sum of squares."""
+    gradient.add_(features, alpha=2)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("padding", ["zero", "replicate"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ("relu3_1",),
+        ("relu1_1", "relu2_1", "relu3_2"),
+        ("conv1_1", "conv1_2", "conv2_2"),  # beside ReLUs and poolings that others need
+        ("relu1_2", "pool1", "conv2_1", "relu2_1"),
+        ("pool1", "pool2"),
+    ],
+    ids=" ".join,
+)
+def test_the_way_back_is_autograds(
+    vgg16: torch.nn.Sequential,
+    weights: Weights,
+    image: Tensor,
+    layers: tuple[str, ...],
+    pooling: Any,
+    padding: Any,
+) -> None:
+    pools: dict[str, Callable[[Tensor], Tensor]] = {
+        "max": lambda x: functional.max_pool2d(x, 2),
+        "average": lambda x: 2 * functional.avg_pool2d(x, 2),
+    }
+    pixels = image.clone().requires_grad_()
+    every = directly(vgg16, pixels, pools[pooling], padding)
+    torch.autograd.backward(torch.stack([every[name].square().sum() for name in layers]).sum())
+    assert pixels.grad is not None
+    extract = FeatureExtractor(
+        "vgg16", weights, layers, pooling=pooling, padding=padding, dtype=torch.float64
+    )
+    trace = extract.trace(image)
+    same(trace.features, {name: every[name].detach() for name in layers})
+    order: list[str] = []
+
+    def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+        order.append(layer)
+        of_squares(layer, features, gradient)
+
+    found = trace.gradient(add)
+    assert order == list(reversed(layers))
+    assert trace.features == {}  # given up on the way
+    scale = pixels.grad.abs().max()
+    torch.testing.assert_close(found / scale, pixels.grad / scale, rtol=0, atol=1e-12)
+
+
+def test_the_way_back_lets_go_of_what_it_has_passed(weights: Weights, image: Tensor) -> None:
+    extract = FeatureExtractor(
+        "vgg16", weights, ("relu1_1", "relu2_1", "relu3_1"), dtype=torch.float64
+    )
+    trace = extract.trace(image)
+    held = {name: weakref.ref(features) for name, features in trace.features.items()}
+
+    def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+        alive = [name for name, reference in held.items() if reference() is not None]
+        assert alive[-1] == layer
+
+    trace.gradient(add)
+    assert all(reference() is None for reference in held.values())
 
 
 def test_weights_are_frozen_and_stay_as_they_were(weights: Weights, image: Tensor) -> None:
     before = {name: tensor.clone() for name, tensor in weights.items()}
     extract = FeatureExtractor("vgg16", weights, ("relu2_1",), dtype=torch.float64)
-    pixels = image.clone().requires_grad_()
-    extract(pixels)["relu2_1"].sum().backward()
-    assert pixels.grad is not None and pixels.grad.abs().sum() > 0
+    pixels = image.clone()
+    assert extract.trace(pixels).gradient(of_squares).abs().sum() > 0
     assert all(tensor.grad is None for tensor in weights.values())
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())
-    assert torch.equal(pixels.detach(), image)
+    assert torch.equal(pixels, image)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])

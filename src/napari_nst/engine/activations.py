@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_nst.networks import Layer
+    from napari_nst.networks import Layer, Step
 
-__all__ = ["HALVED_ABOVE", "forward", "kept", "target", "values"]
+__all__ = ["HALVED_ABOVE", "evaluation", "forward", "target", "values"]
 
 HALVED_ABOVE = 256 * 2**20
 """Bytes of a content layer's features above which those put together of tiles are float16."""
@@ -22,30 +22,79 @@ def values(layer: Layer) -> float:
     return layer.channels / layer.stride**2
 
 
-def kept(layer: Layer, item_size: int) -> float:
-    """Return the bytes that a layer keeps for the way back, for each pixel of the image."""
-    if layer.kind == "relu":
-        return 0
-    return values(layer) * (item_size + (_INDEX if layer.kind == "pool" else 0))
-
-
 def target(count: float, item_size: int, alone: bool) -> float:
     """Return the bytes of a content layer's features, put together of tiles or as computed."""
     halved = not alone and item_size == _FLOAT32 and count * item_size > HALVED_ABOVE
     return count * (2 if halved else item_size)
 
 
-def forward(plan: Sequence[Layer], layers: Sequence[str], item_size: int) -> float:
-    """Return the bytes at the peak of a forward pass, for each pixel of the image.
+def forward(steps: Sequence[Step], item_size: int) -> float:
+    """Return the bytes at the peak of a way forward alone, for each pixel of the image.
 
-    That is the features in use so far, what goes into a layer and what comes out.
+    Features in use stay until its end; of the others what goes into a step is there beside what
+    comes out.
     """
-    peak = in_use = before = 0.0
-    for layer in plan:
-        here = values(layer) * item_size
-        peak = max(peak, in_use + before + kept(layer, item_size))
-        if layer.name in layers:
-            in_use, before = in_use + here, 0.0
-        elif layer.kind != "relu":
-            before = here
+    held = peak = 0.0
+    before = float(item_size * 3)
+    for step in steps:
+        if not step.in_place:
+            after = item_size * values(step.layer)
+            indices = _INDEX * values(step.layer) if step.kind == "pool" else 0
+            peak, before = max(peak, held + before + after + indices), after
+        if step.used:
+            held, before = held + before, 0
     return peak
+
+
+def evaluation(steps: Sequence[Step], item_size: int, regions: bool = False) -> float:
+    """Return the bytes at the peak of a way forward and back, for each pixel of the image.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        Of the network.
+    item_size : int
+        Bytes of an activation.
+    regions : bool
+        Whether the sums are those of regions: the positions of each are picked out of the
+        features, weighted in float32, and its gradient is made beside the others'.
+
+    Notes
+    -----
+    Forward a ReLU keeps what comes out of it, a pooling the indices of 8 bytes of its maxima, and
+    a convolution nothing, as the weights are frozen.  All of that is there at the end of the way
+    forward, and is given up step by step on the way back.  There a layer in use has a gradient of
+    its own beside the one from deeper layers, and a step what goes in beside what comes out.
+    """
+    held = peak = 0.0
+    before = float(item_size * 3)
+    kept = []
+    for step in steps:
+        here = item_size * values(step.layer)
+        indices = _INDEX * values(step.layer) if step.kind == "pool" else 0
+        if not step.in_place:
+            peak, before = max(peak, held + before + here + indices), here
+        if step.used or step.kind == "relu":
+            kept.append(indices + before)
+            before = 0
+        else:
+            kept.append(indices)
+        held += kept[-1]
+    gradient = 0.0
+    for step in reversed(steps):
+        here, inputs = (item_size * count for count in (values(step.layer), _inputs(step)))
+        if step.used:
+            own = here + (2 * _FLOAT32 * values(step.layer) + here if regions else 0)
+            gradient = here
+            peak = max(peak, held + gradient + own)
+        if step.kind != "relu":
+            peak = max(peak, held + gradient + inputs)
+            gradient = inputs
+        held -= kept.pop()
+    return peak
+
+
+def _inputs(step: Step) -> float:
+    """Return the activations that go into a step, for each pixel of the image."""
+    before = step.layer.stride / 2 if step.kind == "pool" else step.layer.stride
+    return step.layer.inputs / before**2

@@ -71,7 +71,7 @@ _PAINTED = 5
 _TILE_BESIDE_HISTORY = 256
 
 # What torch takes for itself at its first convolutions, and the weights as they are stored.
-_TORCH = 128 * 2**20
+_TORCH = 144 * 2**20
 
 
 @dataclass(frozen=True)
@@ -269,16 +269,12 @@ def bytes_needed(
     of_styles = sum(math.prod(size) for size in fitted)
     read = cutting.most_read(height, width, tile)
 
-    kept = sum(activations.kept(layer, item_size) for layer in plan)
-    gradients = sum(activations.values(layer) * item_size for layer in plan if layer.name in layers)
-    largest = max(map(activations.values, plan)) * _FLOAT32  # the statistics are summed in float32
-    # A convolution's way back has the gradients of its output and of its input; with regions there
-    # is one region's gradient beside the others', and the positions that it picks out.
-    largest *= 3 if regions else 2
-    evaluation = (kept + gradients + largest + _PICTURE * _SEEN) * read
+    steps = NETWORKS[settings.network].steps(layers, settings.pooling)
+    features = activations.evaluation(steps, item_size, bool(regions))
+    evaluation = (features + _PICTURE * _SEEN) * read
     style_tile = min(STYLE_TILE, tile or STYLE_TILE)
     seen = max((cutting.most_read(*size, style_tile) for size in fitted), default=0)
-    forward = activations.forward(plan, layers, item_size) * seen
+    forward = activations.forward(steps, item_size) * seen
     shown = max(pixels, math.prod(output or (0, 0)))
     delivered = _PICTURE * (_DELIVERED * shown - pixels)
     painted = _FLOAT32 * _PAINTED * regions * pixels

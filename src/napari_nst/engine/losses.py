@@ -17,8 +17,8 @@ their gradients in closed form, and those of style are functions of `Statistics`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from types import EllipsisType, MappingProxyType
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch.nn import functional
@@ -26,12 +26,13 @@ from torch.nn import functional
 from napari_nst.engine.statistics import WASSERSTEIN_RIDGE, Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
 __all__ = [
     "STYLE_TERMS",
+    "WANT_EXACT_SUMS",
     "ContentTerm",
     "StyleTerm",
     "content_loss",
@@ -43,9 +44,9 @@ __all__ = [
     "relative_gram_moments_term",
     "relative_gram_term",
     "relative_wasserstein_term",
-    "squared_variation",
     "style_loss",
     "total_variation",
+    "variation_term",
     "wasserstein_term",
 ]
 
@@ -108,27 +109,51 @@ def total_variation(image: Tensor) -> Tensor:
     image : Tensor
         Shape (1, C, H, W), values in [0, 1].
     """
-    return squared_variation(functional.pad(image, (0, 1, 0, 1), mode="replicate")) / image.numel()
+    padded = functional.pad(image, (0, 1, 0, 1), mode="replicate")
+    parts = [weight * d.square().sum() for weight, d, _, _ in _differences(padded)]
+    return torch.stack(parts).sum() / image.numel()
 
 
-def squared_variation(padded: Tensor) -> Tensor:
+def variation_term(padded: Tensor) -> ContentTerm:
     """Return the sum that `total_variation` is the mean of, for a part of an image.
 
     Parameters
     ----------
     padded : Tensor
         Shape (1, C, H + 1, W + 1): the part, and a row and a column of what follows it.
+
+    Returns
+    -------
+    ContentTerm
+        Its gradient is that at all of `padded`.
     """
-    corner, right = padded[..., :-1, :-1], padded[..., :-1, 1:]
-    below, opposite = padded[..., 1:, :-1], padded[..., 1:, 1:]
-    straight = (right - corner).square().sum() + (below - corner).square().sum()
-    diagonal = (opposite - corner).square().sum() + (right - below).square().sum()
-    return 2 * (straight / 3 + diagonal / 12)
+    value, gradient = padded.new_zeros(()), torch.zeros_like(padded)
+    for weight, difference, more, less in _differences(padded):
+        value += weight * difference.square().sum()
+        gradient[more] += difference.mul_(2 * weight)
+        gradient[less] -= difference
+    return ContentTerm(value, gradient)
+
+
+_Index: TypeAlias = tuple[EllipsisType, slice, slice]
+_FORMER, _LATTER = slice(None, -1), slice(1, None)
+_NEIGHBOURS: tuple[tuple[float, _Index, _Index], ...] = (
+    (2 / 3, (..., _FORMER, _LATTER), (..., _FORMER, _FORMER)),
+    (2 / 3, (..., _LATTER, _FORMER), (..., _FORMER, _FORMER)),
+    (1 / 6, (..., _LATTER, _LATTER), (..., _FORMER, _FORMER)),
+    (1 / 6, (..., _FORMER, _LATTER), (..., _LATTER, _FORMER)),
+)
+
+
+def _differences(padded: Tensor) -> Iterator[tuple[float, Tensor, _Index, _Index]]:
+    """Yield the weight of each kind of neighbours, their differences, and where they are."""
+    for weight, more, less in _NEIGHBOURS:
+        yield weight, padded[more] - padded[less], more, less
 
 
 @dataclass(frozen=True)
 class ContentTerm:
-    """A content loss of one layer and its gradient with respect to the features."""
+    """A loss and its gradient with respect to what it was given."""
 
     value: Tensor
     gradient: Tensor
@@ -311,3 +336,6 @@ STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics], StyleT
     )
 )
 """The style losses by the settings `style_loss` and `normalize_gradients`."""
+
+WANT_EXACT_SUMS = frozenset({"wasserstein"})
+"""Those of the setting `style_loss` that see how the smallest eigenvalues are rounded."""

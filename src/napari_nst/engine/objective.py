@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.assignment import Source
     from napari_nst.engine.regions import Regions
-    from napari_nst.engine.tiles import Tile
+    from napari_nst.engine.tiles import Span, Tile
+    from napari_nst.engine.vgg import Trace
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Losses", "Objective"]
@@ -187,6 +188,7 @@ class Objective:
         self.settings = settings
         self._targets.blend(settings.style_weights)
 
+    @torch.no_grad()
     def loss_and_gradient(
         self,
         image: Tensor,
@@ -223,28 +225,23 @@ class Objective:
         parts = self._cutting.tiles(image, tile)
         if len(parts) == 1:
             between()
-            window = image.requires_grad_()
-            features = self._extractor(window)
-            with torch.no_grad():
-                terms = self._style_terms(self._sums(features, parts[0]))
-            content, tv = self._backward(window, features, parts[0], terms, image)
-            assert window.grad is not None
-            return self._losses(content, terms, tv), window.grad
+            trace = self._extractor.trace(image)
+            terms = self._style_terms(self._sums(trace.features, parts[0]))
+            gradient, content, tv = self._backward(trace, image, parts[0], terms)
+            return self._losses(content, terms, tv), gradient
 
         sums: dict[str, list[Statistics]] = {}
-        with torch.no_grad():
-            for part in parts:
-                between()
-                _add(sums, self._sums(self._extractor(part.read(image)), part))
-            terms = self._style_terms(sums)
+        for part in parts:
+            between()
+            _add(sums, self._sums(self._extractor(part.read(image)), part))
+        terms = self._style_terms(sums)
         gradient = torch.zeros_like(image)
         contents, variations = [], []
         for part in parts:
             between()
-            window = part.read(image).clone().requires_grad_()
-            content, tv = self._backward(window, self._extractor(window), part, terms, image)
-            assert window.grad is not None
-            part.read(gradient).add_(window.grad)
+            trace = self._extractor.trace(part.read(image))
+            here, content, tv = self._backward(trace, image, part, terms)
+            part.read(gradient).add_(here)
             contents.append(content)
             variations.append(tv)
         total = {
@@ -261,9 +258,12 @@ class Objective:
 
     def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
         """Return the sums of each region at each layer, over what a tile owns."""
+        exact = self.settings.style_loss in losses.WANT_EXACT_SUMS
         return {
             layer: [
-                Statistics.of(part.owned(features[layer], self._cutting.strides[layer]), weights)
+                Statistics.of(
+                    part.owned(features[layer], self._cutting.strides[layer]), weights, exact=exact
+                )
                 for weights in self._targets.weights(layer, part)
             ]
             for layer in self.settings.style_layers.active
@@ -290,60 +290,40 @@ class Objective:
         return terms
 
     def _backward(
-        self,
-        window: Tensor,
-        features: dict[str, Tensor],
-        part: Tile,
-        terms: Mapping[str, _LayerTerm],
-        image: Tensor,
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """Bring a tile's gradient to its pixels; return its content losses and its variation."""
+        self, trace: Trace, image: Tensor, part: Tile, terms: Mapping[str, _LayerTerm]
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return a tile's gradient at the pixels it reads, its content losses, its variation."""
         content: dict[str, Tensor] = {}
-        gradients = []
-        with torch.no_grad():
-            for layer, value in features.items():
-                owned = part.owned(value, self._cutting.strides[layer])
-                found = self._feature_gradient(layer, owned, part, terms, content)
-                if part.alone:
-                    gradients.append(found)
-                else:
-                    gradients.append(torch.zeros_like(value))
-                    part.owned(gradients[-1], self._cutting.strides[layer]).copy_(found)
-        variation = _variation(window, part) / image.numel()
-        # One backward pass for everything: the losses' gradients enter at the features.
-        torch.autograd.backward(
-            [*features.values(), variation],
-            [*gradients, torch.full_like(variation, self.settings.tv_weight)],
-        )
-        return content, variation.detach()
 
-    def _feature_gradient(
-        self,
-        layer: str,
-        features: Tensor,
-        part: Tile,
-        terms: Mapping[str, _LayerTerm],
-        content: dict[str, Tensor],
-    ) -> Tensor:
-        """Return the gradient at the features a tile owns; note their content loss."""
-        found: Tensor | None = None
+        def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+            stride = self._cutting.strides[layer]
+            owned, onto = part.owned(features, stride), part.owned(gradient, stride)
+            self._add_content(layer, owned, onto, part, content)
+            if layer in terms:
+                weights = self._targets.weights(layer, part)
+                for own, of_sums in zip(weights, terms[layer].gradients, strict=True):
+                    if of_sums is not None:
+                        feature_gradient(owned, *of_sums, own, onto=onto)
+
+        gradient = trace.gradient(add)
+        weight = self.settings.tv_weight / image.numel()
+        variation = _add_variation(gradient, part.read(image), part, weight)
+        return gradient, content, variation / image.numel()
+
+    def _add_content(
+        self, layer: str, features: Tensor, onto: Tensor, part: Tile, content: dict[str, Tensor]
+    ) -> None:
+        """Add the gradient of a layer's content loss to that at the features; note the loss."""
         target = self._targets.content(layer, part)
-        if target is not None:
-            if self.settings.normalize_gradients:
-                energy = self._targets.energy[layer]
-                term = losses.relative_content_term(features, target, energy)
-            else:
-                term = losses.content_term(features, target)
-            content[layer] = term.value
-            factor = self.settings.content_weight * self.settings.content_layers[layer]
-            found = term.gradient.mul_(factor)
-        if layer in terms:
-            weights = self._targets.weights(layer, part)
-            for own, gradient in zip(weights, terms[layer].gradients, strict=True):
-                if gradient is not None:
-                    here = feature_gradient(features, *gradient, own)
-                    found = here if found is None else found.add_(here)
-        return torch.zeros_like(features) if found is None else found
+        if target is None:
+            return
+        if self.settings.normalize_gradients:
+            term = losses.relative_content_term(features, target, self._targets.energy[layer])
+        else:
+            term = losses.content_term(features, target)
+        content[layer] = term.value
+        factor = self.settings.content_weight * self.settings.content_layers[layer]
+        onto.add_(term.gradient, alpha=factor)
 
 
 @dataclass(frozen=True)
@@ -362,18 +342,27 @@ def _add(sums: dict[str, list[Statistics]], more: Mapping[str, Sequence[Statisti
         )
 
 
-def _variation(window: Tensor, part: Tile) -> Tensor:
-    """Return a tile's part of the sum that the total variation is the mean of."""
-    rows, columns = part.rows, part.columns
-    # A row and a column more than it owns; where the image ends, the last ones again.
-    padded = functional.pad(window, (0, 1, 0, 1), mode="replicate")
-    return losses.squared_variation(
-        padded[
-            ...,
-            rows.start - rows.read_start : rows.stop - rows.read_start + 1,
-            columns.start - columns.read_start : columns.stop - columns.read_start + 1,
-        ]
-    )
+def _add_variation(gradient: Tensor, window: Tensor, part: Tile, weight: float) -> Tensor:
+    """Add the gradient of a tile's variation to that at the pixels it reads; return the sum.
+
+    It takes a row and a column more than the tile owns; where the image ends, the last ones again.
+    """
+    rows, columns = (_with_next(span) for span in (part.rows, part.columns))
+    padded = functional.pad(window, (0, 1, 0, 1), mode="replicate")[..., rows, columns]
+    term = losses.variation_term(padded)
+    found = term.gradient
+    if rows.stop > window.shape[-2]:
+        found[..., -2, :] += found[..., -1, :]
+    if columns.stop > window.shape[-1]:
+        found[..., -2] += found[..., -1]
+    onto = gradient[..., rows, columns]
+    onto.add_(found[..., : onto.shape[-2], : onto.shape[-1]], alpha=weight)
+    return term.value
+
+
+def _with_next(span: Span) -> slice:
+    """Return the pixels that a tile owns and the next, counted in what it reads."""
+    return slice(span.start - span.read_start, span.stop - span.read_start + 1)
 
 
 def _nothing() -> None:

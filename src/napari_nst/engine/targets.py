@@ -9,6 +9,7 @@ import torch
 
 from napari_nst.engine.activations import HALVED_ABOVE
 from napari_nst.engine.assignment import Region, Source
+from napari_nst.engine.losses import WANT_EXACT_SUMS
 from napari_nst.engine.statistics import Statistics, wide_dtype
 from napari_nst.engine.tiles import STYLE_TILE
 
@@ -138,13 +139,14 @@ class Targets:
         if self._guides is not None and source.label is not None:
             guide = self._guides.sources[source]
         sums: dict[str, Statistics] = {}
+        exact = self._settings.style_loss in WANT_EXACT_SUMS
         for part in self._cutting.tiles(style, self._style_tile):
             self._between()
             features = self._extractor(part.read(style))
             for layer in self._settings.style_layers.active:
                 stride = self._cutting.strides[layer]
                 weights = None if guide is None else part.cells(guide.weights(layer), stride)[0]
-                here = Statistics.of(part.owned(features[layer], stride), weights)
+                here = Statistics.of(part.owned(features[layer], stride), weights, exact=exact)
                 sums[layer] = sums[layer] + here if layer in sums else here
             del features  # not to be there beside the next tile's
         return sums

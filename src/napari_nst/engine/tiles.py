@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["SMALLEST_TILE", "STYLE_TILE", "Cutting", "Tile"]
+__all__ = ["SMALLEST_TILE", "STYLE_TILE", "Cutting", "Span", "Tile"]
 
 # Pixels a side: of smaller ones nearly all would be halo.
 SMALLEST_TILE = 64
@@ -30,7 +30,7 @@ STYLE_TILE = 1024
 
 
 @dataclass(frozen=True)
-class _Span:
+class Span:
     """A tile along one axis: the pixels it owns, those it reads, and how many there are."""
 
     start: int
@@ -55,8 +55,8 @@ class _Span:
 class Tile:
     """A part of an image that is evaluated by itself."""
 
-    rows: _Span
-    columns: _Span
+    rows: Span
+    columns: Span
 
     def read(self, image: Tensor) -> Tensor:
         """Return the pixels it reads, a view."""
@@ -135,13 +135,13 @@ class Cutting:
         ]
         return math.prod(read)
 
-    def _spans(self, length: int, size: int | None) -> list[_Span]:
+    def _spans(self, length: int, size: int | None) -> list[Span]:
         side = length
         if size is not None:
             count = math.ceil(length / max(size // self.stride * self.stride, self.stride))
             side = math.ceil(length / count / self.stride) * self.stride
         corners = [*range(0, length, side), length]
         return [
-            _Span(start, stop, max(start - self.halo, 0), min(stop + self.halo, length), length)
+            Span(start, stop, max(start - self.halo, 0), min(stop + self.halo, length), length)
             for start, stop in pairwise(corners)
         ]
