@@ -150,6 +150,7 @@ def iteration(
 
     The targets are computed here, and are not part of an iteration.
     """
+    device.keep_freed()  # as a run does where memory is plenty
     content, style, image = _images(size, device)
     network = extractor_for(settings, device.place, device.dtype)
     objective = Objective(content, [style], settings, network, tile=tile)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from napari_nst.engine import precision
+from napari_nst.engine import allocator, precision
 from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 
 if TYPE_CHECKING:
@@ -96,11 +96,18 @@ class Device:
         return str(self.dtype).removeprefix("torch.")
 
     def let_go(self) -> None:
-        """Give memory that is not used any more back to the device."""
+        """Give memory that is not used any more back to the system."""
         if self.place.type == "cuda":
             torch.cuda.empty_cache()
         elif self.place.type == "mps":
             torch.mps.empty_cache()
+        else:
+            allocator.give_back()
+
+    def keep_freed(self) -> None:
+        """Keep memory that is freed, for it will be wanted again; GPUs do so of themselves."""
+        if self.place.type == "cpu":
+            allocator.keep_freed_memory()
 
     @property
     def free_bytes(self) -> int:

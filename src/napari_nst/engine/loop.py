@@ -100,6 +100,8 @@ class Loop:
         """Do what is left of the run."""
         course = self.course
         network = self._shared.network(self.settings, self.device)
+        if self.tiling.roomy:
+            self.device.keep_freed()
         try:
             while course.scale < len(self.scales):
                 yield from self._at(course.scale, network)
@@ -108,6 +110,8 @@ class Loop:
             course.ended = "stopped"
         else:
             course.ended = "finished"
+        finally:
+            self.device.let_go()
 
     def first_image(self) -> Tensor:
         """Return what the run starts from, at its first scale."""

@@ -21,6 +21,9 @@ __all__ = ["Tiling"]
 
 T = TypeVar("T")
 
+# Times what a run needs: if so much is free it may keep memory for its speed's sake.
+_ROOMY = 4
+
 
 class Tiling:
     """The side of the tiles of each scale, and the length of the history of L-BFGS.
@@ -50,6 +53,8 @@ class Tiling:
         For each scale; None: the whole image at once.
     history : int or None
         The pairs of a step and a change of the gradient that L-BFGS remembers; None for Adam.
+    roomy : bool
+        Whether there is several times the memory that the run needs.
 
     Warns
     -----
@@ -95,6 +100,7 @@ class Tiling:
         needed = costs.bytes_needed(
             settings, last, styles, item, self.sides[-1], pairs, regions, output
         )
+        self.roomy = _ROOMY * needed <= free
         there_is = f"{free / 2**30:.1f} GiB are free"
         if limit is not None:
             there_is = f"memory_limit is {limit:g} GiB"
