@@ -151,7 +151,7 @@ class StyleTransferSettings(BaseModel):
     optimizer : {"adam", "lbfgs"}
         How the picture moves.  The paper uses L-BFGS.
     learning_rate : float or None
-        Of the first steps; Adam's become shorter in the last scale.  None: 0.045 for Adam, where
+        Of the first steps; Adam's become shorter in the last scale.  None: 0.038 for Adam, where
         the image has values in [0, 1], and 1 for L-BFGS.
     color : {"style", "luminance", "match"}
         "style": the style's colours.  "luminance": only brightness is transferred and the

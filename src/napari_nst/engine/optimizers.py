@@ -72,15 +72,17 @@ class Adam:
 
     In the last iterations of a run the steps become shorter, by half a cosine down to three tenths
     (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
-    sooner, and only short ones settle in it.
+    sooner, and only short ones settle in it.  Where smaller sizes came before, the picture is a
+    good one already when these iterations begin, and they begin with steps of four fifths.
 
     Parameters
     ----------
     learning_rate : float
         In units of the image's range; where steps become shorter, that of the first.
     betas : tuple of float
-        Decay of the first and the second moment; (0.9, 0.99) as in crowsonkb's
-        style-transfer-pytorch.
+        Decay of the first and the second moment.  The second of crowsonkb's
+        style-transfer-pytorch is 0.99, which remembers a hundred steps: too long where a scale has
+        fifty.  Chosen by benchmarks/schedules.py.
     epsilon : float
         Added to the root of the second moment.
     iterations : int
@@ -89,12 +91,13 @@ class Adam:
         Whether they are the run's last.
     """
 
-    _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
+    # Of the learning rate; chosen by benchmarks/schedules.py.
+    _SHORTEST, _AFTER_SMALLER = 0.3, 0.8
 
     def __init__(
         self,
         learning_rate: float = LEARNING_RATE,
-        betas: tuple[float, float] = (0.9, 0.99),
+        betas: tuple[float, float] = (0.9, 0.9),
         epsilon: float = 1e-8,
         iterations: int = 100,
         *,
@@ -108,11 +111,12 @@ class Adam:
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
         self._rescale = False
-        self._begin(iterations, last)
+        self._begin(iterations, last, 1.0)
 
-    def _begin(self, iterations: int, last: bool) -> None:
-        """Begin a scale: its average, and the way its steps become shorter."""
+    def _begin(self, iterations: int, last: bool, longest: float) -> None:
+        """Begin a scale: its average, its longest steps, and the way they become shorter."""
         self._average = _Average(iterations)
+        self._longest = longest
         self._left, self._shortens, self._shortened = iterations, last, 0
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
@@ -141,7 +145,8 @@ class Adam:
         part = min(self._shortened / max(self._left, 1), 1) if self._shortens else 0
         self._shortened += 1
         half = (1 + math.cos(math.pi * part)) / 2
-        return self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
+        share = self._SHORTEST + (1 - self._SHORTEST) * half
+        return self.learning_rate * self._longest * share
 
     def best(self, image: Tensor) -> Tensor:
         """Return the average of the iterates, which has less noise than the last of them."""
@@ -153,8 +158,8 @@ class Adam:
         Steps are long again, and become shorter in the iterations that are left: at the end of a
         run, too, it can be seen what a control does.
 
-        The second moment remembers a hundred steps.  Left alone, it would all but stop a run
-        whose weights were lowered, and let it leap where they were raised.
+        The second moment remembers ten steps.  Left alone, it would all but stop a run whose
+        weights were lowered, and let it leap where they were raised.
         """
         self._average.restart()
         self._rescale = True
@@ -171,7 +176,7 @@ class Adam:
             size = (height, width)
             self._first = functional.interpolate(self._first, size, mode="bicubic")
             self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
-        self._begin(iterations, last)
+        self._begin(iterations, last, self._AFTER_SMALLER if last else 1.0)
 
     def spare(self) -> bool:
         """Return that it needs all it has."""
@@ -191,6 +196,7 @@ class Adam:
             "decay": self._average.decay,
             "weight": self._average.weight,
             "left": self._left,
+            "longest": self._longest,
             "shortens": self._shortens,
             "shortened": self._shortened,
         }
@@ -205,7 +211,7 @@ class Adam:
         self._average.decay = state.numbers["decay"]
         self._average.weight = state.numbers["weight"]
         self._left, self._shortened = state.numbers["left"], state.numbers["shortened"]
-        self._shortens = state.numbers["shortens"]
+        self._shortens, self._longest = state.numbers["shortens"], state.numbers["longest"]
 
 
 class _Average:

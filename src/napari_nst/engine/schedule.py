@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["LEARNING_RATE", "Scale", "fit", "plan"]
 
-LEARNING_RATE = 0.045
+LEARNING_RATE = 0.038
 """Of Adam at first, where the settings name none; in units of the image's range."""
 
 _COARSEST = 128  # pixels, longest side

@@ -38,7 +38,7 @@ _PLAIN = (
     (
         "learning_rate",
         "Learning rate",
-        "The length of a step.  automatic: 0.045 for adam, 1 for lbfgs.",
+        "The length of a step.  automatic: 0.038 for adam, 1 for lbfgs.",
     ),
     ("scales", "Sizes", "How many sizes the picture grows through: a number, or automatic."),
     ("seed", "Seed", "Of the noise that a run may begin with: the same seed, the same picture."),
