@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_nst.engine import costs
+from napari_nst.engine.compute import Device
 from napari_nst.engine.objective import Objective, extractor_for
 from napari_nst.engine.optimizers import Adam
 from napari_nst.engine.pictures import Picture, resize
@@ -33,7 +34,7 @@ __all__ = ["Point", "follow"]
 
 
 # Of Adam in crowsonkb's style-transfer-pytorch.
-_PEERS_RATE = 0.02
+_PEERS_RATE, _PEERS_BETAS = 0.02, (0.9, 0.99)
 
 
 class Point(NamedTuple):
@@ -56,12 +57,16 @@ class Judge:
         self._size = (scale.height, scale.width)
         content, style = (Picture.of(image, "").pixels for image in (self.content, self.style))
         shape = (style.shape[-2], style.shape[-1])
-        self._objective = Objective(
+        self._pictures = (
             resize(content, *self._size),
             [resize(style, *costs.fit_style(settings, shape, scale))],
-            settings,
-            extractor_for(settings, "cpu", torch.float32),
         )
+        self._settings = settings
+        self._objective = self._objective_in(torch.float32)
+
+    def _objective_in(self, dtype: torch.dtype) -> Objective:
+        network = extractor_for(self._settings, "cpu", dtype)
+        return Objective(*self._pictures, self._settings, network)
 
     def __call__(self, run: StyleTransfer) -> tuple[float, float, float]:
         picture = torch.from_numpy(run.result().image).permute(2, 0, 1)[None].contiguous()
@@ -69,13 +74,14 @@ class Judge:
 
     def plain(self, iterations: int, every: int) -> list[Point]:
         """Judge what other programs do: one scale, and steps that are all alike."""
-        image = resize(Picture.of(self.content, "").pixels, *self._size)
-        optimizer = Adam(_PEERS_RATE, iterations=iterations)
+        image = self._pictures[0]
+        objective = self._objective_in(Device.of(self._settings).dtype)  # as the runs have it
+        optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations)
         points: list[Point] = []
         spent = 0.0
         for iteration in range(1, iterations + 1):
             began = time.perf_counter()
-            _, gradient = self._objective.loss_and_gradient(image)
+            _, gradient = objective.loss_and_gradient(image)
             image = optimizer.step(image, 0.0, gradient)
             spent += time.perf_counter() - began
             if iteration % every == 0 or iteration == iterations:

@@ -76,7 +76,7 @@ class Resolved(_Record):
     device_name : str
         The processor or the card.
     precision : str
-        Of the convolutions.
+        Of the convolutions: "float32", "bfloat16" or, on GPUs that have it, "tf32".
     threads : int
         Of the processor; another number of threads rounds differently.
     weights : str

@@ -23,6 +23,28 @@ def test_the_precision_asked_for_is_that_of_the_convolutions(name: str, dtype: t
     assert found.name
 
 
+@pytest.mark.parametrize(
+    ("capability", "allowed", "dtype", "expected"),
+    [
+        ((9, 0), True, torch.float32, "tf32"),
+        ((8, 0), True, torch.float32, "tf32"),
+        ((7, 5), True, torch.float32, "float32"),
+        ((9, 0), False, torch.float32, "float32"),
+        ((9, 0), True, torch.bfloat16, "bfloat16"),
+    ],
+)
+def test_what_a_gpu_makes_of_float32_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    allowed: bool,
+    dtype: torch.dtype,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: capability)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+    assert Device(torch.device("cuda:0"), dtype).precision == expected
+
+
 def test_automatic_is_the_processor_where_there_is_nothing_better(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -57,9 +57,10 @@ def test_it_is_measured_once_for_each_device_and_kept(
     assert precision.bfloat16_is_faster(CPU, "one")
     assert not precision.bfloat16_is_faster(CPU, "another")
     kept = json.loads(cache.read_text())
+    instructions = torch.backends.cpu.get_cpu_capability()
     assert kept == {
-        f"one, torch {torch.__version__}": True,
-        f"another, torch {torch.__version__}": False,
+        f"one, {instructions}, torch {torch.__version__}": True,
+        f"another, {instructions}, torch {torch.__version__}": False,
     }
 
 

@@ -96,7 +96,8 @@ def test_it_can_be_cancelled_and_goes_on_the_next_time(
     fetch = ask_and_fetch(viewer.window._qt_window)
     assert fetch is not None
     (dialog,) = dialogs()
-    qtbot.waitUntil(lambda: len(published.ranges) >= 1, timeout=60000)
+    # It asks again when it has written what came, not before.
+    qtbot.waitUntil(lambda: len(published.ranges) >= 2, timeout=60000)
     dialog.findChild(QPushButton).click()
     problems: list[str] = []
     fetch.ended.connect(problems.append)

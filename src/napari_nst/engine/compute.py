@@ -92,7 +92,18 @@ class Device:
 
     @property
     def precision(self) -> str:
-        """The dtype's name."""
+        """The dtype's name; "tf32" where a GPU rounds what float32 convolutions multiply to that.
+
+        TF32 has the 10 bits of half precision and adds up in float32.  torch's convolutions use it
+        of themselves where there is hardware for it (CUDA's compute capability 8 and later).
+        """
+        if (
+            self.dtype == torch.float32
+            and self.place.type == "cuda"
+            and torch.backends.cudnn.allow_tf32
+            and torch.cuda.get_device_capability(self.place) >= (8, 0)
+        ):
+            return "tf32"
         return str(self.dtype).removeprefix("torch.")
 
     def let_go(self) -> None:

@@ -25,7 +25,7 @@ def bfloat16_is_faster(device: torch.device, name: str) -> bool:
     """Return whether bfloat16 is clearly faster than float32 on a device.
 
     It is measured once for each device and version of torch, in a second or less, and kept in
-    the cache directory.
+    the cache directory.  A processor's instructions count as part of its name.
 
     Parameters
     ----------
@@ -34,6 +34,8 @@ def bfloat16_is_faster(device: torch.device, name: str) -> bool:
     name : str
         What tells it from others.
     """
+    if device.type == "cpu":  # of a virtual machine the name says little
+        name = f"{name}, {torch.backends.cpu.get_cpu_capability()}"
     key = f"{name}, torch {torch.__version__}"
     kept = _read()
     if key not in kept:
