@@ -246,19 +246,18 @@ def bytes_needed(
 
     Notes
     -----
-    Between forward and backward each convolution keeps its output (the ReLU works in place),
-    and each max pooling keeps its output and its indices of 8 bytes.  The losses add a gradient
-    for every layer in use and the content's own features, and the way back two outputs of the
-    largest convolution.  A style is seen forward only, in tiles, and nothing is kept of it but
-    the features in use; still a large one can take more than an evaluation does.
+    What the features take says `activations.evaluation`.  A style is seen forward only, in tiles,
+    and nothing is kept of it but the features in use; still a large one can take more than an
+    evaluation does.
 
     What does not shrink with the tiles is the images: with Adam the six that a run holds and the
     style, 7 times the image's own float32 size, and the content's features.  L-BFGS has
     two images more for each pair that it remembers, and each region has its weights at the
     positions of every style layer.
 
-    Measured as the growth of the process on Linux, with the default layers: 337, 853 and
-    2524 MiB at 256, 512 and 1024 pixels squared, where this says 334, 839 and 2858.
+    Measured as the growth of the process on Linux, in float32 with the default layers: 1.05, 0.99
+    and 0.91 of what this says at 256, 512 and 1024 pixels squared.  Where memory is plenty the
+    process grows by up to a third more, for speed (`napari_nst.engine.allocator`).
     """
     layers = layers_in_use(settings)
     plan = NETWORKS[settings.network].upto(layers)

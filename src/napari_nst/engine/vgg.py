@@ -47,7 +47,7 @@ the zeros around the image, which are added after it."""
 
 # Average pooling shrinks what max pooling passes on; this factor keeps the activations at the
 # level the network knows (crowsonkb, style-transfer-pytorch, measured there).
-_AVERAGE_POOLING_GAIN = 2.0
+_AVERAGE_POOLING_GAIN = 2
 
 
 class Trace:
@@ -151,7 +151,7 @@ class FeatureExtractor:
         self.steps = NETWORKS[network].steps(self.layers, pooling)
         self._pooling = pooling
         self._padding = padding
-        self._pooling_gain = _AVERAGE_POOLING_GAIN if rescale_pooling else 1.0
+        self._pooling_divisor = 4 // _AVERAGE_POOLING_GAIN if rescale_pooling else 4
         self._weights = {
             # In one go: the tensors are mapped from their file, and this is their only copy.
             f"{step.layer.name}.{part}": weights[f"{step.layer.name}.{part}"]
@@ -210,7 +210,7 @@ class FeatureExtractor:
             elif self._pooling == "max":
                 x, keep = max_pool(x)
             else:
-                x = functional.avg_pool2d(x, 2) * self._pooling_gain
+                x = functional.avg_pool2d(x, 2, divisor_override=self._pooling_divisor)
             if step.used:
                 features[step.layer.name] = x
             if kept is not None:
@@ -236,12 +236,11 @@ class FeatureExtractor:
         if isinstance(kept, Maxima):
             return max_unpool(gradient, kept)
         assert isinstance(kept, torch.Size)
-        found = gradient.new_zeros(kept).contiguous(memory_format=torch.channels_last)
-        rows, columns = 2 * gradient.shape[-2], 2 * gradient.shape[-1]
-        found[..., :rows, :columns] = functional.interpolate(
-            gradient.mul_(self._pooling_gain / 4), scale_factor=2
-        )
-        return found
+        found = functional.interpolate(gradient.div_(self._pooling_divisor), scale_factor=2)
+        below, right = kept[-2] - found.shape[-2], kept[-1] - found.shape[-1]
+        if below or right:  # what filled no window
+            found = functional.pad(found, (0, right, 0, below))
+        return found.contiguous(memory_format=torch.channels_last)
 
     def at_pixels(self, gradient: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
         """Return the gradient at the image from that at what the network saw of it."""
