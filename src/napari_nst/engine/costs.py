@@ -255,8 +255,8 @@ def bytes_needed(
     two images more for each pair that it remembers, and each region has its weights at the
     positions of every style layer.
 
-    Measured as the growth of the process on Linux, in float32 with the default layers: 1.05, 0.99
-    and 0.91 of what this says at 256, 512 and 1024 pixels squared.  Where memory is plenty the
+    Measured as the growth of the process on Linux, in float32 with the default layers: 0.92, 0.97
+    and 0.92 of what this says at 256, 512 and 1024 pixels squared.  Where memory is plenty the
     process grows by up to a third more, for speed (`napari_nst.engine.allocator`).
     """
     layers = layers_in_use(settings)
