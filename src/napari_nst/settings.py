@@ -110,7 +110,8 @@ class StyleTransferSettings(BaseModel):
         (`losses.relative_gram_term`, `losses.relative_content_term`).  False: the losses of
         Gatys et al. as the paper writes them (`losses.gram_term`, `losses.content_term`).
     content_weight, style_weight : float
-        alpha and beta of arXiv 1508.06576, equation 7.
+        alpha and beta of arXiv 1508.06576, equation 7.  At the sizes before the last the content
+        weighs three times as much (`schedule.CONTENT_AT_SMALLER`).
     tv_weight : float
         Weight of the total variation, which smooths noise away (`losses.total_variation`).
     style_weights : tuple of float or None
@@ -152,7 +153,8 @@ class StyleTransferSettings(BaseModel):
         How the picture moves.  The paper uses L-BFGS.
     learning_rate : float or None
         Of the first steps; Adam's become shorter in the last scale.  None: 0.038 for Adam, where
-        the image has values in [0, 1], and 1 for L-BFGS.
+        the image has values in [0, 1], and 1 for L-BFGS.  A step also moves patches of up to 16
+        pixels a side (`multilevel.precondition_`).
     color : {"style", "luminance", "match"}
         "style": the style's colours.  "luminance": only brightness is transferred and the
         content keeps its colours.  "match": the style is recoloured to the content's palette

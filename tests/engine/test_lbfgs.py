@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
 from napari_nst.engine.lbfgs import LBFGS
+from napari_nst.engine.multilevel import precondition_
 from napari_nst.errors import StyleTransferWarning
 
 if TYPE_CHECKING:
@@ -159,30 +160,45 @@ def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
     torch.testing.assert_close(x - accepted, expected, rtol=1e-6, atol=1e-12)
 
 
-def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average() -> None:
+@pytest.mark.parametrize("spread", [0.0, 2.0])
+def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average(spread: float) -> None:
     gradient = torch.from_numpy(images(1)[0])
     for scale in (1e-6, 1.0, 1e6):
-        step = LBFGS(learning_rate=2.0).step(torch.zeros(SHAPE).double(), 1.0, gradient * scale)
+        optimizer = LBFGS(learning_rate=2.0, spread=spread)
+        step = optimizer.step(torch.zeros(SHAPE).double(), 1.0, gradient * scale)
         assert float(step.abs().mean()) == pytest.approx(0.02, rel=1e-9)
-        torch.testing.assert_close(step / step.norm(), -gradient / gradient.norm())
+        along = precondition_(gradient.clone(), spread)
+        torch.testing.assert_close(step / step.norm(), -along / along.norm())
 
 
-def test_lbfgs_second_step_is_that_of_bfgs() -> None:
-    # With one pair, H = (I - r s y^T) g (I - r y s^T) + r s s^T, g = s.y / y.y, r = 1 / s.y
-    a = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 1.0]])
-    x0 = np.array([1.0, -2.0, 0.5])
-    optimizer = LBFGS()
-    x1 = optimizer.step(torch.from_numpy(x0), x0 @ a @ x0 / 2, torch.from_numpy(a @ x0)).numpy()
+@pytest.mark.parametrize("spread", [0.0, 2.0])
+def test_lbfgs_second_step_is_that_of_bfgs(spread: float) -> None:
+    # With one pair, H = (I - r s y^T) g S (I - r y s^T) + r s s^T, g = s.y / y.S y, r = 1 / s.y
+    shape, pixels = (1, 1, 4, 5), 20
+    generator = np.random.default_rng(0)
+    root, x0 = generator.normal(size=(pixels, pixels)), generator.normal(size=pixels)
+    a, one = root @ root.T / pixels + np.eye(pixels), np.eye(pixels)
+    patches = [precondition_(torch.from_numpy(e).view(shape).clone(), spread) for e in one]
+    start = np.stack([patch.numpy().ravel() for patch in patches])
+    optimizer = LBFGS(spread=spread)
+
+    def step(x: NDArray[Any]) -> NDArray[Any]:
+        image, gradient = (torch.from_numpy(array).view(shape) for array in (x, a @ x))
+        found: NDArray[Any] = optimizer.step(image, x @ a @ x / 2, gradient).numpy().ravel()
+        return found
+
+    x1 = step(x0)
     assert x1 @ a @ x1 < x0 @ a @ x0
-    x2 = optimizer.step(torch.from_numpy(x1), x1 @ a @ x1 / 2, torch.from_numpy(a @ x1)).numpy()
+    x2 = step(x1)
     s, y = x1 - x0, a @ (x1 - x0)
-    r, gamma, one = 1 / (s @ y), (s @ y) / (y @ y), np.eye(3)
-    h = (one - r * np.outer(s, y)) @ (one - r * np.outer(y, s)) * gamma + r * np.outer(s, s)
-    np.testing.assert_allclose(x2, x1 - h @ (a @ x1), rtol=1e-12)
+    r, gamma = 1 / (s @ y), (s @ y) / (y @ start @ y)
+    h = (one - r * np.outer(s, y)) @ start @ (one - r * np.outer(y, s)) * gamma
+    h += r * np.outer(s, s)
+    np.testing.assert_allclose(x2, x1 - h @ (a @ x1), rtol=1e-10)
 
 
 def test_lbfgs_begins_anew_at_another_scale() -> None:
-    optimizer = LBFGS()
+    optimizer = LBFGS(spread=0)
     descend(quadratic, torch.zeros(30).double(), 5, optimizer)
     optimizer.resize(8, 10, 50)
     image, gradient = torch.zeros(1, 1, 8, 10), torch.ones(1, 1, 8, 10)

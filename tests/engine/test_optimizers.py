@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_nst.engine.multilevel import precondition_
 from napari_nst.engine.optimizers import Adam, State
 
 if TYPE_CHECKING:
@@ -55,26 +56,36 @@ def adam(image: NDArray[Any], gradients: NDArray[Any], optimizer: Adam) -> list[
     return iterates
 
 
+def test_adam_moves_patches_as_well_as_pixels() -> None:
+    gradient = torch.from_numpy(images(1)[0])
+    start = torch.full(SHAPE, 0.5).double()
+    alone = Adam(0.05, spread=0).step(start, 0.0, gradient.clone()) - start
+    moved = Adam(0.05, spread=0.4).step(start, 0.0, gradient.clone()) - start
+    torch.testing.assert_close(moved, precondition_(alone.clone(), 0.4), atol=1e-9, rtol=0)
+    assert not torch.allclose(moved, alone)
+
+
 @pytest.mark.parametrize("rate", [0.02, 0.3])
 @pytest.mark.parametrize("scale", [1.0, 1e-9])
 def test_adam_is_the_papers_algorithm(rate: float, scale: float) -> None:
     start, gradients = np.full(SHAPE, 0.5), images(12) * scale
     expected = adam_in_numpy(start, gradients, rate=rate)
     assert (expected == 1).any() == (rate > 0.1)  # the large rate reaches the border
-    found = adam(start, gradients, Adam(rate))
+    found = adam(start, gradients, Adam(rate, spread=0))
     np.testing.assert_allclose(np.array([x.numpy() for x in found]), expected, atol=1e-12)
 
 
 def test_adam_takes_other_constants() -> None:
     start, gradients = np.full(SHAPE, 0.5), images(6)
     expected = adam_in_numpy(start, gradients, rate=0.01, betas=(0.5, 0.9), epsilon=3.0)
-    found = adam(start, gradients, Adam(0.01, betas=(0.5, 0.9), epsilon=3.0))
+    found = adam(start, gradients, Adam(0.01, betas=(0.5, 0.9), epsilon=3.0, spread=0))
     np.testing.assert_allclose(found[-1].numpy(), expected[-1], atol=1e-12)
 
 
 def test_adams_first_step_is_the_learning_rate_against_the_sign() -> None:
     gradient = images(1)[0]
-    moved = Adam(0.05).step(torch.full(SHAPE, 0.5).double(), 0.0, torch.from_numpy(gradient.copy()))
+    optimizer = Adam(0.05, spread=0)
+    moved = optimizer.step(torch.full(SHAPE, 0.5).double(), 0.0, torch.from_numpy(gradient.copy()))
     np.testing.assert_allclose(moved.numpy(), 0.5 - 0.05 * np.sign(gradient), atol=1e-7)
 
 
@@ -140,7 +151,7 @@ def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float)
 def test_adams_moments_move_to_another_size() -> None:
     # Moments that are the same everywhere stay so: at any size the step is that of the one pixel.
     values = [0.3, -1.0, 0.2]
-    optimizer = Adam(0.01)
+    optimizer = Adam(0.01, spread=0)
     adam(
         np.full((1, 1, 4, 5), 0.5), np.array([np.full((1, 1, 4, 5), g) for g in values]), optimizer
     )
@@ -181,7 +192,7 @@ def test_adam_survives_moments_that_bicubic_resampling_overshoots() -> None:
 
 
 def test_adam_may_be_resized_before_its_first_step() -> None:
-    optimizer = Adam(0.05)
+    optimizer = Adam(0.05, spread=0)
     optimizer.resize(8, 8, 50)
     image = torch.full((1, 1, 8, 8), 0.5)
     moved = optimizer.step(image, 0.0, torch.ones_like(image))
@@ -216,7 +227,7 @@ def test_adams_steps_become_shorter_in_the_scale_that_is_the_last() -> None:
     optimizer = Adam(0.1, iterations=3)
     assert lengths(optimizer, 3) == pytest.approx([0.1] * 3, rel=1e-6)
     optimizer.resize(1, 1, 6, last=True)
-    expected = [0.8 * 0.1 * shortened(6, step) for step in range(6)]  # the picture is good already
+    expected = [0.1 * shortened(6, step) for step in range(6)]
     assert lengths(optimizer, 6) == pytest.approx(expected, rel=1e-6)
 
 

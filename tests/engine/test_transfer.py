@@ -85,15 +85,34 @@ def test_what_a_run_starts_from_comes_back_line_by_line_as_it_grows(
 def test_steps_become_shorter_in_the_last_scale_and_only_there(
     scales: int, content: Image, style: Image
 ) -> None:
-    # Steps so small that the gradient stays as it is are as long as the learning rate.
-    rate, settings = 1e-4, quick(scales=scales, iterations=16, learning_rate=1e-4)
+    # Steps so small that the gradient stays as it is go the same way, further or less far.
+    settings = quick(scales=scales, iterations=16, learning_rate=1e-4)
     first = [s.image() for s in StyleTransfer(content, style, settings) if s.scale == 1]
     moved = [
         float(np.median(np.abs(after - before))) for before, after in itertools.pairwise(first)
     ]
     half = [(1 + math.cos(math.pi * step / 16)) / 2 for step in range(1, len(first))]
-    expected = [rate * (0.3 + 0.7 * part if scales == 1 else 1) for part in half]
-    assert moved == pytest.approx(expected, rel=0.05)
+    expected = [0.3 + 0.7 * part if scales == 1 else 1 for part in half]
+    assert [one / moved[0] for one in moved] == pytest.approx(
+        [one / expected[0] for one in expected], rel=0.05
+    )
+    assert moved[0] == pytest.approx(1e-4, rel=0.5)
+
+
+@pytest.mark.parametrize("scales", [1, 2])
+def test_content_weighs_three_times_as_much_at_the_sizes_before_the_last(
+    scales: int, content: Image, style: Image
+) -> None:
+    run = StyleTransfer(content, style, quick(scales=scales, iterations=12, content_weight=0.2))
+    for snapshot in run:
+        losses, weight = snapshot.losses, 0.2 if snapshot.iteration <= 2 else 0.5
+        if snapshot.scale < scales:
+            weight *= 3
+        (layer,) = losses.content_layers.values()
+        assert losses.content == pytest.approx(weight * layer)
+        if snapshot.iteration == 2:
+            run.steer(content_weight=0.5)
+    assert run.settings.content_weight == 0.2
 
 
 # The iterator

@@ -13,6 +13,7 @@ import torch
 
 from napari_nst.engine.compute import is_out_of_memory
 from napari_nst.engine.costs import LBFGS_HISTORY, SHORTEST_HISTORY
+from napari_nst.engine.multilevel import precondition_
 from napari_nst.engine.optimizers import State
 from napari_nst.errors import StyleTransferWarning
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["LBFGS"]
 
 T = TypeVar("T")
+
+_SPREAD = 2.0  # chosen by benchmarks/schedules.py
 
 
 @dataclass
@@ -54,6 +57,10 @@ class LBFGS:
     history : int
         How many pairs of steps and gradient changes are remembered.
 
+    spread : float
+        Of the matrix that the inverse Hessian is built up from: the share of patches in it, as
+        `multilevel.precondition_` takes it.  0: the identity, as in the paper.
+
     Attributes
     ----------
     history : int
@@ -64,9 +71,16 @@ class LBFGS:
     _FIRST_CHANGE = 0.01  # mean change of a pixel in the first step, when no curvature is known
     _MOST_SHORTENINGS = 8
 
-    def __init__(self, learning_rate: float = 1.0, history: int = LBFGS_HISTORY) -> None:
+    def __init__(
+        self,
+        learning_rate: float = 1.0,
+        history: int = LBFGS_HISTORY,
+        *,
+        spread: float = _SPREAD,
+    ) -> None:
         self.learning_rate = learning_rate
         self.history = history
+        self.spread = spread
         self._pairs: list[tuple[Tensor, Tensor, float]] = []
         self._trial: _Trial | None = None
 
@@ -94,7 +108,7 @@ class LBFGS:
             slope = -_dot(gradient, gradient)
         length = self.learning_rate
         if not self._pairs:
-            length *= self._FIRST_CHANGE / max(float(gradient.abs().mean()), 1e-30)
+            length *= self._FIRST_CHANGE / max(float(direction.abs().mean()), 1e-30)
         # The one before is let go of first: at large sizes every image counts.
         self._trial = trial = _Trial(image, loss, gradient, direction, slope, length)
         return self._in_memory(partial(_moved, trial))
@@ -181,9 +195,10 @@ class LBFGS:
         for step, change, scale in reversed(self._pairs):
             factors.append(scale * _dot(step, direction))
             direction = direction.add(change, alpha=-factors[-1])
+        direction = precondition_(direction, self.spread)
         if self._pairs:
             _, change, scale = self._pairs[-1]
-            direction = direction / (scale * _dot(change, change))
+            direction /= scale * _dot(change, precondition_(change.clone(), self.spread))
         for (step, change, scale), factor in zip(self._pairs, reversed(factors), strict=True):
             direction.add_(step, alpha=factor - scale * _dot(change, direction))
         return direction

@@ -14,6 +14,7 @@ from napari_nst.engine.control import Control, Stopped
 from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Objective
 from napari_nst.engine.pictures import resize
+from napari_nst.engine.schedule import CONTENT_AT_SMALLER
 from napari_nst.engine.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Loop:
         course.optimizer.steered()
         pictures = (record.styles, record.content_labels, record.style_labels)
         if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
-            objective.steer(course.now)
+            objective.steer(self._weighted(index))
         else:
             # Painting on the content leaves what is known of the styles as it is.
             guided = course.now.region_guidance != before.region_guidance
@@ -244,7 +245,7 @@ class Loop:
             lambda tile: Objective(
                 content,
                 styles,
-                now,
+                self._weighted(index),
                 network,
                 regions=regions,
                 tile=tile,
@@ -258,6 +259,13 @@ class Loop:
         else:
             course.note_regions(scale, regions, objective.dropped)
         return objective
+
+    def _weighted(self, index: int) -> StyleTransferSettings:
+        """Return the settings as they are now, with the weights that hold at a scale."""
+        now = self.course.now
+        if index == len(self.scales) - 1:
+            return now
+        return now.replace(content_weight=now.content_weight * CONTENT_AT_SMALLER)
 
     def _with_kept(self, image: Tensor) -> Tensor:
         """Return an image with the content's pixels where they are kept.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.nn import functional
 
+from napari_nst.engine.multilevel import precondition_
 from napari_nst.engine.schedule import LEARNING_RATE
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Adam", "Optimizer", "State"]
+__all__ = ["SPREAD", "Adam", "Optimizer", "State"]
+
+SPREAD = 0.15
+"""Of Adam's steps; chosen by benchmarks/schedules.py."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,7 @@ class Adam:
 
     In the last iterations of a run the steps become shorter, by half a cosine down to three tenths
     (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
-    sooner, and only short ones settle in it.  Where smaller sizes came before, the picture is a
-    good one already when these iterations begin, and they begin with steps of four fifths.
+    sooner, and only short ones settle in it.
 
     Parameters
     ----------
@@ -89,10 +92,11 @@ class Adam:
         Of the first scale: the average runs over about a tenth of them.
     last : bool
         Whether they are the run's last.
+    spread : float
+        The share of patches in a step, as `multilevel.precondition_` takes it; 0: of pixels alone.
     """
 
-    # Of the learning rate; chosen by benchmarks/schedules.py.
-    _SHORTEST, _AFTER_SMALLER = 0.3, 0.8
+    _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
 
     def __init__(
         self,
@@ -102,21 +106,22 @@ class Adam:
         iterations: int = 100,
         *,
         last: bool = False,
+        spread: float = SPREAD,
     ) -> None:
         self.learning_rate = learning_rate
         self.betas = betas
         self.epsilon = epsilon
+        self.spread = spread
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
         self._rescale = False
-        self._begin(iterations, last, 1.0)
+        self._begin(iterations, last)
 
-    def _begin(self, iterations: int, last: bool, longest: float) -> None:
-        """Begin a scale: its average, its longest steps, and the way they become shorter."""
+    def _begin(self, iterations: int, last: bool) -> None:
+        """Begin a scale: its average, and the way its steps become shorter."""
         self._average = _Average(iterations)
-        self._longest = longest
         self._left, self._shortens, self._shortened = iterations, last, 0
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
@@ -136,7 +141,8 @@ class Adam:
         rate = self._rate() / (1 - first_decay**self._steps)
         root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
         root.sqrt_().add_(self.epsilon)
-        image = image.addcdiv(self._first, root, value=-rate).clamp_(0, 1)
+        direction = precondition_(torch.div(self._first, root, out=root), self.spread)
+        image = image.add(direction, alpha=-rate).clamp_(0, 1)
         self._average.add(image)
         return image
 
@@ -145,8 +151,7 @@ class Adam:
         part = min(self._shortened / max(self._left, 1), 1) if self._shortens else 0
         self._shortened += 1
         half = (1 + math.cos(math.pi * part)) / 2
-        share = self._SHORTEST + (1 - self._SHORTEST) * half
-        return self.learning_rate * self._longest * share
+        return self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
 
     def best(self, image: Tensor) -> Tensor:
         """Return the average of the iterates, which has less noise than the last of them."""
@@ -176,7 +181,7 @@ class Adam:
             size = (height, width)
             self._first = functional.interpolate(self._first, size, mode="bicubic")
             self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
-        self._begin(iterations, last, self._AFTER_SMALLER if last else 1.0)
+        self._begin(iterations, last)
 
     def spare(self) -> bool:
         """Return that it needs all it has."""
@@ -196,7 +201,6 @@ class Adam:
             "decay": self._average.decay,
             "weight": self._average.weight,
             "left": self._left,
-            "longest": self._longest,
             "shortens": self._shortens,
             "shortened": self._shortened,
         }
@@ -211,7 +215,7 @@ class Adam:
         self._average.decay = state.numbers["decay"]
         self._average.weight = state.numbers["weight"]
         self._left, self._shortened = state.numbers["left"], state.numbers["shortened"]
-        self._shortens, self._longest = state.numbers["shortens"], state.numbers["longest"]
+        self._shortens = state.numbers["shortens"]
 
 
 class _Average:

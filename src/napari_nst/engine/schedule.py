@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["LEARNING_RATE", "Scale", "fit", "plan"]
+__all__ = ["CONTENT_AT_SMALLER", "LEARNING_RATE", "Scale", "fit", "plan"]
 
 LEARNING_RATE = 0.038
 """Of Adam at first, where the settings name none; in units of the image's range."""
+
+CONTENT_AT_SMALLER = 3
+"""What the content weighs at the sizes before the last, in units of what it weighs there: what is
+lost of its shapes when the picture is small has to be found again when each iteration is dear.
+Chosen by benchmarks/schedules.py, and by eye."""
 
 _COARSEST = 128  # pixels, longest side
 _GROWTH = 2
