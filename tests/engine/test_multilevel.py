@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -8,18 +10,23 @@ from hypothesis import strategies as st
 
 from napari_nst.engine.multilevel import LEVELS, precondition_
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-def halving(side: int) -> np.ndarray:
+    Array = NDArray[np.float64]
+
+
+def halving(side: int) -> Array:
     """The transpose of bilinear interpolation to twice the size along an axis, zeros around."""
     matrix = np.zeros((side // 2, side))
     for row in range(side // 2):
-        for column, weight in zip(range(2 * row - 1, 2 * row + 3), (0.25, 0.75, 0.75, 0.25)):
+        for column, weight in enumerate((0.25, 0.75, 0.75, 0.25), start=2 * row - 1):
             if 0 <= column < side:
                 matrix[row, column] = weight
     return matrix
 
 
-def in_numpy(step: np.ndarray, share: float) -> np.ndarray:
+def in_numpy(step: Array, share: float) -> Array:
     rows, columns = np.eye(step.shape[-2]), np.eye(step.shape[-1])
     found = step.copy()
     for level in range(1, LEVELS + 1):

@@ -21,7 +21,7 @@ from napari_nst.engine.loop import Wish
 from napari_nst.engine.objective import Losses
 from napari_nst.engine.optimizers import State
 from napari_nst.engine.pictures import Picture
-from napari_nst.engine.schedule import Scale
+from napari_nst.engine.schedule import Scale, weighted
 from napari_nst.errors import InputError
 from napari_nst.record import InputRecord, RegionRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
@@ -119,6 +119,7 @@ def load(path: str | os.PathLike[str]) -> Saved:
     tensors, about = _read(Path(path))
     try:
         settings = StyleTransferSettings(**about["settings"])
+        scales = [Scale(**scale) for scale in about["scales"]]
         course = Course(
             now=StyleTransferSettings(**about["now"]),
             scale=operator.index(about["scale"]),
@@ -136,7 +137,8 @@ def load(path: str | os.PathLike[str]) -> Saved:
             course.optimizer = course.make_optimizer(iterations=1)
             course.optimizer.restore(State(_under("optimizer.", tensors), about["optimizer"]))
         if "history" in tensors:
-            weights = _settings_in_force(settings, course.steering)
+            before_last = sum(scale.iterations for scale in scales[:-1])
+            weights = _settings_in_force(settings, course.steering, before_last)
             course.history = [
                 Losses(values, now)
                 for values, now in zip(tensors["history"], weights, strict=False)
@@ -146,7 +148,6 @@ def load(path: str | os.PathLike[str]) -> Saved:
             record = SteeringRecord.model_validate(change)
             now = now.replace(**record.choices)
             wishes.append(Wish(record, _take_inputs(wished, tensors, now)))
-        scales = [Scale(**scale) for scale in about["scales"]]
         tiles = [_count(side) for side in about["tiles"]]
         if not (0 <= course.scale <= len(scales) == len(tiles)):
             raise ValueError("the scales do not go together")
@@ -160,15 +161,18 @@ def _count(value: Any) -> int | None:
 
 
 def _settings_in_force(
-    settings: StyleTransferSettings, steering: Sequence[SteeringRecord]
+    settings: StyleTransferSettings, steering: Sequence[SteeringRecord], before_last: int
 ) -> Iterator[StyleTransferSettings]:
-    """Yield the settings of the first evaluation, of the second, and so on."""
+    """Yield the settings of the first evaluation, of the second, and so on.
+
+    `before_last` evaluations come before the last scale.
+    """
     waiting = list(steering)
     done = 0
     while True:
         while waiting and waiting[0].iteration == done:
             settings = settings.replace(**waiting.pop(0).choices)
-        yield settings
+        yield weighted(settings, last=done >= before_last)
         done += 1
 
 

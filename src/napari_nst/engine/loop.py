@@ -14,7 +14,7 @@ from napari_nst.engine.control import Control, Stopped
 from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Objective
 from napari_nst.engine.pictures import resize
-from napari_nst.engine.schedule import CONTENT_AT_SMALLER
+from napari_nst.engine.schedule import weighted
 from napari_nst.engine.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -262,10 +262,7 @@ class Loop:
 
     def _weighted(self, index: int) -> StyleTransferSettings:
         """Return the settings as they are now, with the weights that hold at a scale."""
-        now = self.course.now
-        if index == len(self.scales) - 1:
-            return now
-        return now.replace(content_weight=now.content_weight * CONTENT_AT_SMALLER)
+        return weighted(self.course.now, last=index == len(self.scales) - 1)
 
     def _with_kept(self, image: Tensor) -> Tensor:
         """Return an image with the content's pixels where they are kept.

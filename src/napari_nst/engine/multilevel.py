@@ -61,8 +61,6 @@ def precondition_(step: Tensor, share: float) -> Tensor:
     while sizes:
         finer = sizes.pop()
         odd = [side % 2 for side in finer.shape[-2:]]
-        larger = functional.conv_transpose2d(
-            found, kernel, stride=2, padding=1, output_padding=odd
-        )
+        larger = functional.conv_transpose2d(found, kernel, stride=2, padding=1, output_padding=odd)
         found = finer.add_(larger, alpha=0.5 if sizes else 0.5 * share)
     return step

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["CONTENT_AT_SMALLER", "LEARNING_RATE", "Scale", "fit", "plan"]
+if TYPE_CHECKING:
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["CONTENT_AT_SMALLER", "LEARNING_RATE", "Scale", "fit", "plan", "weighted"]
 
 LEARNING_RATE = 0.038
 """Of Adam at first, where the settings name none; in units of the image's range."""
@@ -85,3 +89,10 @@ def plan(
         Scale(h, w, 1 + end - start)
         for (h, w), start, end in zip(sizes, [0, *ends[:-1]], ends, strict=True)
     )
+
+
+def weighted(settings: StyleTransferSettings, *, last: bool) -> StyleTransferSettings:
+    """Return settings with the weights that hold at the last scale, or at one before it."""
+    if last:
+        return settings
+    return settings.replace(content_weight=settings.content_weight * CONTENT_AT_SMALLER)
