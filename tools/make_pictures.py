@@ -73,11 +73,6 @@ def sweep() -> None:
         assert napari_nst_command(list(map(str, ["sweep", *files, *out, *options]))) == 0
 
 
-if __name__ == "__main__":
-    main()
-    sweep()
-
-
 def regions() -> None:
     """Paint the table of the demo's content, stain the saucer, and leave the cup as it is."""
     samples = napari_nst.samples
@@ -102,3 +97,9 @@ def regions() -> None:
     gap = np.ones((content.shape[0], 8, 3), np.float32)
     row = np.concatenate([shown.astype(np.float32), gap, result], axis=1)
     write_image(IMAGES / "regions.png", row)
+
+
+if __name__ == "__main__":
+    main()
+    sweep()
+    regions()

@@ -176,11 +176,18 @@ class Adam:
             self._second *= ratio.square()
 
     def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
-        """Resample the moments (the second never below zero) and begin a new average."""
+        """Resample the moments and begin a new average.
+
+        A mean of squares is at least the mean squared (both corrected for their bias).  That is
+        kept here: beside pixels that never had a gradient, bicubic resampling alone would leave a
+        first moment with no second, and a step without bounds, which would carry its patch along.
+        """
         if self._first is not None and self._second is not None:
             size = (height, width)
             self._first = functional.interpolate(self._first, size, mode="bicubic")
-            self._second = functional.interpolate(self._second, size, mode="bilinear").clamp_(0)
+            second = functional.interpolate(self._second, size, mode="bilinear")
+            least = self._first.square() / (1 - self.betas[0] ** self._steps)
+            self._second = torch.maximum(second, least)
         self._begin(iterations, last)
 
     def spare(self) -> bool:
