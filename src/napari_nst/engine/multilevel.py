@@ -45,9 +45,10 @@ def precondition_(step: Tensor, share: float) -> Tensor:
 
     Notes
     -----
-    The preconditioner of Bramble, Pasciak and Xu (Mathematics of Computation 55, 1990, 1-22,
-    equation 1.4), its weights chosen so that each size moves a pixel by about as much where the
-    step is noise.  It is symmetric and positive definite: what went down goes down.
+    The preconditioner of Bramble, Pasciak and Xu (Parallel multilevel preconditioners,
+    Mathematics of Computation 55, 1990, 1-22), its weights chosen so that each size moves a pixel
+    by about as much where the step is noise.  It is symmetric and positive definite: what went
+    down goes down.
     """
     if share == 0:
         return step
