@@ -10,6 +10,7 @@ from torch.nn import functional
 
 import napari_nst
 from napari_nst.engine import losses as losses_module
+from napari_nst.engine.damping import Damping
 from napari_nst.engine.objective import Objective
 from napari_nst.settings import StyleTransferSettings
 
@@ -270,6 +271,54 @@ def test_a_grey_image_has_the_loss_of_its_three_equal_channels(
     assert gradient.shape == grey["image"].shape
     assert found.total == pytest.approx(expected.total, rel=1e-12)
     close(gradient, of_three.sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
+def test_damping_leaves_losses_and_what_does_not_change_alone(
+    pictures: dict[str, Tensor], style_loss: str
+) -> None:
+    settings = StyleTransferSettings(**CHOICES, style_loss=style_loss)
+    objective = Objective(pictures["content"], [pictures["style"]], settings)
+    exact, gradient = objective.loss_and_gradient(pictures["image"])
+    damping = Damping()
+    for _ in range(3):
+        losses, found = objective.loss_and_gradient(pictures["image"], damping=damping)
+        damping.keep()
+        assert losses.total == exact.total
+        close(found, gradient, 1e-5)  # means are in float32
+    assert {key.split(".")[0] for key in damping.tensors} == set(CHOICES["style_layers"])
+
+
+def test_damping_averages_the_pull_of_styles_and_nothing_else(pictures: dict[str, Tensor]) -> None:
+    # Of two evaluations at the same features the second has the mean of both pulls: what a style
+    # weight of 1 and one of 3 come to is what 0.4 * 3 + 0.6 * mean comes to.
+    settings = StyleTransferSettings(**{**CHOICES, "style_layers": {"relu2_2": 1.0}})
+    objective = Objective(pictures["content"], [pictures["style"]], settings)
+
+    def gradient(weight: float, damping: Damping | None = None) -> Tensor:
+        objective.steer(settings.replace(style_weight=weight))
+        return objective.loss_and_gradient(pictures["image"], damping=damping)[1]
+
+    damping = Damping()
+    gradient(1.0, damping)
+    damping.keep()
+    mean = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
+    close(gradient(3.0, damping), gradient(0.4 * 3 + 0.6 * mean), 1e-5)
+
+
+def test_damping_is_the_same_in_tiles(
+    pictures: dict[str, Tensor], photo: Callable[[int, int], NDArray[np.float32]]
+) -> None:
+    content = tensor(photo(70, 50))
+    objective = Objective(content, [pictures["style"]], StyleTransferSettings(**CHOICES))
+    whole, tiled = Damping(), Damping()
+    for image in (content, content.flip(3), content.flip(2)):
+        losses, gradient = objective.loss_and_gradient(image, damping=whole)
+        same, found = objective.loss_and_gradient(image, 32, damping=tiled)
+        assert same.total == pytest.approx(losses.total, rel=1e-12)
+        assert torch.linalg.norm(found - gradient) < 1e-6 * torch.linalg.norm(gradient)
+        whole.keep()
+        tiled.keep()
 
 
 def test_the_image_is_left_alone(pictures: dict[str, Tensor]) -> None:

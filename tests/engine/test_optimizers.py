@@ -33,7 +33,7 @@ def adam_in_numpy(
     gradients: NDArray[Any],
     *,
     rate: float,
-    betas: tuple[float, float] = (0.9, 0.9),
+    betas: tuple[float, float] = (0.8, 0.9),
     epsilon: float = 1e-8,
 ) -> NDArray[Any]:
     """Algorithm 1 of arXiv 1412.6980 on the loss times the pixels, each iterate clipped."""
@@ -161,8 +161,8 @@ def test_adams_moments_move_to_another_size() -> None:
     found = optimizer.step(image, 0.0, g)
     m = v = 0.0
     for value in [*values, 0.7]:
-        m, v = 0.9 * m + 0.1 * value * PIXELS, 0.9 * v + 0.1 * (value * PIXELS) ** 2
-    step = 0.01 * m / (1 - 0.9**4) / (math.sqrt(v / (1 - 0.9**4)) + 1e-8)
+        m, v = 0.8 * m + 0.2 * value * PIXELS, 0.9 * v + 0.1 * (value * PIXELS) ** 2
+    step = 0.01 * m / (1 - 0.8**4) / (math.sqrt(v / (1 - 0.9**4)) + 1e-8)
     np.testing.assert_allclose(found.numpy(), 0.5 - step, atol=1e-12)
 
 
@@ -224,6 +224,20 @@ def test_adams_last_steps_become_shorter_by_half_a_cosine() -> None:
     assert lengths(Adam(0.1, iterations=8), 8) == pytest.approx([0.1] * 8, rel=1e-6)
 
 
+@pytest.mark.parametrize("first", [0.8, 0.95])
+def test_adams_first_moment_becomes_steadier_as_steps_become_shorter(first: float) -> None:
+    gradients = images(8)
+    optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, last=True, spread=0)
+    found = adam(np.full(SHAPE, 0.5), gradients, optimizer)
+    m, v, zeros, image = np.zeros(SHAPE), np.zeros(SHAPE), 1.0, np.full(SHAPE, 0.5)
+    for step, g in enumerate(gradients * PIXELS):
+        decay = first + (max(0.9, first) - first) * step / 8
+        m, v, zeros = decay * m + (1 - decay) * g, 0.9 * v + 0.1 * g**2, zeros * decay
+        root = np.sqrt(v / (1 - 0.9 ** (step + 1)))
+        image = image - 0.01 * shortened(8, step) * m / (1 - zeros) / (root + 1e-8)
+        np.testing.assert_allclose(found[step].numpy(), image, atol=1e-12)
+
+
 def test_adams_steps_stay_short_when_there_are_more_than_was_said() -> None:
     assert lengths(Adam(0.1, iterations=4, last=True), 7)[4:] == pytest.approx([0.03] * 3)
 
@@ -253,6 +267,38 @@ def test_adam_goes_on_from_its_state_with_the_steps_it_would_have_made(last: boo
     state = optimizer.state()
     other.restore(State({name: one.clone() for name, one in state.tensors.items()}, state.numbers))
     assert lengths(other, 5) == lengths(optimizer, 5)
+
+
+def pulled(optimizer: Adam, value: float) -> float:
+    """Return a pull as it is damped, and take a step."""
+    found = float(optimizer.damping("relu3_1", torch.tensor([value]), finest=False))
+    lengths(optimizer, 1)
+    return found
+
+
+def test_a_step_of_adam_says_that_the_evaluation_counts() -> None:
+    optimizer = Adam()
+    assert pulled(optimizer, 1.0) == pytest.approx(1)
+    mean = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
+    assert pulled(optimizer, 3.0) == pytest.approx(0.4 * 3 + 0.6 * mean)
+
+
+@pytest.mark.parametrize("change", ["steered", "resized"])
+def test_adam_forgets_what_another_function_pulled(change: str) -> None:
+    optimizer = Adam()
+    pulled(optimizer, 1.0)
+    if change == "steered":
+        optimizer.steered()
+    else:
+        optimizer.resize(1, 1, 5)
+    assert pulled(optimizer, 3.0) == pytest.approx(3)
+
+
+def test_adams_state_has_what_damps() -> None:
+    optimizer, other = Adam(), Adam()
+    pulled(optimizer, 1.0)
+    other.restore(optimizer.state())
+    assert pulled(other, 3.0) == pulled(optimizer, 3.0) != 3
 
 
 def test_adam_has_nothing_to_spare() -> None:

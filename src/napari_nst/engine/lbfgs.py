@@ -65,7 +65,11 @@ class LBFGS:
     ----------
     history : int
         As given, or less where memory ran out.
+    damping : None
+        Curvature is found from exact gradients.
     """
+
+    damping = None
 
     _SUFFICIENT = 1e-4  # Armijo's constant (Nocedal and Wright, equation 3.4)
     _FIRST_CHANGE = 0.01  # mean change of a pixel in the first step, when no curvature is known

@@ -181,10 +181,11 @@ class Loop:
 
     def _evaluate(self, index: int, objective: Objective, image: Tensor) -> tuple[Losses, Tensor]:
         check, optimizer = self.control.check, self.course.optimizer
+        assert optimizer is not None
         return self.tiling.fitting(
             index,
-            lambda tile: objective.loss_and_gradient(image, tile, check),
-            None if optimizer is None else optimizer.spare,
+            lambda tile: objective.loss_and_gradient(image, tile, check, optimizer.damping),
+            optimizer.spare,
         )
 
     def _wishes(self) -> Iterator[Wish]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_nst.engine.assignment import Source
+    from napari_nst.engine.damping import Damping
     from napari_nst.engine.regions import Regions
     from napari_nst.engine.tiles import Span, Tile
     from napari_nst.engine.vgg import Trace
@@ -194,6 +195,7 @@ class Objective:
         image: Tensor,
         tile: int | None = None,
         between: Callable[[], object] | None = None,
+        damping: Damping | None = None,
     ) -> tuple[Losses, Tensor]:
         """Return the losses of an image, and the gradient of their total.
 
@@ -205,6 +207,8 @@ class Objective:
             The side of the tiles, in pixels; None: the whole image at once.
         between : callable or None
             Called before each tile; an exception it raises ends the evaluation.
+        damping : Damping or None
+            Damps what the styles add to the gradient; None: it is exact.  The losses always are.
 
         Returns
         -------
@@ -226,7 +230,7 @@ class Objective:
         if len(parts) == 1:
             between()
             trace = self._extractor.trace(image)
-            terms = self._style_terms(self._sums(trace.features, parts[0]))
+            terms = self._style_terms(self._sums(trace.features, parts[0]), damping)
             gradient, content, tv = self._backward(trace, image, parts[0], terms)
             return self._losses(content, terms, tv), gradient
 
@@ -234,7 +238,7 @@ class Objective:
         for part in parts:
             between()
             _add(sums, self._sums(self._extractor(part.read(image)), part))
-        terms = self._style_terms(sums)
+        terms = self._style_terms(sums, damping)
         gradient = torch.zeros_like(image)
         contents, variations = [], []
         for part in parts:
@@ -269,7 +273,9 @@ class Objective:
             for layer in self.settings.style_layers.active
         }
 
-    def _style_terms(self, sums: Mapping[str, Sequence[Statistics]]) -> dict[str, _LayerTerm]:
+    def _style_terms(
+        self, sums: Mapping[str, Sequence[Statistics]], damping: Damping | None
+    ) -> dict[str, _LayerTerm]:
         """Return the style loss of each layer, and its gradient with respect to the sums."""
         style_loss = losses.STYLE_TERMS[self.settings.style_loss, self.settings.normalize_gradients]
         terms = {}
@@ -277,7 +283,8 @@ class Objective:
             value = of_regions[0].weight.new_zeros(())
             gradients: list[tuple[Tensor | None, Tensor] | None] = []
             shares, targets = self._targets.shares(layer), self._targets.style[layer]
-            for own, target, share in zip(of_regions, targets, shares, strict=True):
+            of_all = zip(of_regions, targets, shares, strict=True)
+            for index, (own, target, share) in enumerate(of_all):
                 if target is None:
                     gradients.append(None)
                     continue
@@ -285,7 +292,13 @@ class Objective:
                 value = value + share * term.value
                 factor = share * self.settings.style_weight * self.settings.style_layers[layer]
                 first = None if term.first is None else factor * term.first
-                gradients.append((first, factor * term.second))
+                second = factor * term.second
+                if damping is not None:
+                    key, finest = f"{layer}.{index}", self._cutting.strides[layer] == 1
+                    second = damping(f"{key}.second", second, finest=finest)
+                    if first is not None:
+                        first = damping(f"{key}.first", first, finest=finest)
+                gradients.append((first, second))
             terms[layer] = _LayerTerm(value, gradients)
         return terms
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch.nn import functional
 
+from napari_nst.engine.damping import Damping
 from napari_nst.engine.multilevel import precondition_
 from napari_nst.engine.schedule import LEARNING_RATE
 
@@ -26,6 +27,8 @@ __all__ = ["SPREAD", "Adam", "Optimizer", "State"]
 SPREAD = 0.15
 """Of Adam's steps; chosen by benchmarks/schedules.py."""
 
+_DAMPING = "damping."  # what the names of its tensors begin with
+
 
 @dataclass(frozen=True)
 class State:
@@ -37,6 +40,11 @@ class State:
 
 class Optimizer(Protocol):
     """What the loop asks of an optimizer."""
+
+    @property
+    def damping(self) -> Damping | None:
+        """What damps the styles' pull in the gradients it is given; None: they are to be exact."""
+        ...
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
         """Return the next image to evaluate, a tensor of its own; the gradient may be used up."""
@@ -76,16 +84,17 @@ class Adam:
 
     In the last iterations of a run the steps become shorter, by half a cosine down to three tenths
     (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
-    sooner, and only short ones settle in it.
+    sooner, and only short ones settle in it.  With them the first moment's memory becomes longer,
+    and its mean steadier.
 
     Parameters
     ----------
     learning_rate : float
         In units of the image's range; where steps become shorter, that of the first.
     betas : tuple of float
-        Decay of the first and the second moment.  The second of crowsonkb's
-        style-transfer-pytorch is 0.99, which remembers a hundred steps: too long where a scale has
-        fifty.  Chosen by benchmarks/schedules.py.
+        Decay of the first and the second moment; that of the first rises to 0.9 as the steps become
+        shorter.  The second of crowsonkb's style-transfer-pytorch is 0.99, which remembers a
+        hundred steps: too long where a scale has fifty.  Chosen by benchmarks/schedules.py.
     epsilon : float
         Added to the root of the second moment.
     iterations : int
@@ -94,14 +103,20 @@ class Adam:
         Whether they are the run's last.
     spread : float
         The share of patches in a step, as `multilevel.precondition_` takes it; 0: of pixels alone.
+
+    Attributes
+    ----------
+    damping : Damping
+        Of the styles' pull in the gradients it is given.
     """
 
     _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
+    _STEADIEST = 0.9  # the first moment's decay then
 
     def __init__(
         self,
         learning_rate: float = LEARNING_RATE,
-        betas: tuple[float, float] = (0.9, 0.9),
+        betas: tuple[float, float] = (0.8, 0.9),
         epsilon: float = 1e-8,
         iterations: int = 100,
         *,
@@ -112,7 +127,9 @@ class Adam:
         self.betas = betas
         self.epsilon = epsilon
         self.spread = spread
+        self.damping = Damping()
         self._steps = 0
+        self._unseen = 1.0  # what the first moment still has of its zeros
         self._first: Tensor | None = None
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
@@ -126,6 +143,7 @@ class Adam:
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
         """Return the image after one step; the loss plays no part, the gradient is used up."""
+        self.damping.keep()
         # In the gradient's own memory: at large sizes every image counts.
         gradient *= image.shape[-2] * image.shape[-1]
         norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
@@ -134,24 +152,26 @@ class Adam:
         self._norm, self._rescale = norm, False
         if self._first is None or self._second is None:
             self._first, self._second = torch.zeros_like(gradient), torch.zeros_like(gradient)
-        first_decay, second_decay = self.betas
+        rate, first_decay, second_decay = self._constants()
         self._steps += 1
+        self._unseen *= first_decay
         self._first.lerp_(gradient, 1 - first_decay)
         self._second.lerp_(gradient.square_(), 1 - second_decay)
-        rate = self._rate() / (1 - first_decay**self._steps)
         root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
         root.sqrt_().add_(self.epsilon)
         direction = precondition_(torch.div(self._first, root, out=root), self.spread)
-        image = image.add(direction, alpha=-rate).clamp_(0, 1)
+        image = image.add(direction, alpha=-rate / (1 - self._unseen)).clamp_(0, 1)
         self._average.add(image)
         return image
 
-    def _rate(self) -> float:
-        """Return the learning rate of this step, and count it."""
+    def _constants(self) -> tuple[float, float, float]:
+        """Return the learning rate and the decays of this step, and count it."""
         part = min(self._shortened / max(self._left, 1), 1) if self._shortens else 0
         self._shortened += 1
         half = (1 + math.cos(math.pi * part)) / 2
-        return self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
+        rate = self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
+        first, second = self.betas
+        return rate, first + (max(self._STEADIEST, first) - first) * part, second
 
     def best(self, image: Tensor) -> Tensor:
         """Return the average of the iterates, which has less noise than the last of them."""
@@ -167,6 +187,7 @@ class Adam:
         weights were lowered, and let it leap where they were raised.
         """
         self._average.restart()
+        self.damping.restart()
         self._rescale = True
         self._left, self._shortened = max(self._left - self._shortened, 1), 0
 
@@ -186,8 +207,10 @@ class Adam:
             size = (height, width)
             self._first = functional.interpolate(self._first, size, mode="bicubic")
             second = functional.interpolate(self._second, size, mode="bilinear")
-            least = self._first.square() / (1 - self.betas[0] ** self._steps)
+            seen = (1 - self.betas[1] ** self._steps) / (1 - self._unseen) ** 2
+            least = self._first.square() * seen
             self._second = torch.maximum(second, least)
+        self.damping.restart()
         self._begin(iterations, last)
 
     def spare(self) -> bool:
@@ -195,15 +218,18 @@ class Adam:
         return False
 
     def state(self) -> State:
-        """Return moments, average and counters."""
+        """Return moments, average, damping and counters."""
         tensors = {
             "first": self._first,
             "second": self._second,
             "norm": self._norm,
             "average": self._average.sum,
         }
+        tensors |= {f"{_DAMPING}{key}": mean for key, mean in self.damping.tensors.items()}
         numbers = {
+            "damping": self.damping.weight,
             "steps": self._steps,
+            "unseen": self._unseen,
             "rescale": self._rescale,
             "decay": self._average.decay,
             "weight": self._average.weight,
@@ -214,10 +240,17 @@ class Adam:
         return State({k: v for k, v in tensors.items() if v is not None}, numbers)
 
     def restore(self, state: State) -> None:
-        """Go on from moments, average and counters."""
+        """Go on from moments, average, damping and counters."""
+        means = {
+            name.removeprefix(_DAMPING): mean
+            for name, mean in state.tensors.items()
+            if name.startswith(_DAMPING)
+        }
+        self.damping.restore(means, state.numbers["damping"])
         find = state.tensors.get
         self._first, self._second, self._norm = find("first"), find("second"), find("norm")
         self._steps, self._rescale = state.numbers["steps"], state.numbers["rescale"]
+        self._unseen = state.numbers["unseen"]
         self._average.sum = find("average")
         self._average.decay = state.numbers["decay"]
         self._average.weight = state.numbers["weight"]
