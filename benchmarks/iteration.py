@@ -45,7 +45,7 @@ __all__ = ["iteration", "measure", "plain_loop", "profiled"]
 _LARGEST_COMPARED = 1024  # pixels a side: beyond it the plain loop takes too long, or too much
 _LARGEST_REPEATED = 2048
 _VARIANTS_FROM = 512
-_ALL = 160  # iterations of the run that the measured ones are taken to belong to
+_ALL = 100  # iterations of the run that the measured ones are taken to belong to
 
 # What an iteration's operators are, by what is in their names; the first that fits counts.
 _CLASSES: Mapping[str, tuple[str, ...]] = {

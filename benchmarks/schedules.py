@@ -76,7 +76,7 @@ class Judge:
         """Judge what other programs do: one scale, and steps that are all alike."""
         image = self._pictures[0]
         objective = self._objective_in(Device.of(self._settings).dtype)  # as the runs have it
-        optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations)
+        optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations, spread=0)
         points: list[Point] = []
         spent = 0.0
         for iteration in range(1, iterations + 1):
@@ -115,14 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=8, help="iterations between two judgements")
     parser.add_argument("--curves", type=Path, help="write the points there, as JSON")
     options = parser.parse_args(arguments)
-    base = StyleTransferSettings(size=options.size, iterations=options.iterations)
+    base = StyleTransferSettings(size=options.size)
+    alone = base.replace(scales=1, iterations=options.iterations)
     judge = Judge(options.pair, base)
     schedules = {
-        "one scale": base.replace(scales=1),
-        "two scales": base.replace(scales=2),
-        "auto (default)": base,
-        "auto, half the iterations": base.replace(iterations=options.iterations // 2),
-        "one scale, L-BFGS": base.replace(scales=1, optimizer="lbfgs"),
+        "one scale": alone,
+        "one scale, half the iterations": alone.replace(iterations=options.iterations // 2),
+        "auto (the default)": base,
+        "three scales": base.replace(scales=3),
+        "one scale, L-BFGS": alone.replace(optimizer="lbfgs"),
         "auto, L-BFGS": base.replace(optimizer="lbfgs"),
     }
     goal_name = "one scale, steps all alike"

@@ -116,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=128, help="of a plane, in pixels")
     parser.add_argument("--planes", type=int, default=6)
-    parser.add_argument("--iterations", type=int, default=160)
+    parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--stacks", nargs="+", choices=STACKS, default=list(STACKS))
     parser.add_argument("--pictures", type=Path, help="a folder to keep the stacks in, as .npy")
     options = parser.parse_args()

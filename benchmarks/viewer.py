@@ -123,7 +123,7 @@ def forecast(panel: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--iterations", type=int, default=160)
+    parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--cycles", type=int, default=0, help="begin and end so many runs, too")
     arguments = parser.parse_args()
     viewer = napari.Viewer()

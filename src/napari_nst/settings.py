@@ -145,8 +145,8 @@ class StyleTransferSettings(BaseModel):
     output_size : {"content", "working"}
         The size of the result: the content's, or the size worked at.
     scales : int or "auto"
-        How many sizes the picture grows through.  "auto": from about 128 pixels, each
-        twice as large as the one before.
+        How many sizes the picture grows through.  "auto": from about 256 pixels, each
+        twice as large as the one before; two at least where the first has about 128.
     iterations : int
         Evaluations of loss and gradient, in total over all scales.
     optimizer : {"adam", "lbfgs"}
@@ -202,7 +202,7 @@ class StyleTransferSettings(BaseModel):
     size: Annotated[_Count | Literal["auto"] | None, _number_or_word("auto", "none")] = "auto"
     output_size: Literal["content", "working"] = "content"
     scales: Annotated[_Count | Literal["auto"], _number_or_word("auto")] = "auto"
-    iterations: _Count = 160
+    iterations: _Count = 100
     optimizer: Literal["adam", "lbfgs"] = "adam"
     learning_rate: _Positive | None = None
     color: Literal["style", "luminance", "match"] = "style"

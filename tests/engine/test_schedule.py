@@ -34,33 +34,41 @@ def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
         assert small.height <= large.height and small.width <= large.width
     if scales != "auto":
         assert len(found) <= int(scales)
-    # The last scale has a third, the others as much as one another, all up to rounding and
+    # The last scale has seven tenths, the others as much as one another, all up to rounding and
     # the one that each has at least.
     *others, last = (scale.iterations for scale in found)
     count = len(found)
-    assert last == pytest.approx((1 / 3 if others else 1) * (iterations - count) + 1, abs=1)
+    assert last == pytest.approx((0.7 if others else 1) * (iterations - count) + 1, abs=1)
     assert not others or max(others) - min(others) <= 1
 
 
 @settings(max_examples=50)
 @given(sides, sides, st.integers(12, 1000))
-def test_an_automatic_plan_begins_near_128_pixels_and_doubles(
+def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
     height: int, width: int, iterations: int
 ) -> None:
     assume(40 * min(height, width) > max(height, width))  # else the short side is the limit
     found = plan(height, width, iterations, "auto", 2)
     first = max(found[0].height, found[0].width)
     longest = max(height, width)
-    assert first == longest if longest < 128 else 128 / 2**0.5 - 1 <= first <= 128 * 2**0.5 + 1
+    if longest <= 128 * 2**0.5:
+        assert first == longest
+    elif longest <= 512:
+        assert first == pytest.approx(longest / 2, abs=1)
+    else:
+        assert 256 / 2**0.5 - 1 <= first <= 256 * 2**0.5 + 1
     for small, large in pairwise(found):
         growth = max(large.height, large.width) / max(small.height, small.width)
         assert growth == pytest.approx(2, abs=0.03)
 
 
 def test_a_plan_by_hand() -> None:
-    assert plan(192, 256, 160) == (Scale(96, 128, 106), Scale(192, 256, 54))
-    sizes = [(scale.height, scale.width) for scale in plan(384, 512, 100)]
-    assert sizes == [(96, 128), (192, 256), (384, 512)]
+    assert plan(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
+    assert plan(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
+    sizes = [(scale.height, scale.width) for scale in plan(768, 1024, 100)]
+    assert sizes == [(192, 256), (384, 512), (768, 1024)]
+    assert plan(135, 180, 100) == (Scale(135, 180, 100),)
+    assert len(plan(137, 182, 100)) == 2
 
 
 @pytest.mark.parametrize(

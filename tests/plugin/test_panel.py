@@ -326,7 +326,7 @@ def test_cancel_discards_the_picture(viewer, slow_panel, qtbot):
 def test_what_is_running_where_is_said(viewer, slow_panel, qtbot):
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
-    assert slow_panel.status.startswith("Size 1 of 1 (48 x 40 px), iteration 1 of 160.")
+    assert slow_panel.status.startswith("Size 1 of 1 (48 x 40 px), iteration 1 of 100.")
     assert slow_panel.machine.startswith("VGG-16 on cpu (abacus), float32; ")
     assert slow_panel.machine.endswith(" GiB in use.")
     slow_panel.cancel()
@@ -444,7 +444,7 @@ def test_a_draft_is_of_what_the_canvas_shows(viewer, slow_panel, qtbot):
     run = slow_panel.engine.made[0]
     result = viewer.layers["large x paint"]
     assert run.settings.size == 192
-    assert run.settings.iterations == 60
+    assert run.settings.iterations == 45
     assert max(run.content.shape) < 500
     # Its middle is where the content's is that was in view, and its pixels are the content's.
     middle = (np.array(result.data.shape[:2]) - 1) / 2

@@ -10,7 +10,7 @@ from napari_nst.engine import costs
 from napari_nst.errors import InputError
 from napari_nst.stacks import agreement
 
-ASKED = StyleTransferSettings(iterations=160)
+ASKED = StyleTransferSettings(iterations=100)
 
 
 def noise(seed, shape=(12, 10), dtype=np.float32):

@@ -208,7 +208,7 @@ class Objective:
         between : callable or None
             Called before each tile; an exception it raises ends the evaluation.
         damping : Damping or None
-            Damps what the styles add to the gradient; None: it is exact.  The losses always are.
+            Of what styles add to the gradient; None: it is exact.  The losses always are.
 
         Returns
         -------
@@ -283,22 +283,19 @@ class Objective:
             value = of_regions[0].weight.new_zeros(())
             gradients: list[tuple[Tensor | None, Tensor] | None] = []
             shares, targets = self._targets.shares(layer), self._targets.style[layer]
-            of_all = zip(of_regions, targets, shares, strict=True)
-            for index, (own, target, share) in enumerate(of_all):
+            for index, (own, target) in enumerate(zip(of_regions, targets, strict=True)):
                 if target is None:
                     gradients.append(None)
                     continue
                 term = style_loss(own, target)
-                value = value + share * term.value
-                factor = share * self.settings.style_weight * self.settings.style_layers[layer]
-                first = None if term.first is None else factor * term.first
-                second = factor * term.second
+                value = value + shares[index] * term.value
+                weight = self.settings.style_weight * self.settings.style_layers[layer]
+                factor = shares[index] * weight
+                pair = (None if term.first is None else factor * term.first, factor * term.second)
                 if damping is not None:
-                    key, finest = f"{layer}.{index}", self._cutting.strides[layer] == 1
-                    second = damping(f"{key}.second", second, finest=finest)
-                    if first is not None:
-                        first = damping(f"{key}.first", first, finest=finest)
-                gradients.append((first, second))
+                    finest = self._cutting.strides[layer] == 1
+                    pair = damping.pair(f"{layer}.{index}", *pair, finest=finest)
+                gradients.append(pair)
             terms[layer] = _LayerTerm(value, gradients)
         return terms
 

@@ -19,9 +19,10 @@ CONTENT_AT_SMALLER = 3
 lost of its shapes when the picture is small has to be found again when each iteration is dear.
 Chosen by benchmarks/schedules.py, and by eye."""
 
-_COARSEST = 128  # pixels, longest side
+_COARSEST = 256  # pixels, longest side; half of the last where that is less, from 128 up
+_SMALLEST = 128
 _GROWTH = 2
-_LAST_SHARE = 1 / 3  # of the iterations
+_LAST_SHARE = 0.7  # of the iterations
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,24 @@ def plan(
     iterations : int
         Evaluations in total.
     scales : int or "auto"
-        How many scales; "auto": from about 128 pixels up.  Fewer where the short side would
-        fall below `shortest`, or where there would be no iteration for each.
+        How many scales; "auto": from about 256 pixels up, and two at least where the first has
+        about 128.  Fewer where the short side would fall below `shortest`, or where there would be
+        no iteration for each.
     shortest : int
         What the short side has at least: two positions of the deepest layer.
 
     Notes
     -----
     Composition is found at the coarse scales, where an iteration is cheap: each has a fourth of
-    the pixels of the next.  The last has a third of the iterations, and most of the time;
-    the others share the rest.  Chosen by benchmarks/schedules.py.  Smaller sizes to begin with
-    lower the loss further, and lose the content's edges to the style's layout.
+    the pixels of the next.  The last has seven tenths of the iterations, and nearly all of the
+    time: what is fine can only be done there.  The others share the rest.  Chosen by
+    benchmarks/schedules.py, and by eye: smaller sizes to begin with, and more iterations there,
+    lose the content's edges to the style's layout.
     """
     longest = max(height, width)
     if scales == "auto":
-        count = 1 + max(0, round(math.log(longest / _COARSEST, _GROWTH)))
+        doublings = round(math.log(longest / _COARSEST, _GROWTH))
+        count = 1 + max(0, doublings, min(1, round(math.log(longest / _SMALLEST, _GROWTH))))
     else:
         count = int(scales)
     room = math.floor(math.log(max(min(height, width) / shortest, 1), _GROWTH) + 1e-9) + 1

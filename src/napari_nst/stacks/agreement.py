@@ -24,7 +24,7 @@ __all__ = ["StartFrom", "carried", "check", "cost", "settings_of"]
 StartFrom = Literal["previous", "content"]
 
 # Chosen by benchmarks/stacks.py.
-_SHARE_OF_ITERATIONS = 0.25
+_SHARE_OF_ITERATIONS = 0.4
 _FEWEST = 20  # iterations, if the first plane has as many
 _SHARE_OF_RATE = 0.25
 
@@ -67,7 +67,7 @@ def settings_of(
     -----
     A plane that starts from the one before it has its composition, and its strokes where nothing
     moved.  The coarse sizes would lay both out anew, so it is worked at in its full size only;
-    for a fourth of the iterations; and Adam, whose first steps move every pixel by the learning
+    for two fifths of the iterations; and Adam, whose first steps move every pixel by the learning
     rate however good it is, has a fourth of that.
     """
     if plane == 0 or start_from == "content":
