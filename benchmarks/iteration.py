@@ -158,7 +158,7 @@ def iteration(
 
     def step() -> None:
         nonlocal image
-        losses, gradient = objective.loss_and_gradient(image, tile)
+        losses, gradient = objective.loss_and_gradient(image, tile, damping=optimizer.damping)
         loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
         image = optimizer.step(image, loss, gradient)
         image.flatten()[0].item()  # a GPU is waited for
