@@ -75,14 +75,6 @@ class Damping:
         at_once = _AT_ONCE[finest]
         return at_once * gradient + (1 - at_once) / weight * mean
 
-    def pair(
-        self, key: str, first: Tensor | None, second: Tensor, *, finest: bool
-    ) -> tuple[Tensor | None, Tensor]:
-        """Return the gradients of a loss with respect to sum F, if there is one, and sum F F^T."""
-        if first is not None:
-            first = self(f"{key}.first", first, finest=finest)
-        return first, self(f"{key}.second", second, finest=finest)
-
     def keep(self) -> None:
         """Say that the evaluation counts."""
         if self._next:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "BEAR_DAMPING",
     "STYLE_TERMS",
     "WANT_EXACT_SUMS",
     "ContentTerm",
@@ -339,3 +340,8 @@ STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics], StyleT
 
 WANT_EXACT_SUMS = frozenset({"wasserstein"})
 """Those of the setting `style_loss` that see how the smallest eigenvalues are rounded."""
+
+BEAR_DAMPING = frozenset({"gram"})
+"""Those whose gradient may be damped: it is of the products alone. Where means have a part, that of
+the sums and that of the products belong together as they are at one image: of several, they no
+longer cancel as they should, and the run goes astray."""

@@ -208,7 +208,8 @@ class Objective:
         between : callable or None
             Called before each tile; an exception it raises ends the evaluation.
         damping : Damping or None
-            Of what styles add to the gradient; None: it is exact.  The losses always are.
+            Of what styles add to the gradient, where the style loss bears it; None: it is exact.
+            The losses always are.
 
         Returns
         -------
@@ -291,11 +292,12 @@ class Objective:
                 value = value + shares[index] * term.value
                 weight = self.settings.style_weight * self.settings.style_layers[layer]
                 factor = shares[index] * weight
-                pair = (None if term.first is None else factor * term.first, factor * term.second)
-                if damping is not None:
+                first = None if term.first is None else factor * term.first
+                second = factor * term.second
+                if damping is not None and self.settings.style_loss in losses.BEAR_DAMPING:
                     finest = self._cutting.strides[layer] == 1
-                    pair = damping.pair(f"{layer}.{index}", *pair, finest=finest)
-                gradients.append(pair)
+                    second = damping(f"{layer}.{index}", second, finest=finest)
+                gradients.append((first, second))
             terms[layer] = _LayerTerm(value, gradients)
         return terms
 
