@@ -293,3 +293,17 @@ def test_a_run_lowers_its_loss(form: tuple[str, bool], content: Any, style: Any)
     totals = [found.total for found in run.history]
     assert totals[-1] < 0.9 * totals[0]
     assert np.isfinite(run.image).all()
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
+def test_a_run_goes_down_to_its_end(
+    style_loss: str, photo: Callable[[int, int], Array], stripes: Callable[[int, int], Array]
+) -> None:
+    result = stylize(
+        photo(64, 64),
+        stripes(64, 64),
+        StyleTransferSettings(style_loss=style_loss, iterations=60, scales=1, device="cpu"),
+    )
+    totals = [losses.total for losses in result.history]
+    assert totals[-1] < 0.7 * totals[0]
+    assert totals[-1] < 1.05 * min(totals)

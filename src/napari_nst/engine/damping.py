@@ -1,4 +1,4 @@
-"""Damping: what the styles pull at, in part averaged over the last evaluations.
+"""Damping: what Gram matrices pull at, in part averaged over the last evaluations.
 
 A style loss depends on few numbers, the statistics, and every pixel answers to them: what one step
 mends, all pixels overdo together, and the next step takes back. That shaking costs more than it
