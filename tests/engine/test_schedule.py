@@ -34,12 +34,14 @@ def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
         assert small.height <= large.height and small.width <= large.width
     if scales != "auto":
         assert len(found) <= int(scales)
-    # The last scale has seven tenths, the others as much as one another, all up to rounding and
-    # the one that each has at least.
-    *others, last = (scale.iterations for scale in found)
-    count = len(found)
-    assert last == pytest.approx((0.7 if others else 1) * (iterations - count) + 1, abs=1)
-    assert not others or max(others) - min(others) <= 1
+    # Beyond the one that each has at least, and up to rounding: the first of several scales has
+    # three tenths, and of the rest each before the last has a third of what the last has.
+    if len(found) > 1:
+        first, *between, last = (scale.iterations - 1 for scale in found)
+        spare = iterations - len(found)
+        assert first == pytest.approx(0.3 * spare, abs=1)
+        assert last == pytest.approx(0.7 * spare / (1 + len(between) / 3), abs=1)
+        assert between == pytest.approx([last / 3] * len(between), abs=2)
 
 
 @settings(max_examples=50)
@@ -65,8 +67,8 @@ def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
 def test_a_plan_by_hand() -> None:
     assert plan(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
     assert plan(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
-    sizes = [(scale.height, scale.width) for scale in plan(768, 1024, 100)]
-    assert sizes == [(192, 256), (384, 512), (768, 1024)]
+    assert plan(768, 1024, 100) == (Scale(192, 256, 30), Scale(384, 512, 18), Scale(768, 1024, 52))
+    assert [scale.iterations for scale in plan(1536, 2048, 100)] == [30, 14, 15, 41]
     assert plan(135, 180, 100) == (Scale(135, 180, 100),)
     assert len(plan(137, 182, 100)) == 2
 

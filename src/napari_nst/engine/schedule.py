@@ -22,7 +22,8 @@ Chosen by benchmarks/schedules.py, and by eye."""
 _COARSEST = 256  # pixels, longest side; half of the last where that is less, from 128 up
 _SMALLEST = 128
 _GROWTH = 2
-_LAST_SHARE = 0.7  # of the iterations
+_FIRST_SHARE = 0.3  # of the iterations, where there is more than one size
+_BETWEEN = 1 / 3  # of the last size's iterations, for each size between the first and the last
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,11 @@ def plan(
     Notes
     -----
     Composition is found at the coarse scales, where an iteration is cheap: each has a fourth of
-    the pixels of the next.  The last has seven tenths of the iterations, and nearly all of the
-    time: what is fine can only be done there.  The others share the rest.  Chosen by
-    benchmarks/schedules.py, and by eye: smaller sizes to begin with, and more iterations there,
-    lose the content's edges to the style's layout.
+    the pixels of the next.  The first has three tenths of the iterations.  Of the rest the last
+    has the most, and nearly all of the time, for what is fine can only be done there; each size
+    between has a third of what the last has.  Chosen by benchmarks/schedules.py, and by eye:
+    smaller sizes to begin with, and more iterations there, lose the content's edges to the
+    style's layout; with half as many at the first of three sizes, skies stay mottled.
     """
     longest = max(height, width)
     if scales == "auto":
@@ -86,8 +88,10 @@ def plan(
     count = max(1, min(count, room, iterations))
     sizes = [fit(height, width, longest / _GROWTH**step, shortest) for step in range(count)][::-1]
     sizes[-1] = (height, width)
-    last = _LAST_SHARE if count > 1 else 1
-    shares = [(1 - last) / max(count - 1, 1)] * (count - 1) + [last]
+    weights = [_BETWEEN] * (count - 2) + [1.0]
+    first = [_FIRST_SHARE] if count > 1 else []
+    rest = (1 - sum(first)) / sum(weights)
+    shares = [*first, *(rest * weight for weight in weights)]
     ends = [round((iterations - count) * sum(shares[: step + 1])) for step in range(count)]
     return tuple(
         Scale(h, w, 1 + end - start)
