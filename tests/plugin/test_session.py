@@ -380,6 +380,19 @@ def test_pictures_do_not_pile_up_when_the_viewer_is_busy(viewer, run_job, qtbot,
     assert sum(report.picture is not None for report in reports) == 1
 
 
+def test_reports_are_few_and_tell_of_every_evaluation(viewer, run_job, qtbot):
+    session = Session(viewer, FakeEngine())
+    reports = []
+    session.progressed.connect(reports.append)
+    run_job(session, viewer, iterations=40)
+    evaluations = [one for report in reports for one in report.evaluations]
+
+    assert len(reports) < 40
+    assert [one.iteration for one in evaluations] == list(range(1, 41))
+    assert all(one.losses.keys() == {"content", "style", "total"} for one in evaluations)
+    assert reports[-1].iteration == reports[-1].iterations == 40
+
+
 def test_the_speed_of_a_finished_run_is_remembered(viewer, engine, run_job):
     assert not speed.recall("cpu")[1]
     run_job(Session(viewer, engine), viewer)

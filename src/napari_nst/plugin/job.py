@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
     from napari_nst.stacks import StartFrom
 
-__all__ = ["Job", "Machine", "Notice", "Outcome", "Progress", "Stack", "Wish"]
+__all__ = ["Evaluation", "Job", "Machine", "Notice", "Outcome", "Progress", "Stack", "Wish"]
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,27 @@ class Notice:
     problem: bool = True
 
 
+class Evaluation(NamedTuple):
+    """The losses of one evaluation, for the curves.
+
+    Attributes
+    ----------
+    iteration : int
+        Which it was, from 1.
+    scale : int
+        The scale it was at, from 1.
+    plane : int
+        The plane it was of, from 1.
+    losses : mapping of str to float
+        "content", "style" and "total".
+    """
+
+    iteration: int
+    scale: int
+    plane: int
+    losses: Mapping[str, float]
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a run is, and now and then the picture.
@@ -152,8 +173,8 @@ class Progress:
         Seconds of work: pauses are not counted.
     remaining : float or None
         Seconds; None while it is too early to say.
-    losses : mapping of str to float
-        "content", "style" and "total".
+    evaluations : sequence of Evaluation
+        Those since the last report, this one's among them.
     machine : Machine
         Where it runs.
     picture : ndarray or None
@@ -170,7 +191,7 @@ class Progress:
     shape: tuple[int, int]
     elapsed: float
     remaining: float | None
-    losses: Mapping[str, float]
+    evaluations: Sequence[Evaluation]
     machine: Machine
     picture: NDArray[Any] | None
     plane: int = 1

@@ -314,10 +314,9 @@ class StyleTransferPanel(QWidget):
         one = progress.planes == 1
         if self.results.keeps_evolution and progress.picture is not None and one:
             self.evolution.add(progress.iteration, progress.picture)
-        # A gap between planes, too, as between sizes.
-        self.curves.add(
-            progress.iteration, progress.plane * 100 + progress.scale, **progress.losses
-        )
+        for iteration, scale, plane, losses in progress.evaluations:
+            # A gap between planes, too, as between sizes.
+            self.curves.add(iteration, plane * 100 + scale, **losses)
         if self.session.state is State.RUNNING:
             self._say(in_words(progress))
 

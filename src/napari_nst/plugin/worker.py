@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 
 from napari_nst.errors import InputError, StyleTransferError
-from napari_nst.plugin.job import Machine, Notice, Outcome, Progress
+from napari_nst.plugin.job import Evaluation, Machine, Notice, Outcome, Progress
 from napari_nst.plugin.remaining import RemainingTime
 from napari_nst.plugin.stack_job import StackRun, StackStep, operations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_nst.engine.objective import Losses
     from napari_nst.engine.snapshots import Snapshot
     from napari_nst.engine.transfer import StyleTransfer
     from napari_nst.plugin.job import Job, Wish
@@ -31,7 +32,11 @@ __all__ = ["Link", "Report", "steps"]
 
 logger = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_REPORTS = 0.1
+# A report changes the panel, and Qt then puts the whole window together anew, its OpenGL canvas
+# included.  Without a graphics card, ten a second made a run of 8.7 s take 11.9 s.
+_SECONDS_BETWEEN_REPORTS = 0.3
+_SECONDS_BETWEEN_LOOKS = 0.1  # of a run that is paused
+_LOSSES = ("content", "style", "total")
 
 Report = Progress | Notice | None
 
@@ -132,6 +137,8 @@ class _Loop:
         self._paused = 0.0  # seconds
         self._reported = self._shown = float("-inf")
         self._labels: list[NDArray[Any] | None] = []
+        # Without their pictures, and read when they are reported: see `Losses`.
+        self._unreported: list[tuple[int, int, int, Losses]] = []
 
     @property
     def worked(self) -> float:
@@ -153,16 +160,22 @@ class _Loop:
         remaining = RemainingTime(
             [s.height * s.width for s in run.scales for _ in range(s.iterations)]
         )
+        pause = min(_SECONDS_BETWEEN_REPORTS, link.seconds_between_pictures)
         before, held = self.worked, 0.0
         for snapshot in run:
             self._paused, held = self._paused + run.held - held, run.held
             now = self.worked
             remaining.tick(now - before)
             before = now
+            plane = snapshot.plane if isinstance(snapshot, StackStep) else 1
+            self._unreported.append((snapshot.iteration, snapshot.scale, plane, snapshot.losses))
             yield from self._obey(run)
             if link.stop.is_set():
                 run.stop()
-            elif time.perf_counter() - self._reported >= _SECONDS_BETWEEN_REPORTS:
+            elif (
+                snapshot.iteration == snapshot.iterations
+                or time.perf_counter() - self._reported >= pause
+            ):
                 self._reported = time.perf_counter()
                 yield self._report(run, snapshot, remaining, machine)
 
@@ -199,7 +212,7 @@ class _Loop:
             if self._link.stop.is_set() or not self._link.paused.is_set():
                 return
             began = time.perf_counter()
-            time.sleep(_SECONDS_BETWEEN_REPORTS)
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
             yield None
             self._paused += time.perf_counter() - began
 
@@ -246,7 +259,11 @@ class _Loop:
             else:
                 picture = self._job.content.restore(snapshot.image(run.output_shape))
             self._shown = time.perf_counter()
-        losses = snapshot.losses
+        evaluations = [
+            Evaluation(iteration, scale, of, {name: getattr(losses, name) for name in _LOSSES})
+            for iteration, scale, of, losses in self._unreported
+        ]
+        self._unreported.clear()
         return Progress(
             snapshot.iteration,
             snapshot.iterations,
@@ -255,7 +272,7 @@ class _Loop:
             snapshot.shape,
             self.worked,
             remaining.seconds,
-            {"content": losses.content, "style": losses.style, "total": losses.total},
+            evaluations,
             machine.look(),
             picture,
             plane,
