@@ -63,26 +63,26 @@ class Studio:
         self.viewer.scene.camera.zoom = 1.15  # the styles, which lie beside it, are not shown
 
     def until(self, iteration: int) -> None:
-        """Wait until a run is so far, its picture shown."""
+        """Wait until a run is so far."""
         seen: list[int] = []
         self.panel.session.progressed.connect(lambda progress: seen.append(progress.iteration))
-        ended = State.IDLE
-        wait(lambda: bool(seen and seen[-1] >= iteration) or self.panel.session.state is ended, 900)
-        wait(lambda: False, 1)
+        wait(lambda: bool(seen and seen[-1] >= iteration), 900)
 
     def end(self) -> None:
         """End a run, and remove its picture."""
         self.panel.cancel()
         wait(lambda: self.panel.session.state is State.IDLE, 60)
 
-    def take(self, state: str) -> None:
-        """Write a picture in each theme."""
+    def take(self, name: str, state: State = State.IDLE) -> None:
+        """Write a picture in each theme; the session has to be in this state all the time."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for theme in THEMES:
             self.viewer.theme = theme
             wait(lambda: False, 1)
             shot = self.viewer.window.screenshot(canvas_only=False, flash=False)
-            (self._folder / f"panel-{state}-{theme}.png").write_bytes(_png(shot[..., :3]))
+            if self.panel.session.state is not state:
+                raise RuntimeError(f"The session is {self.panel.session.state.value}: {name}.")
+            (self._folder / f"panel-{name}-{theme}.png").write_bytes(_png(shot[..., :3]))
 
     def scroll(self, share: float) -> None:
         """Scroll the panel to a share of its length."""
@@ -143,30 +143,29 @@ def main() -> None:
     panel = studio.panel
     studio.take("idle")
 
+    panel.controls.fields["iterations"].value = 300  # more than are done while pictures are taken
     panel.start()
-    studio.until(90)
-    studio.take("running")
+    studio.until(150)
+    studio.take("running", State.RUNNING)
     panel.pause()
     wait(lambda: False, 1)
     panel.controls.strength.value = 70
-    studio.take("paused")
+    studio.take("paused", State.PAUSED)
     studio.end()
 
     studio.regions()
     studio.take("regions")
     panel.start()
-    studio.until(90)
+    studio.until(150)
     studio.viewer.layers["regions of coffee"].visible = False
-    studio.take("regions-running")
+    studio.take("regions-running", State.RUNNING)
     studio.end()
 
     studio.stack()
     panel.start()
-    seen: list[int] = []
-    panel.session.progressed.connect(lambda progress: seen.append(progress.iteration))
-    wait(lambda: bool(seen and seen[-1] > 75), 900)
+    studio.until(330)
     studio.scroll(0)
-    studio.take("stack")
+    studio.take("stack", State.RUNNING)
     studio.end()
     panel.controls.size.value = 256
 
