@@ -113,7 +113,8 @@ class StyleTransferSettings(BaseModel):
         alpha and beta of arXiv 1508.06576, equation 7.  At the sizes before the last the content
         weighs three times as much (`schedule.CONTENT_AT_SMALLER`).
     tv_weight : float
-        Weight of the total variation, which smooths noise away (`losses.total_variation`).
+        Weight of the total variation, which smooths noise away (`losses.total_variation`).  2 is
+        also the default of crowsonkb's style-transfer-pytorch; benchmarks/quality.py agrees.
     style_weights : tuple of float or None
         The share of each of several styles; None: equal shares.
     style_scale : float or tuple of float
@@ -189,7 +190,7 @@ class StyleTransferSettings(BaseModel):
     normalize_gradients: bool = True
     content_weight: _Weight = 0.1
     style_weight: _Weight = 1.0
-    tv_weight: _Weight = 5.0
+    tv_weight: _Weight = 2.0
     style_weights: tuple[_Weight, ...] | None = None
     style_scale: Annotated[float | tuple[float, ...], BeforeValidator(_one_or_several)] = 1.0
     region_styles: _RegionStyles | None = None
