@@ -48,8 +48,8 @@ def measured(size: int, tile: int | None, evaluations: int = 1, **choices: Any) 
     code = CODE.format(size=size, tile=tile, choices=choices, evaluations=evaluations)
     found = []
     # What holes the C library's heap has differs from one process to the next, by a fifth one time
-    # in ten: a second one tells that from memory that is needed.
-    while not found or (found[-1] >= MOST and len(found) < 2):
+    # in ten where others are at work: two more tell that from memory that is needed.
+    while not found or (found[-1] >= MOST and len(found) < 3):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found.append(float(done.stdout))
