@@ -17,6 +17,7 @@ __all__ = [
     "Resolved",
     "RunRecord",
     "ScaleRecord",
+    "ShortageRecord",
     "SteeringRecord",
     "versions",
 ]
@@ -57,7 +58,8 @@ class ScaleRecord(_Record):
     iterations : int
         The evaluations planned there.
     tile : int or None
-        The side of the tiles it was evaluated in; None: the whole at once.
+        The side of the tiles it was evaluated in, those of the end where memory ran out on the way;
+        None: the whole at once.
     """
 
     height: int
@@ -88,8 +90,8 @@ class Resolved(_Record):
     scales : tuple of ScaleRecord
         Coarsest first.
     lbfgs_history : int or None
-        The pairs that L-BFGS remembered; None with Adam, and in records that are older than
-        this field, whose L-BFGS remembered 10.
+        The pairs that L-BFGS remembered, in the end; None with Adam, and in records that are
+        older than this field, whose L-BFGS remembered 10.
     """
 
     device: str
@@ -131,6 +133,24 @@ class SteeringRecord(_Record):
     def _as_settings_have_them(cls, choices: dict[str, Any]) -> dict[str, Any]:
         # JSON has neither tuples nor numbers for keys, and not every caller has plain numbers.
         return StyleTransferSettings(**choices).model_dump(include=set(choices))
+
+
+class ShortageRecord(_Record):
+    """What a run had until memory ran out, and it went on with less.
+
+    Attributes
+    ----------
+    iteration : int
+        Evaluations done by then.
+    tile : int or None
+        The side of the tiles until then, at the scale at work; None: the whole at once.
+    lbfgs_history : int or None
+        The pairs that L-BFGS remembered until then; None with Adam.
+    """
+
+    iteration: int
+    tile: int | None
+    lbfgs_history: int | None
 
 
 class RegionRecord(_Record):
@@ -182,6 +202,9 @@ class RunRecord(_Record):
         The labels where the content's own pixels are.
     steering : tuple of SteeringRecord
         What was changed during the run, in order.
+    shortages : tuple of ShortageRecord
+        When memory ran out, in order, and what the run had until then: in other tiles sums are
+        rounded otherwise.
     versions : dict of str to str
         Of napari-nst, torch, numpy and Python.
     iterations : int
@@ -202,6 +225,7 @@ class RunRecord(_Record):
     regions: tuple[RegionRecord, ...] = ()
     kept_labels: tuple[int, ...] = ()
     steering: tuple[SteeringRecord, ...] = ()
+    shortages: tuple[ShortageRecord, ...] = ()
     versions: dict[str, str] = Field(default_factory=lambda: versions())
     iterations: int = 0
     losses: dict[str, float] = Field(default_factory=dict)

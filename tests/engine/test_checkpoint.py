@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -260,6 +262,15 @@ def test_an_image_in_two_places_is_written_once(
 # Files that are none
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory, content: Image, style: Image) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "run"
+    run = StyleTransfer(content, style, quick())
+    next(run)
+    run.save(path)
+    return path
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.system, ("touch " + os.environ["NAPARI_NST_EVIL"],)
@@ -282,7 +293,7 @@ def foreign(kind: str, path: Path) -> None:
     elif kind == "another version":
         save_file({"x": torch.zeros(2)}, path, {"about": '{"name": "napari-nst run", "format": 9}'})
     elif kind == "nothing in it":
-        save_file({"x": torch.zeros(2)}, path, {"about": '{"name": "napari-nst run", "format": 1}'})
+        save_file({"x": torch.zeros(2)}, path, {"about": '{"name": "napari-nst run", "format": 2}'})
     elif kind == "empty":
         path.write_bytes(b"")
     elif kind == "directory":
@@ -350,6 +361,18 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -
         save_file(rest, path, {"about": json.dumps(about)})
         with pytest.raises(InputError, match=r"is damaged, or was saved by another version\.$"):
             StyleTransfer.load(path)
+
+
+@settings(max_examples=20, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_no_bit_of_its_tensors_is_lost_unseen(place: float, bit: int, saved: Path) -> None:
+    whole = bytearray(saved.read_bytes())
+    first = 8 + int.from_bytes(whole[:8], "little")  # where safetensors' header ends
+    whole[first + int(place * (len(whole) - first))] ^= 1 << bit
+    damaged = saved.with_name("damaged")
+    damaged.write_bytes(whole)
+    with pytest.raises(InputError, match=r"is damaged, or was saved by another version\.$"):
+        StyleTransfer.load(damaged)
 
 
 # Writing

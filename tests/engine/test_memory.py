@@ -19,6 +19,7 @@ from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransfe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -216,6 +217,46 @@ def test_out_of_memory_halves_the_tile_and_goes_on(
     )
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("at", [0, 2, 4, 5, 7, 9])
+def test_a_run_that_ran_short_is_replayed_to_the_same_bytes(
+    at: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    """Calls of the network: content and style, 2 evaluations at the first size, and so on."""
+    settings = quick(optimizer=optimizer, scales=2, iterations=6, init="noise")
+    with monkeypatch.context() as patch:
+        fail_above(patch, 90 * 90, ERRORS["cpu"], after=at)
+        run = StyleTransfer(big, style, settings)
+        list(run)
+    shortages = run.record.shortages
+    assert shortages
+    assert shortages[0].tile is None
+    again = StyleTransfer(big, style, run.settings, replay=run.record)
+    list(again)
+    assert again.result().image.tobytes() == run.result().image.tobytes()
+    assert [x.total for x in again.history] == [x.total for x in run.history]
+    assert again.record == run.record
+
+
+def test_a_run_that_ran_short_is_saved_and_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    settings = quick(scales=2, iterations=8, init="noise")
+    with monkeypatch.context() as patch:
+        fail_above(patch, 200 * 200, ERRORS["cpu"], after=8)
+        run = StyleTransfer(big, style, settings)
+        for _ in range(5):
+            next(run)
+    (shortage,) = run.record.shortages
+    assert (shortage.tile, sides(run)[-1]) == (None, 132)
+    run.save(tmp_path / "run")
+    loaded = StyleTransfer.load(tmp_path / "run")
+    for one in (run, loaded):
+        list(one)
+    assert loaded.result().image.tobytes() == run.result().image.tobytes()
+    assert loaded.record == run.record
+
+
 def test_it_is_halved_as_often_as_it_takes(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
@@ -315,3 +356,10 @@ def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
         next(run)
     assert len(list(run)) == 1
     assert run.record.resolved.lbfgs_history == 3
+    (shortage,) = run.record.shortages
+    assert (shortage.iteration, shortage.lbfgs_history) == (10, 10)
+    # Done again, it remembers ten until then and three from then on.
+    again = StyleTransfer(big, style, run.settings, replay=run.record)
+    list(again)
+    assert again.result().image.tobytes() == run.result().image.tobytes()
+    assert again.record == run.record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import operator
 import os
@@ -23,7 +24,7 @@ from napari_nst.engine.optimizers import State
 from napari_nst.engine.pictures import Picture
 from napari_nst.engine.schedule import Scale, weighted
 from napari_nst.errors import InputError
-from napari_nst.record import InputRecord, RegionRecord, SteeringRecord
+from napari_nst.record import InputRecord, RegionRecord, ShortageRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Saved", "load", "save"]
 
-_FORMAT = 1
+_FORMAT = 2
 _NAME = "napari-nst run"
 
 
@@ -87,6 +88,7 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
         "elapsed": course.elapsed,
         "lbfgs_history": course.lbfgs_history,
         "steering": [change.model_dump(mode="json") for change in course.steering],
+        "shortages": [shortage.model_dump(mode="json") for shortage in course.shortages],
         "regions": [region.model_dump(mode="json") for region in course.regions],
         "ended": course.ended,
         "scales": [vars(scale) for scale in saved.scales],
@@ -118,6 +120,8 @@ def load(path: str | os.PathLike[str]) -> Saved:
     """
     tensors, about = _read(Path(path))
     try:
+        if about["sha256"] != _digest(tensors):
+            raise ValueError("the tensors are not those that were written")
         settings = StyleTransferSettings(**about["settings"])
         scales = [Scale(**scale) for scale in about["scales"]]
         course = Course(
@@ -125,6 +129,7 @@ def load(path: str | os.PathLike[str]) -> Saved:
             scale=operator.index(about["scale"]),
             done=operator.index(about["done"]),
             steering=[SteeringRecord.model_validate(change) for change in about["steering"]],
+            shortages=[ShortageRecord.model_validate(one) for one in about["shortages"]],
             regions=tuple(RegionRecord.model_validate(region) for region in about["regions"]),
             elapsed=float(about["elapsed"]),
             pairs=_count(about["lbfgs_history"]),
@@ -244,6 +249,15 @@ def _take_inputs(
     )
 
 
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of tensors, in the order of their names: of each its name and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
@@ -255,7 +269,8 @@ def _write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) 
     # Copies: safetensors refuses views, and tensors that share their memory.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
-        save_file(whole, part, metadata={"about": json.dumps(about)})
+        described = json.dumps({**about, "sha256": _digest(whole)})
+        save_file(whole, part, metadata={"about": described})
         part.replace(path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -135,14 +135,18 @@ class LBFGS:
         before = len(self._pairs)
         if before <= SHORTEST_HISTORY:
             return False
-        self.history = max(before // 2, SHORTEST_HISTORY)
-        del self._pairs[: -self.history]
+        self.remember(max(before // 2, SHORTEST_HISTORY))
         warnings.warn(
             f"Memory ran out: L-BFGS remembers {self.history} steps from now on, and had {before}.",
             StyleTransferWarning,
             stacklevel=2,
         )
         return True
+
+    def remember(self, pairs: int) -> None:
+        """Forget what is older than the last so many steps, from now on."""
+        self.history = pairs
+        del self._pairs[:-pairs]
 
     def state(self) -> State:
         """Return the history, and the step on trial."""

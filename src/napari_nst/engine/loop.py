@@ -16,6 +16,7 @@ from napari_nst.engine.objective import Objective
 from napari_nst.engine.pictures import resize
 from napari_nst.engine.schedule import weighted
 from napari_nst.engine.snapshots import Snapshot
+from napari_nst.record import ShortageRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,22 +97,26 @@ class Loop:
         self._sums: dict[Source, Mapping[str, Statistics]] = {}
         self._frozen: Tensor | None = None  # where the content's pixels are kept
         self._content: Tensor | None = None  # at the scale at work
+        self._network: FeatureExtractor | None = None
+        self._objective: Objective | None = None  # None: to be made anew
+        self._side: int | None = None  # of the tiles it was made in
 
     def run(self) -> Iterator[Snapshot]:
         """Do what is left of the run."""
         course = self.course
-        network = self._shared.network(self.settings, self.device)
+        self._network = self._shared.network(self.settings, self.device)
         if self.tiling.roomy:
             self.device.keep_freed()
         try:
             while course.scale < len(self.scales):
-                yield from self._at(course.scale, network)
+                yield from self._at(course.scale)
                 course.scale, course.done = course.scale + 1, 0
         except Stopped:
             course.ended = "stopped"
         else:
             course.ended = "finished"
         finally:
+            self._objective = None
             self.device.let_go()
 
     def first_image(self) -> Tensor:
@@ -135,11 +140,12 @@ class Loop:
         )
         return start - resize(coarse, scale.height, scale.width)
 
-    def _at(self, index: int, network: FeatureExtractor) -> Iterator[Snapshot]:
+    def _at(self, index: int) -> Iterator[Snapshot]:
         """Do what is left of the iterations at a scale."""
         course, scale = self.course, self.scales[index]
         held = self.control.held
         began = time.perf_counter() - course.elapsed
+        self._objective = None
         self._sums.clear()  # of styles at another size
         last = index == len(self.scales) - 1
         if course.image is None:
@@ -147,16 +153,16 @@ class Loop:
             course.optimizer = course.make_optimizer(scale.iterations, last=last)
         elif course.done == 0:
             course.grow(scale, self._detail(scale, course.image), last=last)
-        objective = self._objective(index, network)
         while course.done < scale.iterations:
             self.control.check()
             for wish in self._wishes():
-                objective = self._obey(wish, index, objective, network)
+                self._obey(wish, index)
             if self._replay is not None and self._replay.over(len(course.history)):
                 raise Stopped
+            had = self._means(index)
+            losses, gradient = self._evaluate(index)
             image, optimizer = course.image, course.optimizer
             assert optimizer is not None
-            losses, gradient = self._evaluate(index, objective, image)
             if self._frozen is not None:
                 gradient.masked_fill_(self._frozen, 0)
             # Only L-BFGS reads the loss: Adam never waits for the device.
@@ -164,6 +170,8 @@ class Loop:
             image = self._with_kept(optimizer.step(image, loss, gradient))
             course.image = image
             del gradient  # while the picture is shown: at large sizes every image counts
+            if had != self._means_now(index):
+                course.shortages.append(had)
             course.history.append(losses)
             course.done += 1
             course.elapsed = time.perf_counter() - began - (self.control.held - held)
@@ -179,14 +187,45 @@ class Loop:
                 partial(self.inputs.deliver, course.now.color),
             )
 
-    def _evaluate(self, index: int, objective: Objective, image: Tensor) -> tuple[Losses, Tensor]:
-        check, optimizer = self.control.check, self.course.optimizer
+    def _evaluate(self, index: int) -> tuple[Losses, Tensor]:
+        check, course = self.control.check, self.course
+        optimizer = course.optimizer
         assert optimizer is not None
-        return self.tiling.fitting(
-            index,
-            lambda tile: objective.loss_and_gradient(image, tile, check, optimizer.damping),
-            optimizer.spare,
+
+        def evaluate(tile: int | None) -> tuple[Losses, Tensor]:
+            objective = self._against(index, tile)
+            assert course.image is not None
+            return objective.loss_and_gradient(course.image, tile, check, optimizer.damping)
+
+        return self.tiling.fitting(index, evaluate, optimizer.spare)
+
+    def _means_now(self, index: int) -> ShortageRecord:
+        """Return what the run has at its disposal for the next evaluation."""
+        course = self.course
+        return ShortageRecord(
+            iteration=len(course.history),
+            tile=self.tiling.sides[index],
+            lbfgs_history=course.lbfgs_history,
         )
+
+    def _means(self, index: int) -> ShortageRecord:
+        """Return what the run had before the next evaluation; a replay does without what it did."""
+        course, replay = self.course, self._replay
+        if replay is None or not replay.has_sizes(self.scales):
+            return self._means_now(index)
+        now = len(course.history)
+        end = now - course.done + self.scales[index].iterations
+        if course.done == 0:
+            self._make_do(index, replay.means_before(now, index, end))
+        had = self._means_now(index)
+        if replay.ran_short(now):
+            self._make_do(index, replay.means_before(now + 1, index, end))
+        return had
+
+    def _make_do(self, index: int, means: tuple[int | None, int | None]) -> None:
+        self.tiling.sides[index], pairs = means
+        if isinstance(self.course.optimizer, LBFGS) and pairs is not None:
+            self.course.optimizer.remember(pairs)
 
     def _wishes(self) -> Iterator[Wish]:
         """Take what is to change now: the steering that is replayed, and the user's."""
@@ -198,10 +237,8 @@ class Loop:
         while (wish := self.control.take_wish()) is not None:
             yield wish
 
-    def _obey(
-        self, wish: Wish, index: int, objective: Objective, network: FeatureExtractor
-    ) -> Objective:
-        """Carry out a wish; return the objective after it."""
+    def _obey(self, wish: Wish, index: int) -> None:
+        """Carry out a wish."""
         course, record = self.course, wish.record
         before, self.inputs = course.now, wish.inputs
         course.now = before.replace(**record.choices)
@@ -216,17 +253,27 @@ class Loop:
         course.optimizer.steered()
         pictures = (record.styles, record.content_labels, record.style_labels)
         if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
-            objective.steer(self._weighted(index))
+            if self._objective is not None:
+                self._objective.steer(self._weighted(index))
         else:
             # Painting on the content leaves what is known of the styles as it is.
             guided = course.now.region_guidance != before.region_guidance
             if recolored or guided or record.styles or record.style_labels:
                 self._sums.clear()
-            objective = self._objective(index, network)
-        return objective
+            self._objective = None
 
-    def _objective(self, index: int, network: FeatureExtractor) -> Objective:
-        """Return the targets of a scale, and put the content's pixels where they are kept."""
+    def _against(self, index: int, tile: int | None) -> Objective:
+        """Return what the image is compared with; put the content's pixels where they are kept.
+
+        The targets are made in tiles of the side that the image is evaluated in.  So what an
+        evaluation comes to depends on its own tiles alone, and neither on when memory ran out nor
+        on whether the run was saved and loaded since.
+        """
+        if self._objective is not None and self._side == tile:
+            return self._objective
+        if self._side != tile:
+            self._sums.clear()
+        self._objective, self._side = None, tile
         course, scale, place = self.course, self.scales[index], self.device.place
         now = course.now
         content, styles = self.inputs.prepared(now.color, place)
@@ -241,24 +288,22 @@ class Loop:
         self._content = content
         assert course.image is not None
         course.image = self._with_kept(course.image)
-        objective = self.tiling.fitting(
-            index,
-            lambda tile: Objective(
-                content,
-                styles,
-                self._weighted(index),
-                network,
-                regions=regions,
-                tile=tile,
-                # Sums of labels are of this run's painting; those of whole styles are anyone's.
-                known=self._sums if regions else self._shared.sums(styles, tile),
-                between=self.control.check,
-            ),
+        objective = Objective(
+            content,
+            styles,
+            self._weighted(index),
+            self._network,
+            regions=regions,
+            tile=tile,
+            # Sums of labels are of this run's painting; those of whole styles are anyone's.
+            known=self._sums if regions else self._shared.sums(styles, tile),
+            between=self.control.check,
         )
         if regions is None:
             course.regions = ()
         else:
             course.note_regions(scale, regions, objective.dropped)
+        self._objective = objective
         return objective
 
     def _weighted(self, index: int) -> StyleTransferSettings:

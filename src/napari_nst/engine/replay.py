@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from napari_nst.engine.inputs import Inputs
+    from napari_nst.engine.schedule import Scale
     from napari_nst.record import InputRecord, RunRecord, SteeringRecord
 
 __all__ = ["Replay"]
@@ -51,9 +52,49 @@ class Replay:
         for change in record.steering:
             self.images(change)
 
+    @property
+    def sides(self) -> list[int | None]:
+        """The tiles of each size, in the end."""
+        return [scale.tile for scale in self._record.resolved.scales]
+
     def changes(self, iteration: int) -> Iterator[SteeringRecord]:
         """Return what was changed after so many evaluations."""
         return (change for change in self._record.steering if change.iteration == iteration)
+
+    def has_sizes(self, scales: Sequence[Scale]) -> bool:
+        """Return whether the run had these sizes: another device may have others."""
+        had = [(scale.height, scale.width) for scale in self._record.resolved.scales]
+        return had == [(scale.height, scale.width) for scale in scales]
+
+    def ran_short(self, iteration: int) -> bool:
+        """Return whether memory ran out at the evaluation that comes after so many."""
+        return any(shortage.iteration == iteration for shortage in self._record.shortages)
+
+    def means_before(self, iteration: int, scale: int, end: int) -> tuple[int | None, int | None]:
+        """Return what the run had until it had done so many evaluations.
+
+        Parameters
+        ----------
+        iteration : int
+            The evaluations.
+        scale, end : int
+            The scale at work, and the evaluations done when it is over.
+
+        Returns
+        -------
+        int or None
+            The side of the tiles.
+        int or None
+            The pairs L-BFGS remembered.
+        """
+        resolved = self._record.resolved
+        tile, pairs = resolved.scales[scale].tile, resolved.lbfgs_history
+        later = [one for one in self._record.shortages if one.iteration >= iteration]
+        if later:
+            pairs = later[0].lbfgs_history
+            if later[0].iteration < end:
+                tile = later[0].tile
+        return tile, pairs
 
     def images(self, change: SteeringRecord) -> dict[str, Any]:
         """Return the images that a change brought in, as `Inputs.replaced` takes them."""

@@ -99,11 +99,10 @@ class StyleTransfer:
         settings = settings or StyleTransferSettings()
         inputs = Inputs(content, styles, start, names, settings, content_labels, style_labels)
         again = None if replay is None else Replay(replay, inputs, replacements)
-        sides = None if replay is None else [scale.tile for scale in replay.resolved.scales]
         course = Course(settings)
         if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
             course.pairs = replay.resolved.lbfgs_history or costs.LBFGS_HISTORY
-        self._begin(settings, inputs, inputs, course, sides, again, shared=shared)
+        self._begin(settings, inputs, inputs, course, None, again, shared=shared)
 
     def _begin(
         self,
@@ -121,8 +120,8 @@ class StyleTransfer:
         self._replay = replay
         device = compute.Device.of(settings)
         scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
-        if sides is not None and len(sides) != len(scales):
-            sides = None  # another device has other sizes
+        if replay is not None and replay.has_sizes(scales):
+            sides = replay.sides
         regions = len(inputs.assignment.regions) if inputs.assignment else 0
         shapes, pairs = inputs.style_shapes, course.pairs
         tiling = Tiling(settings, scales, shapes, device, sides, history=pairs, regions=regions)
@@ -337,6 +336,7 @@ class StyleTransfer:
                 "regions": course.regions,
                 "kept_labels": assignment.kept if assignment else (),
                 "steering": tuple(course.steering),
+                "shortages": tuple(course.shortages),
                 "iterations": len(course.history),
                 "losses": {term: getattr(last, term) for term in terms} if last else {},
                 "ended": course.ended,

@@ -11,6 +11,7 @@ from napari_nst.record import (
     Resolved,
     RunRecord,
     ScaleRecord,
+    ShortageRecord,
     SteeringRecord,
     versions,
 )
@@ -36,6 +37,8 @@ class PlaneRecord(BaseModel):
         The sizes it grew through.
     steering : tuple of SteeringRecord
         What was changed while it was at work; it held for the planes after it, too.
+    shortages : tuple of ShortageRecord
+        When memory ran out while it was at work, and what the run had until then.
     iterations : int
         Evaluations done.
     losses : dict of str to float
@@ -50,6 +53,7 @@ class PlaneRecord(BaseModel):
     content_labels: InputRecord | None = None
     scales: tuple[ScaleRecord, ...]
     steering: tuple[SteeringRecord, ...] = ()
+    shortages: tuple[ShortageRecord, ...] = ()
     iterations: int
     losses: dict[str, float]
 
@@ -63,6 +67,7 @@ class PlaneRecord(BaseModel):
             content_labels=run.content_labels,
             scales=run.resolved.scales,
             steering=run.steering,
+            shortages=run.shortages,
             iterations=run.iterations,
             losses=run.losses,
         )
