@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,8 +43,21 @@ def test_each_device_has_its_speed_and_the_last_one_counts() -> None:
 
 
 def test_without_a_measurement_there_is_a_guess() -> None:
-    assert guess("cpu") < guess("mps") < guess("cuda")
+    assert guess("mps") < guess("cuda")
     assert guess("something new") == guess("cpu")
+
+
+def test_a_processor_is_guessed_by_what_it_does_in_products_of_matrices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0, 9, 10, 12, 20, 20.5, 30, 33])  # the first is slow: threads begin
+    monkeypatch.setattr(speed, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    speed._of_products.cache_clear()
+    try:
+        assert guess("cpu") == 2 * 512**3 / 0.5
+        assert guess("cpu") == 2 * 512**3 / 0.5  # told once
+    finally:
+        speed._of_products.cache_clear()
 
 
 @pytest.mark.parametrize(
