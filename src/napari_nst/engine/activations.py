@@ -14,7 +14,7 @@ __all__ = ["HALVED_ABOVE", "evaluation", "forward", "target", "values"]
 HALVED_ABOVE = 256 * 2**20
 """Bytes of a content layer's features above which those put together of tiles are float16."""
 
-_FLOAT32, _INDEX = 4, 8  # bytes of a number and of where the pooling found it
+_FLOAT32, _PLACE = 4, 2  # bytes of a number and of where the pooling found it
 
 
 def values(layer: Layer) -> float:
@@ -39,8 +39,8 @@ def forward(steps: Sequence[Step], item_size: int) -> float:
     for step in steps:
         if not step.in_place:
             after = item_size * values(step.layer)
-            indices = _INDEX * values(step.layer) if step.kind == "pool" else 0
-            peak, before = max(peak, held + before + after + indices), after
+            places = _PLACE * values(step.layer) if step.kind == "pool" else 0
+            peak, before = max(peak, held + before + after + places), after
         if step.used:
             held, before = held + before, 0
     return peak
@@ -61,7 +61,7 @@ def evaluation(steps: Sequence[Step], item_size: int, regions: bool = False) -> 
 
     Notes
     -----
-    Forward a ReLU keeps what comes out of it, a pooling the indices of 8 bytes of its maxima, and
+    Forward a ReLU keeps what comes out of it, a pooling the places of 2 bytes of its maxima, and
     a convolution nothing, as the weights are frozen.  All of that is there at the end of the way
     forward, and is given up step by step on the way back.  There a layer in use has a gradient of
     its own beside the one from deeper layers, and a step what goes in beside what comes out.
@@ -71,14 +71,14 @@ def evaluation(steps: Sequence[Step], item_size: int, regions: bool = False) -> 
     kept = []
     for step in steps:
         here = item_size * values(step.layer)
-        indices = _INDEX * values(step.layer) if step.kind == "pool" else 0
+        places = _PLACE * values(step.layer) if step.kind == "pool" else 0
         if not step.in_place:
-            peak, before = max(peak, held + before + here + indices), here
+            peak, before = max(peak, held + before + here + places), here
         if step.used or step.kind == "relu":
-            kept.append(indices + before)
+            kept.append(places + before)
             before = 0
         else:
-            kept.append(indices)
+            kept.append(places)
         held += kept[-1]
     gradient = 0.0
     for step in reversed(steps):

@@ -8,9 +8,13 @@ import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
 __all__ = ["Maxima", "max_pool", "max_unpool"]
+
+_SPAN = 2**15  # positions that 16 bits can tell apart beside their sign
 
 
 class Maxima(NamedTuple):
@@ -18,17 +22,15 @@ class Maxima(NamedTuple):
 
     Attributes
     ----------
-    indices : Tensor
-        Shape (1, N, H // 2, W // 2): of each maximum in its channel.
+    places : Tensor
+        Shape (1, N, H // 2, W // 2): of each maximum, in a strip of rows or in its window.  The 8
+        bytes that torch has for each would be more than the features themselves.
     shape : torch.Size
         Of what was pooled.
-    pooled : Tensor or None
-        What was pooled, on devices whose way back needs it.
     """
 
-    indices: Tensor
+    places: Tensor
     shape: torch.Size
-    pooled: Tensor | None
 
 
 def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
@@ -37,10 +39,25 @@ def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
     Parameters
     ----------
     x : Tensor
-        Shape (1, N, H, W).  A last row or column that fills no window is left out.
+        Shape (1, N, H, W), channels last in memory.  A last row or column that fills no window is
+        left out.
     """
-    found, indices = functional.max_pool2d(x, 2, return_indices=True)
-    return found, Maxima(indices, x.shape, None if x.device.type == "cpu" else x)
+    height, width = x.shape[-2:]
+    if not _in_strips(x):
+        found, indices = functional.max_pool2d(x, 2, return_indices=True)
+        corners = indices // width % 2 * 2 + indices % width % 2
+        return found, Maxima(corners.to(torch.uint8), x.shape)
+    shape = (*x.shape[:-2], height // 2, width // 2)
+    kind = torch.int16 if 2 * width <= _SPAN else torch.int32
+    found, places = (
+        torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+        for dtype in (x.dtype, kind)
+    )
+    for rows, windows in _strips(height, width):
+        maxima, indices = functional.max_pool2d(x[..., rows, :], 2, return_indices=True)
+        found[..., windows, :] = maxima
+        places[..., windows, :] = indices
+    return found, Maxima(places, x.shape)
 
 
 def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
@@ -59,9 +76,42 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
     processor torch's unpooling writes that in a third of the time of its pooling's way back, and
     does not ask for what was pooled.
     """
-    if maxima.pooled is None:
-        return functional.max_unpool2d(gradient, maxima.indices, [2, 2], output_size=maxima.shape)
-    found: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-        gradient, maxima.pooled, [2, 2], [2, 2], [0, 0], [1, 1], False, maxima.indices
+    places, (*_, height, width) = maxima
+    found = torch.empty(
+        maxima.shape,
+        dtype=gradient.dtype,
+        device=gradient.device,
+        memory_format=torch.channels_last,
     )
+    if not _in_strips(gradient):
+        found.zero_()
+        for corner in range(4):
+            down, right = divmod(corner, 2)
+            here = found[..., down : height // 2 * 2 : 2, right : width // 2 * 2 : 2]
+            here.copy_(gradient.masked_fill(places != corner, 0))
+        return found
+    for rows, windows in _strips(height, width):
+        found[..., rows, :] = functional.max_unpool2d(
+            gradient[..., windows, :],
+            places[..., windows, :].long(),
+            [2, 2],
+            output_size=(rows.stop - rows.start, width),
+        )
     return found
+
+
+def _in_strips(x: Tensor) -> bool:
+    """Return whether it is done some rows at a time: on a processor, whose cache holds them."""
+    return x.device.type == "cpu"
+
+
+def _strips(height: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Yield the rows of what is pooled, some at a time, and those of their windows.
+
+    The last ones take a row along that fills no window.
+    """
+    count = max(_SPAN // (2 * width), 1)
+    for first in range(0, height // 2, count):
+        last = min(first + count, height // 2)
+        stop = height if last == height // 2 else 2 * last
+        yield slice(2 * first, stop), slice(first, last)
