@@ -46,7 +46,7 @@ rgb2hed: Any = color.rgb2hed
 watershed: Any = segmentation.watershed
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-ITERATIONS = 80
+ITERATIONS = 100
 RADIUS = 16.0  # of a cell, in pixels
 
 
