@@ -13,7 +13,7 @@ def follow(damping: Damping, values: list[float], *, finest: bool = False) -> li
     """Return what becomes of one number's gradients, evaluation by evaluation."""
     found = []
     for value in values:
-        found.append(float(damping("a", torch.tensor([value]), finest=finest)))
+        found.append(float(damping("a", "gram", torch.tensor([value]), finest=finest)))
         damping.keep()
     return found
 
@@ -36,7 +36,7 @@ def test_what_does_not_change_is_left_alone() -> None:
     gradient = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double()
     damping = Damping()
     for _ in range(20):
-        found = damping("a", gradient, finest=False)
+        found = damping("a", "gram", gradient, finest=False)
         damping.keep()
         torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-6)
         assert found.dtype == torch.float64
@@ -45,14 +45,15 @@ def test_what_does_not_change_is_left_alone() -> None:
 def test_an_evaluation_that_is_repeated_counts_once() -> None:
     once, repeated = Damping(), Damping()
     assert follow(once, [1.0]) == follow(repeated, [1.0])
-    repeated("a", torch.tensor([7.0]), finest=False)
+    repeated("a", "gram", torch.tensor([7.0]), finest=False)
     assert follow(once, [2.0, 5.0]) == follow(repeated, [2.0, 5.0])
 
 
 def test_keys_have_nothing_in_common() -> None:
     damping = Damping()
-    damping("a", torch.tensor([1.0]), finest=False)
-    damping("b", torch.tensor([100.0]), finest=False)
+    damping("a", "gram", torch.tensor([1.0]), finest=False)
+    damping("b", "gram", torch.tensor([100.0]), finest=False)
+    damping("a", "mean", torch.tensor([-100.0]), finest=False)
     damping.keep()
     alone = Damping()
     follow(alone, [1.0])

@@ -1,4 +1,4 @@
-"""Damping: what Gram matrices pull at, in part averaged over the last evaluations.
+"""Damping: what styles pull at, in part averaged over the last evaluations.
 
 A style loss depends on few numbers, the statistics, and every pixel answers to them: what one step
 mends, all pixels overdo together, and the next step takes back. That shaking costs more than it
@@ -25,7 +25,7 @@ _DECAY = 0.9
 
 
 class Damping:
-    r"""The gradient with respect to the statistics, damped.
+    r"""The gradient with respect to what a style loss compares, damped.
 
     With g the gradient at an evaluation and m the mean of those so far, which forgets a tenth at
     each (and is corrected for its beginning, as in arXiv 1412.6980),
@@ -35,6 +35,10 @@ class Damping:
     goes in its place: a fast swing counts a, a slow drift wholly, and where the gradient no
     longer changes nothing does.  Engineers know it as a lag compensator.  It departs from the
     paper in the way to the minimum, not in the minimum.
+
+    What is compared are Gram matrices, means and deviations, and not the sums that they are made
+    of: with respect to those, gradients of several images no longer cancel as they should, and a
+    run goes astray.
 
     An evaluation may be repeated (memory runs out, say): what it saw counts when `keep` is called.
 
@@ -54,13 +58,13 @@ class Damping:
         self._next: dict[str, Tensor] = {}
         self._weight = 0.0
 
-    def __call__(self, key: str, gradient: Tensor, *, finest: bool) -> Tensor:
+    def __call__(self, place: str, quantity: str, gradient: Tensor, *, finest: bool) -> Tensor:
         """Return a gradient damped.
 
         Parameters
         ----------
-        key : str
-            Which it is: a mean is kept for each.
+        place, quantity : str
+            Which it is: a mean is kept for each quantity at each place.
         gradient : Tensor
             Of any shape, the same each time; it is not changed.
         finest : bool
@@ -68,6 +72,7 @@ class Damping:
         """
         # In float32: Apple's GPUs have nothing wider, and a saved run may go on there.
         now = gradient.float()
+        key = f"{place}.{quantity}"
         before = self._means.get(key)
         mean = (torch.zeros_like(now) if before is None else before).lerp(now, 1 - self.decay)
         self._next[key] = mean

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "BEAR_DAMPING",
     "STYLE_TERMS",
     "WANT_EXACT_SUMS",
     "ContentTerm",
+    "Damp",
     "StyleTerm",
     "content_loss",
     "content_term",
+    "exact",
     "gram_matrix",
     "gram_moments_term",
     "gram_term",
@@ -50,6 +51,9 @@ __all__ = [
     "variation_term",
     "wasserstein_term",
 ]
+
+Damp: TypeAlias = "Callable[[str, Tensor], Tensor]"
+"""What may change the gradient with respect to a quantity that is compared, known by its name."""
 
 # Keeps quotients finite where generated and target features agree to the last bit.
 _TINY = 1e-20
@@ -209,13 +213,17 @@ def _sum_of_squares(values: Tensor) -> Tensor:
     return values.square().sum(dtype=wide)
 
 
-def gram_term(generated: Statistics, target: Statistics) -> StyleTerm:
+def exact(quantity: str, gradient: Tensor) -> Tensor:
+    """Return a gradient as it is."""
+    return gradient
+
+
+def gram_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
     """Return equation 4 with its gradient (equation 6), from statistics."""
     difference = generated.moment - target.moment
     scale = 1 / (4 * difference.shape[0] ** 2)
-    return StyleTerm(
-        difference.square().sum() * scale, None, 2 * scale / generated.weight * difference
-    )
+    value, gradient = difference.square().sum() * scale, 2 * scale * difference
+    return StyleTerm(value, None, damp("gram", gradient) / generated.weight)
 
 
 def _normalized(difference: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -233,13 +241,13 @@ def _normalized(difference: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return value / level, (2 * difference - value * difference.sign()) / (absolute * level)
 
 
-def relative_gram_term(generated: Statistics, target: Statistics) -> StyleTerm:
+def relative_gram_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
     """Return the normalised difference of Gram matrices, each divided by its own M."""
     value, gradient = _normalized(generated.moment - target.moment, target.moment)
-    return StyleTerm(value, None, gradient / generated.weight)
+    return StyleTerm(value, None, damp("gram", gradient) / generated.weight)
 
 
-def gram_moments_term(generated: Statistics, target: Statistics) -> StyleTerm:
+def gram_moments_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
     """Return equation 4 plus the squared differences of means and of standard deviations.
 
     The Gram matrix mixes the mean of the features with their spread, and can trade one for the
@@ -247,21 +255,26 @@ def gram_moments_term(generated: Statistics, target: Statistics) -> StyleTerm:
     section 3.3).  Means and deviations enter as 1/N of the sum over the channels.
     """
     channels = generated.first.shape[0]
-    gram = gram_term(generated, target)
+    gram = gram_term(generated, target, damp)
     mean, deviation = generated.mean - target.mean, generated.deviation - target.deviation
-    first, second = _through_moments(generated, 2 / channels * mean, 2 / channels * deviation)
+    of_mean = damp("mean", 2 / channels * mean)
+    of_deviation = damp("deviation", 2 / channels * deviation)
+    first, second = _through_moments(generated, of_mean, of_deviation)
     value = gram.value + (mean.square().sum() + deviation.square().sum()) / channels
     return StyleTerm(value, first, gram.second + second)
 
 
-def relative_gram_moments_term(generated: Statistics, target: Statistics) -> StyleTerm:
+def relative_gram_moments_term(
+    generated: Statistics, target: Statistics, damp: Damp = exact
+) -> StyleTerm:
     """Return the normalised differences of Gram matrices, of means and of deviations.
 
     Half of it is the Gram matrices', a quarter each the means' and the deviations'.
     """
-    gram = relative_gram_term(generated, target)
+    gram = relative_gram_term(generated, target, damp)
     mean, of_mean = _normalized(generated.mean - target.mean, target.mean)
     deviation, of_deviation = _normalized(generated.deviation - target.deviation, target.deviation)
+    of_mean, of_deviation = damp("mean", of_mean), damp("deviation", of_deviation)
     first, second = _through_moments(generated, of_mean / 4, of_deviation / 4)
     value = gram.value / 2 + (mean + deviation) / 4
     return StyleTerm(value, first, gram.second / 2 + second)
@@ -276,7 +289,7 @@ def _through_moments(
     return first / statistics.weight, torch.diag(of_variance / statistics.weight)
 
 
-def wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
+def wasserstein_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
     r"""Return the squared 2-Wasserstein distance of two Gaussians, divided by N.
 
     With means mu and covariances S (regularised by `WASSERSTEIN_RIDGE`), and the target's
@@ -295,6 +308,10 @@ def wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
     With S = F F^T and the polar decomposition F^T S_t^(1/2) = U H, where H is the root in the
     trace, T = F^-T U S_t^(1/2). Nothing is squared on the way: eigenvalues of S_t^(1/2) S
     S_t^(1/2) would lose, where there are fewer positions than channels, half of their digits.
+
+    The gradient is always exact: T of an image a few steps ago, where some direction had hardly
+    any spread, blows up what has spread there by now (tried), and of means alone damping gains
+    nothing.
     """
     channels = generated.first.shape[0]
     mean = generated.mean - target.mean
@@ -316,15 +333,17 @@ def wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
     )
 
 
-def relative_wasserstein_term(generated: Statistics, target: Statistics) -> StyleTerm:
+def relative_wasserstein_term(
+    generated: Statistics, target: Statistics, damp: Damp = exact
+) -> StyleTerm:
     """Return the Wasserstein distance relative to the target's distance from a black image."""
-    term = wasserstein_term(generated, target)
+    term = wasserstein_term(generated, target, damp)
     scale = target.first.shape[0] / (target.moment.trace() + _TINY)
     first = None if term.first is None else term.first * scale
     return StyleTerm(term.value * scale, first, term.second * scale)
 
 
-STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics], StyleTerm]] = (
+STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics, Damp], StyleTerm]] = (
     MappingProxyType(
         {
             ("gram", False): gram_term,
@@ -340,8 +359,3 @@ STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics], StyleT
 
 WANT_EXACT_SUMS = frozenset({"wasserstein"})
 """Those of the setting `style_loss` that see how the smallest eigenvalues are rounded."""
-
-BEAR_DAMPING = frozenset({"gram"})
-"""Those whose gradient may be damped: it is of the products alone. Where means have a part, that of
-the sums and that of the products belong together as they are at one image: of several, they no
-longer cancel as they should, and the run goes astray."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -208,8 +208,8 @@ class Objective:
         between : callable or None
             Called before each tile; an exception it raises ends the evaluation.
         damping : Damping or None
-            Of what styles add to the gradient, where the style loss bears it; None: it is exact.
-            The losses always are.
+            Of what styles add to the gradient, where the style loss bears it (see `losses`);
+            None: it is exact.  The losses always are.
 
         Returns
         -------
@@ -288,16 +288,16 @@ class Objective:
                 if target is None:
                     gradients.append(None)
                     continue
-                term = style_loss(own, target)
+                damp = losses.exact
+                if damping is not None:
+                    finest = self._cutting.strides[layer] == 1
+                    damp = partial(damping, f"{layer}.{index}", finest=finest)
+                term = style_loss(own, target, damp)
                 value = value + shares[index] * term.value
                 weight = self.settings.style_weight * self.settings.style_layers[layer]
                 factor = shares[index] * weight
                 first = None if term.first is None else factor * term.first
-                second = factor * term.second
-                if damping is not None and self.settings.style_loss in losses.BEAR_DAMPING:
-                    finest = self._cutting.strides[layer] == 1
-                    second = damping(f"{layer}.{index}", second, finest=finest)
-                gradients.append((first, second))
+                gradients.append((first, factor * term.second))
             terms[layer] = _LayerTerm(value, gradients)
         return terms
 
