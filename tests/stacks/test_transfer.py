@@ -13,6 +13,7 @@ import pytest
 
 from napari_nst import StyleTransfer, StyleTransferSettings
 from napari_nst.engine.shared import Shared
+from napari_nst.engine.vgg import FeatureExtractor
 from napari_nst.errors import InputError
 from napari_nst.stacks import PlaneStore, StackRecord, StackTransfer, settings_of
 
@@ -318,6 +319,25 @@ def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
     assert [plane.start is None for plane in record.finished] == [True, False, False, False]
     assert all(plane.losses["total"] > 0 for plane in record.finished)
     assert record.to_dict()["settings"]["iterations"] == 6
+
+
+def test_the_record_says_at_which_plane_memory_ran_out(planes, style, monkeypatch):
+    run = StackTransfer(np.tile(planes[:3], (1, 4, 4, 1)), style, settings(iterations=2))
+    original, calls = FeatureExtractor.trace, []
+
+    def once(self, image):
+        calls.append(1)
+        if len(calls) == 4:  # the second evaluation of the second plane
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return original(self, image)
+
+    monkeypatch.setattr(FeatureExtractor, "trace", once)
+    carried_out(run)
+    first, second, third = run.record.finished
+    (shortage,) = second.shortages
+    assert (shortage.iteration, shortage.tile, second.scales[0].tile) == (1, None, 96)
+    for plane in (first, third):  # each has its own tiles
+        assert (plane.shortages, plane.scales[0].tile) == ((), None)
 
 
 def test_a_plane_of_another_shape_ends_the_run_and_keeps_what_is_done(planes, style):
