@@ -159,7 +159,7 @@ class Loop:
                 self._obey(wish, index)
             if self._replay is not None and self._replay.over(len(course.history)):
                 raise Stopped
-            had = self._means(index)
+            had = self._had(index)
             losses, gradient = self._evaluate(index)
             image, optimizer = course.image, course.optimizer
             assert optimizer is not None
@@ -170,7 +170,7 @@ class Loop:
             image = self._with_kept(optimizer.step(image, loss, gradient))
             course.image = image
             del gradient  # while the picture is shown: at large sizes every image counts
-            if had != self._means_now(index):
+            if had != self._at_hand(index):
                 course.shortages.append(had)
             course.history.append(losses)
             course.done += 1
@@ -199,7 +199,7 @@ class Loop:
 
         return self.tiling.fitting(index, evaluate, optimizer.spare)
 
-    def _means_now(self, index: int) -> ShortageRecord:
+    def _at_hand(self, index: int) -> ShortageRecord:
         """Return what the run has at its disposal for the next evaluation."""
         course = self.course
         return ShortageRecord(
@@ -208,22 +208,22 @@ class Loop:
             lbfgs_history=course.lbfgs_history,
         )
 
-    def _means(self, index: int) -> ShortageRecord:
+    def _had(self, index: int) -> ShortageRecord:
         """Return what the run had before the next evaluation; a replay does without what it did."""
         course, replay = self.course, self._replay
         if replay is None or not replay.has_sizes(self.scales):
-            return self._means_now(index)
+            return self._at_hand(index)
         now = len(course.history)
         end = now - course.done + self.scales[index].iterations
         if course.done == 0:
-            self._make_do(index, replay.means_before(now, index, end))
-        had = self._means_now(index)
+            self._make_do(index, replay.had_before(now, index, end))
+        had = self._at_hand(index)
         if replay.ran_short(now):
-            self._make_do(index, replay.means_before(now + 1, index, end))
+            self._make_do(index, replay.had_before(now + 1, index, end))
         return had
 
-    def _make_do(self, index: int, means: tuple[int | None, int | None]) -> None:
-        self.tiling.sides[index], pairs = means
+    def _make_do(self, index: int, what: tuple[int | None, int | None]) -> None:
+        self.tiling.sides[index], pairs = what
         if isinstance(self.course.optimizer, LBFGS) and pairs is not None:
             self.course.optimizer.remember(pairs)
 

@@ -44,9 +44,11 @@ def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
     """
     height, width = x.shape[-2:]
     if not _in_strips(x):
-        found, indices = functional.max_pool2d(x, 2, return_indices=True)
-        corners = indices // width % 2 * 2 + indices % width % 2
-        return found, Maxima(corners.to(torch.uint8), x.shape)
+        found = functional.max_pool2d(x, 2)
+        corners = torch.zeros_like(found, dtype=torch.uint8)
+        for corner in (3, 2, 1, 0):  # of equal ones the first, as in torch
+            corners.masked_fill_(_corner(x, corner) == found, corner)
+        return found, Maxima(corners, x.shape)
     shape = (*x.shape[:-2], height // 2, width // 2)
     kind = torch.int16 if 2 * width <= _SPAN else torch.int32
     found, places = (
@@ -86,9 +88,7 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
     if not _in_strips(gradient):
         found.zero_()
         for corner in range(4):
-            down, right = divmod(corner, 2)
-            here = found[..., down : height // 2 * 2 : 2, right : width // 2 * 2 : 2]
-            here.copy_(gradient.masked_fill(places != corner, 0))
+            _corner(found, corner).copy_(gradient.masked_fill(places != corner, 0))
         return found
     for rows, windows in _strips(height, width):
         found[..., rows, :] = functional.max_unpool2d(
@@ -103,6 +103,13 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
 def _in_strips(x: Tensor) -> bool:
     """Return whether it is done some rows at a time: on a processor, whose cache holds them."""
     return x.device.type == "cpu"
+
+
+def _corner(x: Tensor, corner: int) -> Tensor:
+    """Return one of four of all windows, from left to right and from above."""
+    height, width = x.shape[-2:]
+    down, right = divmod(corner, 2)
+    return x[..., down : height // 2 * 2 : 2, right : width // 2 * 2 : 2]
 
 
 def _strips(height: int, width: int) -> Iterator[tuple[slice, slice]]:

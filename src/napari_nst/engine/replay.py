@@ -70,7 +70,7 @@ class Replay:
         """Return whether memory ran out at the evaluation that comes after so many."""
         return any(shortage.iteration == iteration for shortage in self._record.shortages)
 
-    def means_before(self, iteration: int, scale: int, end: int) -> tuple[int | None, int | None]:
+    def had_before(self, iteration: int, scale: int, end: int) -> tuple[int | None, int | None]:
         """Return what the run had until it had done so many evaluations.
 
         Parameters
