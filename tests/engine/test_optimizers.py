@@ -271,7 +271,7 @@ def test_adam_goes_on_from_its_state_with_the_steps_it_would_have_made(last: boo
 
 def pulled(optimizer: Adam, value: float) -> float:
     """Return a pull as it is damped, and take a step."""
-    found = float(optimizer.damping("relu3_1", torch.tensor([value]), finest=False))
+    found = float(optimizer.damping("relu3_1.0", "gram", torch.tensor([value]), finest=False))
     lengths(optimizer, 1)
     return found
 
