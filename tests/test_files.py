@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from napari_nst.errors import InputError
-from napari_nst.files import _read, check_writable, read_image, write_image
+from napari_nst.files import _limits, check_writable, read_image, read_metadata, write_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -516,7 +516,8 @@ def test_metadata(tmp_path: Path, dtype: Any) -> None:
     with Image.open(tmp_path / "a.jpg") as jpeg:
         assert jpeg.info["comment"].decode() == RECORD
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        assert tiff.pages.first.description == RECORD
+        assert tiff.pages.first.tags[65301].value.decode() == f"napari-nst\n{RECORD}"
+        assert tiff.pages.first.description == ""
 
 
 def test_without_metadata_there_is_none(tmp_path: Path) -> None:
@@ -538,8 +539,7 @@ def test_long_metadata(tmp_path: Path) -> None:
         assert read_image(tmp_path / name).shape == image.shape
     with Image.open(tmp_path / "a.png") as png:
         assert png.text == {"napari-nst": long}  # type: ignore[attr-defined]
-    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        assert tiff.pages.first.description == long
+    assert read_metadata(tmp_path / "a.tif") == long
     assert {each.name for each in tmp_path.iterdir()} == {"a.png", "a.tif"}
 
 
@@ -672,7 +672,8 @@ def test_errors_of_names(tmp_path: Path) -> None:
     assert error_of(read_image, tmp_path) == "is a folder: name an image file in it."
     assert error_of(read_image, tmp_path / "empty.png") == "is an empty file: name an image file."
     assert error_of(read_image, tmp_path / "text.png") == (
-        "is not an image: name a PNG, JPEG or TIFF file."
+        "is not an image of a kind that can be read: name a PNG, JPEG, JPEG 2000, TIFF, WebP, "
+        "AVIF, BMP, GIF, PPM, TGA or PSD file."
     )
 
 
@@ -748,7 +749,7 @@ def test_error_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "an image has at least 1 and at most 536870912 pixels."
     )
     tifffile.imwrite(tmp_path / "a.tif", picture((4, 6)))
-    monkeypatch.setattr(_read, "_MOST_PIXELS", 23)
+    monkeypatch.setattr(_limits, "MOST_PIXELS", 23)
     assert error_of(read_image, tmp_path / "a.tif") == (
         "says that it is 6 x 4 pixels: an image has at least 1 and at most 23 pixels."
     )

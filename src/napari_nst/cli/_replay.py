@@ -108,13 +108,6 @@ def _text(path: Path) -> str:
 
 
 def _read(path: Path) -> Any:
-    import numpy as np
+    from napari_nst.files import read_image, read_npy
 
-    from napari_nst.files import read_image
-
-    if path.suffix.lower() != ".npy":
-        return read_image(path)
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an array ({error}): save it again.") from None
+    return read_npy(path) if path.suffix.lower() == ".npy" else read_image(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from napari_nst.files._labels import read_labels
 from napari_nst.files._metadata import read_metadata
+from napari_nst.files._npy import read_npy
 from napari_nst.files._read import read_image
 from napari_nst.files._shape import shape_of
 from napari_nst.files._stack import Stack, write_stack
@@ -23,6 +24,7 @@ __all__ = [
     "read_image",
     "read_labels",
     "read_metadata",
+    "read_npy",
     "shape_of",
     "write_image",
     "write_stack",

@@ -6,19 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tifffile
-from PIL import Image, UnidentifiedImageError
 
 from napari_nst.errors import InputError
 from napari_nst.files._common import detail
+from napari_nst.files._limits import check_bytes
+from napari_nst.files._npy import read_npy
+from napari_nst.files._pillow import open_picture
+from napari_nst.files._tiff import is_tiff, open_tiff
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
+    from PIL import Image
 
 __all__ = ["read_labels"]
 
-_LOSSY = {"JPEG", "WEBP", "MPO"}
-_TIFF_SUFFIXES = (".tif", ".tiff")
+_LOSSY = {"JPEG", "WEBP", "MPO", "AVIF"}
 
 
 def read_labels(path: Path | str) -> NDArray[Any]:
@@ -47,31 +49,42 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
-            labels = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() in _TIFF_SUFFIXES:
-            labels = tifffile.imread(path)
+            labels = read_npy(path, "labels")
+        elif is_tiff(path):
+            labels = _from_tiff(path)
         else:
             labels = _with_pillow(path)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: name a file with labels.") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image: name a TIFF or PNG file.") from error
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(f"{path} cannot be read as labels ({detail(error)}).") from error
-    if labels.ndim == 3 and labels.shape[2] in (3, 4) and labels.dtype == np.uint8:
+    _check(path, labels.shape, labels.dtype)
+    if labels.ndim == 3:
         labels = labels[..., :3].astype(np.int64) @ np.array([65536, 256, 1])
-    if labels.ndim != 2 or labels.dtype.kind not in "biu":
-        raise InputError(
-            f"{path} has shape {labels.shape} and dtype {labels.dtype}; labels are one plane of "
-            "integers."
-        )
     return np.ascontiguousarray(labels)
 
 
+def _check(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    colored = len(shape) == 3 and shape[2] in (3, 4) and dtype == np.uint8
+    if not (len(shape) == 2 or colored) or np.dtype(dtype).kind not in "biu":
+        raise InputError(
+            f"{path} has shape {shape} and dtype {dtype}; labels are one plane of integers."
+        )
+
+
+def _from_tiff(path: Path) -> NDArray[Any]:
+    with open_tiff(path) as tiff:
+        series = tiff.series[0]
+        _check(path, tuple(series.shape), series.dtype)  # before a whole stack is read
+        check_bytes(path, series.nbytes)
+        labels: NDArray[Any] = series.asarray()
+        return labels
+
+
 def _with_pillow(path: Path) -> NDArray[Any]:
-    with Image.open(path) as file:
+    with open_picture(path) as file:
         if file.format in _LOSSY:
             raise InputError(
                 f"{path} is a {file.format} file, which blurs labels: save them as PNG or TIFF."

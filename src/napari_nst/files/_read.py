@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import os
-import threading
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from napari_nst.errors import InputError
 from napari_nst.files._colour import SAMPLES, divide_by_alpha, to_srgb, turn_upright, whole
 from napari_nst.files._common import PNG_HEADER, detail, rounded
+from napari_nst.files._pillow import open_picture
+from napari_nst.files._tiff import is_tiff, open_tiff
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 __all__ = ["read_image"]
 
-_MOST_PIXELS = 2**29  # 23,170 pixels square: beyond it a header is rather damaged than true
 _PNG_DEPTH = 24  # where the header chunk, which comes first, holds the bits of a sample
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UPRIGHT = 1  # the EXIF orientation that asks for nothing
 
 # The colours of a TIFF that can be read straight from its samples. Pillow translates the others
 # (palettes, YCbCr), which have 8 bits in practice.
 _TIFF_SPACES = {"MINISWHITE": "gray", "MINISBLACK": "gray", "RGB": "rgb", "SEPARATED": "cmyk"}
 _TIFF_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
-
-_pillow_globals = threading.RLock()
 
 
 class _Decoded(NamedTuple):
@@ -50,7 +43,8 @@ class _Decoded(NamedTuple):
 def read_image(path: Path | str) -> NDArray[Any]:
     """Read the picture in an image file.
 
-    PNG, JPEG, TIFF and what else Pillow reads, known by their content rather than their suffix.
+    PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA and PSD, known by their content
+    rather than their suffix.
     Palettes and CMYK become RGB, grey with transparency becomes RGBA, an alpha channel that is
     multiplied into the colours is divided out, bit depths in between are stretched to 8 or 16
     bits, an embedded ICC profile is converted to sRGB (one that is damaged or belongs to another
@@ -74,18 +68,16 @@ def read_image(path: Path | str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If the file is missing, unreadable, damaged, not an image or not one picture of at most
-        2**29 pixels.
+        If the file is missing, unreadable, damaged, of another kind or not one picture of at most
+        2**29 pixels and 4 GiB.
     """
     path = Path(path)
     head = _read_head(path)
     try:
-        decoded = _decode_tiff(path) if head.startswith(_TIFF_SIGNATURES) else None
+        decoded = _decode_tiff(path) if is_tiff(path) else None
         decoded = decoded or _decode_with_pillow(path, head)
     except (InputError, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image: name a PNG, JPEG or TIFF file.") from error
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(
             f"{path} is damaged or cut short ({detail(error)}): save or copy it again."
@@ -111,33 +103,8 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if not 0 < width * height <= _MOST_PIXELS:
-        raise InputError(
-            f"{path} says that it is {width} x {height} pixels: "
-            f"an image has at least 1 and at most {_MOST_PIXELS} pixels."
-        )
-
-
-@contextmanager
-def _lenient_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings and lift its limit of pixels, which a large camera exceeds.
-
-    Both are global to the process, so one thread at a time has them, and gives them back.
-    """
-    with _pillow_globals, warnings.catch_warnings(action="ignore"):
-        limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
 def _decode_with_pillow(path: Path, head: bytes) -> _Decoded:
-    # Given a stream, not a path, for Pillow misreads a turned TIFF that it maps into memory.
-    with _lenient_pillow(), path.open("rb") as stream, Image.open(stream) as image:
-        _check_size(path, *image.size)
+    with open_picture(path) as image:
         image.load()
         space, pixels = _pillow_samples(path, image)
         if image.format == "PNG" and head[_PNG_DEPTH] == 16:
@@ -169,12 +136,11 @@ def _pillow_samples(path: Path, image: Image.Image) -> tuple[str, NDArray[Any]]:
 
 def _decode_tiff(path: Path) -> _Decoded | None:
     """Decode the first page of a TIFF, or return None if its colours are a task for Pillow."""
-    with tifffile.TiffFile(path) as tiff:
+    with open_tiff(path) as tiff:
         page = tiff.pages.first
         space = _TIFF_SPACES.get(tifffile.PHOTOMETRIC(page.photometric).name)
         if space is None:
             return None
-        _check_size(path, page.imagewidth, page.imagelength)
         pixels = page.asarray()
         profile = page.tags.valueof("InterColorProfile")
         orientation = page.tags.valueof("Orientation", default=_UPRIGHT)

@@ -9,6 +9,7 @@ import tifffile
 
 from napari_nst.errors import InputError
 from napari_nst.files._stack import Stack
+from napari_nst.files._tiff import check_page, open_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,11 +21,12 @@ __all__ = ["TiffStack", "is_tiff_stack"]
 
 _ALMOST_4_GIB = 2**32 - 2**25  # beyond it offsets of 32 bits do not reach
 _PLANE = ("y", "x", "s")
+_OF_IMAGEJ, _OF_IMAGEJ_COLORS = "BHhf", "B"  # the types that ImageJ has, as NumPy's characters
 
 
 def is_tiff_stack(path: Path) -> bool:
     """Return whether a TIFF is more than a picture of 8 or 16 bits on its first page."""
-    with tifffile.TiffFile(path) as tiff:
+    with open_tiff(path) as tiff:
         page, series = tiff.pages.first, tiff.series[0]
         kind = np.dtype(page.dtype).kind
         if tiff.is_ome or tiff.is_imagej:
@@ -49,7 +51,7 @@ class TiffStack(Stack):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._tiff = tifffile.TiffFile(path)
+        self._tiff = open_tiff(path)
         try:
             self._take_in()
         except BaseException:
@@ -66,6 +68,10 @@ class TiffStack(Stack):
         self.axes = tuple(series.axes.lower())
         self.shape = tuple(series.shape)
         self.dtype = np.dtype(series.dtype).newbyteorder("=")
+        if self.dtype.kind == "b" and "s" in self.axes:
+            raise InputError(
+                f"{self.path} has colours of one bit, which cannot be written: save it with 8 bits."
+            )
         ends = ("".join(self.axes)[-3:] in ("syx", "yxs")) or "s" not in self.axes
         if "".join(self.axes).replace("s", "")[-2:] != "yx" or not ends:
             raise InputError(
@@ -103,6 +109,7 @@ class TiffStack(Stack):
             page = self._series.pages[k]
             if page is None:
                 raise InputError(f"Plane {k} of {self.path} is missing: save the stack again.")
+            check_page(self.path, page)
             plane = page.asarray()
         return np.moveaxis(plane, 0, -1) if "".join(self.axes).endswith("syx") else plane
 
@@ -151,13 +158,19 @@ class TiffStack(Stack):
             options["extrasamples"] = ["unassalpha"]
         axes = "".join(ordered).upper()
         size = int(np.prod(shape)) * self.dtype.itemsize
-        ome, imagej = bool(self._tiff.is_ome), bool(self._tiff.is_imagej)
-        options["metadata"] = self._metadata(axes)
+        ome = bool(self._tiff.is_ome)
+        # Files that call themselves ImageJ's may have other types or orders than it can have
+        # itself; those are written as any other TIFF.
+        kinds = _OF_IMAGEJ_COLORS if "s" in self.axes else _OF_IMAGEJ
+        in_order = axes == "".join(axis for axis in "TZCYXS" if axis in axes)
+        imagej = bool(self._tiff.is_imagej) and self.dtype.char in kinds and in_order
+        options["metadata"] = self._metadata(axes) if ome or imagej else {"axes": axes}
         if not ome:
             options |= self._resolution()
         if not imagej:  # which reads what is compressed only with a plugin
             options["compression"] = "adobe_deflate"
-            options["predictor"] = self.dtype.kind in "iu"
+            # The differences of 64 bits are no predictor of TIFF.
+            options["predictor"] = self.dtype.kind in "iu" and self.dtype.itemsize < 8
         with tifffile.TiffWriter(
             path, bigtiff=size > _ALMOST_4_GIB and not imagej, ome=ome, imagej=imagej
         ) as writer:
@@ -177,14 +190,12 @@ class TiffStack(Stack):
             kept = {key: image[key] for key in ("Name", "Description", "AcquisitionDate")
                     if key in image}  # fmt: skip
             return {"axes": axes, **kept, **{k: v for k, v in pixels.items() if v}}
-        if self._tiff.is_imagej:
-            counted = ("ImageJ", "images", "channels", "slices", "frames", "hyperstack")
-            return {"axes": axes} | {
-                key: value
-                for key, value in (self._tiff.imagej_metadata or {}).items()
-                if key not in counted
-            }
-        return {"axes": axes}
+        counted = ("ImageJ", "images", "channels", "slices", "frames", "hyperstack")
+        return {"axes": axes} | {
+            key: value
+            for key, value in (self._tiff.imagej_metadata or {}).items()
+            if key not in counted
+        }
 
     def _planes_in_order(self, pixels: dict[str, Any]) -> dict[str, Any]:
         """Return what is said of each plane, in the order in which tifffile takes it."""

@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from napari_nst.errors import InputError
-from napari_nst.files._common import PNG_HEADER, detail, rounded
+from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check_writable", "write_image"]
 
 _JPEG_COMMENT_BYTES = 65_533  # what the 16-bit length of a JPEG segment leaves
+_UNDEFINED = 7  # the type of a TIFF tag whose bytes only its writer understands
 
 
 def write_image(
@@ -54,7 +55,7 @@ def write_image(
         The samples of the file.
     metadata : str, optional
         A text to go with the picture, such as its record as JSON: in a PNG the iTXt chunk
-        "napari-nst", in a TIFF the image description, in a JPEG the comment. All in UTF-8.
+        "napari-nst", in a TIFF the private tag 65301, in a JPEG the comment. All in UTF-8.
 
     Returns
     -------
@@ -169,6 +170,7 @@ def _encode_jpeg(samples: NDArray[np.uint8], metadata: str | None) -> bytes:
 
 def _encode_tiff(samples: NDArray[Any], metadata: str | None) -> bytes:
     buffer = io.BytesIO()
+    text = None if metadata is None else (RECORD_MARK + metadata).encode()
     tifffile.imwrite(
         buffer,
         samples,
@@ -177,8 +179,8 @@ def _encode_tiff(samples: NDArray[Any], metadata: str | None) -> bytes:
         extrasamples=["unassalpha"] if samples.shape[2:] == (4,) else None,
         compression="adobe_deflate",
         predictor=True,
-        description=None if metadata is None else metadata.encode(),
         metadata=None,
+        extratags=[] if text is None else [(RECORD_TAG, _UNDEFINED, len(text), text, True)],
     )
     return buffer.getvalue()
 
