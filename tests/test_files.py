@@ -672,8 +672,8 @@ def test_errors_of_names(tmp_path: Path) -> None:
     assert error_of(read_image, tmp_path) == "is a folder: name an image file in it."
     assert error_of(read_image, tmp_path / "empty.png") == "is an empty file: name an image file."
     assert error_of(read_image, tmp_path / "text.png") == (
-        "is not an image of a kind that can be read: name a PNG, JPEG, JPEG 2000, TIFF, WebP, "
-        "AVIF, BMP, GIF, PPM, TGA or PSD file."
+        "cannot be read, for it is not an image of an accepted kind: name a PNG, JPEG, JPEG 2000, "
+        "TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD file."
     )
 
 

@@ -21,7 +21,7 @@ _CONVERT = (
     "Fiji"
 )
 _DEVELOP = "export it as TIFF, PNG or JPEG from a program for photos"
-_STILL = "save the frame that is meant as PNG or TIFF"
+_STILL = "save a frame of it as PNG or TIFF"
 
 _HEIC = (
     "a HEIC photo",
@@ -54,7 +54,7 @@ _KINDS = [
             _CONVERT,
         ),
         (rb"\x89HDF\r\n\x1a\n", "an HDF5 file, such as IMS of Imaris", _CONVERT),
-        (rb".{128}DICM", "a DICOM file", _CONVERT),
+        (rb"(?!II|MM).{128}DICM", "a DICOM file", _CONVERT),
         (rb"SIMPLE  =", "a FITS file", _CONVERT),
         (rb".{344}(?:n\+1|ni1)\0", "a NIfTI file", _CONVERT),
         (rb"FUJIFILMCCD-RAW|FOVb|\0MRM|II\x1a\0\0\0HEAPCCDR|IIR[OS]|MMOR|IIU\0", *_RAW),
@@ -64,15 +64,15 @@ _KINDS = [
         (rb"#\?(?:RADIANCE|RGBE)", "an HDR picture", "export it as TIFF in floating point"),
         (
             rb"(?:\xef\xbb\xbf)?\s*<(?:svg\b|[?!].*<svg\b)",
-            "an SVG drawing, which has no pixels",
-            "export it as PNG in the size that is meant",
+            "an SVG drawing",
+            "export it as PNG in the size you need",
         ),
         (rb"(?i:\s*<(?:!doctype\s+html|html)\b)", "a web page", "save the picture that it shows"),
-        (rb"%PDF-", "a PDF document", "export the page that is meant as PNG"),
+        (rb"%PDF-", "a PDF document", "export a page of it as PNG"),
         (
             rb"%!PS|\xc5\xd0\xd3\xc6",
             "a PostScript drawing",
-            "export it as PNG in the size that is meant",
+            "export it as PNG in the size you need",
         ),
         (rb"RIFF.{4}AVI |\x1a\x45\xdf\xa3", *_VIDEO),
         (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "unpack the pictures in it"),
@@ -116,12 +116,15 @@ def camera_raw(path: Path) -> InputError:
 
 
 def not_an_image(path: Path) -> InputError:
-    """Return the refusal of a file whose kind is unknown, or known to nobody here."""
-    return InputError(f"{path} is not an image of a kind that can be read: name a {ACCEPTED} file.")
+    """Return the refusal of a file of an unknown kind."""
+    return InputError(
+        f"{path} cannot be read, for it is not an image of an accepted kind: name a {ACCEPTED} "
+        "file."
+    )
 
 
 def _refusal(path: Path, kind: str, advice: str) -> InputError:
-    return InputError(f"{path} is {kind}, and cannot be read: {advice}.")
+    return InputError(f"{path} is {kind}, which cannot be read: {advice}.")
 
 
 def _in_boxes(head: bytes) -> tuple[str, str] | None:

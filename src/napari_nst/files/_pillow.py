@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["open_picture"]
+__all__ = ["lenient_pillow", "open_picture"]
 
 # JPEG's includes MPO. Pillow reads many more, some by running another program (EPS) or by opening
 # pictures within pictures (ICNS, ICO), whose claims nobody checks.
@@ -36,7 +36,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
     """
     check_kind(path)
     # Given a stream, not a path, for Pillow misreads a turned TIFF that it maps into memory.
-    with _lenient_pillow(), path.open("rb") as stream:
+    with lenient_pillow(), path.open("rb") as stream:
         Image.init()
         try:
             image = Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
@@ -48,7 +48,7 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _lenient_pillow() -> Iterator[None]:
+def lenient_pillow() -> Iterator[None]:
     """Silence Pillow's warnings and lift its limit of pixels, which a large camera exceeds.
 
     Both are global to the process, so one thread at a time has them, and gives them back.

@@ -15,6 +15,7 @@ from PIL import Image
 from napari_nst.errors import InputError
 from napari_nst.files._kinds import camera_raw, check_kind
 from napari_nst.files._limits import MOST_PLANES, check_bytes, check_size
+from napari_nst.files._pillow import lenient_pillow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,7 @@ def _size_of_jpeg(head: bytes) -> tuple[int, int]:
 
 
 def _size_with_pillow(head: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(head), formats=_PILLOW) as image:
+    with lenient_pillow(), Image.open(io.BytesIO(head), formats=_PILLOW) as image:
         return image.size
 
 
@@ -142,9 +143,11 @@ def _check_planes(path: Path, tiff: tifffile.TiffFile) -> None:
             for pixels in _PIXELS.findall(text)
         )
     if tiff.is_micromanager:
-        summary = (tiff.micromanager_metadata or {}).get("Summary", {})
-        axes = ("Frames", "Positions", "Slices", "Channels")
-        claims.append(math.prod(int(summary.get(axis, 1)) for axis in axes))
+        about = tiff.micromanager_metadata or {}
+        summary, index = about.get("Summary", {}), about.get("IndexMap")
+        found = [0] * 4 if index is None else index[:, :4].max(axis=0).tolist()
+        axes = zip(("Channels", "Slices", "Frames", "Positions"), found, strict=True)
+        claims.append(math.prod(max(int(summary.get(name, 1)), last + 1) for name, last in axes))
     if max(claims) > MOST_PLANES:
         raise InputError(
             f"{path} says that it has {max(claims)} planes: a stack has at most {MOST_PLANES}."
