@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-__all__ = ["as_command", "as_python", "record_of"]
+__all__ = ["as_command", "as_file_name", "as_python", "record_of"]
 
 # What a variable is called, and the option of `napari-nst replay`; None: an argument.
 _OPTIONS = {
@@ -169,7 +169,7 @@ def as_command(layer: Layer, layers: Mapping[str, Layer] | Any) -> str:
     words = ["napari-nst", "replay", str(folder / "record.json")]
     for role, option in _OPTIONS.items():
         words += [w for file in files[role] for w in ([option, file] if option else [file])]
-    words += ["-o", f"{_as_file_name(layer.name)}.png"]
+    words += ["-o", f"{as_file_name(layer.name)}.png"]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
@@ -318,7 +318,8 @@ def _array(one: _Input, layers: Mapping[str, Layer] | Any) -> NDArray[Any]:
     )
 
 
-def _as_file_name(name: str) -> str:
+def as_file_name(name: str) -> str:
+    """Return a name without the characters that file systems refuse."""
     kept = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
     return kept or "result"
 
