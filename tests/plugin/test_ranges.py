@@ -43,7 +43,7 @@ def scene(name: str, *, rgb: bool) -> np.ndarray:
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("limits", [None, (0.25, 0.75), (-0.5, 1.5)])
 def test_what_is_taken_is_what_the_canvas_shows(name: str, rgb: bool, limits: Any) -> None:
-    low, high, dtype = RANGES[name]
+    low, high, _ = RANGES[name]
     given = None if limits is None else tuple(low + (high - low) * x for x in limits)
     layer = Image(scene(name, rgb=rgb), rgb=rgb, contrast_limits=given)
     black, white = layer.contrast_limits

@@ -65,10 +65,10 @@ def save_with_record(layer: Image, path: Path | str) -> Saved:
     """Write the picture of a result layer, and its record as JSON beside it.
 
     The picture lies as the run showed it: a view of other axes, or of transposed ones, stays that.
-    Grey values and colours of 8 and 16 bits are written as they are; in JPEG, which has 8, those of
-    16 bits by the contrast limits.  All other values become 16 bits by the contrast limits.  A stack
-    becomes TIFF, with the values that it has.  The record is in the metadata of a picture, too, where
-    ``napari-nst replay`` finds it.
+    Grey values and colours of 8 and 16 bits are written as they are; JPEG has 8, and those of 16
+    become 8 by the contrast limits.  All other values become 16 bits by the contrast limits.  A
+    stack becomes TIFF, with the values that it has.  The record is in the metadata of a picture,
+    too, where ``napari-nst replay`` finds it.
 
     Parameters
     ----------
