@@ -320,3 +320,20 @@ def test_a_stack_keeps_its_size_and_its_masks(cells: NDArray[np.uint16]) -> None
         batch("cells.ome.tif", "s.png", "out", output_size="working", **TINY)
     with pytest.raises(InputError, match="3 planes, and a style is one picture"):
         batch("in", "cells.ome.tif", "out", **TINY)
+
+
+@pytest.mark.parametrize("name", ["out/a.png", "out/masks/a.png"])
+def test_a_file_that_no_batch_made_is_not_replaced(folder: Path, name: str, photo: Any) -> None:
+    Path("masks").mkdir()
+    write_image("masks/a.png", photo(40, 48)[..., 0])
+    write_image("masks/b.png", photo(44, 36)[..., 0])
+    Path(name).parent.mkdir(parents=True)
+    Path(name).write_bytes(b"a drawing of mine")
+    report = batch("in", "s.png", "out", masks="masks", **TINY)
+    assert states(report) == ["failed", "made"]
+    assert f"{Path(name)} is there already and is no result of a batch" in str(
+        report.failed[0].error
+    )
+    assert Path(name).read_bytes() == b"a drawing of mine"
+    Path(name).unlink()
+    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "kept"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_nst.errors import InputError, abridged
+from napari_nst.files import read_metadata
 from napari_nst.record import RunRecord
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import StackRecord
@@ -142,7 +144,13 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
     """Return whether a job's result is there already, and if another is there, what it is.
 
     A result without a record was not finished: the record is written last.
+
+    Raises
+    ------
+    InputError
+        If a file is there that no batch has made.
     """
+    _spare_others(job)
     if not os.path.lexists(job.result):
         return False, None
     try:
@@ -158,6 +166,35 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
     if unlike is None and job.mask_result is not None and not job.mask_result.exists():
         unlike = "its mask is missing"
     return unlike is None, unlike
+
+
+def _spare_others(job: Job) -> None:
+    """Refuse to replace files that are no results: without a record, beside them or inside."""
+    if os.path.lexists(job.record) or job.planes.exists() or _has_record_inside(job.result):
+        return
+    same = (
+        job.mask is not None
+        and job.mask_result is not None
+        and (
+            job.mask.is_file()
+            and job.mask_result.is_file()
+            and filecmp.cmp(job.mask, job.mask_result, False)
+        )
+    )
+    for path in (job.result, None if same else job.mask_result):
+        if path is not None and os.path.lexists(path):
+            raise InputError(
+                f"{path} is there already and is no result of a batch: move it, or name another "
+                f"folder than {job.result.parent} for the results."
+            )
+
+
+def _has_record_inside(path: Path) -> bool:
+    """Return whether a picture has the record of a run in its metadata."""
+    try:
+        return "settings" in json.loads(read_metadata(path) or "")
+    except (InputError, ValueError, TypeError):
+        return False
 
 
 def write_record(path: Path, record: BaseModel) -> None:

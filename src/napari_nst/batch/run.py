@@ -67,10 +67,10 @@ class Batch:
         for number, job in enumerate(jobs):
             try:
                 wanted = asked_of(job)
+                done, why = found(job, wanted)
             except InputError as error:
                 before[number] = Outcome(job, "failed", str(error))
                 continue
-            done, why = found(job, wanted)
             if done:
                 before[number] = Outcome(job, "kept")
             else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from napari_nst.files._labels import read_labels
 from napari_nst.files._metadata import read_metadata
 from napari_nst.files._npy import read_npy
+from napari_nst.files._planes import write_planes
 from napari_nst.files._read import read_image
 from napari_nst.files._shape import shape_of
 from napari_nst.files._stack import Stack, write_stack
@@ -27,5 +28,6 @@ __all__ = [
     "read_npy",
     "shape_of",
     "write_image",
+    "write_planes",
     "write_stack",
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox
 from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -13,7 +12,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_nst.engine.assignment import assign
 from napari_nst.errors import InputError
-from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.labels import LabelsPlane, present, shown_labels, take_labels
 from napari_nst.plugin.layers import shown_axes
 from napari_nst.plugin.regions_table import RegionsTable
@@ -33,7 +32,7 @@ _MILLISECONDS = 300  # between looks at labels that are being painted
 _BRUSH = 1 / 12  # of the longest side: for filling regions, not for drawing
 
 
-class _Nullable(ComboBox):
+class _Nullable(LayerChoice):
     """A choice with a word for none."""
 
     null_string = "none"
@@ -51,9 +50,9 @@ class RegionsBox(QWidget):
 
     Attributes
     ----------
-    content_labels : ComboBox
+    content_labels : LayerChoice
         Of the viewer's Labels layers, or none.
-    style_labels : list of ComboBox
+    style_labels : list of LayerChoice
         The same for each style.
     table : RegionsTable
         A row for each label.
@@ -160,14 +159,11 @@ class RegionsBox(QWidget):
         ]
         assign(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
 
-    def choose(
-        self, content: Mapping[str, Any] | None, styles: Sequence[Mapping[str, Any] | None]
-    ) -> None:
-        """Have the labels of earlier, given their origins, where their layers still are."""
-        layers = {layer.name: layer for layer in self._layers()}
-        self.content_labels.value = layers.get(content["layer"]) if content else None
-        for combo, origin in zip(self.style_labels, styles, strict=False):
-            combo.value = layers.get(origin["layer"]) if origin else None
+    def choose(self, content: Labels | None, styles: Sequence[Labels | None]) -> None:
+        """Choose the labels of the content and of the styles; None: no labels."""
+        self.content_labels.value = content
+        for combo, layer in zip(self.style_labels, styles, strict=False):
+            combo.value = layer
 
     def set_styles(self, names: Sequence[str]) -> None:
         """Follow the list of styles, given their names."""

@@ -27,6 +27,8 @@ _PLANES = 8
 _SIDE = 2048  # of a plane that is read as a whole; of a larger one, a grid of windows
 _WINDOWS = 4  # in each direction
 
+_COLOURS = ("uint8", "uint16")  # types whose whole range is black to white
+
 
 def check_intensities(choice: str) -> None:
     """Refuse a word that is none of the choices.
@@ -166,8 +168,8 @@ def range_of(
     -------
     Range, Sample or None
         None: the values are colours that the engine takes as they are: 8 or 16 bits without a
-        sign and with limits as wide as the type, as those of 8 bits are of themselves; or floats
-        with limits in [0, 1].
+        sign, and with limits as wide as the type.  All others are taken by their contrast limits,
+        by which the canvas shows colours just as it does grey values.
 
     Raises
     ------
@@ -184,14 +186,8 @@ def range_of(
         return Range.of_dtype(dtype)
     if choice == "percentiles":
         return Sample(data, shown, bool(layer.rgb))
-    if layer.rgb and _as_they_are(dtype, low, high):
+    if layer.rgb and dtype.name in _COLOURS and (low, high) == (0, np.iinfo(dtype).max):
         return None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         return Sample(data, shown, bool(layer.rgb), percentiles=False)
     return Range(low, high)
-
-
-def _as_they_are(dtype: np.dtype[Any], low: float, high: float) -> bool:
-    if dtype.kind == "f":
-        return 0 <= low < high <= 1
-    return dtype.name in ("uint8", "uint16") and (low, high) == (0, np.iinfo(dtype).max)
