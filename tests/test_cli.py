@@ -456,7 +456,7 @@ def test_info(
     out, err = capsys.readouterr()
     assert err == ""
     lines = {line[:12].strip(): line[12:] for line in out.splitlines()}
-    for name in ("napari-nst", "python", "torchvision", "napari", "numpy", "Qt", "threads"):
+    for name in ("napari-nst", "python", "napari", "numpy", "Qt", "threads"):
         assert lines[name]
     assert lines["torch"] == torch.__version__
     assert "GiB free" in lines["cpu"]

@@ -48,6 +48,7 @@ ARROWS: dict[str, set[str]] = {
 }
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 TORCH = {"torch", "torchvision", "safetensors"}
+COMPILERS = ("triton", "torchvision", "torch._dynamo", "torch._inductor", "torch.optim")
 
 
 class Import(NamedTuple):
@@ -131,6 +132,19 @@ def test_only_the_plugin_knows_the_viewer(module: Path) -> None:
 def test_only_the_engine_and_the_command_line_know_torch(module: Path) -> None:
     if room(module) not in ("engine", "cli"):
         assert not outside(module) & TORCH
+
+
+@each_module
+def test_nothing_imports_a_compiler(module: Path) -> None:
+    """Triton's LLVM and Mesa's end the process that has both: see tests/plugin/test_triton.py."""
+    for found in imports_of(module):
+        assert not found.name.startswith(COMPILERS), f"{module.name} imports {found.name}"
+    attributes = {
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert not attributes & {"torch.compile", "torch._dynamo", "torch.optim"}
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "engine").glob("*.py")), ids=lambda m: m.name)

@@ -158,21 +158,30 @@ class StyleTransferPanel(QWidget):
 
     def reset_choices(self, event: object = None) -> None:
         """Bring the layer choices up to date; napari calls it when the layers change."""
+        if not self._open:  # napari calls it all the same
+            return
         self.controls.reset_choices()
         self.steering.accept()
         self._show_estimate()
 
     def event(self, event: Any) -> bool:
         """Hear of the dock's closing: its X takes the parent away, and closes nothing."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._open:
-            self._open = False
-            self._viewer.dims.events.current_step.disconnect(self._on_dims)
-            self._viewer.dims.events.order.disconnect(self._on_dims)
-            self.steering.end()
-            self.controls.regions.close_watch()
-            self.results.comparison.close()
-            self.session.close()
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._close()
         return bool(super().event(event))
+
+    def _close(self) -> None:
+        """End what goes on, and listen to the viewer no more."""
+        if not self._open:
+            return
+        self._open = False
+        self._viewer.dims.events.current_step.disconnect(self._on_dims)
+        self._viewer.dims.events.order.disconnect(self._on_dims)
+        self.steering.end()
+        self.controls.regions.close_watch()
+        self.results.comparison.close()
+        self.fetch_button.close()
+        self.session.close()
 
     def _make_buttons(self) -> None:
         self._start_button = push_button(
@@ -231,7 +240,9 @@ class StyleTransferPanel(QWidget):
         self.setMinimumWidth(_WIDTH)
 
     def _connect(self) -> None:
+        self.session.window.closing.connect(self._close)
         self.controls.changed.connect(self._on_controls)
+        self.controls.regions.said.connect(self._say)
         self.fetch_button.said.connect(self._say)
         self.fetch_button.problem.connect(lambda text: self._say(text, problem=True))
         self.presets.chosen.connect(self._on_preset)
