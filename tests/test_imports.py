@@ -37,13 +37,14 @@ ARROWS: dict[str, set[str]] = {
     "samples": {"errors"},
     "files": {"errors"},
     "cache": set(),
+    "failures": {"errors"},
     "intensities": {"errors"},
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},
-    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "intensities"},
+    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "intensities", "failures"},
     "plugin": {*TOOLS, "stacks", "batch"},
-    "cli": {*TOOLS, "stacks", "batch"},
+    "cli": {*TOOLS, "stacks", "batch", "failures"},
     "__init__": {*TOOLS, "stacks", "batch", "plugin"},  # the public names
 }
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Display, Range
+from napari_nst.intensities import Display, Range, visible_values
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 FLOATS = ["float16", "float32", "float64", ">f4"]
@@ -125,3 +125,10 @@ def test_a_screen_shows_nothing_where_a_value_is_missing() -> None:
     assert shown.dtype == np.float32
     np.testing.assert_allclose(shown[0, 0], [0, 1, 128 / 255, 64 / 255])
     assert np.isnan(shown[0, 1]).all()
+
+
+def test_only_colours_that_can_be_seen_are_values() -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    image[..., 3] = [[0, 1, 255], [0, 0, 7]]
+    assert visible_values(image).tolist() == [4, 5, 6, 8, 9, 10, 20, 21, 22]
+    assert visible_values(image[..., :3]).size == 18

@@ -13,7 +13,7 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Display", "Range"]
+__all__ = ["Display", "Range", "visible_values"]
 
 _LEVELS = 256  # of a screen, and so of a colour table
 
@@ -190,6 +190,18 @@ class Display:
         if not missing.any():
             return shown
         return np.where(missing, np.nan, shown / 255).astype(np.float32)
+
+
+def visible_values(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of colours that can be seen, in one axis.
+
+    Parameters
+    ----------
+    image : ndarray
+        Shape (..., 3) or (..., 4): colours under alpha 0 are left out, and so is alpha.
+    """
+    colors = image[..., :3]
+    return colors[image[..., 3] != 0].ravel() if image.shape[-1] == 4 else colors.ravel()
 
 
 def _real(dtype: DTypeLike) -> np.dtype[Any]:

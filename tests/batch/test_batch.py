@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib
+import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,10 +134,133 @@ def test_a_bad_file_is_told_of_and_ends_nothing(folder: Path) -> None:
     assert states(batch("in", "s.png", "out", **TINY)) == ["kept", "failed", "kept"]
 
 
+def test_a_bad_style_costs_its_own_results(folder: Path) -> None:
+    Path("bad.png").write_bytes(b"no picture")
+    report = batch("in", ["bad.png", "s.png"], "out", **TINY)
+    assert states(report) == ["failed", "made"] * 2
+    assert all("bad.png is not an image" in (o.error or "") for o in report.failed)
+    assert report.failed[0].traceback is None
+    assert not Path("out/napari-nst-batch.log").exists()
+
+
+ERRORS = [
+    ValueError("Invalid integer data type 'f'."),
+    ZeroDivisionError("division by zero"),
+    struct.error("unpack requires a buffer"),
+    RecursionError("maximum recursion depth exceeded"),
+    KeyError("mode"),
+]
+
+PLACES = {  # where a job can stumble: a module, what it calls, and the file that is bad
+    "its hash": ("run", "asked_of", "a.png"),
+    "what is there": ("run", "found", "a.png"),
+    "telling a stack": ("plan", "is_stack", "a.png"),
+    "reading": ("task", "read_image", "a.png"),
+    "its mask": ("task", "check_mask", "a.png"),
+    "writing": ("task", "write_image", "a.png"),
+    "handing on its mask": ("task", "hand_on", "a.png"),
+    "its record": ("task", "write_record", "a.napari-nst.json"),
+    "its style": ("run", "read_style", "s.png"),
+    "opening a stack": ("stack_task", "open_stack", "c.tif"),
+    "writing a stack": ("stack_task", "write_stack", "c.tif"),
+}
+
+
+def names_in(argument: Any) -> set[str]:
+    """The files that an argument is, or a job of them."""
+    paths = [argument, getattr(argument, "content", None), getattr(argument, "path", None)]
+    return {path.name for path in paths if isinstance(path, Path)}
+
+
+def break_(patch: pytest.MonkeyPatch, place: str, error: Exception) -> None:
+    """Let something raise an error for one file."""
+    module, name, bad = PLACES[place]
+    whole = f"napari_nst.batch.{module}.{name}"
+    works = getattr(importlib.import_module(f"napari_nst.batch.{module}"), name)
+
+    def fail(*given: Any, **more: Any) -> Any:
+        if any(bad in names_in(argument) for argument in given):
+            raise error
+        return works(*given, **more)
+
+    patch.setattr(whole, fail)
+
+
+@pytest.fixture
+def mixed(folder: Path, photo: Any) -> Path:
+    """Two pictures with masks and a stack."""
+    Path("masks").mkdir()
+    for name, shape in (("a", (40, 48)), ("b", (44, 36))):
+        Image.fromarray(np.ones(shape, np.uint8)).save(f"masks/{name}.png")
+    values = np.stack([photo(40, 48)[..., 0]] * 2)
+    tifffile.imwrite("in/c.tif", (255 * values).astype(np.uint8), imagej=True)
+    return folder
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_unexpected_error_anywhere_costs_one_result(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    bad = PLACES[place][2]
+    expected = {"a": "failed", "b": "made", "c": "made"}
+    if bad == "c.tif":
+        expected = {"a": "made", "b": "made", "c": "failed"}
+    elif bad == "s.png":
+        expected = dict.fromkeys("abc", "failed")
+    elif place == "telling a stack":  # it is read as the picture that it is
+        expected["a"] = "made"
+    given: dict[str, Any] = {**TINY, "masks": "masks"}
+    styles = ["s.png", "t.png"] if bad == "s.png" else ["s.png"]
+    with monkeypatch.context() as patch:
+        break_(patch, place, ERRORS[len(place) % len(ERRORS)])
+        report = batch("in", styles, "out", **given)
+    found = {o.job.content.stem: o.state for o in report.outcomes if o.job.style.name == "s.png"}
+    assert found == expected
+    for outcome in report.failed:
+        assert re.fullmatch(
+            r".* failed unexpectedly \(.*\); the traceback is in out.napari-nst-batch\.log\.",
+            outcome.error or "",
+        )
+        assert "in fail" in (outcome.traceback or "")
+        assert (outcome.traceback or "none") in Path("out/napari-nst-batch.log").read_text()
+    assert states(batch("in", styles, "out", **given)).count("failed") == 0
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_the_error_is_the_batch_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    break_(monkeypatch, "reading", error)
+    report = batch("in", "s.png", "out", **TINY)
+    assert states(report) == ["failed", "made"]
+    assert f"({type(error).__name__}: " in (report.failed[0].error or "")
+
+
+def test_an_error_of_who_watches_is_theirs(folder: Path) -> None:
+    class Theirs(Exception):
+        pass
+
+    def watch(step: Step) -> None:
+        raise Theirs
+
+    with pytest.raises(Theirs):
+        batch("in", "s.png", "out", progress=watch, **TINY)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_ends_the_program_ends_the_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    break_(monkeypatch, "reading", error())  # type: ignore[arg-type]
+    with pytest.raises(error):
+        batch("in", "s.png", "out", **TINY)
+
+
 def test_what_nothing_can_be_made_without_is_an_error(folder: Path) -> None:
     Path("bad.png").write_bytes(b"no picture")
+    Path("worse.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"bad\.png is not an image"):
-        batch("in", ["s.png", "bad.png"], "out", **TINY)
+        batch("in", ["bad.png", "worse.png"], "out", **TINY)
     with pytest.raises(InputError, match="device is 'cuda:99'"):
         batch("in", "s.png", "out", device="cuda:99", **TINY)
     Path("weights.pth").write_bytes(b"none")

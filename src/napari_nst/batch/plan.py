@@ -107,7 +107,7 @@ def make_plan(
         if not found:
             raise InputError(f"There is no {kind}: name at least one.")
     own_masks = _masks_of(contents, None if masks is None else Path(masks))
-    stacks = [is_stack(content) for content in contents]
+    stacks = [_is_stack(content) for content in contents]
     if any(stacks) and settings.output_size == "working":
         raise InputError(
             "output_size is 'working', and a stack keeps its size: leave it at 'content'."
@@ -144,6 +144,14 @@ def make_plan(
     )
     _spare_inputs(jobs)
     return jobs
+
+
+def _is_stack(content: Path) -> bool:
+    """Return whether a content is a stack; what cannot even be told fails when it is read."""
+    try:
+        return is_stack(content)
+    except Exception:
+        return False
 
 
 def _check(

@@ -13,7 +13,7 @@ from napari_nst.batch.records import Asked, asked_of, found
 from napari_nst.batch.report import BatchReport, Outcome, Step
 from napari_nst.batch.stack_task import make_stack
 from napari_nst.batch.task import make_picture
-from napari_nst.errors import InputError, StyleTransferError, WeightsError
+from napari_nst.errors import InputError, WeightsError
 from napari_nst.files import check_writable
 from napari_nst.settings import StyleTransferSettings
 
@@ -56,20 +56,21 @@ class Batch:
         Raises
         ------
         InputError
-            If a style cannot be read, or nothing can be written.
+            If no style can be read, or nothing can be written.
         """
         jobs = tuple(jobs)
-        for style, intensities in dict.fromkeys((job.style, job.intensities) for job in jobs):
-            read_style(style, intensities)  # of many pictures it is the one that must not fail
+        bad_styles = _bad_styles(jobs)
         if jobs:
             _make_folder(jobs[0].result.parent)
         asked, before, reasons = {}, {}, {}
         for number, job in enumerate(jobs):
             try:
+                if job.style in bad_styles:
+                    raise bad_styles[job.style]
                 wanted = asked_of(job)
                 done, why = found(job, wanted)
-            except InputError as error:
-                before[number] = Outcome(job, "failed", str(error))
+            except Exception as error:
+                before[number] = Outcome.of_error(job, error).noted()
                 continue
             if done:
                 before[number] = Outcome(job, "kept")
@@ -112,8 +113,8 @@ class Batch:
             from napari_nst.batch.cluster import carry_out
 
             steps = carry_out(self, scheduler)
-        for number, outcome in steps:
-            outcomes[number] = outcome
+        for number, ended in steps:
+            outcomes[number] = outcome = ended.noted()
             tell(Step(outcome.job, 1.0, outcome))
         in_order = tuple(outcomes[number] for number in range(len(self.jobs)))
         return BatchReport(in_order, time.monotonic() - began)
@@ -130,9 +131,21 @@ class Batch:
             job = self.jobs[number]
 
             def watch(share: float, job: Job = job) -> None:
-                tell(Step(job, share))
+                try:
+                    tell(Step(job, share))
+                except Exception as error:
+                    raise _CallersError from error
 
-            yield number, make(job, asked, shared, watch)
+            try:
+                outcome = make(job, asked, shared, watch)
+            except _CallersError as error:
+                assert error.__cause__ is not None
+                raise error.__cause__ from None
+            yield number, outcome
+
+
+class _CallersError(BaseException):
+    """Carries an error of `progress` past `make`, which would take it for the job's."""
 
 
 def make(
@@ -151,14 +164,8 @@ def make(
         work(job, asked, shared, watch or _silent)
     except WeightsError:
         raise
-    except StyleTransferError as error:
-        return Outcome(job, "failed", str(error), time.monotonic() - began)
-    except OSError as error:
-        what = f"{error.filename or job.content} failed ({error.strerror or error})."
-        return Outcome(job, "failed", what, time.monotonic() - began)
-    except MemoryError:
-        what = f"There is not enough memory for {job.content}."
-        return Outcome(job, "failed", what, time.monotonic() - began)
+    except Exception as error:
+        return Outcome.of_error(job, error, time.monotonic() - began)
     return Outcome(job, "made", seconds=time.monotonic() - began)
 
 
@@ -214,7 +221,8 @@ def batch(
     Returns
     -------
     BatchReport
-        What became of each; a file that fails ends nothing but its own jobs.
+        What became of each; a file that fails, in whatever way, ends nothing but its own jobs.
+        Of an unexpected error the traceback goes to "napari-nst-batch.log" in `out`.
 
     Raises
     ------
@@ -238,6 +246,27 @@ def batch(
 
 def _listed(given: Any) -> list[str | os.PathLike[str]]:
     return [given] if isinstance(given, (str, os.PathLike)) else list(given)
+
+
+def _bad_styles(jobs: Sequence[Job]) -> dict[Path, Exception]:
+    """Return the styles that cannot be read, and why.
+
+    Raises
+    ------
+    InputError
+        If none of them can be.
+    """
+    styles = dict.fromkeys((job.style, job.intensities) for job in jobs)
+    bad: dict[Path, Exception] = {}
+    for style, intensities in styles:
+        try:
+            read_style(style, intensities)
+        except Exception as error:
+            bad[style] = error
+    first = next(iter(bad.values()), None)
+    if len(bad) == len(styles) and isinstance(first, InputError):
+        raise first
+    return bad
 
 
 def _make_folder(folder: Path) -> None:

@@ -16,7 +16,8 @@ from napari_nst.cli._pace import Clock, CtrlC, duration
 from napari_nst.cli._progress import say
 from napari_nst.cli._sheet import Tile, draw_sheet, shrink
 from napari_nst.engine import costs
-from napari_nst.errors import InputError, StyleTransferError, WeightsError
+from napari_nst.errors import InputError, WeightsError
+from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
 from napari_nst.files import check_writable, read_image, read_metadata, write_image
 from napari_nst.record import RunRecord
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["sweep_files"]
 
 _FAILED, _INTERRUPTED = 2, 130
+_LOG = "napari-nst-sweep.log"  # beside the sheet
 _ENOUGH = 40  # iterations to tell the speed by: a shorter run is mostly its beginning
 _LARGEST_TILE = 1024  # pixels; a sheet is to be looked at as a whole
 
@@ -66,7 +68,8 @@ def sweep_files(
         raise InputError(f"{out} is also an input: name another file for the sheet.")
     if keep is not None:
         _make_folder(keep)
-    sweep = _Sweep(sources, pictures, grid.fitted(max(pictures[0].shape[:2])), keep)
+    log = out.with_name(_LOG)
+    sweep = _Sweep(sources, pictures, grid.fitted(max(pictures[0].shape[:2])), keep, log)
     sweep.say_beforehand()
     began = time.monotonic()
     sweep.carry_out()
@@ -127,8 +130,10 @@ class _Sweep:
         pictures: list[NDArray[Any]],
         grid: Grid,
         keep: Path | None,
+        log: Path,
     ) -> None:
         self.sources = sources
+        self._log = log
         self.pictures = pictures
         self.grid = grid
         self.jobs: list[_Job] = []
@@ -186,11 +191,14 @@ class _Sweep:
                 clock.begin()
                 try:
                     self._carry_out(job, ctrl_c, clock)
-                except StyleTransferError as error:
+                except Exception as error:
                     self.failed = True
                     if self.tiles[job.cell.row, job.cell.column].picture is None:
                         self._put(job.cell, None, "failed")
-                    say(f"{job.cell.heading} failed. {error}")
+                    sentence, text = in_a_sentence(error, "It"), traceback_of(error)
+                    if text is not None:
+                        sentence = keep_traceback(sentence, text, self._log)
+                    say(f"{job.cell.heading} failed. {sentence}")
                 if ctrl_c.pressed:
                     self.stopped = True
                     break

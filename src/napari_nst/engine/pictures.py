@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from napari_nst.engine.given import as_array
+from napari_nst.engine.regions import resized_mask
+from napari_nst.engine.visibility import fill_hidden, premultiplied_correction
 from napari_nst.errors import InputError
 from napari_nst.record import InputRecord
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Picture", "record_of", "resize"]
 
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+_SEVERAL = "; several styles are a list of arrays, and planes go to napari_nst.stacks"
 _SMALLEST = 8  # pixels a side; less than that has no texture to speak of
 
 
@@ -63,11 +68,11 @@ class Picture:
         InputError
             If it is not such an image; the message says what would be right.
         """
-        image = np.asarray(array)
+        image = as_array(array, name)
         if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
             raise InputError(
                 f"{name} has shape {image.shape}; it must be (height, width), "
-                "(height, width, 3) or (height, width, 4)."
+                f"(height, width, 3) or (height, width, 4){_advice(image.shape)}."
             )
         height, width = image.shape[:2]
         if min(height, width) < _SMALLEST:
@@ -75,17 +80,65 @@ class Picture:
                 f"{name} is {width} x {height} pixels; it must be at least "
                 f"{_SMALLEST} x {_SMALLEST}."
             )
-        values, missing = _unit_range(image, name, nan)
+        values, missing = _unit_range(_without_hidden(image, nan == "keep"), name, nan)
         if image.ndim == 2:
             values = values[:, :, None]
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
         color, alpha = tensor[:, :3], tensor[:, 3:]
         return cls(color, alpha if alpha.shape[1] else None, missing, record_of(image, name))
 
+    @cached_property
+    def visible(self) -> Tensor | None:
+        """How much of each pixel can be seen: alpha, and 0 where a value is missing.
+
+        Shape (1, H, W), float32; None where it is 1 everywhere.
+        """
+        if self.alpha is None and self.missing is None:
+            return None
+        shape = (1, *self.shape)
+        visible = torch.ones(shape) if self.alpha is None else self.alpha[0]
+        if self.missing is not None:
+            visible = visible.masked_fill(torch.from_numpy(self.missing), 0)
+        return None if bool((visible == 1).all()) else visible
+
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    def check_visible(self) -> None:
+        """Refuse a picture of which nothing can be seen.
+
+        Raises
+        ------
+        InputError
+            If alpha is 0 wherever a value is not missing.
+        """
+        if self.visible is not None and not bool((self.visible > 0).any()):
+            what = "visible" if self.missing is None else "visible and finite"
+            raise InputError(
+                f"{self.record.name} is wholly transparent: no pixel of it is {what}; give an "
+                "image with an alpha above 0 somewhere."
+            )
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """The pixels, those that cannot be seen in the colours around (`fill_hidden`)."""
+        return self.pixels if self.visible is None else fill_hidden(self.pixels, self.visible)
+
+    def visible_at(self, size: tuple[int, int], device: torch.device) -> Tensor | None:
+        """Return what can be seen at a size, shape (1, height, width); None: all of it."""
+        return None if self.visible is None else resized_mask(self.visible.to(device), *size)
+
+    def masks_at(self, masks: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
+        """Return masks (R, H, W) at a size; they have no share in what is invisible."""
+        if self.visible is not None:
+            masks = masks * self.visible
+        return resized_mask(masks.to(device), *size)
+
+    def resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resample what the pixels have become, each counting as much as it can be seen."""
+        return resize(pixels, *size, None if self.visible is None else self.visible.to(pixels))
 
     def assemble(self, color: Tensor) -> NDArray[np.float32]:
         """Return colours as an array, with this picture's alpha and missing values put back.
@@ -114,7 +167,7 @@ class Picture:
         return array[:, :, 0] if array.shape[2] == 1 else array
 
 
-def resize(image: Tensor, height: int, width: int) -> Tensor:
+def resize(image: Tensor, height: int, width: int, visible: Tensor | None = None) -> Tensor:
     """Resample an image, bicubic and without aliasing; values stay in [0, 1].
 
     Parameters
@@ -123,11 +176,43 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
         Shape (1, C, H, W).
     height, width : int
         The new size; the same image comes back if it has it already.
+    visible : Tensor, optional
+        Shape (1, H, W), values in [0, 1]: what each pixel counts.  None: all alike.
     """
     if tuple(image.shape[-2:]) == (height, width):
         return image
     resampled = functional.interpolate(image, (height, width), mode="bicubic", antialias=True)
+    if visible is not None:
+        resampled += premultiplied_correction(image, visible, height, width)
     return resampled.clamp_(0, 1)
+
+
+def _advice(shape: tuple[int, ...]) -> str:
+    """Say what makes an image of an array of another shape, where that can be guessed."""
+    *before, first, height, width = (0, 0, 0, *shape)
+    if len(shape) == 3 and shape[2] == 1:
+        return ": leave out the last axis, image[..., 0]"
+    if len(shape) in (3, 4) and first in (1, 3, 4) and min(height, width) >= _SMALLEST:
+        if len(shape) == 4 and before[-1] != 1:
+            return _SEVERAL
+        index = "[0]" * (len(shape) - 3)
+        if first == 1:
+            return f": leave out the axes of one, image{index}[0]"
+        return f": its channels come first, put them last with numpy.moveaxis(image{index}, 0, -1)"
+    return _SEVERAL if len(shape) == 4 or (len(shape) == 3 and width >= _SMALLEST) else ""
+
+
+def _without_hidden(image: NDArray[Any], keep: bool) -> NDArray[Any]:
+    """Return an image with 0 for what cannot be a colour, and need not be one: under alpha 0.
+
+    Where missing values are kept, those are.
+    """
+    if image.shape[2:] != (4,) or image.dtype.kind != "f":
+        return image
+    unfit = ~((image >= 0) & (image <= 1)) & (image[..., 3:] == 0)
+    if keep:
+        unfit &= np.isfinite(image)
+    return np.where(unfit, 0, image) if unfit.any() else image
 
 
 def _unit_range(

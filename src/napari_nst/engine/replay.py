@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from napari_nst.engine.given import as_array
 from napari_nst.engine.pictures import record_of
 from napari_nst.errors import InputError
 
@@ -47,7 +46,7 @@ class Replay:
         self._styles: dict[_Key, Any] = {_key(one.record): one for one in inputs.styles}
         self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
         for array in replacements:
-            key = _key(record_of(np.asarray(array), ""))
+            key = _key(record_of(as_array(array, "A replacement"), ""))
             self._styles[key] = self._painted[key] = array
         for change in record.steering:
             self.images(change)

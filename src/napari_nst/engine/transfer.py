@@ -122,8 +122,7 @@ class StyleTransfer:
         scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
         if replay is not None and replay.has_sizes(scales):
             sides = replay.sides
-        regions = len(inputs.assignment.regions) if inputs.assignment else 0
-        shapes, pairs = inputs.style_shapes, course.pairs
+        shapes, pairs, regions = inputs.style_shapes, course.pairs, inputs.guides
         tiling = Tiling(settings, scales, shapes, device, sides, history=pairs, regions=regions)
         course.pairs = tiling.history
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Display, Range
+from napari_nst.intensities import Display, Range, visible_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,8 @@ class Sample:
     shown : tuple of int
         The two axes of a plane.
     rgb : bool
-        Whether the last axis is colour: then one range is for all colours, without alpha.
+        Whether the last axis is colour: then one range is for all colours that can be seen,
+        without alpha.
     percentiles : bool
         Whether the range is that of percentiles, or of the extremes.
     """
@@ -115,7 +116,10 @@ class Sample:
     @cached_property
     def range(self) -> Range:
         """The range of the values; the same for every plane."""
-        values = np.concatenate([np.asarray(self.data[i]).ravel() for i in self._places()])
+        parts = (np.asarray(self.data[i]) for i in self._places())
+        values = np.concatenate(
+            [visible_values(part) if self.rgb else part.ravel() for part in parts]
+        )
         return Range.of_percentiles(values) if self.percentiles else Range.of_extremes(values)
 
     def _places(self) -> Iterator[tuple[int | slice, ...]]:
@@ -127,8 +131,6 @@ class Sample:
             index: list[int | slice] = [slice(None)] * len(shape)
             for axis, place in zip(others, np.unravel_index(plane, lengths), strict=True):
                 index[axis] = int(place)
-            if self.rgb:
-                index[-1] = slice(0, 3)
             yield from self._windows(index)
 
     def _windows(self, index: list[int | slice]) -> Iterator[tuple[int | slice, ...]]:

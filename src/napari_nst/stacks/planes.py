@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.snapshots import Snapshot
     from napari_nst.engine.transfer import StyleTransfer
 
-__all__ = ["PlaneSnapshot", "Planes", "default_engine", "hash_of", "style_names"]
+__all__ = ["PlaneSnapshot", "Planes", "default_engine", "hash_of"]
 
 
 class Planes(Protocol):
@@ -57,8 +57,3 @@ def hash_of(content: Any) -> str:
     from napari_nst.engine.pictures import record_of
 
     return record_of(content, "").sha256
-
-
-def style_names(count: int) -> list[str]:
-    """Return what styles are called that have no names."""
-    return ["style"] if count == 1 else [f"style {index}" for index in range(1, count + 1)]

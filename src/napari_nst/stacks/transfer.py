@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
+from napari_nst.engine.given import listed, style_names
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
-from napari_nst.stacks.planes import PlaneSnapshot, default_engine, hash_of, style_names
+from napari_nst.stacks.planes import PlaneSnapshot, default_engine, hash_of
 from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 
 if TYPE_CHECKING:
@@ -94,8 +95,7 @@ class StackTransfer:
         self._planes, self._put, self._previous, self._engine = planes, put, previous, engine
         self._check_labels(content_labels)
         self._content_labels = content_labels
-        count = len(styles) if isinstance(styles, (list, tuple)) else 1
-        self._names = list(names or ["content", *style_names(count)])
+        self._names = list(names or ["content", *style_names(len(listed(styles)))])
         self._now = self.settings  # steering included
         self._inputs: dict[str, Any] = {"styles": styles}
         if style_labels is not None:
@@ -247,7 +247,7 @@ class StackTransfer:
     ) -> None:
         """Have for the planes to come what the plane at work was steered to."""
         if styles is not _SAME:
-            count = len(styles) if isinstance(styles, (list, tuple)) else 1
+            count = len(listed(styles))
             if count != len(self._names) - 1:
                 names = names or style_names(count)
             self._inputs["styles"] = styles
