@@ -9,9 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["PNG_HEADER", "detail", "rounded"]
+__all__ = ["PNG_HEADER", "TIFF_SIGNATURES", "detail", "rounded"]
 
 PNG_HEADER = 33  # bytes of signature and header chunk together
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def detail(error: BaseException) -> str:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._colour import turn_upright
+from napari_nst.files._common import TIFF_SIGNATURES, detail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,15 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["read_labels"]
 
 _LOSSY = {"JPEG", "WEBP", "MPO"}
-_TIFF_SUFFIXES = (".tif", ".tiff")
+_LOSSY_COMPRESSIONS = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 
 
 def read_labels(path: Path | str) -> NDArray[Any]:
     """Read labels from a file.
 
     TIFF of any integer type, NumPy's .npy, and what Pillow reads without loss: grey of any
-    depth, a palette's indices, and colours.  A colour's label is 65536 R + 256 G + B, so that one
-    colour is one label in every file, and black is 0, where nothing was painted.
+    depth, a palette's indices, and colours.  A number is the label that it is, whatever the file
+    says of its colour: also where 0 is white, as in the masks of ImageJ.  A colour's label is
+    65536 R + 256 G + B, so that one colour is one label in every file, and black is 0, where
+    nothing was painted.  The orientation that a file names is applied.
 
     Parameters
     ----------
@@ -48,10 +51,10 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     try:
         if path.suffix.lower() == ".npy":
             labels = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() in _TIFF_SUFFIXES:
-            labels = tifffile.imread(path)
         else:
-            labels = _with_pillow(path)
+            with path.open("rb") as stream:
+                is_tiff = stream.read(4) in TIFF_SIGNATURES
+            labels = _with_tifffile(path) if is_tiff else _with_pillow(path)
     except InputError:
         raise
     except FileNotFoundError as error:
@@ -70,15 +73,35 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     return np.ascontiguousarray(labels)
 
 
+def _with_tifffile(path: Path) -> NDArray[Any]:
+    with tifffile.TiffFile(path) as tiff:
+        if len(tiff.series) > 1:
+            raise InputError(f"{path} holds {len(tiff.series)} images; labels are one plane.")
+        page = tiff.series[0].keyframe
+        if page.compression in _LOSSY_COMPRESSIONS:
+            raise InputError(
+                f"{path} is compressed as JPEG, which blurs labels: save them without loss."
+            )
+        labels = tiff.asarray()
+        orientation = page.tags.valueof("Orientation", default=1)
+    if page.axes == "SYX" and labels.ndim == 3:
+        labels = np.moveaxis(labels, 0, -1)
+    return turn_upright(labels, orientation)
+
+
 def _with_pillow(path: Path) -> NDArray[Any]:
     with Image.open(path) as file:
         if file.format in _LOSSY:
             raise InputError(
                 f"{path} is a {file.format} file, which blurs labels: save them as PNG or TIFF."
             )
+        frames = getattr(file, "n_frames", 1)
+        if frames > 1:
+            raise InputError(f"{path} is an animation of {frames} frames; labels are one plane.")
         image: Image.Image = file
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         if image.mode in ("LA", "PA"):  # nobody paints with transparency
             image = image.getchannel(0)
         elif image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB", "RGBA"):
             image = image.convert("RGB")
-        return np.asarray(image)
+        return turn_upright(np.asarray(image), orientation)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import TIFF_SIGNATURES, detail
 from napari_nst.files._stack_tiff import TiffStack, is_tiff_stack
 from napari_nst.files._stack_zarr import ZarrStack, is_zarr
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from napari_nst.files._stack import Stack
 
 __all__ = ["is_stack", "open_stack"]
-
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_stack(path: Path | str) -> bool:
@@ -34,7 +32,7 @@ def is_stack(path: Path | str) -> bool:
         return is_zarr(path)
     try:
         with path.open("rb") as stream:
-            if stream.read(4) not in _TIFF_SIGNATURES:
+            if stream.read(4) not in TIFF_SIGNATURES:
                 return False
         return is_tiff_stack(path)
     except Exception:  # whoever reads the file says what is wrong with it
