@@ -53,17 +53,17 @@ class Layout:
             If its channels cannot be the colours of one picture.
         """
         layout = cls(stack.leading_axes, stack.leading, stack.channel, channels == "together")
-        if not layout.together or len(stack) == 1:
-            return cls(layout.axes, layout.lengths, layout.channel)
         said = f"channels is 'together', and {stack.path}"
-        if layout.channel is None:
-            along = ", ".join(layout.axes)
+        if layout.together and layout.channel is None and len(stack) > 1:
             raise InputError(
-                f"{said} has no axis of channels, but {along}: choose 'separate', or name its axes."
+                f"{said} does not say which of its axes has the channels: choose 'separate', or "
+                "name the axis 'C' in the file."
             )
+        if not layout.together or layout.count_channels == 1:
+            return cls(layout.axes, layout.lengths, layout.channel)
         if len(stack.plane_shape) == 3:
             raise InputError(f"{said} has colours in each channel: choose 'separate'.")
-        if layout.count_channels not in range(2, _MOST_TOGETHER + 1):
+        if layout.count_channels > _MOST_TOGETHER:
             raise InputError(
                 f"{said} has {layout.count_channels} channels, of which 2 or 3 can be red, green "
                 "and blue: choose 'separate', or save the ones that are meant."

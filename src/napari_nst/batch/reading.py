@@ -153,7 +153,7 @@ def read_picture(
     plane: tuple[int, ...] | None = None,
     *,
     what: str = "content",
-    option: str = "--plane",
+    option: str | None = "--plane",
 ) -> Ranged:
     """Read the one picture in a file, or one plane of it, with the range of its values.
 
@@ -167,7 +167,7 @@ def read_picture(
     plane : tuple of int, optional
         Which plane, along each axis that has several; from 0.
     what, option : str
-        What a message calls the picture, and how a plane of it is named.
+        What a message calls the picture, and how a plane of it is named; None: it cannot be.
 
     Raises
     ------
@@ -334,7 +334,7 @@ def _number_of(
     lengths: dict[str, int],
     plane: tuple[int, ...] | None,
     what: str,
-    option: str,
+    option: str | None,
 ) -> int:
     """Return the number of the plane that is meant."""
     several = {axis: length for axis, length in lengths.items() if length > 1}
@@ -346,11 +346,12 @@ def _number_of(
     if plane is None:
         if count == 1:
             return 0
-        rest = ", or restyle all with 'napari-nst batch'" if what == "content" else ""
-        raise InputError(
-            f"{path} has {count} planes, and a {what} is one picture: name one with {option} "
-            f"{names} ({along}){rest}."
-        )
+        said = f"{path} has {count} planes, and a {what} is one picture: "
+        if option is None:
+            raise InputError(f"{said}save the one that is meant ({along}) as a file of its own.")
+        all_of_it = what == "content" and "frame" not in lengths
+        rest = ", or restyle all with 'napari-nst batch'" if all_of_it else ""
+        raise InputError(f"{said}name one with {option} {names} ({along}){rest}.")
     place = plane
     if len(plane) == len(several) != len(lengths):
         given = iter(plane)

@@ -71,7 +71,7 @@ def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
     """
     from napari_nst.engine.transfer import StyleTransfer
 
-    content = read_picture(job.content, job.intensities)
+    content = read_picture(job.content, job.intensities, option=None)
     size = None if job.mask is None else check_mask(job.mask, content.values.shape[:2])
     run = StyleTransfer(
         content,

@@ -257,7 +257,7 @@ class TiffStack(Stack):
             options["extratags"] = [(MAX_SAMPLE_VALUE, 3, 1, 2**self.bits - 1, True)]
         if not imagej and not packed:  # ImageJ reads what is compressed only with a plugin
             options["compression"] = "adobe_deflate"
-            options["predictor"] = self.dtype.kind in "iu"
+            options["predictor"] = self.dtype.kind in "iu" and self.dtype.itemsize <= 4
         with tifffile.TiffWriter(
             path, bigtiff=size > _ALMOST_4_GIB and not imagej, ome=ome, imagej=imagej
         ) as writer:

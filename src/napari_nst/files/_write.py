@@ -179,7 +179,7 @@ def _encode_tiff(samples: NDArray[Any], metadata: str | None) -> bytes:
         planarconfig=None if samples.ndim == 2 else "contig",
         extrasamples=["unassalpha"] if samples.shape[2:] == (4,) else None,
         compression="adobe_deflate",
-        predictor=samples.dtype != np.bool_,
+        predictor=samples.dtype in (np.uint8, np.uint16),
         description=None if metadata is None else metadata.encode(),
         metadata=None,
     )
