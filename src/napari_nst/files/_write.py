@@ -73,7 +73,9 @@ def write_image(
     path = Path(path)
     check_writable(path)
     flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    as_it_is = dtype is None and _ENCODERS[path.suffix.lower()] is _encode_tiff
+    as_it_is = dtype is None
+    if as_it_is and _ENCODERS[path.suffix.lower()] is not _encode_tiff:
+        raise InputError(f"{path} cannot hold values as they are: name a .tif file.")
     if not (as_it_is or image.dtype.kind == "f") or not flat or image.size == 0:
         raise InputError(
             f"{path} cannot hold an array of {image.dtype} with shape {image.shape}: a picture is "
