@@ -343,6 +343,92 @@ def test_a_mask_that_cannot_be_its_contents_is_told_of(folder: Path) -> None:
     assert "80 x 40 pixels, and its content 48 x 40" in (report.failed[0].error or "")
 
 
+@pytest.mark.parametrize("choice", ["auto", "percentiles"])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        ("uint16", 800, 3000),
+        ("int16", -900, 2000),
+        ("int32", 1200, 3100),
+        ("uint32", 1000, 90_000),
+        ("int64", 0, 10**10),
+        ("float32", 1200, 3100),
+        ("float64", -3, 5),
+        ("float32", 0, 1e-4),
+    ],
+)
+def test_every_type_keeps_its_intensities(
+    folder: Path, photo: Any, dtype: str, low: float, high: float, choice: Any
+) -> None:
+    values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
+    tifffile.imwrite("a.tif", values)
+    assert states(batch("a.tif", "s.png", "out", intensities=choice, **TINY)) == ["made"]
+    with tifffile.TiffFile("out/a.tif") as tiff:
+        made = tiff.pages.first.asarray()
+    span = np.ptp(values.astype(float))
+    assert made.dtype == values.dtype
+    assert abs(made.mean() - values.mean()) < 0.15 * span
+    assert np.corrcoef(made.ravel(), values.ravel())[0, 1] > 0.7
+    first, last = record_of("a").limits
+    assert first - 0.5 <= made.min() < made.max() <= last + 0.5  # rounded
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("float32", 1200, 3100), ("int32", 0, 3100)])
+def test_the_whole_range_fails_instead_of_being_white_or_noise(
+    folder: Path, photo: Any, dtype: str, low: float, high: float
+) -> None:
+    values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
+    tifffile.imwrite("a.tif", values)
+    report = batch("a.tif", "s.png", "out", intensities="full", **TINY)
+    assert states(report) == ["failed"]
+    assert "choose 'auto', 'percentiles', or the values" in (report.failed[0].error or "")
+    assert not Path("out/a.tif").exists()
+
+
+def test_colours_of_fewer_bits_share_one_range_and_keep_their_alpha(
+    folder: Path, photo: Any
+) -> None:
+    values = (photo(40, 48) * 4000).astype(np.uint16)
+    alpha = np.full((40, 48, 1), 65_535, np.uint16)
+    alpha[:10] = 300
+    image = np.concatenate([values, alpha], axis=-1)
+    tifffile.imwrite("a.tif", image, photometric="rgb", extrasamples=["unassalpha"])
+    batch("a.tif", "s.png", "out", **TINY)
+    made = read_image("out/a.tif")
+    assert record_of("a").limits == (0, 4095)
+    np.testing.assert_array_equal(made[..., 3:], alpha)
+    assert made[..., :3].max() <= 4095
+    opaque = made[10:, :, :3]
+    assert np.corrcoef(opaque.ravel(), values[10:].ravel())[0, 1] > 0.7
+    replayed = RunRecord.model_validate_json(read_metadata("out/a.tif") or "")
+    assert replayed.content.range == (0, 4095)
+
+
+def test_an_animation_is_not_taken_for_its_first_frame(folder: Path) -> None:
+    frames = [Image.fromarray(np.full((40, 48), 9 * k, np.uint8)) for k in range(3)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    report = batch("a.gif", "s.png", "out", **TINY)
+    assert "a.gif has 3 planes, and a content is one picture" in (report.failed[0].error or "")
+    assert "--plane" not in (report.failed[0].error or "")
+
+
+def test_a_style_of_several_planes_is_read_by_the_plane_that_is_named(
+    folder: Path, stripes: Any
+) -> None:
+    style = stripes(40, 40)[..., 0]
+    stack = (np.stack([style[::-1], style]) * 3000).astype(np.uint16)
+    tifffile.imwrite("styles.tif", stack, photometric="minisblack")
+    report = batch("in/a.png", ["styles.tif", "s.png"], "out", style_plane=1, **TINY)
+    assert states(report) == ["made", "made"]
+    assert [record_of(f"a__{name}").asked.style_plane for name in ("styles", "s")] == [(1,), None]
+    expected = stylize(read_image("in/a.png"), stack[1], **TINY).image
+    np.testing.assert_allclose(read_image("out/a__styles.png") / 255, expected, atol=0.01)
+    with pytest.raises(InputError, match=r"--style-plane is 2, and styles\.tif has 2 planes"):
+        batch("in/a.png", "styles.tif", "out", style_plane=2, **TINY)
+    with pytest.raises(InputError, match="no style has several planes"):
+        batch("in/a.png", "s.png", "out", style_plane=1, **TINY)
+
+
 # Stacks
 
 
@@ -463,3 +549,122 @@ def test_a_file_that_no_batch_made_is_not_replaced(folder: Path, name: str, phot
     assert Path(name).read_bytes() == b"a drawing of mine"
     Path(name).unlink()
     assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "kept"]
+
+
+# Channels
+
+
+@pytest.fixture
+def stained(folder: Path, photo: Any) -> NDArray[np.uint16]:
+    """Two times, two depths and two channels, one of them dim, in stained.ome.tif; its values."""
+    scene = photo(40, 48)
+    values = np.empty((2, 2, 2, 40, 48), np.uint16)
+    for t, z in np.ndindex(2, 2):
+        moved = np.roll(scene, 2 * z + t, axis=1)
+        values[t, z, 0] = 100 + 2900 * moved[..., 0]
+        values[t, z, 1] = 500 + 40_000 * moved[..., 2]
+    about = {"axes": "TZCYX", "Channel": {"Name": ["dim", "bright"]}}
+    tifffile.imwrite("stained.ome.tif", values, photometric="minisblack", metadata=about)
+    return values
+
+
+@pytest.mark.parametrize("channels", ["separate", "together"])
+@pytest.mark.parametrize(
+    ("choice", "limits"),
+    [
+        ("auto", ((0, 4095), (0, 65_535))),
+        ("percentiles", None),
+        ((0.0, 50_000.0), (0, 50_000)),
+        ("full", (0, 65_535)),
+    ],
+)
+def test_each_channel_has_its_own_range(
+    stained: NDArray[np.uint16], channels: Any, choice: Any, limits: Any
+) -> None:
+    options: Any = {"intensities": choice, "channels": channels, **TINY}
+    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["made"]
+    with open_stack("out/stained.ome.tif") as stack:
+        assert stack.axes == ("t", "z", "c", "y", "x")
+        made = np.stack(list(stack)).reshape(stack.shape)
+    record = record_of("stained")
+    if limits is None:
+        own = [Range.of_percentiles(stained[:, :, c]) for c in (0, 1)]
+        limits = tuple((span.low, span.high) for span in own)
+    assert record.limits == limits
+    if choice in ("auto", "percentiles"):
+        for c, (low, high) in enumerate(limits):
+            values = made[:, :, c]
+            assert low - 0.5 <= values.min() < values.max() <= high + 0.5  # rounded
+            assert np.corrcoef(values.ravel(), stained[:, :, c].ravel())[0, 1] > 0.6
+    assert record.asked.channels == channels
+    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["kept"]
+
+
+def test_a_plane_starts_from_its_neighbour_in_the_same_channel(
+    stained: NDArray[np.uint16],
+) -> None:
+    batch("stained.ome.tif", "s.png", "out", **TINY)
+    run = record_of("stained").run
+    assert isinstance(run, StackRecord)
+    assert [plane.start is not None for plane in run.finished] == [False] * 2 + [True] * 6
+    dim = stained[:, :, 0]
+    about = {"axes": "TZYX"}
+    tifffile.imwrite("dim.ome.tif", dim, photometric="minisblack", metadata=about)
+    batch("dim.ome.tif", "s.png", "out", **TINY)
+    with open_stack("out/dim.ome.tif") as alone, open_stack("out/stained.ome.tif") as both:
+        for k in range(4):
+            np.testing.assert_array_equal(alone[k], both[2 * k])
+
+
+def test_channels_together_are_red_green_and_blue(stained: NDArray[np.uint16]) -> None:
+    options: Any = {"channels": "together", "start_from": "content", **TINY}
+    batch("stained.ome.tif", "s.png", "out", **options)
+    colours = np.zeros((40, 48, 3), np.float32)
+    spans = Range(0, 4095), Range(0, 65_535)
+    for c, span in enumerate(spans):
+        colours[..., c] = span.to_unit(stained[1, 0, c])
+    expected = stylize(colours, read_image("s.png"), **TINY).image
+    with open_stack("out/stained.ome.tif") as stack:
+        for c, span in enumerate(spans):
+            np.testing.assert_array_equal(stack[4 + c], span.from_unit(expected[..., c], np.uint16))
+    run = record_of("stained").run
+    assert isinstance(run, StackRecord)
+    assert (len(run.finished), run.content.shape) == (4, (4, 40, 48, 3))
+
+
+def test_channels_together_go_on_where_they_were(stained: NDArray[np.uint16]) -> None:
+    options: Any = {"channels": "together", **TINY}
+
+    def cut(step: Step) -> None:
+        if step.share > 0.6:
+            raise Cut
+
+    with pytest.raises(Cut):
+        batch("stained.ome.tif", "s.png", "out", progress=cut, **options)
+    batch("stained.ome.tif", "s.png", "out", **options)
+    batch("stained.ome.tif", "s.png", "whole", **options)
+    np.testing.assert_array_equal(
+        tifffile.imread("out/stained.ome.tif"), tifffile.imread("whole/stained.ome.tif")
+    )
+
+
+def test_four_channels_are_no_picture(folder: Path) -> None:
+    values = np.arange(4 * 40 * 48, dtype=np.uint16).reshape(4, 40, 48)
+    tifffile.imwrite("four.tif", values, imagej=True, metadata={"axes": "CYX"})
+    report = batch("four.tif", "s.png", "out", channels="together", **TINY)
+    assert "has 4 channels, of which 2 or 3" in (report.failed[0].error or "")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_a_stack_whose_0_is_white_looks_the_same_in_its_result(
+    folder: Path, photo: Any, dtype: str
+) -> None:
+    scene = 3000 * photo(40, 48)[..., 0] if dtype != "uint8" else 250 * photo(40, 48)[..., 0]
+    values = np.stack([scene, scene[::-1]]).astype(dtype)
+    tifffile.imwrite("white.tif", values, photometric="miniswhite")
+    batch("white.tif", "s.png", "out", **TINY)
+    with tifffile.TiffFile("out/white.tif") as tiff:
+        assert tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        made = tiff.asarray()
+    assert made.dtype == values.dtype
+    assert np.corrcoef(made.ravel(), values.ravel())[0, 1] < -0.8

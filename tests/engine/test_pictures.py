@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.pictures import Picture, resize, start_like
 from napari_nst.errors import InputError
+from napari_nst.intensities import Range, Ranged
 
 RNG = np.random.default_rng(0)
 SHAPES = [(9, 8), (9, 8, 3), (9, 8, 4)]
@@ -345,3 +346,81 @@ def test_a_cut_out_is_resampled_to_the_colours_it_has() -> None:
         colors = found.resize(found.filled, size)
         expected = torch.tensor([0.8, 0.1, 0.3]).view(1, 3, 1, 1).expand_as(colors)
         torch.testing.assert_close(colors, expected, atol=1e-5, rtol=0)
+
+
+# Which values are 0 and 1
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_of_16_bits_so_many_count_as_are_used(shape: tuple[int, ...], bits: int) -> None:
+    top = 2**bits - 1
+    image = RNG.integers(0, top, shape, dtype=np.uint16, endpoint=True)
+    image[0, 0] = top
+    if len(shape) == 3 and shape[2] == 4:
+        image[..., 3] = 65_535  # opaque, however few bits the colours have
+    found = Picture.of(image, "content")
+    colours = image[..., :3] if image.ndim == 3 else image
+    expected = np.atleast_3d(colours).transpose(2, 0, 1) / top
+    np.testing.assert_allclose(found.pixels[0].numpy(), expected, atol=1e-7)
+    assert (found.record.bits, found.record.range) == (None if bits == 16 else bits, None)
+    if found.alpha is not None:
+        assert float(found.alpha.min()) == 1
+    back = found.assemble(found.pixels)
+    assert np.array_equal(back, image.astype(np.float32) / np.float32(65_535))  # bit for bit
+
+
+def test_values_between_come_back_unrounded() -> None:
+    image = np.zeros((8, 8), np.uint16)
+    image[0, 0] = 4095
+    back = Picture.of(image, "content").assemble(torch.full((1, 1, 8, 8), 0.3))
+    np.testing.assert_allclose(back * 65_535, 0.3 * 4095, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float32", "float64", "bool"])
+def test_any_numbers_are_taken_with_a_range(dtype: str) -> None:
+    image = RNG.integers(0, 2, (9, 8)).astype(dtype)
+    found = Picture.of(Ranged(image, Range(-1, 3)), "content")
+    np.testing.assert_allclose(found.pixels[0, 0].numpy(), (image.astype(float) + 1) / 4, atol=1e-7)
+    assert (found.record.range, found.record.bits) == ((-1, 3), None)
+    assert found.record.sha256 == hashlib.sha256(image.tobytes()).hexdigest()
+    assert found.record.dtype == dtype
+
+
+def test_a_range_makes_no_white_of_what_is_infinite() -> None:
+    image = np.ones((9, 8), np.float32)
+    image[1, 2], image[3, 4] = np.inf, np.nan
+    with pytest.raises(InputError, match="2 values that are not finite"):
+        Picture.of(Ranged(image, Range(0, 2)), "content", "error")
+    found = Picture.of(Ranged(image, Range(0, 2)), "content", "keep")
+    assert found.missing is not None and found.missing.sum() == 2
+    assert found.pixels.unique().tolist() == [0.5]
+
+
+def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() -> None:
+    image = np.full((9, 8), 4095, np.uint16)
+    older = Picture.of(image, "content").record.model_copy(update={"bits": None})
+    for found in (Picture.of(Ranged(image), "a"), Picture.of(image, "a", recorded=older)):
+        np.testing.assert_allclose(found.pixels.numpy(), 4095 / 65_535)
+    recorded = older.model_copy(update={"range": (4000.0, 4190.0)})
+    found = Picture.of(image, "a", recorded=recorded)
+    np.testing.assert_allclose(found.pixels.numpy(), 0.5)
+    assert found.record == recorded.model_copy(update={"name": "a"})
+
+
+def test_a_start_means_what_the_content_does_if_it_can() -> None:
+    content = np.zeros((8, 8), np.uint16)
+    content[0, 0] = 3000
+    about = Picture.of(content, "content").record
+
+    def first(start: Any) -> float:
+        return float(Picture.of(start_like(start, about), "start").pixels[0, 0, 0, 0])
+
+    dim = np.full((8, 8), 200, np.uint16)
+    assert first(dim) == pytest.approx(200 / 4095)  # not 200 / 255
+    assert first((dim / 65_535).astype(np.float32)) == pytest.approx(200 / 4095)  # a result
+    assert first(np.full((8, 8), 0.75)) == 0.75  # a picture of its own
+    assert first(np.full((8, 8), 60_000, np.uint16)) == pytest.approx(60_000 / 65_535)
+    assert first(np.full((8, 8), 51, np.uint8)) == pytest.approx(0.2)
+    about = Picture.of(np.full((8, 8), 60_000, np.uint16), "content").record
+    assert first(dim) == pytest.approx(200 / 65_535)

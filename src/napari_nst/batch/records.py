@@ -63,6 +63,10 @@ class Asked(_Record):
         As `batch` takes them.
     start_from : {"previous", "content"} or None
         What a stack's planes start from.
+    channels : {"separate", "together"}
+        Whether the channels of a stack are pictures, or the colours of one.
+    style_plane : tuple of int or None
+        Which plane of the style.
     """
 
     settings: StyleTransferSettings
@@ -70,8 +74,10 @@ class Asked(_Record):
     style: FileRecord
     mask: FileRecord | None = None
     weights: FileRecord | None = None
-    intensities: Literal["full", "percentiles"] | tuple[float, float] = "full"
+    intensities: Literal["auto", "full", "percentiles"] | tuple[float, float] = "full"
     start_from: Literal["previous", "content"] | None = None
+    channels: Literal["separate", "together"] = "separate"
+    style_plane: tuple[int, ...] | None = None
 
     def unlike(self, other: Asked) -> str | None:
         """Say in a few words how another is not this; None if it is."""
@@ -83,7 +89,7 @@ class Asked(_Record):
             before = getattr(other.settings, name)
             if before != value:
                 return f"its {name} was {abridged(before)}, not {abridged(value)}"
-        for name in ("intensities", "start_from"):
+        for name in ("intensities", "start_from", "channels", "style_plane"):
             value, before = getattr(self, name), getattr(other, name)
             if before != value:
                 return f"its {name} was {abridged(before)}, not {abridged(value)}"
@@ -103,8 +109,9 @@ class BatchRecord(_Record):
         The file's name.
     mask_result : str or None
         What was done with the mask: "copied" or "resampled".
-    limits : tuple of float
-        The grey values, or the colours', that were 0 and 1 for the run.
+    limits : tuple of float, or tuple of tuple of float
+        The values that were 0 and 1 for the run; of a stack whose channels have each their own,
+        those of each.
     run : RunRecord or StackRecord
         The run itself.
     """
@@ -112,7 +119,7 @@ class BatchRecord(_Record):
     asked: Asked
     result: str
     mask_result: Literal["copied", "resampled"] | None = None
-    limits: tuple[float, float]
+    limits: tuple[float, float] | tuple[tuple[float, float], ...]
     run: RunRecord | StackRecord
 
     def to_json(self) -> str:
@@ -137,6 +144,8 @@ def asked_of(job: Job) -> Asked:
         weights=None if weights is None else _record_of(Path(weights).expanduser()),
         intensities=job.intensities,
         start_from=job.start_from if job.stack else None,
+        channels=job.channels if job.stack else "separate",
+        style_plane=job.style_plane,
     )
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.batch.plan import Intensities, Job, StartFrom, make_plan
+from napari_nst.batch.plan import Job, StartFrom, make_plan
 from napari_nst.batch.reading import read_style
 from napari_nst.batch.records import Asked, asked_of, found
 from napari_nst.batch.report import BatchReport, Outcome, Step
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from napari_nst.batch.layout import Channels
     from napari_nst.engine.shared import Shared
+    from napari_nst.intensities import Intensities
 
 __all__ = ["Batch", "batch", "make"]
 
@@ -177,8 +179,10 @@ def batch(
     *,
     seeds: Sequence[int] | None = None,
     masks: str | os.PathLike[str] | None = None,
-    intensities: Intensities = "full",
+    intensities: Intensities = "auto",
     start_from: StartFrom = "previous",
+    channels: Channels = "separate",
+    style_plane: int | tuple[int, ...] | None = None,
     scheduler: str | Client | None = None,
     progress: Callable[[Step], object] | None = None,
     **choices: Any,
@@ -204,12 +208,19 @@ def batch(
     masks : path-like, optional
         A folder; the mask with the name of a content goes to the folder "masks" in `out`, under
         the name of its result: the same bytes, or at another size its nearest pixels.
-    intensities : {"full", "percentiles"} or tuple of float
-        What of a grey image is black and white for the run, and is black and white again in the
-        result: the whole range of its type, its own percentiles 0.1 and 99.9 (of a stack those of
-        all planes), or two values, the same for all contents.
+    intensities : {"auto", "full", "percentiles"} or tuple of float
+        Which values are black and white for the run, and are so again in the result.  "auto": the
+        bits in use (8, 10, 12, 14, 16 and so on), 0 to 1 for floats that lie there, and else the
+        extremes.  "full": the whole range of the type.  "percentiles": the image's own 0.1 and
+        99.9.  Two values: the same for all contents.  Of a stack all planes count, and each
+        channel has a range of its own.
     start_from : {"previous", "content"}
         What the planes of a stack start from: `StackTransfer`.
+    channels : {"separate", "together"}
+        Whether each channel of a stack is restyled by itself, or the two or three channels at a
+        place as the red, green and blue of one picture.
+    style_plane : int or tuple of int, optional
+        Which plane of a style that has several: an index along each of its axes, from 0.
     scheduler : str or distributed.Client, optional
         A Dask cluster to work on, or its address; it has to see the files under the same names.
         Results are the same to the bytes where the processors, and the threads for each, are.
@@ -240,6 +251,8 @@ def batch(
         masks=masks,
         intensities=intensities,
         start_from=start_from,
+        channels=channels,
+        style_plane=(style_plane,) if isinstance(style_plane, int) else style_plane,
     )
     return Batch.of(jobs).carry_out(scheduler, progress)
 

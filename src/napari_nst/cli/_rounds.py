@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from napari_nst import speed
+from napari_nst.batch.layout import Layout
 from napari_nst.cli._pace import duration
 from napari_nst.cli._progress import say
 from napari_nst.engine import costs
@@ -161,9 +162,13 @@ def _operations(job: Job, kind: str) -> float:
             return costs.cost(job.settings, *shape_of(job.content), kind).operations
         with open_stack(job.content) as stack:
             height, width = stack.plane_shape[:2]
-            planes = len(stack)
+            layout = Layout.of(stack, job.channels)
     except Exception:  # whatever it is, the job itself will say so
         return 0.0
-    return cost_of_stack(
-        job.settings, height, width, kind, planes=planes, start_from=job.start_from
-    ).operations
+    first, two = (
+        cost_of_stack(
+            job.settings, height, width, kind, planes=planes, start_from=job.start_from
+        ).operations
+        for planes in (1, 2)
+    )
+    return layout.rows * first + (len(layout) - layout.rows) * (two - first)

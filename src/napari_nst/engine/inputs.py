@@ -11,7 +11,7 @@ from napari_nst.engine import color, costs
 from napari_nst.engine.assignment import Assignment, Region, assign, everything
 from napari_nst.engine.given import listed, style_names
 from napari_nst.engine.labels import Labels
-from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.pictures import Picture, resize, start_like
 from napari_nst.engine.regions import Guide, Regions, resized_mask
 from napari_nst.engine.visibility import fill_hidden
 from napari_nst.errors import InputError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.color import ColorMode
     from napari_nst.engine.schedule import Scale
+    from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["SAME", "Inputs"]
@@ -45,6 +46,8 @@ class Inputs:
         As `StyleTransfer` takes them.
     settings : StyleTransferSettings
         What they are to be used for.
+    record : RunRecord, optional
+        Of a run to do again: values mean what they meant to that one.
 
     Attributes
     ----------
@@ -76,6 +79,7 @@ class Inputs:
         settings: StyleTransferSettings,
         content_labels: Any = None,
         style_labels: Any = None,
+        record: RunRecord | None = None,
     ) -> None:
         images = _styles(styles)
         names = names or ["content", *style_names(len(images))]
@@ -84,16 +88,24 @@ class Inputs:
                 f"names has {len(names)} entries for a content and {len(images)} styles; give one "
                 "for each."
             )
-        self.content = Picture.of(content, names[0], settings.nan)
+        self.content = Picture.of(
+            content, names[0], settings.nan, None if record is None else record.content
+        )
         if (start is None) == (settings.init == "image"):
             raise InputError(
                 f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
                 " they go together: a start image is for init='image'."
             )
-        self.start = None if start is None else Picture.of(start, "start")
+        if start is not None and record is None:
+            start = start_like(start, self.content.record)
+        known = None if record is None else record.start
+        self.start = None if start is None else Picture.of(start, "start", recorded=known)
         for picture in (self.content, self.start):
             if picture is not None:
                 picture.check_visible()
+        if record is not None and len(record.styles) == len(images):
+            parts = zip(images, names[1:], record.styles, strict=True)
+            images = [Picture.of(image, name, recorded=style) for image, name, style in parts]
         self._take(settings, images, names[1:], content_labels, style_labels)
 
     @classmethod

@@ -15,16 +15,18 @@ from napari_nst.engine.given import as_array
 from napari_nst.engine.regions import resized_mask
 from napari_nst.engine.visibility import fill_hidden, premultiplied_correction
 from napari_nst.errors import InputError
+from napari_nst.intensities import Range, Ranged, significant_bits, visible_values
 from napari_nst.record import InputRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["Picture", "record_of", "resize"]
+__all__ = ["Picture", "record_of", "resize", "start_like"]
 
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 _SEVERAL = "; several styles are a list of arrays, and planes go to napari_nst.stacks"
+_BITS = 16  # of the widest type that is taken without a range
 _SMALLEST = 8  # pixels a side; less than that has no texture to speak of
 
 
@@ -41,7 +43,7 @@ class Picture:
     missing : ndarray or None
         Shape (H, W): where a value was not finite, and was filled with the mean of the rest.
     record : InputRecord
-        Name, shape, dtype and hash.
+        Name, shape, dtype, hash, and which values are 0 and 1.
     """
 
     pixels: Tensor
@@ -50,25 +52,35 @@ class Picture:
     record: InputRecord
 
     @classmethod
-    def of(cls, array: Any, name: str, nan: Literal["error", "keep"] | None = None) -> Picture:
+    def of(
+        cls,
+        array: Any,
+        name: str,
+        nan: Literal["error", "keep"] | None = None,
+        recorded: InputRecord | None = None,
+    ) -> Picture:
         """Take in an image.
 
         Parameters
         ----------
-        array : array_like
-            Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].
+        array : array_like or Ranged
+            Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1]; any real
+            numbers with a range.  Of uint16 the largest value tells how many bits are in use.
         name : str
             How messages and the record call it.
         nan : {"error", "keep"}, optional
             Refuse values that are not finite, or fill them and remember where they were.  None:
             refuse them in a picture that has no such choice, a style's or a start's.
+        recorded : InputRecord, optional
+            What the values meant to an earlier run, and so mean to this one.
 
         Raises
         ------
         InputError
             If it is not such an image; the message says what would be right.
         """
-        image = as_array(array, name)
+        given = array if isinstance(array, Ranged) else _ranged(as_array(array, name), recorded)
+        image = given.values
         if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
             raise InputError(
                 f"{name} has shape {image.shape}; it must be (height, width), "
@@ -80,12 +92,17 @@ class Picture:
                 f"{name} is {width} x {height} pixels; it must be at least "
                 f"{_SMALLEST} x {_SMALLEST}."
             )
-        values, missing = _unit_range(_without_hidden(image, nan == "keep"), name, nan)
+        unit = _without_hidden(given.to_unit(), nan == "keep")
+        values, missing = _unit_range(unit, name, nan)
+        if given.bits is not None:
+            colour = values[..., :3] if image.ndim == 3 else values
+            np.minimum(colour * np.float32(_share_of_bits(given.bits)), 1, out=colour)
         if image.ndim == 2:
             values = values[:, :, None]
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
         color, alpha = tensor[:, :3], tensor[:, 3:]
-        return cls(color, alpha if alpha.shape[1] else None, missing, record_of(image, name))
+        record = record_of(image, name, given)
+        return cls(color, alpha if alpha.shape[1] else None, missing, record)
 
     @cached_property
     def visible(self) -> Tensor | None:
@@ -157,6 +174,8 @@ class Picture:
         channels = color.shape[1]
         array = np.empty((*size, channels + (self.alpha is not None)), np.float32)
         array[..., :channels] = color.detach().cpu()[0].permute(1, 2, 0).numpy()
+        if self.record.bits is not None:
+            array[..., :channels] = _as_share(array[..., :channels], self.record.bits)
         if self.alpha is not None:
             array[..., channels] = resize(self.alpha, *size)[0, 0].numpy()
         if self.missing is not None:
@@ -255,7 +274,64 @@ def _unit_range(
     return values, missing
 
 
-def record_of(image: NDArray[Any], name: str) -> InputRecord:
-    """Return what a record says of an array that goes into a run."""
+def record_of(image: NDArray[Any], name: str, given: Ranged | None = None) -> InputRecord:
+    """Return what a record says of an array that goes into a run, and of its range."""
     digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
-    return InputRecord(name=name, shape=image.shape, dtype=image.dtype.name, sha256=digest)
+    span = None if given is None else given.range
+    return InputRecord(
+        name=name,
+        shape=image.shape,
+        dtype=image.dtype.name,
+        sha256=digest,
+        range=None if span is None else (span.low, span.high),
+        bits=None if given is None else given.bits,
+    )
+
+
+def start_like(start: Any, content: InputRecord) -> Any:
+    """Return an image to start from, whose values mean what the content's do if they can.
+
+    Parameters
+    ----------
+    start : array_like or Ranged
+        The image.
+    content : InputRecord
+        Of a content in uint16; a start in uint16 or in floats, such as an earlier result, that
+        lies within the content's bits has them, too.
+    """
+    if isinstance(start, Ranged) or content.dtype != "uint16" or content.range is not None:
+        return start
+    image = np.asarray(start)
+    full = {"u": _FULL_SCALE["uint16"], "f": 1.0}.get(image.dtype.kind)
+    if full is None or image.dtype == np.uint8 or not image.size:
+        return start
+    share = 1.0 if content.bits is None else 1 / _share_of_bits(content.bits)
+    values = visible_values(image) if image.ndim == 3 else image
+    within = float(values[np.isfinite(values)].max(initial=0)) <= full * share * (1 + 1e-6)
+    return Ranged(image, bits=content.bits) if within else start
+
+
+def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> Ranged:
+    """Return an array with what its values mean: as recorded, or as its largest one tells."""
+    if recorded is not None:
+        span = None if recorded.range is None else Range(*recorded.range)
+        return Ranged(image, span, recorded.bits)
+    if image.dtype.name != "uint16" or image.ndim not in (2, 3) or not image.size:
+        return Ranged(image)
+    values = visible_values(image) if image.ndim == 3 else image
+    bits = significant_bits(int(values.max(initial=0)))
+    return Ranged(image, bits=bits if bits < _BITS else None)
+
+
+def _share_of_bits(bits: int) -> float:
+    """Return how much more 16 bits hold than fewer."""
+    return float(_FULL_SCALE["uint16"] / (2**bits - 1))
+
+
+def _as_share(unit: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """Return shares of fewer bits as shares of 16; whole values are the nearest there is."""
+    values = unit.astype(np.float64) * (2**bits - 1)
+    whole = np.rint(values)
+    # Rounding moved them less than this; so what is kept of the content is the content's own.
+    values = np.where(np.abs(values - whole) < 2e-3, whole, values).astype(np.float32)
+    return np.asarray(values / np.float32(_FULL_SCALE["uint16"]))

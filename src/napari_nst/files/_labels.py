@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tifffile
+from PIL import ExifTags
 
 from napari_nst.errors import InputError
+from napari_nst.files._colour import turn_upright
 from napari_nst.files._common import detail
 from napari_nst.files._limits import check_bytes
 from napari_nst.files._npy import read_npy
@@ -21,14 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["read_labels"]
 
 _LOSSY = {"JPEG", "WEBP", "MPO", "AVIF"}
+_LOSSY_COMPRESSIONS = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 
 
 def read_labels(path: Path | str) -> NDArray[Any]:
     """Read labels from a file.
 
     TIFF of any integer type, NumPy's .npy, and what Pillow reads without loss: grey of any
-    depth, a palette's indices, and colours.  A colour's label is 65536 R + 256 G + B, so that one
-    colour is one label in every file, and black is 0, where nothing was painted.
+    depth, a palette's indices, and colours.  A number is the label that it is, whatever the file
+    says of its colour: also where 0 is white, as in the masks of ImageJ.  A colour's label is
+    65536 R + 256 G + B, so that one colour is one label in every file, and black is 0, where
+    nothing was painted.  The orientation that a file names is applied.
 
     Parameters
     ----------
@@ -76,11 +82,21 @@ def _check(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
 
 def _from_tiff(path: Path) -> NDArray[Any]:
     with open_tiff(path) as tiff:
+        if len(tiff.series) > 1:
+            raise InputError(f"{path} holds {len(tiff.series)} images; labels are one plane.")
         series = tiff.series[0]
-        _check(path, tuple(series.shape), series.dtype)  # before a whole stack is read
+        page = series.keyframe
+        planar = page.axes == "SYX" and len(series.shape) == 3
+        shape = (*series.shape[1:], series.shape[0]) if planar else tuple(series.shape)
+        _check(path, shape, series.dtype)  # before a whole stack is read
         check_bytes(path, series.nbytes)
+        if page.compression in _LOSSY_COMPRESSIONS:
+            raise InputError(
+                f"{path} is compressed as JPEG, which blurs labels: save them without loss."
+            )
         labels: NDArray[Any] = series.asarray()
-        return labels
+        orientation = page.tags.valueof("Orientation", default=1)
+    return turn_upright(np.moveaxis(labels, 0, -1) if planar else labels, orientation)
 
 
 def _with_pillow(path: Path) -> NDArray[Any]:
@@ -89,9 +105,13 @@ def _with_pillow(path: Path) -> NDArray[Any]:
             raise InputError(
                 f"{path} is a {file.format} file, which blurs labels: save them as PNG or TIFF."
             )
+        frames = getattr(file, "n_frames", 1)
+        if frames > 1:
+            raise InputError(f"{path} is an animation of {frames} frames; labels are one plane.")
         image: Image.Image = file
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         if image.mode in ("LA", "PA"):  # nobody paints with transparency
             image = image.getchannel(0)
         elif image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB", "RGBA"):
             image = image.convert("RGB")
-        return np.asarray(image)
+        return turn_upright(np.asarray(image), orientation)

@@ -68,6 +68,7 @@ class ZarrStack(Stack):
         node: Any = zarr.open(path, mode="r")
         self._group: Any = None
         self._level = ""
+        self._channel: str | None = None
         if isinstance(node, zarr.Group):
             self._group = node
             self._level = _level_zero(path, node)
@@ -97,6 +98,11 @@ class ZarrStack(Stack):
                 f"{path} has the axes {', '.join(self.axes)}: the last two must be y and x."
             )
 
+    @property
+    def channel(self) -> str | None:
+        """The name of the axis of the channels: the one of that type, or by its name."""
+        return self._channel or super().channel
+
     def _take_ome(self, image: Mapping[str, Any]) -> None:
         axes = image.get("axes") or [*"tczyx"][-len(self.shape) :]
         named = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
@@ -106,6 +112,8 @@ class ZarrStack(Stack):
                 f"{self.path} names {len(self.axes)} axes for an array of {len(self.shape)}: its "
                 "multiscales attribute is damaged."
             )
+        types = [str(about.get("type", "")) for about in named]
+        self._channel = self.axes[types.index("channel")] if "channel" in types else None
         self.units = {
             axis: str(about["unit"])
             for axis, about in zip(self.axes, named, strict=True)
