@@ -53,7 +53,7 @@ def test_a_camera_of_12_bits_is_not_black(scene: Any, out: str) -> None:
     assert main(["stylize", "a.tif", "style.png", "-o", out, *TINY]) == 0
     made = values_in(out)
     expected = stylize(counts, read_image("style.png"), **CHOICES).image
-    np.testing.assert_array_equal(made, np.rint(expected * 65_535).astype(np.uint16))
+    np.testing.assert_allclose(made.astype(float), expected * 65_535, atol=1)
     assert np.corrcoef(made.ravel(), counts.ravel())[0, 1] > 0.8
     assert record_in(out).content.range == (0, 4095)
 

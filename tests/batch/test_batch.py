@@ -331,6 +331,21 @@ def test_a_mask_of_another_size_has_its_nearest_pixels(folder: Path, suffix: str
     assert record_of("a").mask_result == "resampled"
 
 
+@pytest.mark.parametrize("kind", ["miniswhite", "palette"])
+def test_a_mask_of_another_size_keeps_what_its_labels_look_like(folder: Path, kind: str) -> None:
+    Path("masks").mkdir()
+    labels = np.random.default_rng(0).integers(0, 5, (40, 48), dtype=np.uint8)
+    table = np.arange(768, dtype=np.uint16).reshape(3, 256) * 80 if kind == "palette" else None
+    tifffile.imwrite("masks/a.tif", labels, photometric=kind, colormap=table)
+    choices = TINY | {"size": 24, "output_size": "working"}
+    batch("in/a.png", "s.png", "out", masks="masks", **choices)
+    with tifffile.TiffFile("out/masks/a.tif") as tiff:
+        page = tiff.pages.first
+        assert tifffile.PHOTOMETRIC(page.photometric).name.lower() == kind
+        assert set(np.unique(page.asarray())) <= set(range(5))
+        assert kind != "palette" or (page.colormap == table).all()
+
+
 def read_any(path: Path) -> Any:
     return tifffile.imread(path) if path.suffix == ".tif" else Image.open(path)
 

@@ -107,12 +107,17 @@ def _resample(mask: Path, path: Path, wanted: tuple[int, int]) -> None:
         with path.open("wb") as stream:
             np.save(stream, _nearest(read_npy(mask), wanted))
     elif suffix in (".tif", ".tiff"):
-        labels = tifffile.imread(mask)
-        colored = labels.ndim == 3
+        with tifffile.TiffFile(mask) as tiff:
+            page = tiff.pages.first
+            labels, kind = page.asarray(), tifffile.PHOTOMETRIC(page.photometric).name.lower()
+            table = page.colormap if kind == "palette" else None
+        if page.axes == "SYX":
+            labels = np.moveaxis(labels, 0, -1)
         tifffile.imwrite(
             path,
             _nearest(labels, wanted),
-            photometric="rgb" if colored else "minisblack",
+            photometric=kind,  # it shows its labels in the same colours
+            colormap=table,
             compression="adobe_deflate",
             metadata=None,
         )
