@@ -35,7 +35,9 @@ def stylize(
     Parameters
     ----------
     content : array_like
-        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].
+        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  With alpha,
+        here and in the other images, a pixel counts as much as it can be seen, and colours under
+        alpha 0 count nothing.
     style : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
