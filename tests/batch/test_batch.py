@@ -88,7 +88,17 @@ def test_what_is_there_is_not_made_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["settings", "content", "style", "record", "damaged record", "result", "intensities"]
+    "change",
+    [
+        "settings",
+        "content",
+        "style",
+        "record",
+        "damaged record",
+        "record that is no text",
+        "result",
+        "intensities",
+    ],
 )
 def test_what_is_of_something_else_is_made_again(folder: Path, change: str, photo: Any) -> None:
     batch("in", "s.png", "out", **TINY)
@@ -105,6 +115,8 @@ def test_what_is_of_something_else_is_made_again(folder: Path, change: str, phot
         Path("out/a.napari-nst.json").unlink()
     elif change == "damaged record":
         Path("out/a.napari-nst.json").write_text("{}")
+    elif change == "record that is no text":
+        Path("out/a.napari-nst.json").write_bytes(b"\xff\xfe\x00")
     elif change == "result":
         Path("out/a.png").unlink()
     elif change == "intensities":
@@ -113,7 +125,7 @@ def test_what_is_of_something_else_is_made_again(folder: Path, change: str, phot
     after = files_of("out")
     assert after["a.png"][0] != (before["a.png"][0])
     assert (after["a.png"][1] == before["a.png"][1]) == (
-        change in ("record", "damaged record", "result")
+        change in ("record", "damaged record", "record that is no text", "result")
     ) or change == "intensities"  # which colours have none of
 
 

@@ -426,3 +426,8 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     whole = store(tmp_path / "whole", planes)
     carried_out(into(whole, planes, style))
     assert broken.array.tobytes() == whole.array.tobytes()
+
+
+def test_the_name_of_a_file_is_no_stack(style):
+    with pytest.raises(InputError, match=r"The stack is 'cells\.tif', .*files\.open_stack"):
+        StackTransfer("cells.tif", style)

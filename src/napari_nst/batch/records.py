@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from napari_nst.errors import InputError, abridged
 from napari_nst.files import read_metadata
@@ -167,7 +167,7 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
         record = BatchRecord.model_validate_json(text)
     except FileNotFoundError:
         return False, "it has no record"
-    except (OSError, ValidationError, InputError):
+    except (OSError, ValueError):  # no text, no record, or none of this version
         return False, "its record cannot be read"
     unlike = asked.unlike(record.asked)
     if unlike is None and record.result != job.result.name:

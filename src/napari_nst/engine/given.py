@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_array", "listed", "style_names"]
+__all__ = ["as_array", "listed", "refuse_path", "style_names"]
 
 # Of PIL's images: the values of other modes are no grey values or RGB(A), though as many.
 _MODES = ("L", "RGB", "RGBA", "I;16", "F")
@@ -40,11 +40,7 @@ def as_array(given: Any, name: str, reader: str = "read_image") -> NDArray[Any]:
     InputError
         If it is something else; the message says what to do with it.
     """
-    if isinstance(given, (str, bytes, os.PathLike)):
-        raise InputError(
-            f"{name} is {abridged(given)}, and it must be an array: read the file with "
-            f"napari_nst.files.{reader}, or use the command line (napari-nst stylize)."
-        )
+    refuse_path(given, name, f"read the file with napari_nst.files.{reader}")
     if hasattr(given, "as_layer_data_tuple"):
         raise InputError(
             f"{name} is the napari layer {abridged(getattr(given, 'name', None))}, and it must be "
@@ -73,6 +69,21 @@ def as_array(given: Any, name: str, reader: str = "read_image") -> NDArray[Any]:
         raise InputError(
             f"{name} cannot be made an array ({error}); it must be an image as an array."
         ) from None
+
+
+def refuse_path(given: Any, name: str, advice: str) -> None:
+    """Refuse the name of a file where the values in it are wanted.
+
+    Raises
+    ------
+    InputError
+        If it is one; the message says what to do with it, `advice` first.
+    """
+    if isinstance(given, (str, bytes, os.PathLike)):
+        raise InputError(
+            f"{name} is {abridged(given)}, and it must be an array: {advice}, or use the command "
+            "line (napari-nst stylize)."
+        )
 
 
 def listed(given: Any) -> list[Any]:

@@ -37,7 +37,8 @@ def stylize(
     content : array_like or Ranged
         Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
         many bits count as its largest value needs: 8, 10, 12, 14 or 16; the result times 65535 has
-        the content's own intensities all the same.
+        the content's own intensities all the same.  With alpha, here and in the other images, a
+        pixel counts as much as it can be seen, and colours under alpha 0 count nothing.
     style : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
-from napari_nst.engine.given import listed, style_names
+from napari_nst.engine.given import as_array, listed, refuse_path, style_names
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
@@ -101,6 +101,7 @@ class StackTransfer:
     ) -> None:
         self.settings = settings or StyleTransferSettings()
         self.start_from = check(self.settings, start_from)
+        refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
             raise InputError("The stack has no planes; give at least one.")
         self._planes, self._put, self._previous, self._engine = planes, put, previous, engine
@@ -370,7 +371,7 @@ class StackTransfer:
         return run
 
     def _read(self, plane: int) -> Any:
-        content = np.asarray(self._planes[plane])
+        content = as_array(self._planes[plane], self._names[0])
         if self._shape and content.shape != self._shape:
             raise InputError(
                 f"Plane {plane} of {self._names[0]} has shape {content.shape}; the planes before "
