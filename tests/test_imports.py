@@ -25,6 +25,7 @@ KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record"}
 TOOLS = {
     *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
     "intensities",
+    "sampling",
 }
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -38,6 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "files": {"errors"},
     "cache": set(),
     "intensities": {"errors"},
+    "sampling": set(),
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},
