@@ -24,6 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "intensities"}
 TOOLS = {
     *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
+    "sampling",
 }
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -38,6 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "cache": set(),
     "failures": {"errors"},
     "intensities": {"errors"},
+    "sampling": set(),
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},

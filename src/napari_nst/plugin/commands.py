@@ -150,5 +150,6 @@ def _settings(choices: Any) -> StyleTransferSettings | None:
 def _place(content: Any, point: Any, viewer: Viewer | None) -> dict[str, Any]:
     if viewer is None or content not in viewer.layers:
         return {"point": point}
-    where = viewer.dims.point[-content.ndim :] if point is None else point
-    return {"point": where, "displayed": shown_axes(content, viewer.dims)}
+    if point is None:
+        return {"point": viewer.dims}
+    return {"point": point, "displayed": shown_axes(content, viewer.dims)}

@@ -98,7 +98,7 @@ def continue_run(
         fits = style.ndim <= where.ndim
         there = _view_of(style, own) if own else where if fits else _middle(style)
         taken.append(take_plane(style, there, longest, _part_of(style, own), how))
-    on_content = _labels(content_labels, before.content_labels, layers, start, where, plane)
+    on_content = _labels(content_labels, before.content_labels, layers, start, plane)
     on_styles: list[_Taken | None] = []
     if on_content is not None:
         told = list(style_labels or ())
@@ -110,7 +110,7 @@ def continue_run(
             )
         told, used = (each + [None] * (len(taken) - len(each)) for each in (told, used))
         on_styles = [
-            _labels(given, one, layers, start, where, style)
+            _labels(given, one, layers, start, style)
             for given, one, style in zip(told, used, taken, strict=True)
         ]
     job = Job(
@@ -191,7 +191,6 @@ def _labels(
     before: Input | None,
     layers: Sequence[Layer],
     start: Layer,
-    view: View,
     image: Plane,
 ) -> _Taken | None:
     """Return the labels that are given, or else those that an earlier run had last."""
@@ -204,7 +203,7 @@ def _labels(
         if layer is None and kept is not None and kept[1].shape == image.shape:
             return _Taken(_KeptLabels(before.name, kept[1]), kept[0])
         layer = layer or needed_layer(before, layers, start, _ADVICE)
-    plane: LabelsPlane = take_labels(layer, view, image)
+    plane: LabelsPlane = take_labels(layer, image)
     return _Taken(plane, Origin.of(layer, plane))
 
 

@@ -19,7 +19,7 @@ from napari_nst.plugin.copying import record_of
 from napari_nst.plugin.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.finding import RunInputs, find_layer, origin_of
 from napari_nst.plugin.job import Job
-from napari_nst.plugin.layers import take_plane, take_start, visible_part
+from napari_nst.plugin.layers import View, take_plane, take_start, visible_part
 from napari_nst.plugin.origins import KEY
 from napari_nst.plugin.planes_box import PlanesBox
 from napari_nst.plugin.regions_box import RegionsBox
@@ -119,7 +119,7 @@ class Controls:
             words={"style": "of the style", "luminance": "of the content", "match": "matched"},
         )
         self.color = color.widget
-        self.regions = RegionsBox(viewer, lambda: self.content.value)
+        self.regions = RegionsBox(viewer, lambda: self.content.value, lambda: self.styles.layers)
         self.advanced = Advanced(self._on_changed)
         self.fields = {
             "style_weight": Field(
@@ -247,7 +247,11 @@ class Controls:
         dims = self._viewer.dims
         part = visible_part(layers[0], dims) if draft else None
         how = self.advanced.intensities.value
-        content = take_plane(layers[0], dims, longest, part, how)
+        stack = None if draft else self.planes.stack
+        view = View.of(dims)
+        if stack is not None:  # each plane by itself, however thick the slice on the canvas
+            view = view.thin(stack.axis - layers[0].ndim)
+        content = take_plane(layers[0], view, longest, part, how)
         styles = tuple(take_plane(layer, dims, longest, None, how) for layer in layers[1:])
         begin = None
         if start is not None:
@@ -255,13 +259,12 @@ class Controls:
             begin = take_start(start, dims, content)
             check_start(content, begin)
             self._check_content(layers[0], start)
-        stack = None if draft else self.planes.stack
         if stack is not None and start is not None:
             raise InputError(
                 f"Planes is {self.planes.choice.current_choice!r}, and a run goes on from the "
                 "result of one plane: choose 'this plane'."
             )
-        of_content, of_styles = self.regions.take(dims, content, styles)
+        of_content, of_styles = self.regions.take(content, styles)
         if not draft:  # what is on the canvas may lack a label; the engine knows
             self.regions.check()
         return Job(content, styles, settings, begin, of_content, of_styles, stack)

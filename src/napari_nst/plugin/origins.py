@@ -21,8 +21,10 @@ import tifffile
 from napari_nst.files import read_image
 from napari_nst.intensities import Display, Range
 from napari_nst.plugin.labels import LabelsPlane
+from napari_nst.plugin.projections import Projected
 from napari_nst.plugin.values import Displayed
 from napari_nst.samples import SAMPLES
+from napari_nst.sampling import crossing, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -46,6 +48,7 @@ __all__ = [
 KEY = "napari_nst_origins"  # in the metadata of a result layer, beside its record
 _US = "napari-nst"
 _US_IN_PYTHON = "napari_nst.intensities"
+_SAMPLING = "napari_nst.sampling"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ class Origin:
         Whether the last of the colours is alpha.
     display : dict or None
         As displayed: the fields of the `Display`.
+    nearest : tuple or None
+        For labels that are turned, or beside the image in part: matrix, rows and columns of
+        `sampling.nearest`.
+    projection : tuple or None
+        For a thick slice: the function of NumPy, and the axes of what was taken.
     """
 
     layer: str
@@ -101,27 +109,35 @@ class Origin:
     intensities: str | None = None
     alpha: bool = False
     display: dict[str, Any] | None = None
+    nearest: tuple[Any, ...] | None = None
+    projection: tuple[Any, ...] | None = None
 
     @classmethod
     def of(cls, layer: Layer, plane: Plane | LabelsPlane) -> Origin:
         """Return where a plane that was taken from a layer came from."""
         source = layer.source
         level = 0 if getattr(layer, "multiscale", False) else None
-        index, limits = plane.index, None
+        limits, transposed = None, False
+        index: tuple[Any, ...]
         more: dict[str, Any] = {}
         if isinstance(plane, LabelsPlane):
-            shape = np.asarray(plane.data[plane.index]).shape
-            shape = shape[::-1] if plane.transposed else shape
-            if [len(places) for places in plane.grid] != list(shape):
-                more["grid"] = tuple(tuple(map(int, places)) for places in plane.grid)
+            index, transposed, more = _of_labels(plane)
         else:
-            level = plane.level
+            index, transposed, level = plane.index, plane.transposed, plane.level
             limits = None if plane.range is None else plane.limits
             more["intensities"] = plane.intensities
             more["alpha"] = plane.rgb and plane.data.shape[-1] == 4
-            if isinstance(plane.data, Displayed):
-                index = index[: len(plane.data.source.shape)]
-                more["display"] = asdict(plane.data.display)
+            data = plane.data
+            if isinstance(data, Displayed):
+                index = index[: len(data.source.shape)]
+                more["display"] = asdict(data.display)
+                data = data.source
+            if isinstance(data, Projected):
+                more["projection"] = (data.mode, data.axes_within(index))
+                index = tuple(
+                    slice(*data.thick[axis]) if axis in data.thick else place
+                    for axis, place in enumerate(index)
+                )
         return cls(
             layer=plane.name,
             layer_id=str(layer.unique_id),
@@ -131,7 +147,7 @@ class Origin:
             sample=source.sample[1] if source.sample and source.sample[0] == _US else None,
             level=level,
             index=tuple(_plain(place) for place in index),
-            transposed=plane.transposed,
+            transposed=transposed,
             limits=limits,
             dtype=np.dtype(plane.data.dtype).newbyteorder("=").name,
             **more,
@@ -159,10 +175,15 @@ class Origin:
         """Return what the engine was given, from a layer's data; see `Plane.load`."""
         places = tuple(slice(*i) if isinstance(i, list | tuple) else i for i in self.index)
         array = np.asarray(data[tuple(slice(None) if i is None else i for i in places)])
+        if self.projection is not None:
+            mode, axes = self.projection
+            array = getattr(np, mode)(array, axis=tuple(axes))
         if self.transposed:
             array = array.swapaxes(0, 1)
         if self.grid is not None:
             array = array[np.ix_(*self.grid)]
+        if self.nearest is not None:
+            array = nearest(array, *self.nearest)
         if self.display is not None:
             return Display(**self.display).show(array)
         return array if self.limits is None else self._range.to_unit(array, alpha=self.alpha)
@@ -171,8 +192,16 @@ class Origin:
         """Yield the lines of Python that do to a variable what `take` does."""
         if any(place is not None for place in self.index):
             yield f"{name} = {name}[{', '.join(map(_place_in_python, self.index))}]"
+        if self.projection is not None:
+            mode, axes = self.projection
+            yield f"{name} = np.{mode}({name}, axis={tuple(axes)})"
         if self.transposed:
             yield f"{name} = {name}.swapaxes(0, 1)"
+        if self.nearest is not None:
+            matrix, *sides = self.nearest
+            rows, columns = (_places_in_python(tuple(places)) for places in sides)
+            shown = [list(row) for row in matrix]
+            yield f"{name} = {_SAMPLING}.nearest({name}, {shown}, {rows}, {columns})"
         if self.grid is not None:
             rows, columns = map(_places_in_python, self.grid)
             yield f"{name} = {name}[np.ix_({rows}, {columns})]"
@@ -193,10 +222,19 @@ class Origin:
         yield f"{name} = {self._range_in_python}.{back}"
         if self.transposed:
             yield f"{name} = {name}.swapaxes(0, 1)"
-        axes = tuple(axis for axis, place in enumerate(self.index) if isinstance(place, int))
+        axes = self.single_axes
         if axes:
             yield f"{name} = np.expand_dims({name}, {axes})"
         yield f"{name} = np.ascontiguousarray({name})"
+
+    @property
+    def single_axes(self) -> tuple[int, ...]:
+        """The axes of the layer on which the picture has one place."""
+        single = [axis for axis, place in enumerate(self.index) if isinstance(place, int)]
+        if self.projection is not None:
+            left = [axis for axis in range(len(self.index)) if axis not in single]
+            single += [left[axis] for axis in self.projection[1]]
+        return tuple(sorted(single))
 
     @property
     def _range(self) -> Range:
@@ -292,6 +330,24 @@ def _plain(place: Any) -> int | tuple[int | None, int | None] | None:
     if isinstance(place, slice):
         return None if place == slice(None) else (place.start, place.stop)
     return int(place)
+
+
+def _of_labels(plane: LabelsPlane) -> tuple[tuple[Any, ...], bool, dict[str, Any]]:
+    """Return index, transposed and the other fields of an origin of labels."""
+    shape = plane.data.shape
+    rows, columns = (tuple(map(int, places)) for places in plane.grid)
+    simple = crossing(shape, plane.matrix, rows, columns)
+    if simple is None:
+        matrix = tuple(tuple(map(float, row)) for row in plane.matrix)
+        return (slice(None),) * len(shape), False, {"nearest": (matrix, rows, columns)}
+    index, transposed, grid = simple
+    sides = [range(n) for n, i in zip(shape, index, strict=True) if isinstance(i, slice)]
+    whole = all(
+        np.array_equal(own, side)
+        for own, side in zip(grid, sides[::-1] if transposed else sides, strict=True)
+    )
+    more = {} if whole else {"grid": tuple(tuple(map(int, places)) for places in grid)}
+    return index, transposed, more
 
 
 def _place_in_python(place: Any) -> str:

@@ -16,18 +16,17 @@ from napari_nst.engine.assignment import assign
 from napari_nst.errors import InputError
 from napari_nst.plugin.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.geometry import geometry_of, placed
-from napari_nst.plugin.labels import LabelsPlane, present, shown_labels, take_labels
+from napari_nst.plugin.labels import LabelsPlane, take_labels
 from napari_nst.plugin.layers import shown_axes, take_plane
 from napari_nst.plugin.regions_table import RegionsTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari.components import Dims
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_nst.plugin.layers import Plane, View
+    from napari_nst.plugin.layers import Plane
 
 __all__ = ["RegionsBox"]
 
@@ -52,6 +51,8 @@ class RegionsBox(QWidget):
         Whose Labels layers they are.
     content : callable
         Returns the content layer, or None.
+    styles : callable
+        Returns the style layers, None where none is chosen.
 
     Attributes
     ----------
@@ -73,9 +74,14 @@ class RegionsBox(QWidget):
     painted = Signal()
     said = Signal(str)
 
-    def __init__(self, viewer: Viewer, content: Callable[[], Image | None]) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        content: Callable[[], Image | None],
+        styles: Callable[[], Sequence[Image | None]],
+    ) -> None:
         super().__init__()
-        self._viewer, self._content = viewer, content
+        self._viewer, self._content, self._style_layers = viewer, content, styles
         self._styles: list[str] = []
         self._painted: dict[int, list[int]] = {}  # the labels on each style that has any
         self._watched: list[Labels] = []
@@ -133,20 +139,20 @@ class RegionsBox(QWidget):
         return None if self.content_labels.value is None else self.table.region_styles
 
     def take(
-        self, view: Dims | View, content: Plane, styles: Sequence[Plane]
+        self, content: Plane, styles: Sequence[Plane]
     ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
         """Return the labels of the content and of the styles, as they lie over them.
 
         Raises
         ------
         InputError
-            If labels do not fit their image.
+            If a layer has no plane of labels.
         """
         if self.content_labels.value is None:
             return None, None
-        of_content = take_labels(self.content_labels.value, view, content)
+        of_content = take_labels(self.content_labels.value, content)
         of_styles = tuple(
-            combo.value and take_labels(combo.value, view, style)
+            combo.value and take_labels(combo.value, style)
             for combo, style in zip(self.style_labels, styles, strict=False)
         )
         return of_content, (of_styles if any(of_styles) else None)
@@ -205,12 +211,14 @@ class RegionsBox(QWidget):
         problem = ""
         try:
             self._painted = {
-                index: self._present(combo.value)
-                for index, combo in enumerate(self.style_labels)
-                if combo.value is not None
+                index: self._present(combo.value, style)
+                for index, (combo, style) in enumerate(
+                    zip(self.style_labels, self._style_layers(), strict=False)
+                )
+                if combo.value is not None and style is not None
             }
             if layer is not None and content is not None:
-                labels = self._present(layer)
+                labels = self._present(layer, content)
         except InputError as error:
             problem = f"⚠ {error}"
         self._problem.setText(problem)
@@ -245,7 +253,7 @@ class RegionsBox(QWidget):
         if layer is None or self.table.labels != [0]:
             return None
         try:
-            take_labels(layer, self._viewer.dims, take_plane(content, self._viewer.dims))
+            take_labels(layer, take_plane(content, self._viewer.dims))
         except InputError:  # they lie over another image
             return None
         return cast("Labels", layer)
@@ -270,8 +278,9 @@ class RegionsBox(QWidget):
             )
         return layer
 
-    def _present(self, layer: Labels) -> list[int]:
-        return present(shown_labels(layer, self._viewer.dims))
+    def _present(self, layer: Labels, image: Image) -> list[int]:
+        """Return the labels of a layer that lie over the plane of an image."""
+        return take_labels(layer, take_plane(image, self._viewer.dims)).present()
 
     def _combo(self, label: str, tooltip: str) -> Any:
         combo = control(_Nullable, label, tooltip, choices=self._layers, nullable=True)

@@ -13,7 +13,6 @@ import psutil
 from napari_nst import stacks
 from napari_nst.cache import cache_directory
 from napari_nst.engine import costs
-from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -257,31 +256,19 @@ class _Planes:
 
 
 class _Labels:
-    """The labels over each plane: of a layer as long as the stack, or the same for all."""
+    """The labels over each plane of a layer along an axis."""
 
     def __init__(self, labels: LabelsPlane, content: Plane, axis: int) -> None:
-        self._labels = labels
+        self._labels, self._axis = labels, axis
         self._count = int(content.data.shape[axis])
         self._factor = content.factors[axis]
-        # The axes of a layer are the last of the viewer's, and so of a layer with more of them.
-        own = axis - (len(content.factors) - len(labels.index))
-        length = labels.data.shape[own] if own >= 0 else 1
-        self._axis = own if length > 1 else None
-        if length not in (1, round(self._count * self._factor)):
-            raise InputError(
-                f"{labels.name} has {length} planes, and {content.name} has "
-                f"{round(self._count * self._factor)}; paint on as many, or on one for all."
-            )
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, k: int) -> NDArray[Any]:
-        if self._axis is None:
-            return self._labels.load()
-        place = int((k + 0.5) * self._factor)
-        index = tuple(place if a == self._axis else i for a, i in enumerate(self._labels.index))
-        return replace(self._labels, index=index).load()
+        centre = (k + 0.5) * self._factor - 0.5  # in pixels of level zero
+        return self._labels.at(self._axis, centre).load()
 
 
 def result_bytes(job: Job) -> int:
