@@ -272,17 +272,20 @@ class Controls:
     def estimate(self) -> str:
         """Return in a sentence what a run will take, or why there can be none."""
         try:
-            job = self.job()
+            return self._estimate(self.job())
         except InputError as error:
             return str(error)
+
+    def _estimate(self, job: Job) -> str:
         scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
         styles = [style.shape for style in job.styles]
         cost, what, more = None, "", ""
         if job.stack is not None:
             cost = in_all(job, self.device, job.stack)
             what = f"{job.content.data.shape[job.stack.axis]} planes of "
-            if not stays_in_memory(job):
-                more = f"  The result takes {result_bytes(job) / 2**30:.1f} GiB on disk."
+            if not stays_in_memory(job, self.device):
+                size = result_bytes(job, self.device) / 2**30
+                more = f"  The result takes {size:.1f} GiB on disk."
         regions = len(job.settings.region_styles or "1") if job.content_labels else 0
         cost = cost or costs.cost(
             job.settings, *job.content.shape, self.device, styles, regions=regions
