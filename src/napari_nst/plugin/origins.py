@@ -27,7 +27,7 @@ from napari_nst.samples import SAMPLES
 from napari_nst.sampling import crossing, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -230,11 +230,7 @@ class Origin:
     @property
     def single_axes(self) -> tuple[int, ...]:
         """The axes of the layer on which the picture has one place."""
-        single = [axis for axis, place in enumerate(self.index) if isinstance(place, int)]
-        if self.projection is not None:
-            left = [axis for axis in range(len(self.index)) if axis not in single]
-            single += [left[axis] for axis in self.projection[1]]
-        return tuple(sorted(single))
+        return single_axes(self.index, self.projection)
 
     @property
     def _range(self) -> Range:
@@ -262,6 +258,15 @@ class Origin:
             path = self.path
             yield f"read_image({path!r})", lambda: read_image(path)
             yield f"tifffile.imread({path!r})", lambda: tifffile.imread(path)
+
+
+def single_axes(index: Sequence[Any], projection: Sequence[Any] | None) -> tuple[int, ...]:
+    """Return the axes on which a picture with this index and projection has one place."""
+    single = [axis for axis, place in enumerate(index) if isinstance(place, int)]
+    if projection is not None:
+        left = [axis for axis in range(len(index)) if axis not in single]
+        single += [left[axis] for axis in projection[1]]
+    return tuple(sorted(single))
 
 
 def origins_of_job(job: Job, layers: Mapping[str, Layer] | Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from napari_nst.errors import InputError
 from napari_nst.files import check_writable, write_image, write_planes
 from napari_nst.intensities import Range
 from napari_nst.plugin.copying import as_file_name, record_of
-from napari_nst.plugin.origins import KEY, Origin
+from napari_nst.plugin.origins import KEY, single_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,12 +175,12 @@ class _Axes(NamedTuple):
 def _axes(layer: Image) -> _Axes:
     """Return the axes of a result: by its origin or, without one, by the lengths of its axes."""
     shape = np.shape(layer.data)[: layer.ndim]
-    fields = (layer.metadata.get(KEY) or {}).get("content")
-    origin = None if fields is None else Origin.from_dict(fields)
-    single = () if origin is None else origin.single_axes
-    shown = [axis for axis in range(layer.ndim) if axis not in single]
-    transposed = origin is not None and origin.transposed
-    if origin is None or len(shown) != 2:
+    origin = (layer.metadata.get(KEY) or {}).get("content") or {}
+    index = list(origin.get("index", ()))[: layer.ndim]
+    single = single_axes(index, origin.get("projection"))
+    shown = [axis for axis in range(len(index)) if axis not in single]
+    transposed = bool(origin.get("transposed"))
+    if len(index) != layer.ndim or len(shown) != 2:
         by_length = sorted(range(layer.ndim), key=lambda axis: shape[axis] > 1)
         shown, transposed = sorted(by_length[-2:]), False
     rows, columns = reversed(shown) if transposed else shown
