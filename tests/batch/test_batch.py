@@ -150,7 +150,9 @@ def test_a_bad_style_costs_its_own_results(folder: Path) -> None:
     Path("bad.png").write_bytes(b"no picture")
     report = batch("in", ["bad.png", "s.png"], "out", **TINY)
     assert states(report) == ["failed", "made"] * 2
-    assert all("bad.png is not an image" in (o.error or "") for o in report.failed)
+    assert all(
+        "bad.png cannot be read, for it is not an image" in (o.error or "") for o in report.failed
+    )
     assert report.failed[0].traceback is None
     assert not Path("out/napari-nst-batch.log").exists()
 
@@ -167,9 +169,9 @@ PLACES = {  # where a job can stumble: a module, what it calls, and the file tha
     "its hash": ("run", "asked_of", "a.png"),
     "what is there": ("run", "found", "a.png"),
     "telling a stack": ("plan", "is_stack", "a.png"),
-    "reading": ("task", "read_image", "a.png"),
+    "reading": ("task", "read_picture", "a.png"),
     "its mask": ("task", "check_mask", "a.png"),
-    "writing": ("task", "write_image", "a.png"),
+    "writing": ("task", "write_result", "a.png"),
     "handing on its mask": ("task", "hand_on", "a.png"),
     "its record": ("task", "write_record", "a.napari-nst.json"),
     "its style": ("run", "read_style", "s.png"),
@@ -271,7 +273,7 @@ def test_who_ends_the_program_ends_the_batch(
 def test_what_nothing_can_be_made_without_is_an_error(folder: Path) -> None:
     Path("bad.png").write_bytes(b"no picture")
     Path("worse.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"bad\.png is not an image"):
+    with pytest.raises(InputError, match=r"bad\.png cannot be read, for it is not an image"):
         batch("in", ["bad.png", "worse.png"], "out", **TINY)
     with pytest.raises(InputError, match="device is 'cuda:99'"):
         batch("in", "s.png", "out", device="cuda:99", **TINY)

@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Clien
     )
     assert killed
     assert states(report) == ["made"] * 6 + ["failed", "made"]
-    assert "bad.png is not an image" in (report.failed[0].error or "")
+    assert "bad.png cannot be read, for it is not an image" in (report.failed[0].error or "")
     assert victim not in client.run(os.getpid).values()
     assert pictures("out") == pictures("serial")
     np.testing.assert_array_equal(planes("out"), planes("serial"))
@@ -104,19 +104,19 @@ def break_readers() -> None:
     """Let a worker fail at one picture and at one plane, as nobody expects."""
     from napari_nst.batch import stack_task, task
 
-    read, works = task.read_image, stack_task.make_plane
+    read, works = task.read_picture, stack_task.make_plane
 
-    def read_image(path: Path) -> Any:
+    def read_picture(path: Path, *given: Any, **more: Any) -> Any:
         if path.name == "2.png":
             raise ZeroDivisionError("division by zero")
-        return read(path)
+        return read(path, *given, **more)
 
     def make_plane(job: Any, reading: Any, k: int, shared: Any) -> Any:
         if k == 1:
             raise KeyError("plane")
         return works(job, reading, k, shared)
 
-    task.read_image = read_image  # type: ignore[assignment]
+    task.read_picture = read_picture
     from napari_nst.batch import cluster
 
     cluster.make_plane = make_plane

@@ -190,7 +190,9 @@ def test_a_run_goes_on_in_its_own_view(viewer: ViewerModel, displayed: Any) -> N
 
 
 def test_each_style_is_taken_where_it_was(viewer: ViewerModel) -> None:
-    styles = viewer.add_image(RNG.integers(0, 255, (4, 36, 40), dtype=np.uint8), name="styles")
+    styles = viewer.add_image(
+        RNG.integers(0, 255, (4, 36, 40), dtype=np.uint8), name="styles", scale=(2, 1, 1)
+    )
     result = made(viewer, "stack", "styles", plane=3)
     styles.translate = (100, 0, 0)  # no point of the stack leads to its plane any more
     again = continue_layer(result)
@@ -250,7 +252,7 @@ def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
     photo, oil, ink = (
         take_plane(viewer.layers[name], viewer.dims) for name in ("photo", "oil", "ink")
     )
-    painted = take_labels(labels, viewer.dims, photo)
+    painted = take_labels(labels, photo)
     settings = StyleTransferSettings(**QUICK)
     job = Job(photo, (oil,), settings, content_labels=painted)
     origins = origins_of_job(job, viewer.layers)
@@ -260,9 +262,7 @@ def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
     for snapshot in run:
         if snapshot.iteration == 1:
             labels.data = np.full((40, 48), 2, np.uint8)
-            wish = Wish(
-                (ink,), take_labels(labels, viewer.dims, photo), choices={"style_weight": 5}
-            )
+            wish = Wish((ink,), take_labels(labels, photo), choices={"style_weight": 5})
             run.steer(styles=[ink.load()], names=["ink"], style_weight=5)
             run.steer(content_labels=labels.data)
             origins["replacements"] = origins_of_wish(wish, viewer.layers)

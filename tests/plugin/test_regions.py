@@ -468,7 +468,7 @@ def test_one_plane_of_labels_lies_over_all_planes(order: tuple[int, ...], qtbot:
     labels.data[..., 0] = 3
     for step in (0, 17, 29):
         viewer.dims.set_current_step(order[0], step)
-        taken = take_labels(labels, viewer.dims, take_plane(image, viewer.dims)).load()
+        taken = take_labels(labels, take_plane(image, viewer.dims)).load()
         assert set(np.unique(taken)) >= {3}
         assert labels._slice_input.displayed == image._slice_input.displayed
         assert not labels._slice.empty  # napari shows it there, too

@@ -269,11 +269,11 @@ def _bad_styles(jobs: Sequence[Job]) -> dict[Path, Exception]:
     InputError
         If none of them can be.
     """
-    styles = dict.fromkeys((job.style, job.intensities) for job in jobs)
+    styles = dict.fromkeys((job.style, job.intensities, job.style_plane) for job in jobs)
     bad: dict[Path, Exception] = {}
-    for style, intensities in styles:
+    for style, intensities, plane in styles:
         try:
-            read_style(style, intensities)
+            read_style(style, intensities, plane)
         except Exception as error:
             bad[style] = error
     first = next(iter(bad.values()), None)

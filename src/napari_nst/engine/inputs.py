@@ -100,9 +100,8 @@ class Inputs:
             start = start_like(start, self.content.record)
         known = None if record is None else record.start
         self.start = None if start is None else Picture.of(start, "start", recorded=known)
-        for picture in (self.content, self.start):
-            if picture is not None:
-                picture.check_visible()
+        for picture in filter(None, (self.content, self.start)):
+            picture.check_visible()
         if record is not None and len(record.styles) == len(images):
             parts = zip(images, names[1:], record.styles, strict=True)
             images = [Picture.of(image, name, recorded=style) for image, name, style in parts]

@@ -131,6 +131,7 @@ class Range:
         if kind.kind == "b":
             return np.asarray(picture >= 0.5)
         values = self.low + picture.astype(np.float64) * (self.high - self.low)
+        values[picture == 1] = self.high  # which the sum misses where the span rounds it away
         if alpha:
             own = Range.of_dtype(kind)
             values[..., -1] = own.low + picture[..., -1].astype(np.float64) * (own.high - own.low)
