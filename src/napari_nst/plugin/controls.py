@@ -15,8 +15,9 @@ from napari_nst.engine import costs
 from napari_nst.errors import InputError
 from napari_nst.plugin.advanced import Advanced
 from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.geometry import canvas_corners, visible_part
 from napari_nst.plugin.job import Job
-from napari_nst.plugin.layers import View, take_plane, take_start, visible_part
+from napari_nst.plugin.layers import View, take_plane, take_start
 from napari_nst.plugin.planes_box import PlanesBox
 from napari_nst.plugin.regions_box import RegionsBox
 from napari_nst.plugin.stack_job import in_all, result_bytes, stays_in_memory
@@ -239,7 +240,7 @@ class Controls:
         if longest == "auto":
             longest = costs.automatic_size(self.device)
         dims = self._viewer.dims
-        part = visible_part(layers[0], dims) if draft else None
+        part = visible_part(layers[0], dims, canvas_corners(self._viewer)) if draft else None
         how = self.advanced.intensities.value
         stack = None if draft else self.planes.stack
         view = View.of(dims)
