@@ -176,7 +176,7 @@ def test_a_run_goes_on_with_its_own_plane(viewer: ViewerModel) -> None:
     again = continue_layer(result)
     assert hash_of(again, "content") == hash_of(result, "content")
     np.testing.assert_allclose(again.translate, result.translate)
-    with pytest.raises(InputError, match=r"does not cover stack as it is shown: .*move the slider"):
+    with pytest.raises(InputError, match=r"stack x oil shows nothing .*move the slider"):
         continue_layer(result, point=(2, 0, 0))
     assert hash_of(continue_layer(result, point=(6, 0, 0)), "content") == hash_of(result, "content")
 

@@ -16,8 +16,9 @@ from random_viewers import in_units_of, viewers
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.controls import Controls
+from napari_nst.plugin.geometry import canvas_corners, visible_part
 from napari_nst.plugin.labels import present, take_labels
-from napari_nst.plugin.layers import take_plane, visible_part
+from napari_nst.plugin.layers import take_plane
 from napari_nst.plugin.regions_table import RegionsTable
 
 STYLES = ("photo", "paint")
@@ -209,26 +210,49 @@ def test_what_is_painted_later_is_read_later(viewer: ViewerModel) -> None:
     assert taken.load()[0, 0] == 7
 
 
+def look(viewer: ViewerModel, center: tuple[float, float], height: float, width: float) -> Any:
+    """Point the camera at a part of the world; return the corners of the canvas."""
+    viewer.canvas.size = (round(height * 10), round(width * 10))
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0, *center), 10
+    return canvas_corners(viewer)
+
+
 def test_the_visible_part_of_a_pyramid_is_in_pixels_of_its_finest_level() -> None:
     viewer = ViewerModel()
     levels = [np.zeros((640, 960), np.uint8), np.zeros((160, 240), np.uint8)]
     image = viewer.add_image(levels, multiscale=True)
-    image.data_level = 1
-    image.corner_pixels = np.array([[10, 20], [49, 99]])
+    corners = look(viewer, (119.5, 239.5), 160, 320)
 
-    assert visible_part(image, viewer.dims) == {0: (40, 200), 1: (80, 400)}
+    assert visible_part(image, viewer.dims, corners) == {0: (40, 200), 1: (80, 400)}
 
 
-@pytest.mark.parametrize("change", [{"visible": False}, {"corner_pixels": np.zeros((2, 2), int)}])
-def test_what_is_out_of_sight_makes_no_draft(viewer: ViewerModel, change: dict[str, Any]) -> None:
+def test_the_visible_part_is_found_in_other_units_and_directions() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(
+        np.zeros((100, 200)), scale=(-0.5, 0.25), translate=(49.5, 0), units=("um", "um")
+    )
+    viewer.add_image(np.zeros((9, 9)), units=("nm", "nm"))
+    # Rows 60 to 79 and columns 40 to 99, in nanometers.
+    corners = look(viewer, (49500 - 69.5 * 500, 69.5 * 250), 20 * 500, 60 * 250)
+    np.testing.assert_allclose(corners[1] - corners[0], (10000, 15000))
+    assert visible_part(image, viewer.dims, corners) == {0: (60, 80), 1: (40, 100)}
+    viewer.dims.transpose()
+    corners = look(viewer, (69.5 * 250, 49500 - 69.5 * 500), 60 * 250, 20 * 500)
+    assert visible_part(image, viewer.dims, corners) == {0: (60, 80), 1: (40, 100)}
+
+
+@pytest.mark.parametrize("change", ["hidden", "out of view"])
+def test_what_is_out_of_sight_makes_no_draft(viewer: ViewerModel, change: str) -> None:
     layer = viewer.layers["photo"]
-    layer.corner_pixels = np.array([[0, 0], [29, 39]])
-    assert visible_part(layer, viewer.dims) == {0: (0, 30), 1: (0, 40)}
-    for name, value in change.items():
-        setattr(layer, name, value)
+    corners = look(viewer, (15, 20), 100, 100)
+    assert visible_part(layer, viewer.dims, corners) == {0: (0, 30), 1: (0, 40)}
+    if change == "hidden":
+        layer.visible = False
+    else:
+        corners = look(viewer, (300, 20), 100, 100)
 
     with pytest.raises(InputError, match="shows too little of photo"):
-        visible_part(layer, viewer.dims)
+        visible_part(layer, viewer.dims, corners)
 
 
 @pytest.mark.parametrize(

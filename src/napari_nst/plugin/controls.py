@@ -18,8 +18,9 @@ from napari_nst.plugin.continuing import check_start
 from napari_nst.plugin.copying import record_of
 from napari_nst.plugin.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.finding import RunInputs, find_layer, origin_of
+from napari_nst.plugin.geometry import canvas_corners, visible_part
 from napari_nst.plugin.job import Job
-from napari_nst.plugin.layers import View, take_plane, take_start, visible_part
+from napari_nst.plugin.layers import View, take_plane, take_start
 from napari_nst.plugin.origins import KEY
 from napari_nst.plugin.planes_box import PlanesBox
 from napari_nst.plugin.regions_box import RegionsBox
@@ -245,7 +246,7 @@ class Controls:
         if longest == "auto":
             longest = costs.automatic_size(self.device)
         dims = self._viewer.dims
-        part = visible_part(layers[0], dims) if draft else None
+        part = visible_part(layers[0], dims, canvas_corners(self._viewer)) if draft else None
         how = self.advanced.intensities.value
         stack = None if draft else self.planes.stack
         view = View.of(dims)

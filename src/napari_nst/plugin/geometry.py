@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,14 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari.components import Dims
+    from napari.components import Dims, ViewerModel
     from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
 __all__ = [
     "View",
     "axis_name",
+    "canvas_corners",
     "geometry_of",
     "place_of",
     "placed",
@@ -148,7 +150,7 @@ def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
     left, right = (across.linear_matrix @ margin for margin in margins)
     planes = {}
     for axis, point, before, after in zip(hidden, points, left, right, strict=True):
-        if layer.projection_mode == "none":
+        if str(layer.projection_mode) == "none":
             before = after = 0.0
         found = _planes_of(float(point - before), float(point + after), full[axis])
         if found is None:
@@ -232,7 +234,21 @@ def place_of(
     return tuple(index)
 
 
-def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
+def canvas_corners(viewer: ViewerModel) -> NDArray[np.float64]:
+    """Return the world coordinates of two outer corners of the canvas: shape (2, 2).
+
+    They are the first and the last row and column, by the camera: napari's ``corner_pixels``
+    overlook units, and of a pyramid they may be those of an earlier, larger view.
+    """
+    camera = viewer.scene.camera
+    half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / 2 / camera.zoom
+    center = np.array(camera.center[-2:])
+    return np.array([center - half, center + half])
+
+
+def visible_part(
+    layer: Image, dims: Dims | View, corners: NDArray[np.float64]
+) -> dict[int, tuple[int, int]]:
     """Return the part of a layer that is on the canvas.
 
     Parameters
@@ -241,6 +257,8 @@ def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
         Grey or RGB(A).
     dims : Dims or View
         The viewer's.
+    corners : ndarray
+        Of the canvas, as `canvas_corners` returns them.
 
     Returns
     -------
@@ -252,13 +270,16 @@ def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
     InputError
         If the canvas shows nothing of it, or next to nothing.
     """
-    factors = layer.downsample_factors[layer.data_level] if layer.multiscale else None
+    view = View.of(dims)
     full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    shown = shown_axes(layer, view)
+    to_data = to_world(geometry_of(layer), view.units).set_slice(shown).inverse
+    pixels = to_data(np.array(list(itertools.product(*corners.T))))
     part = {}
-    for axis in shown_axes(layer, dims):
-        factor = 1.0 if factors is None else float(factors[axis])
-        first, last = layer.corner_pixels[:, axis]
-        begin, end = int(first * factor), min(round((last + 1) * factor), full[axis])
+    for number, axis in enumerate(shown):
+        # A pixel reaches half of itself beyond its centre; the rest is rounding.
+        first, last = pixels[:, number].min() + 0.5 + 1e-6, pixels[:, number].max() + 0.5 - 1e-6
+        begin, end = max(math.floor(first), 0), min(math.ceil(last), full[axis])
         if not layer.visible or end - begin < min(_FEWEST_PIXELS, full[axis]):
             raise InputError(
                 f"The canvas shows too little of {layer.name}; bring it into view for a draft."

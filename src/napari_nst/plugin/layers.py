@@ -18,7 +18,6 @@ from napari_nst.plugin.geometry import (
     shown_axes,
     shown_planes,
     to_world,
-    visible_part,
 )
 from napari_nst.plugin.projections import Projected
 from napari_nst.plugin.values import (
@@ -44,7 +43,6 @@ __all__ = [
     "shown_axes",
     "take_plane",
     "take_start",
-    "visible_part",
 ]
 
 
@@ -334,7 +332,9 @@ def _projected(
         one_plane,
         tuple(1.0 if axis in thick else factors[axis] for axis in axes),
         tuple(0 if axis in thick else place for axis, place in enumerate(index)),
-        Projected(data, {a: (i.start, i.stop) for a, i in thick.items()}, layer.projection_mode),
+        Projected(
+            data, {a: (i.start, i.stop) for a, i in thick.items()}, str(layer.projection_mode)
+        ),
     )
 
 
