@@ -21,10 +21,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
-KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record"}
+KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "intensities"}
 TOOLS = {
     *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
-    "intensities",
+    "sampling",
 }
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -35,15 +35,17 @@ ARROWS: dict[str, set[str]] = {
     "presets": {"errors", "settings"},
     "own_presets": {"errors", "settings", "presets"},
     "samples": {"errors"},
-    "files": {"errors"},
+    "files": {"errors", "intensities"},
     "cache": set(),
+    "failures": {"errors"},
     "intensities": {"errors"},
+    "sampling": set(),
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},
-    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "intensities"},
+    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "failures"},
     "plugin": {*TOOLS, "stacks", "batch"},
-    "cli": {*TOOLS, "stacks", "batch"},
+    "cli": {*TOOLS, "stacks", "batch", "failures"},
     "__init__": {*TOOLS, "stacks", "batch", "plugin"},  # the public names
 }
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_nst import batch, intensities, presets, samples, stacks
+    from napari_nst import batch, intensities, presets, samples, sampling, stacks
     from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.stylize import stylize
     from napari_nst.engine.transfer import StyleTransfer
@@ -30,6 +30,7 @@ __all__ = [
     "intensities",
     "presets",
     "samples",
+    "sampling",
     "stacks",
     "stylize",
     "stylize_layer",

@@ -207,10 +207,9 @@ def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: 
     on_one = viewer.add_labels(np.ones((44, 36), np.uint8), name="on one")
     on_two = viewer.add_labels(np.full((40, 40), 2, np.uint8), name="on two")
     content, *styles = (take_plane(layer, viewer.dims) for layer in (photo, one, two))
-    painted = [take_labels(labels, viewer.dims, content)]
+    painted = [take_labels(labels, content)]
     painted += [
-        take_labels(layer, viewer.dims, plane)
-        for layer, plane in zip((on_one, on_two), styles, strict=True)
+        take_labels(layer, plane) for layer, plane in zip((on_one, on_two), styles, strict=True)
     ]
     settings = StyleTransferSettings(iterations=4, size=48)
     job = Job(content, tuple(styles), settings, None, painted[0], tuple(painted[1:]))
@@ -226,7 +225,7 @@ def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: 
     for snapshot in run:
         if snapshot.iteration == 2:
             other = take_plane(three, viewer.dims)
-            wish = Wish((styles[0], other), take_labels(thirds, viewer.dims, content), (None, None))
+            wish = Wish((styles[0], other), take_labels(thirds, content), (None, None))
             run.steer(
                 styles=[styles[0].load(), other.load()],
                 content_labels=thirds.data,

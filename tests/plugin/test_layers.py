@@ -9,8 +9,10 @@ import dask.array
 import numpy as np
 import pytest
 import zarr
+from hypothesis import HealthCheck, given, settings
 from napari.components import ViewerModel
 from napari.layers import Image
+from random_viewers import viewers
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers import Intensities, take_plane, take_start
@@ -241,6 +243,14 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
     assert moved.look == {"rgb": False, "contrast_limits": (0, 1)}
 
 
+def test_percentiles_are_those_of_colours_that_can_be_seen() -> None:
+    data = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
+    data[..., 3] = 1
+    data[5:] = (40, -3, 40, 0)  # three quarters of it, which nobody sees
+    plane = take_plane((layer := Image(data, rgb=True)), shown(layer), intensities="percentiles")
+    assert plane.limits == pytest.approx(np.percentile(data[:5, :, :3], (0.1, 99.9)))
+
+
 def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
     read = []
 
@@ -346,3 +356,157 @@ def test_a_layer_in_five_dimensions() -> None:
     np.testing.assert_allclose(plane.load() * 255, expected, atol=1e-4)
     restored = plane.restore(plane.load())
     np.testing.assert_array_equal(restored[0, :, 0, 0, :].T, expected)
+
+
+def near_half(values: Any) -> bool:
+    """Return whether rounding may go either way, by the last bits of a float."""
+    return bool((np.abs(np.asarray(values) % 1 - 0.5) < 1e-6).any())
+
+
+# Shear and rotation stay in the displayed plane, which another order of the axes would leave.
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+@settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=viewers())
+def test_what_is_taken_is_what_napari_shows(drawn: Any) -> None:
+    viewer, layers = drawn
+    for layer in layers:
+        sliced = layer._slicing_state.data_slice
+        edges = [sliced.point, np.subtract(sliced.point, sliced.margin_left)]
+        edges += [np.add(sliced.point, sliced.margin_right)]
+        if near_half([each for edge in edges for each in edge if np.isfinite(each)]):
+            continue
+        if layer._slice.empty:
+            with pytest.raises(
+                InputError, match=r"shows nothing at this point: on axis \d it lies"
+            ):
+                take_plane(layer, viewer.dims)
+            continue
+        plane = take_plane(layer, viewer.dims)
+        taken = plane.data[plane.index]
+        taken = taken.swapaxes(0, 1) if plane.transposed else taken
+        np.testing.assert_array_equal(taken, layer._slice.image.raw)
+        np.testing.assert_allclose(
+            plane.load() * (1 if plane.range is None else 65535), taken.clip(0, 65535), atol=0.02
+        )
+        # The result shows where the content does, with no thickness even.
+        data = plane.restore(np.ones((*plane.shape, *taken.shape[2:]), np.float32))
+        over = viewer.add_image(data, **plane.look, **plane.layer_kwargs(data.shape))
+        assert not over._slice.empty
+        for side in (0, 1):
+            np.testing.assert_allclose(
+                corner(over, side)[[*plane.shown]], corner(layer, side)[[*plane.shown]], rtol=1e-6
+            )
+        viewer.layers.remove(over)
+
+
+def corner(layer: Image, side: int) -> np.ndarray:
+    """Return the world coordinates of the first or the last corner of a layer."""
+    shape = np.array(layer.data.shape[: layer.ndim])
+    return np.array(layer.data_to_world(shape - 0.5 if side else np.full(layer.ndim, -0.5)))
+
+
+def test_a_thick_slice_is_taken_as_its_projection_and_its_result_is_as_thick() -> None:
+    viewer = ViewerModel()
+    data = np.arange(7 * 4 * 5, dtype=np.uint8).reshape(7, 4, 5)
+    layer = viewer.add_image(data, scale=(2, 1, 1), translate=(10, 0, 0), projection_mode="max")
+    viewer.dims.set_current_step(0, 3)
+    viewer.dims.margin_left, viewer.dims.margin_right = (2, 0, 0), (4, 0, 0)
+    plane = take_plane(layer, viewer.dims)
+    np.testing.assert_array_equal(plane.data[plane.index], data[5])
+
+    restored = plane.restore(plane.load())
+    result = Image(restored, **plane.look, **plane.layer_kwargs(restored.shape))
+    assert restored.shape == (1, 4, 5)
+    assert restored.dtype == np.uint8
+    # Planes 2 to 5 lie from 14 to 20, and are 2 thick.
+    assert result.data_to_world((-0.5, 0, 0))[0] == pytest.approx(13)
+    assert result.data_to_world((0.5, 0, 0))[0] == pytest.approx(21)
+
+
+def test_the_planes_of_a_sum_keep_their_values() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(
+        np.full((4, 3, 3), 200, np.uint8), projection_mode="sum", contrast_limits=(0, 1000)
+    )
+    viewer.dims.set_current_step(0, 1)
+    viewer.dims.thickness = (2, 0, 0)
+    plane = take_plane(layer, viewer.dims)
+
+    assert plane.load().max() == pytest.approx(0.6)
+    assert plane.restore(plane.load()).max() == 600
+
+
+def test_of_a_thick_slice_a_pyramid_gives_the_planes_of_its_level() -> None:
+    viewer = ViewerModel()
+    levels = [np.arange(8.0)[:, None, None] * np.ones((8, 64, 64))]
+    levels += [levels[0].reshape(4, 2, 32, 2, 32, 2).mean((1, 3, 5))]
+    layer = viewer.add_image(levels, multiscale=True, contrast_limits=(0, 8))
+    viewer.dims.set_current_step(0, 4)
+    viewer.dims.margin_left, viewer.dims.margin_right = (2, 0, 0), (1, 0, 0)
+    plane = take_plane(layer, viewer.dims, 32)
+
+    assert plane.load().max() * 8 == pytest.approx(3.5)  # planes 2 to 5
+    data = plane.restore(plane.load())
+    over = Image(data, **plane.look, **plane.layer_kwargs(data.shape))
+    assert over.data_to_world((-0.5, 0, 0))[0] == pytest.approx(1.5)
+    assert over.data_to_world((0.5, 0, 0))[0] == pytest.approx(5.5)
+
+
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+@pytest.mark.parametrize("place", [
+    {"shear": (0, 0.5, 0)},
+    {"rotate": (0, 30, 0)},
+    {"affine": [[1, 0, 0.3, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]},
+])  # fmt: skip
+def test_an_oblique_plane_is_refused_in_a_sentence(place: dict[str, Any]) -> None:
+    layer = Image(np.zeros((5, 9, 9)), name="tilted", **place)
+    dims = shown(layer)
+    with pytest.raises(InputError, match=r"^tilted is rotated or sheared out of its planes"):
+        take_plane(layer, dims)
+
+
+def test_a_plane_that_moves_along_the_stack_is_no_oblique_one() -> None:
+    affine = np.eye(4)
+    affine[2, 0] = 0.5  # as light-sheet stacks are deskewed
+    with pytest.warns(UserWarning, match="Non-orthogonal slicing"):
+        layer = Image(np.arange(5.0)[:, None, None] * np.ones((5, 9, 9)), affine=affine,
+                      contrast_limits=(0, 4))  # fmt: skip
+        dims = shown(layer, step={0: 3})
+    assert take_plane(layer, dims).load().max() == pytest.approx(0.75)
+
+
+def test_a_layer_that_is_not_there_says_where_it_lies() -> None:
+    viewer = ViewerModel()
+    viewer.add_image(np.zeros((30, 9, 9)))
+    layer = viewer.add_image(
+        np.zeros((4, 9, 9)), name="paint", translate=(20, 0, 0), axis_labels=("z", "y", "x")
+    )
+    viewer.dims.set_current_step(0, 19)
+    with pytest.raises(InputError, match=r"^paint shows nothing at this point: on z it lies from "
+                       r"20 to 23, and the viewer is at 19; move"):  # fmt: skip
+        take_plane(layer, viewer.dims)
+    viewer.dims.set_current_step(0, 20)
+    assert take_plane(layer, viewer.dims).index[0] == 0
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_a_thick_slice_that_napari_shows_nothing_of_is_refused() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.ones((9, 4, 4)), scale=(-1, 1, 1), contrast_limits=(0, 1))
+    viewer.dims.set_current_step(0, 4)
+    viewer.dims.thickness = (4, 0, 0)
+    assert np.isnan(layer._slice.image.raw).all()
+    with pytest.raises(InputError, match="shows nothing at this point"):
+        take_plane(layer, viewer.dims)
+
+
+def test_a_volume_is_no_plane_and_a_flat_layer_is_one_in_three_dimensions_too() -> None:
+    viewer = ViewerModel()
+    stack = viewer.add_image(np.zeros((5, 6, 7)), name="stack")
+    flat = viewer.add_image(np.ones((6, 7)), contrast_limits=(0, 1))
+    viewer.dims.ndisplay = 3
+    with pytest.raises(InputError, match=r"^stack is displayed in 3D, and a run takes a plane"):
+        take_plane(stack, viewer.dims)
+    assert take_plane(flat, viewer.dims).shape == (6, 7)

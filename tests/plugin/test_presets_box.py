@@ -168,3 +168,19 @@ def test_choosing_a_preset_mends_impossible_settings(qtbot: Any) -> None:
 
     assert chosen == [presets.preset("draft").replace(device="cpu")]
     assert problems == ["scales is 'nonsense'; it must be 'auto' or a whole number."]
+
+
+def test_a_preset_is_not_replaced_without_a_question(box, monkeypatch):
+    box.save("Soft lines")
+    before = own_presets.own_preset("soft  lines")
+    assert before is not None
+    asked = []
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("soft lines", True))
+    for answer in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
+        monkeypatch.setattr(
+            QMessageBox, "question", lambda *words, answer=answer: asked.append(words[2]) or answer
+        )
+        box._ask_name()
+        kept = own_presets.own_preset("soft lines")
+        assert (kept == before) == (answer is QMessageBox.StandardButton.No)
+    assert asked == ["Replace the preset 'Soft lines'?"] * 2

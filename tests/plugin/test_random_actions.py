@@ -119,6 +119,8 @@ class User:
         # By what they are called: a list of rows must not push aside the button that runs.
         widget, deeds = self.random.choice(widgets)
         if self.random.random() < 0.2:
+            if self.random.random() < 0.5:  # or else nonsense in a text field prevents each run
+                self.panel.presets.choose("draft")
             widget, deeds = self.panel._start_button, [self.panel._start_button.click]
         for _ in range(self.random.choice((1, 1, 1, 2))):  # perhaps a double click
             self.history.append(f"{type(widget).__name__} {widget.accessibleName()!r}")

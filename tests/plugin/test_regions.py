@@ -6,15 +6,19 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import dask.array
+import hypothesis
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Labels
+from napari.layers import Image, Labels
+from random_viewers import in_units_of, viewers
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.controls import Controls
+from napari_nst.plugin.geometry import canvas_corners, visible_part
 from napari_nst.plugin.labels import present, take_labels
-from napari_nst.plugin.layers import View, take_plane, visible_part
+from napari_nst.plugin.layers import take_plane
 from napari_nst.plugin.regions_table import RegionsTable
 
 STYLES = ("photo", "paint")
@@ -58,7 +62,7 @@ def test_labels_are_those_over_the_plane_that_shows(order: tuple[int, int, int])
     labels = viewer.add_labels(data, scale=(3, 1, 1))
     viewer.dims.order = order
     viewer.dims.set_current_step(order[0], 2)
-    taken = take_labels(labels, viewer.dims, take_plane(image, viewer.dims))
+    taken = take_labels(labels, take_plane(image, viewer.dims))
 
     np.testing.assert_array_equal(taken.load(), data.transpose(order)[2])
 
@@ -68,14 +72,108 @@ def test_flat_labels_go_with_every_plane_of_a_stack() -> None:
     image = viewer.add_image(np.zeros((5, 30, 40)))
     labels = viewer.add_labels(painted())
 
-    taken = take_labels(labels, viewer.dims, take_plane(image, viewer.dims))
+    taken = take_labels(labels, take_plane(image, viewer.dims))
     np.testing.assert_array_equal(taken.load(), painted())
 
 
-def test_labels_of_another_size_are_refused_in_a_sentence(viewer: ViewerModel) -> None:
-    labels = viewer.add_labels(np.zeros((9, 8), int), name="cells")
-    with pytest.raises(InputError, match=r"^cells is 8 x 9 pixels; labels of photo must be 40 x "):
-        take_labels(labels, viewer.dims, take_plane(viewer.layers["photo"], viewer.dims))
+def in_place(image: Image, labels: Labels) -> np.ndarray:
+    """Return the label that napari finds at each pixel of a two-dimensional image."""
+    rows, columns = image.data.shape[:2]
+    found = [
+        [labels.get_value(image.data_to_world((r, c)), world=True) or 0 for c in range(columns)]
+        for r in range(rows)
+    ]
+    return np.array(found)
+
+
+@pytest.mark.parametrize("place", [
+    {"translate": (10, -7)},
+    {"translate": (100, 0)},
+    {"scale": (-1, 1), "translate": (29, 0)},
+    {"scale": (2, 2)},
+    {"scale": (0.5, 0.25), "translate": (3.1, 2.2)},
+    {"rotate": 180, "translate": (29, 39)},
+    {"rotate": 90, "translate": (0, 39)},
+    {"rotate": 33, "shear": [0.4], "translate": (5, 5)},
+    {"affine": [[0.5, 1, 3], [-1, 0.3, 20], [0, 0, 1]]},
+])  # fmt: skip
+@pytest.mark.parametrize("shape", [(30, 40), (9, 13)])
+def test_labels_lie_where_the_canvas_shows_them(
+    viewer: ViewerModel, place: dict[str, Any], shape: tuple[int, int]
+) -> None:
+    data = np.arange(1, shape[0] * shape[1] + 1).reshape(shape)
+    labels = viewer.add_labels(data, **place)
+    photo = viewer.layers["photo"]
+    taken = take_labels(labels, take_plane(photo, viewer.dims))
+
+    wanted = in_place(photo, labels)
+    np.testing.assert_array_equal(taken.load(), wanted)
+    # Those between the pixels of an image that is coarser are told of, too.
+    assert set(taken.present()) >= set(np.unique(wanted).tolist())
+    assert (0 in taken.present()) == (0 in wanted)
+
+
+# Shear and rotation stay in the displayed plane, which another order of the axes would leave.
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
+@hypothesis.settings(
+    max_examples=60, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+)
+@hypothesis.given(drawn=viewers("il"))
+def test_labels_of_any_viewer_are_those_that_napari_finds(drawn: Any) -> None:
+    viewer, (image, labels) = drawn
+    dims = viewer.dims
+    try:
+        plane = take_plane(image, dims)
+    except InputError:
+        hypothesis.reject()
+    taken = take_labels(labels, plane).load()
+    units = dims.units or (None,) * dims.ndim
+    for row, column in np.ndindex(*plane.shape):
+        pixel = np.zeros(image.ndim)
+        pixel[list(plane.shown)] = row, column
+        world = np.array(dims.point)
+        own = np.array(image.data_to_world(pixel))
+        if dims.units is not None:
+            own = in_units_of(own, image.units, units[-image.ndim :])
+        for axis in plane.shown:
+            world[axis - image.ndim] = own[axis]
+        there = world[-labels.ndim :]
+        if dims.units is not None:
+            there = in_units_of(there, units[-labels.ndim :], labels.units)
+        place = np.asarray(labels.world_to_data(there))
+        if (np.abs(place % 1 - 0.5) < 1e-6).any():
+            continue  # rounding may go either way, by the last bits of a float
+        assert taken[row, column] == (labels.get_value(there, world=True) or 0)
+
+
+def test_labels_of_each_plane_are_those_at_its_place() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((6, 4, 5)), units=("um",) * 3)
+    data = np.arange(1, 4)[:, None, None] * np.ones((3, 4, 5), int)
+    labels = viewer.add_labels(
+        data, scale=(1000, 1000, 1000), translate=(2000, 0, 0), units=("nm",) * 3
+    )
+    taken = take_labels(labels, take_plane(image, viewer.dims))
+
+    assert [int(taken.at(0, k).load().max()) for k in range(6)] == [0, 0, 1, 2, 3, 0]
+
+
+def test_lazy_labels_are_read_where_the_image_lies_over_them() -> None:
+    read: list[tuple[int, ...]] = []
+
+    def block(block_info: Any = None) -> np.ndarray:
+        read.append(block_info[None]["chunk-location"])
+        return np.ones((1, 8, 8), np.uint8)
+
+    data = dask.array.map_blocks(block, chunks=((1,) * 4, (8,) * 3, (8,) * 3), dtype=np.uint8)
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((6, 7)), translate=(9, 9))
+    labels = viewer.add_labels(data)
+    taken = take_labels(labels, take_plane(image, viewer.dims))
+    read.clear()
+
+    assert taken.load().all()
+    assert read == [(0, 1, 1)]
 
 
 def test_labels_follow_a_coarser_level_of_a_pyramid() -> None:
@@ -87,7 +185,7 @@ def test_labels_follow_a_coarser_level_of_a_pyramid() -> None:
     plane = take_plane(image, viewer.dims, 40)
 
     assert plane.shape == (32, 48)
-    taken = take_labels(labels, viewer.dims, plane).load()
+    taken = take_labels(labels, plane).load()
     np.testing.assert_array_equal(taken, data[1::2, 1::2])
 
 
@@ -99,14 +197,12 @@ def test_labels_follow_a_part() -> None:
     plane = take_plane(image, viewer.dims, part={0: (3, 20), 1: (7, 31)})
 
     assert plane.shape == (17, 24)
-    np.testing.assert_array_equal(take_labels(labels, viewer.dims, plane).load(), data[3:20, 7:31])
+    np.testing.assert_array_equal(take_labels(labels, plane).load(), data[3:20, 7:31])
 
 
 def test_what_is_painted_later_is_read_later(viewer: ViewerModel) -> None:
     labels = viewer.add_labels(painted())
-    taken = take_labels(
-        labels, View.of(viewer.dims), take_plane(viewer.layers["photo"], viewer.dims)
-    )
+    taken = take_labels(labels, take_plane(viewer.layers["photo"], viewer.dims))
     before = taken.load()
     labels.data[0, 0] = 7
 
@@ -114,26 +210,49 @@ def test_what_is_painted_later_is_read_later(viewer: ViewerModel) -> None:
     assert taken.load()[0, 0] == 7
 
 
+def look(viewer: ViewerModel, center: tuple[float, float], height: float, width: float) -> Any:
+    """Point the camera at a part of the world; return the corners of the canvas."""
+    viewer.canvas.size = (round(height * 10), round(width * 10))
+    viewer.scene.camera.center, viewer.scene.camera.zoom = (0, *center), 10
+    return canvas_corners(viewer)
+
+
 def test_the_visible_part_of_a_pyramid_is_in_pixels_of_its_finest_level() -> None:
     viewer = ViewerModel()
     levels = [np.zeros((640, 960), np.uint8), np.zeros((160, 240), np.uint8)]
     image = viewer.add_image(levels, multiscale=True)
-    image.data_level = 1
-    image.corner_pixels = np.array([[10, 20], [49, 99]])
+    corners = look(viewer, (119.5, 239.5), 160, 320)
 
-    assert visible_part(image, viewer.dims) == {0: (40, 200), 1: (80, 400)}
+    assert visible_part(image, viewer.dims, corners) == {0: (40, 200), 1: (80, 400)}
 
 
-@pytest.mark.parametrize("change", [{"visible": False}, {"corner_pixels": np.zeros((2, 2), int)}])
-def test_what_is_out_of_sight_makes_no_draft(viewer: ViewerModel, change: dict[str, Any]) -> None:
+def test_the_visible_part_is_found_in_other_units_and_directions() -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(
+        np.zeros((100, 200)), scale=(-0.5, 0.25), translate=(49.5, 0), units=("um", "um")
+    )
+    viewer.add_image(np.zeros((9, 9)), units=("nm", "nm"))
+    # Rows 60 to 79 and columns 40 to 99, in nanometers.
+    corners = look(viewer, (49500 - 69.5 * 500, 69.5 * 250), 20 * 500, 60 * 250)
+    np.testing.assert_allclose(corners[1] - corners[0], (10000, 15000))
+    assert visible_part(image, viewer.dims, corners) == {0: (60, 80), 1: (40, 100)}
+    viewer.dims.transpose()
+    corners = look(viewer, (69.5 * 250, 49500 - 69.5 * 500), 60 * 250, 20 * 500)
+    assert visible_part(image, viewer.dims, corners) == {0: (60, 80), 1: (40, 100)}
+
+
+@pytest.mark.parametrize("change", ["hidden", "out of view"])
+def test_what_is_out_of_sight_makes_no_draft(viewer: ViewerModel, change: str) -> None:
     layer = viewer.layers["photo"]
-    layer.corner_pixels = np.array([[0, 0], [29, 39]])
-    assert visible_part(layer, viewer.dims) == {0: (0, 30), 1: (0, 40)}
-    for name, value in change.items():
-        setattr(layer, name, value)
+    corners = look(viewer, (15, 20), 100, 100)
+    assert visible_part(layer, viewer.dims, corners) == {0: (0, 30), 1: (0, 40)}
+    if change == "hidden":
+        layer.visible = False
+    else:
+        corners = look(viewer, (300, 20), 100, 100)
 
     with pytest.raises(InputError, match="shows too little of photo"):
-        visible_part(layer, viewer.dims)
+        visible_part(layer, viewer.dims, corners)
 
 
 @pytest.mark.parametrize(
@@ -373,7 +492,7 @@ def test_one_plane_of_labels_lies_over_all_planes(order: tuple[int, ...], qtbot:
     labels.data[..., 0] = 3
     for step in (0, 17, 29):
         viewer.dims.set_current_step(order[0], step)
-        taken = take_labels(labels, viewer.dims, take_plane(image, viewer.dims)).load()
+        taken = take_labels(labels, take_plane(image, viewer.dims)).load()
         assert set(np.unique(taken)) >= {3}
         assert labels._slice_input.displayed == image._slice_input.displayed
         assert not labels._slice.empty  # napari shows it there, too
@@ -399,8 +518,17 @@ def test_paint_regions_twice_makes_one_layer(viewer: ViewerModel, controls: Cont
     assert viewer.layers[-1] is first and len(viewer.layers) == 3
     assert viewer.layers.selection.active is first and first.mode == "paint"
 
+    elsewhere = viewer.add_labels(np.zeros((30, 40), int), translate=(999, 0))
+    controls.regions.content_labels.value = elsewhere
+    controls.regions.paint_button.click()
+    assert viewer.layers[-1] is not elsewhere
+    viewer.layers.remove(elsewhere)
+    viewer.layers.remove(viewer.layers[-1])
+    controls.regions.content_labels.value = first
+    controls.regions.paint_button.click()
+    first = viewer.layers[-1]
+
     first.data[:5] = 1  # regions that the user may want to keep beside others
     controls.regions.refresh()
     controls.regions.paint_button.click()
-    assert len(viewer.layers) == 4
     assert controls.regions.content_labels.value is viewer.layers[-1] is not first

@@ -274,3 +274,37 @@ def test_labels_of_as_many_planes_are_those_of_each(stack, panel, qtbot):
     panel.start()
     finish(panel, qtbot)
     assert [run.more["content_labels"].max() for run in panel.engine.made] == [1, 2, 3, 4]
+
+
+def test_labels_lie_over_the_planes_by_their_place(stack, panel, qtbot):
+    labels = np.zeros((2, 10, 12), np.uint8)
+    labels[:] = np.arange(1, 3)[:, None, None]
+    layer = stack.add_labels(labels, scale=(6, 2, 2), translate=(1.5, 0.5, 0.5))
+    panel.controls.regions.content_labels.value = layer
+    panel.start()
+    finish(panel, qtbot)
+    assert [run.more["content_labels"].max() for run in panel.engine.made] == [1, 1, 2, 2]
+    assert panel.engine.made[0].more["content_labels"].min() == 1
+
+
+def test_a_plane_that_no_label_lies_over_is_told_before_the_run(stack, panel, qtbot):
+    labels = np.ones((2, 20, 24), np.uint8)
+    layer = stack.add_labels(labels, scale=(3, 1, 1), name="cells")
+    panel.controls.regions.content_labels.value = layer
+    panel.start()
+    finish(panel, qtbot)
+    assert panel.engine.made == []
+    assert "cells has no label over plane 4 of 4 of volume: paint on every plane" in panel.status
+
+
+def test_of_a_thick_slice_each_plane_is_done_by_itself(stack, panel, qtbot):
+    stack.dims.thickness = (2, 6, 0, 0)
+    panel.start()
+    finish(panel, qtbot)
+    volume, result = stack.layers["volume"], stack.layers["volume x paint"]
+    assert len(panel.engine.made) == 4
+    expected = volume.data.mean(axis=0) / 4000  # t alone is projected
+    np.testing.assert_allclose(panel.engine.made[2].content, expected[2], atol=1e-6)
+    assert result.data.shape == (1, 4, 20, 24)
+    assert result.data_to_world((-0.5, 0, 0, 0))[0] == pytest.approx(-0.5)
+    assert result.data_to_world((0.5, 0, 0, 0))[0] == pytest.approx(2.5)

@@ -257,3 +257,54 @@ def test_what_cannot_be_is_said_in_a_sentence(
     arguments: dict[str, Any] = {"style": paint, **choices}
     with pytest.raises(InputError, match=message):
         napari_nst.stylize_layer(cells, **arguments)
+
+
+def test_styles_in_other_units_are_taken_at_the_same_place(cells: Image, content: Any) -> None:
+    planes = np.stack([np.roll(content, k, axis=0) for k in range(3)])
+    style = Image(planes, rgb=True, scale=(5000, 500, 250), translate=(1000, 2000, 3000),
+                  units=("nm", "nm", "nm"), name="other")  # fmt: skip
+    for place in ({"plane": 2}, {"point": (11, 0, 0)}):
+        result = napari_nst.stylize_layer(cells, style, **place, **QUICK)
+        assert result.metadata[KEY]["content"]["index"] == [2, None, None]
+        assert result.metadata[KEY]["styles"][0]["index"] == [2, None, None, None]
+    with pytest.raises(InputError, match="cells shows nothing at this point: on z it lies from 1 "):
+        napari_nst.stylize_layer(cells, style, point=(30, 0, 0), **QUICK)
+
+
+def test_a_point_may_be_what_a_viewer_shows(cells: Image, paint: Image) -> None:
+    viewer = ViewerModel()
+    viewer.add_layer(cells)
+    viewer.add_image(np.zeros((9, 9)), units=("nm", "nm"))
+    viewer.dims.set_current_step(0, viewer.dims.nsteps[0] - 1)
+    viewer.dims.transpose()
+    result = napari_nst.stylize_layer(cells, paint, point=viewer.dims, **QUICK)
+    assert result.metadata[KEY]["content"]["index"] == [2, None, None]
+    assert result.metadata[KEY]["content"]["transposed"]
+    viewer.dims.thickness = (10_000, 0, 0)
+    result = napari_nst.stylize_layer(cells, paint, point=viewer.dims, **QUICK)
+    assert result.metadata[KEY]["content"]["projection"] == ["mean", (0,)]
+    assert result.data_to_world((0, 0, 0))[0] == pytest.approx(8.5)
+    with pytest.raises(InputError, match="Give either displayed or a point"):
+        napari_nst.stylize_layer(cells, paint, point=viewer.dims, displayed=(1, 2), **QUICK)
+
+
+def test_a_thick_slice_and_turned_labels_can_be_made_again(cells: Image, paint: Image) -> None:
+    viewer = ViewerModel()
+    viewer.add_layer(cells)
+    viewer.add_layer(paint)
+    viewer.dims.set_current_step(0, 1)
+    viewer.dims.thickness = (8, 0, 0)
+    data = np.ones((20, 60), np.uint8)
+    data[:, 30:] = 2
+    turned = viewer.add_labels(
+        data, scale=(0.5, 0.25), rotate=40, translate=(4, 2), units=("um", "um"), name="turned"
+    )
+    result = napari_nst.stylize_layer(
+        cells, paint, point=viewer.dims, content_labels=turned, region_styles={1: 0}, **QUICK
+    )
+    text = as_python(result)
+    found: dict[str, Any] = {"viewer": viewer}
+    exec(compile(text, "copied", "exec"), found)
+    assert "np.mean(content, axis=(0,))" in text
+    assert "napari_nst.sampling.nearest(content_labels, [[" in text
+    np.testing.assert_array_equal(found["picture"], result.data)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pint
 from napari.utils.transforms import Affine
 
 from napari_nst.errors import InputError
@@ -14,35 +16,85 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from napari.components import Dims
+    from napari.components import Dims, ViewerModel
     from napari.layers import Image, Labels
     from numpy.typing import NDArray
 
 __all__ = [
     "View",
+    "axis_name",
+    "canvas_corners",
     "geometry_of",
     "place_of",
     "placed",
     "shown_axes",
+    "shown_planes",
     "to_world",
     "visible_part",
 ]
 
+_TILT = 0.5  # pixels across a plane, for the plane to count as oblique
 _FEWEST_PIXELS = 16  # of a side, for a part of a picture to be worth a run
 
 
 @dataclass(frozen=True)
 class View:
-    """Where a viewer was when a run began: what `take_plane` needs of its dims."""
+    """What a viewer shows, at one moment: what `take_plane` needs of its dims.
+
+    Attributes
+    ----------
+    ndim : int
+        Number of the viewer's axes.
+    point : tuple of float
+        World coordinates of the slice.
+    order : tuple of int
+        The axes, the displayed ones last.
+    margin_left, margin_right : tuple of float
+        Thickness of the slice before and after the point, in world coordinates; empty: none.
+    units : tuple of pint.Unit or None
+        Units of the world; None: every layer is in its own, as napari has it where they disagree.
+    ndisplay : int
+        How many axes are displayed.
+    """
 
     ndim: int
     point: tuple[float, ...]
     order: tuple[int, ...]
+    margin_left: tuple[float, ...] = ()
+    margin_right: tuple[float, ...] = ()
+    units: tuple[pint.Unit, ...] | None = None
+    ndisplay: int = 2
 
     @classmethod
-    def of(cls, dims: Dims) -> View:
-        """Return where a viewer is now."""
-        return cls(dims.ndim, tuple(dims.point), tuple(dims.order))
+    def of(cls, dims: Dims | View) -> View:
+        """Return what a viewer shows now."""
+        if isinstance(dims, View):
+            return dims
+        return cls(
+            dims.ndim,
+            tuple(dims.point),
+            tuple(dims.order),
+            tuple(dims.margin_left),
+            tuple(dims.margin_right),
+            dims.units,
+            dims.ndisplay,
+        )
+
+    def thin(self, axis: int) -> View:
+        """Return this view with a slice of no thickness along an axis."""
+        left, right = (list(each or (0.0,) * self.ndim) for each in self._margins)
+        left[axis] = right[axis] = 0.0
+        return replace(self, margin_left=tuple(left), margin_right=tuple(right))
+
+    @property
+    def _margins(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        return self.margin_left, self.margin_right
+
+    def of_layer(self, axes: Sequence[int], ndim: int) -> NDArray[np.float64]:
+        """Return point and margins on some axes of a layer of `ndim`: shape (3, len(axes))."""
+        none = (0.0,) * self.ndim
+        rows = (self.point, *(each or none for each in self._margins))
+        return np.array([[row[axis - ndim] for axis in axes] for row in rows], float)
 
 
 def shown_axes(layer: Image | Labels, dims: Dims | View) -> tuple[int, int]:
@@ -52,22 +104,127 @@ def shown_axes(layer: Image | Labels, dims: Dims | View) -> tuple[int, int]:
     return axes[-2], axes[-1]
 
 
+def axis_name(layer: Image | Labels, axis: int) -> str:
+    """Return how a message calls an axis of a layer."""
+    label = str(layer.axis_labels[axis])
+    if label.removeprefix("-").isdecimal():  # napari's own names: "-3", "-2", "-1"
+        return f"axis {axis}"
+    return label
+
+
+def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
+    """Return which planes of a layer the viewer shows, as napari slices it.
+
+    Parameters
+    ----------
+    layer : Image
+        Grey or RGB(A), of two dimensions or more.
+    view : View
+        The viewer's.
+
+    Returns
+    -------
+    dict
+        For each axis that is not displayed, the first plane and the one after the last, at level
+        zero.  They are several where the slice is thick and the layer has a projection.
+
+    Raises
+    ------
+    InputError
+        If the viewer shows no plane of the layer: a volume, a cut across its planes, or nothing.
+    """
+    if min(view.ndisplay, layer.ndim) > 2:
+        raise InputError(
+            f"{layer.name} is displayed in 3D, and a run takes a plane: switch the viewer to 2D."
+        )
+    shown = shown_axes(layer, view)
+    hidden = [axis for axis in range(layer.ndim) if axis not in shown]
+    if not hidden:
+        return {}
+    full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    world = to_world(geometry_of(layer), view.units)
+    _check_not_oblique(layer, world, shown, hidden, full)
+    across = world.inverse.set_slice(hidden)
+    place, *margins = view.of_layer(hidden, layer.ndim)
+    points = across(place)
+    left, right = (across.linear_matrix @ margin for margin in margins)
+    planes = {}
+    for axis, point, before, after in zip(hidden, points, left, right, strict=True):
+        if str(layer.projection_mode) == "none":
+            before = after = 0.0
+        found = _planes_of(float(point - before), float(point + after), full[axis])
+        if found is None:
+            at = np.zeros(layer.ndim)
+            at[hidden] = points
+            ends = [world(np.where(np.arange(layer.ndim) == axis, end, at))[axis]
+                    for end in (0, full[axis] - 1)]  # fmt: skip
+            raise InputError(
+                f"{layer.name} shows nothing at this point: on {axis_name(layer, axis)} it lies "
+                f"from {min(ends):g} to {max(ends):g}, and the viewer is at "
+                f"{view.point[axis - layer.ndim]:g}; move the slider there, or the layer here."
+            )
+        planes[axis] = found
+    return planes
+
+
+def _planes_of(begin: float, end: float, size: int) -> tuple[int, int] | None:
+    """Return the planes of a slice from `begin` to `end` of the data, or None, as napari does.
+
+    A slice of no thickness is the nearest plane; a thick one takes the plane at its end only where
+    the end is at that plane's centre.  One that is turned over by a negative scale takes none.
+    """
+    low, high = round(begin), round(end)
+    if high < 0 or low >= size:
+        return None
+    low, high = max(low, 0), max(high, 0)
+    if np.isclose(high, end):
+        high += 1
+    high = min(high + (low == high), size)
+    return (low, high) if low < high else None
+
+
+def _check_not_oblique(
+    layer: Image,
+    world: Affine,
+    shown: Sequence[int],
+    hidden: Sequence[int],
+    full: Sequence[int],
+) -> None:
+    """Refuse a layer whose planes the displayed plane of the world cuts across."""
+    rows = world.inverse.linear_matrix[hidden][:, shown]
+    slopes = np.abs(rows @ world.linear_matrix[np.ix_(shown, shown)])
+    # Rounding of a rotation, or of a registration, tilts a plane by far less than half a pixel.
+    if (slopes @ [full[axis] - 1 for axis in shown]).max() > _TILT:
+        raise InputError(
+            f"{layer.name} is rotated or sheared out of its planes, so the plane on the canvas is "
+            "oblique in it: set rotate, shear and affine so that they stay in the plane, or show "
+            "other axes."
+        )
+
+
 def place_of(
-    layer: Image | Labels,
-    dims: Dims | View,
+    layer: Image,
+    shown: tuple[int, int],
+    planes: Mapping[int, tuple[int, int]],
     shape: tuple[int, ...],
     factors: tuple[float, ...],
     part: Mapping[int, tuple[int, int]],
 ) -> tuple[int | slice, ...]:
-    """Return what of a level's data the viewer shows, and of its shown axes the part."""
-    point = np.asarray(layer.world_to_data(dims.point[-layer.ndim :]))
+    """Return the index of a level's data that `shown_planes` and a part of the shown axes make.
+
+    Where a projection takes several planes of an axis, the index has a slice for it.
+    """
     index: list[int | slice] = [slice(None)] * len(shape)
-    shown = shown_axes(layer, dims)
     for axis in range(layer.ndim):
         if axis not in shown:
-            # A coarser level's pixel is centred between those that it stands for.
-            place = round((float(point[axis]) + 0.5) / factors[axis] - 0.5)
-            index[axis] = int(np.clip(place, 0, shape[axis] - 1))
+            low, high = planes[axis]
+            first = min(round(low / factors[axis]), shape[axis] - 1)
+            last = min(round(high / factors[axis]), shape[axis])
+            if high - low > 1 and last - first > 1:
+                index[axis] = slice(first, last)
+            else:  # a coarser level's pixel is centred between those that it stands for
+                place = int(((low + high) / 2) / factors[axis])
+                index[axis] = min(place, shape[axis] - 1)
         elif axis in part:
             begin, end = part[axis]
             first = int(begin / factors[axis])
@@ -77,7 +234,21 @@ def place_of(
     return tuple(index)
 
 
-def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
+def canvas_corners(viewer: ViewerModel) -> NDArray[np.float64]:
+    """Return the world coordinates of two outer corners of the canvas: shape (2, 2).
+
+    They are the first and the last row and column, by the camera: napari's ``corner_pixels``
+    overlook units, and of a pyramid they may be those of an earlier, larger view.
+    """
+    camera = viewer.scene.camera
+    half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / 2 / camera.zoom
+    center = np.array(camera.center[-2:])
+    return np.array([center - half, center + half])
+
+
+def visible_part(
+    layer: Image, dims: Dims | View, corners: NDArray[np.float64]
+) -> dict[int, tuple[int, int]]:
     """Return the part of a layer that is on the canvas.
 
     Parameters
@@ -86,6 +257,8 @@ def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
         Grey or RGB(A).
     dims : Dims or View
         The viewer's.
+    corners : ndarray
+        Of the canvas, as `canvas_corners` returns them.
 
     Returns
     -------
@@ -97,13 +270,16 @@ def visible_part(layer: Image, dims: Dims | View) -> dict[int, tuple[int, int]]:
     InputError
         If the canvas shows nothing of it, or next to nothing.
     """
-    factors = layer.downsample_factors[layer.data_level] if layer.multiscale else None
+    view = View.of(dims)
     full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    shown = shown_axes(layer, view)
+    to_data = to_world(geometry_of(layer), view.units).set_slice(shown).inverse
+    pixels = to_data(np.array(list(itertools.product(*corners.T))))
     part = {}
-    for axis in shown_axes(layer, dims):
-        factor = 1.0 if factors is None else float(factors[axis])
-        first, last = layer.corner_pixels[:, axis]
-        begin, end = int(first * factor), min(round((last + 1) * factor), full[axis])
+    for number, axis in enumerate(shown):
+        # A pixel reaches half of itself beyond its centre; the rest is rounding.
+        first, last = pixels[:, number].min() + 0.5 + 1e-6, pixels[:, number].max() + 0.5 - 1e-6
+        begin, end = max(math.floor(first), 0), min(math.ceil(last), full[axis])
         if not layer.visible or end - begin < min(_FEWEST_PIXELS, full[axis]):
             raise InputError(
                 f"The canvas shows too little of {layer.name}; bring it into view for a draft."
@@ -125,10 +301,30 @@ def geometry_of(layer: Image) -> dict[str, Any]:
     }
 
 
-def to_world(geometry: Mapping[str, Any]) -> Affine:
-    """Return the map from a layer's pixels to the world, given its `geometry_of`."""
+def to_world(geometry: Mapping[str, Any], units: tuple[pint.Unit, ...] | None = None) -> Affine:
+    """Return the map from a layer's pixels to the world.
+
+    Parameters
+    ----------
+    geometry : mapping
+        As `geometry_of` returns it.
+    units : tuple of pint.Unit, optional
+        Units of the world; of a world of more axes, the last are the layer's.  None: the layer's.
+    """
     own = {name: geometry[name] for name in ("scale", "rotate", "shear", "translate")}
-    return Affine(affine_matrix=geometry["affine"]).compose(Affine(**own))
+    world = Affine(affine_matrix=geometry["affine"]).compose(Affine(**own))
+    ndim = world.ndim
+    if units is None or len(units) < ndim or tuple(units[-ndim:]) == tuple(geometry["units"]):
+        return world
+    registry: Any = pint.application_registry
+    base = registry.get_base_units
+    factors = np.array(
+        [base(own)[0] / base(new)[0]
+         for own, new in zip(geometry["units"], units[-ndim:], strict=True)]
+    )  # fmt: skip
+    return Affine(
+        linear_matrix=factors[:, None] * world.linear_matrix, translate=factors * world.translate
+    )
 
 
 def placed(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.geometry import place_of, shown_axes
+from napari_nst.plugin.geometry import geometry_of, to_world
+from napari_nst.sampling import nearest, under
 
 if TYPE_CHECKING:
-    from napari.components import Dims
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_nst.plugin.geometry import View
     from napari_nst.plugin.layers import Plane
 
-__all__ = ["LabelsPlane", "present", "shown_labels", "take_labels"]
+__all__ = ["LabelsPlane", "present", "take_labels"]
 
 _COUNTABLE = 2**16  # labels below this are counted, which takes a tenth of the time of sorting
 
@@ -32,73 +31,83 @@ class LabelsPlane:
     name : str
         The layer's name when the plane was taken.
     data : array_like
-        The layer's data.
-    index : tuple of int or slice
-        What of the data is the plane.
-    transposed : bool
-        Whether the viewer shows the plane's axes in the other order.
+        The layer's data, of the finest level.
+    to_labels : ndarray
+        Shape (ndim of the labels, ndim of the image + 1): maps pixels of the image's level zero,
+        and 1, to pixels of the labels.
+    point : tuple of float
+        The image's pixel, of level zero, on the axes that are not displayed.
+    shown : tuple of int
+        The image's axes that are rows and columns of the plane.
     grid : tuple of ndarray
-        The rows and columns that lie under the pixels of the image's plane.
+        The plane's rows and columns, in pixels of level zero.
     """
 
     name: str
     data: Any
-    index: tuple[int | slice, ...]
-    transposed: bool
+    to_labels: NDArray[np.float64]
+    point: tuple[float, ...]
+    shown: tuple[int, int]
     grid: tuple[NDArray[np.intp], NDArray[np.intp]]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The map of the plane's rows and columns to the labels, as `nearest` takes it."""
+        hidden = [axis for axis in range(len(self.point)) if axis not in self.shown]
+        start = self.to_labels[:, -1] + self.to_labels[:, hidden] @ np.array(self.point)[hidden]
+        return np.column_stack([self.to_labels[:, self.shown], start])
+
+    def at(self, axis: int, place: float) -> LabelsPlane:
+        """Return the labels over another plane of the image: its pixel on an axis, level zero."""
+        point = tuple(place if a == axis else p for a, p in enumerate(self.point))
+        return replace(self, point=point)
 
     def load(self) -> NDArray[Any]:
         """Return the labels as they are now: shape (H, W) of the image's plane, a copy."""
-        plane = np.asarray(self.data[self.index])
-        if self.transposed:
-            plane = plane.swapaxes(0, 1)
-        return plane[np.ix_(*self.grid)]
+        return nearest(self.data, self.matrix, *self.grid)
+
+    def present(self) -> list[int]:
+        """Return the labels that lie over the image now, in order; 0 also where none do."""
+        part, covered = under(self.data, self.matrix, *self.grid)
+        found = present(part)
+        return found if covered or 0 in found else sorted([0, *found])
 
 
-def take_labels(layer: Labels, dims: Dims | View, image: Plane) -> LabelsPlane:
-    """Return what a layer of labels shows, as it lies over the plane of an image.
+def take_labels(layer: Labels, image: Plane) -> LabelsPlane:
+    """Return the labels that lie over the plane of an image, by their place in the world.
 
     Parameters
     ----------
     layer : Labels
-        Of any number of dimensions, with one level or several.
-    dims : Dims or View
-        The viewer's.
+        Of any number of dimensions, with one level or several, of any resolution and direction.
     image : Plane
-        Taken from an image at the same point.
+        The image's.
 
     Raises
     ------
     InputError
-        If the labels have another height or width than the image.
+        If the layer has fewer than two dimensions.
     """
-    data = _finest(layer)
-    across, down = _axes(layer, dims)
-    shape = (data.shape[across], data.shape[down])
-    if shape != image.full_shape:
-        raise InputError(
-            f"{layer.name} is {shape[1]} x {shape[0]} pixels; labels of {image.name} must be "
-            f"{image.full_shape[1]} x {image.full_shape[0]} like it."
-        )
-    index = place_of(layer, dims, data.shape, (1.0,) * layer.ndim, {})
-    return LabelsPlane(layer.name, data, index, across > down, image.grid)
-
-
-def shown_labels(layer: Labels, dims: Dims | View) -> NDArray[Any]:
-    """Return the labels of the plane that the viewer shows, not copied, in the data's order."""
-    data = _finest(layer)
-    _axes(layer, dims)
-    return np.asarray(data[place_of(layer, dims, data.shape, (1.0,) * layer.ndim, {})])
-
-
-def _finest(layer: Labels) -> Any:
-    return layer.data[0] if layer.multiscale else layer.data
-
-
-def _axes(layer: Labels, dims: Dims | View) -> tuple[int, int]:
     if layer.ndim < 2:
         raise InputError(f"{layer.name} has {layer.ndim} dimension; it must have at least two.")
-    return shown_axes(layer, dims)
+    view, ndim = image.view, len(image.factors)
+    world = to_world(image.geometry, view.units)
+    shown = image.shown
+    hidden = [axis for axis in range(ndim) if axis not in shown]
+    point = np.zeros(ndim)
+    if hidden:
+        point[hidden] = world.inverse.set_slice(hidden)(view.of_layer(hidden, ndim)[0])
+    # The world's coordinates of a pixel, on the labels' axes: the last of the viewer's.
+    affine = np.zeros((layer.ndim, ndim + 1))
+    for axis in range(-layer.ndim, 0):
+        affine[axis] = world.affine_matrix[axis - 1] if axis >= -ndim else 0
+        if axis < -ndim:
+            affine[axis, -1] = view.point[axis]
+    to_labels = to_world(geometry_of(layer), view.units).inverse
+    matrix = to_labels.linear_matrix @ affine
+    matrix[:, -1] += to_labels.translate
+    data = layer.data[0] if layer.multiscale else layer.data
+    return LabelsPlane(layer.name, data, matrix, tuple(map(float, point)), shown, image.grid)
 
 
 def present(labels: NDArray[Any]) -> list[int]:

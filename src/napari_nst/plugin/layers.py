@@ -16,9 +16,10 @@ from napari_nst.plugin.geometry import (
     place_of,
     placed,
     shown_axes,
+    shown_planes,
     to_world,
-    visible_part,
 )
+from napari_nst.plugin.projections import Projected
 from napari_nst.plugin.values import (
     Displayed,
     Intensities,
@@ -39,11 +40,9 @@ __all__ = [
     "Intensities",
     "Plane",
     "View",
-    "place_of",
     "shown_axes",
     "take_plane",
     "take_start",
-    "visible_part",
 ]
 
 
@@ -59,16 +58,20 @@ class Plane:
     name : str
         The layer's name when the plane was taken.
     data : array_like
-        The layer's data (of one level, if it has several), not read yet where it is lazy.  As
-        displayed, an array of colours that is computed from them where it is read.
+        The layer's data (of one level, if it has several), not read yet where it is lazy.  Of a
+        thick slice a `Projected`, and as displayed a `Displayed` array, which are computed from
+        them where they are read.
     index : tuple of int or slice
         What of the data is the plane.
     transposed : bool
         Whether the viewer shows the plane's axes in the other order.
     rgb : bool
         Whether the last axis of the data is colour.
+    view : View
+        What the viewer showed then.
     geometry : dict
-        Keyword arguments of a layer that lies where the content's level zero does.
+        Keyword arguments of a layer that lies where the content's level zero does; where a thick
+        slice is projected, of one plane as thick.
     factors : tuple of float
         For each axis of the layer, pixels of level zero in a pixel of `data`.
     level : int or None
@@ -91,6 +94,7 @@ class Plane:
     index: tuple[int | slice, ...]
     transposed: bool
     rgb: bool
+    view: View
     geometry: dict[str, Any]
     factors: tuple[float, ...]
     level: int | None
@@ -112,6 +116,13 @@ class Plane:
         """The values that are 0 and 1; of colours taken as they are, by their type."""
         found = self.range or Range.of_dtype(self.data.dtype)
         return found.low, found.high
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """The axes of the data that are rows and columns."""
+        first, second = self._shown(a for a, i in enumerate(self.index[: len(self.factors)])
+                                    if _is_slice(i))  # fmt: skip
+        return first, second
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,7 +159,7 @@ class Plane:
             first, last, _ = place.indices(size)
             low[axis] = first * self.factors[axis] - 0.5
             high[axis] = last * self.factors[axis] - 0.5
-        world = to_world(self.geometry)
+        world = to_world(self.geometry, self.view.units)
         return np.array([world(low)[shown], world(high)[shown]])
 
     @property
@@ -231,7 +242,7 @@ def take_plane(
     part: Mapping[int, tuple[int, int]] | None = None,
     intensities: Intensities = "limits",
 ) -> Plane:
-    """Return the plane of a layer that the viewer shows.
+    """Return the plane of a layer that the viewer shows: of a thick slice, its projection.
 
     Parameters
     ----------
@@ -249,7 +260,8 @@ def take_plane(
     Raises
     ------
     InputError
-        If the layer shows no plane: it is empty, or one-dimensional.  If its values are no real
+        If the viewer shows no plane of the layer: it is empty or one-dimensional, lies elsewhere,
+        is displayed in 3D, or its planes are oblique to the canvas.  If its values are no real
         numbers, or `intensities` is no choice.
     """
     check_intensities(intensities)
@@ -260,7 +272,9 @@ def take_plane(
     full = levels[0].shape
     if 0 in full:
         raise InputError(f"{layer.name} is empty: its shape is {tuple(full)}.")
-    shown = shown_axes(layer, dims)
+    view = View.of(dims)
+    planes = shown_planes(layer, view)
+    shown = shown_axes(layer, view)
     part = part or {axis: (0, full[axis]) for axis in shown}
     if longest is not None:  # of the part; of the whole, in proportion
         longest = math.ceil(
@@ -269,6 +283,10 @@ def take_plane(
     level = _level(levels, shown, longest)
     data = levels[level]
     factors = tuple(a / b for a, b in zip(full[:ndim], data.shape[:ndim], strict=True))
+    index, geometry = place_of(layer, shown, planes, data.shape, factors, part), geometry_of(layer)
+    thick = {axis: index[axis] for axis in planes if _is_slice(index[axis])}
+    if thick:
+        geometry, factors, index, data = _projected(layer, thick, geometry, factors, index, data)
     span = range_of(layer, data, shown, "limits" if intensities == "displayed" else intensities)
     limits = tuple(float(limit) for limit in layer.contrast_limits)
     look: dict[str, Any] = {"rgb": bool(layer.rgb), "contrast_limits": limits}
@@ -279,10 +297,11 @@ def take_plane(
     return Plane(
         name=layer.name,
         data=data,
-        index=place_of(layer, dims, data.shape, factors, part),
+        index=index,
         transposed=shown[0] > shown[1],
         rgb=look["rgb"],
-        geometry=geometry_of(layer),
+        view=view,
+        geometry=geometry,
         factors=factors,
         level=level if layer.multiscale else None,
         intensities=intensities,
@@ -292,8 +311,37 @@ def take_plane(
     )
 
 
+def _projected(
+    layer: Image,
+    thick: Mapping[int, Any],
+    geometry: dict[str, Any],
+    factors: tuple[float, ...],
+    index: tuple[int | slice, ...],
+    data: Any,
+) -> tuple[dict[str, Any], tuple[float, ...], tuple[int | slice, ...], Projected]:
+    """Return a layer's geometry, factors, index and data with a thick slice as one plane."""
+    axes = range(layer.ndim)
+    one_plane = placed(
+        geometry,
+        [factors[axis] if axis in thick else 1 for axis in axes],
+        [thick.get(axis, slice(None)) for axis in axes],
+        data.shape[: layer.ndim],
+        [1 if axis in thick else data.shape[axis] for axis in axes],
+    )
+    return (
+        one_plane,
+        tuple(1.0 if axis in thick else factors[axis] for axis in axes),
+        tuple(0 if axis in thick else place for axis, place in enumerate(index)),
+        Projected(
+            data, {a: (i.start, i.stop) for a, i in thick.items()}, str(layer.projection_mode)
+        ),
+    )
+
+
 def take_start(layer: Image, dims: Dims | View, content: Plane) -> Plane:
-    """Return the plane of a result that a run goes on from: its values mean what the content's do.
+    """Return the plane of a result that a run goes on from.
+
+    Its values mean what the content's do, if they are of the same kind and type.
 
     Parameters
     ----------
@@ -307,7 +355,8 @@ def take_start(layer: Image, dims: Dims | View, content: Plane) -> Plane:
     if content.intensities == "displayed":
         return take_plane(layer, dims, intensities="limits" if layer.rgb else "displayed")
     plane = take_plane(layer, dims)
-    return replace(plane, span=content.span) if plane.rgb == content.rgb else plane
+    alike = plane.rgb == content.rgb and plane.data.dtype == content.data.dtype
+    return replace(plane, span=content.span) if alike else plane
 
 
 def _is_slice(place: int | slice) -> bool:

@@ -134,11 +134,12 @@ class StyleTransferPanel(QWidget):
         """Have the settings of a result: of this one, the selected or the last."""
         try:
             layer = self.results.needed(layer)
-            self.controls.reuse(record_of(layer), layer.metadata.get(KEY, {}))
+            gone = self.controls.reuse(record_of(layer), layer.metadata.get(KEY, {}))
         except InputError as error:
             self._say(str(error), problem=True)
             return
-        self._say(f"The settings are those of {layer.name}.")
+        missing = f"  Gone or changed since: {', '.join(gone)}." if gone else ""
+        self._say(f"The settings are those of {layer.name}.{missing}", problem=bool(gone))
 
     def pause(self) -> None:
         """Hold the run, or let a paused one go on."""

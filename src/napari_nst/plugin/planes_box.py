@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_nst.plugin.fields import control
-from napari_nst.plugin.geometry import shown_axes
+from napari_nst.plugin.geometry import axis_name, shown_axes
 from napari_nst.plugin.job import Stack
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class PlanesBox(QWidget):
             shown = shown_axes(layer, dims)
             for axis in range(layer.ndim):
                 if axis not in shown and shape[axis] > 1:
-                    offered.append((f"all along {_label(layer, axis)}", axis))
+                    offered.append((f"all along {axis_name(layer, axis)}", axis))
         if tuple(offered) != self._offered:
             self._offered = tuple(offered)
             with self.choice.changed.blocked():
@@ -105,10 +105,3 @@ class PlanesBox(QWidget):
 
     def _on_toggled(self, _: bool) -> None:
         self.changed.emit()
-
-
-def _label(layer: Image, axis: int) -> str:
-    label = str(layer.axis_labels[axis])
-    if label.removeprefix("-").isdecimal():  # napari's own names: "-3", "-2", "-1"
-        return f"axis {axis}"
-    return label

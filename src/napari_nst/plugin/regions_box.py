@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import psutil
-from magicgui.widgets import ComboBox
 from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -15,20 +15,19 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_nst.engine.assignment import assign
 from napari_nst.errors import InputError
-from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.geometry import geometry_of, placed
-from napari_nst.plugin.labels import LabelsPlane, present, shown_labels, take_labels
+from napari_nst.plugin.labels import LabelsPlane, take_labels
 from napari_nst.plugin.layers import shown_axes, take_plane
 from napari_nst.plugin.regions_table import RegionsTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from napari.components import Dims
     from napari.layers import Image
     from napari.viewer import Viewer
 
-    from napari_nst.plugin.layers import Plane, View
+    from napari_nst.plugin.layers import Plane
 
 __all__ = ["RegionsBox"]
 
@@ -38,7 +37,7 @@ _MOST_OF_FREE = 0.25  # of the memory, for the labels of a whole stack
 _MOST_PIXELS = 2**26  # of a plane of labels: each stroke has all of them drawn and counted
 
 
-class _Nullable(ComboBox):
+class _Nullable(LayerChoice):
     """A choice with a word for none."""
 
     null_string = "none"
@@ -53,12 +52,14 @@ class RegionsBox(QWidget):
         Whose Labels layers they are.
     content : callable
         Returns the content layer, or None.
+    styles : callable
+        Returns the style layers, None where none is chosen.
 
     Attributes
     ----------
-    content_labels : ComboBox
+    content_labels : LayerChoice
         Of the viewer's Labels layers, or none.
-    style_labels : list of ComboBox
+    style_labels : list of LayerChoice
         The same for each style.
     table : RegionsTable
         A row for each label.
@@ -74,12 +75,18 @@ class RegionsBox(QWidget):
     painted = Signal()
     said = Signal(str)
 
-    def __init__(self, viewer: Viewer, content: Callable[[], Image | None]) -> None:
+    def __init__(
+        self,
+        viewer: Viewer,
+        content: Callable[[], Image | None],
+        styles: Callable[[], Sequence[Image | None]],
+    ) -> None:
         super().__init__()
-        self._viewer, self._content = viewer, content
+        self._viewer, self._content, self._style_layers = viewer, content, styles
         self._styles: list[str] = []
         self._painted: dict[int, list[int]] = {}  # the labels on each style that has any
         self._watched: list[Labels] = []
+        self._made: tuple[weakref.ref[Labels], weakref.ref[Image]] | None = None  # by `paint`
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_MILLISECONDS)
@@ -134,20 +141,20 @@ class RegionsBox(QWidget):
         return None if self.content_labels.value is None else self.table.region_styles
 
     def take(
-        self, view: Dims | View, content: Plane, styles: Sequence[Plane]
+        self, content: Plane, styles: Sequence[Plane]
     ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
         """Return the labels of the content and of the styles, as they lie over them.
 
         Raises
         ------
         InputError
-            If labels do not fit their image.
+            If a layer has no plane of labels.
         """
         if self.content_labels.value is None:
             return None, None
-        of_content = take_labels(self.content_labels.value, view, content)
+        of_content = take_labels(self.content_labels.value, content)
         of_styles = tuple(
-            combo.value and take_labels(combo.value, view, style)
+            combo.value and take_labels(combo.value, style)
             for combo, style in zip(self.style_labels, styles, strict=False)
         )
         return of_content, (of_styles if any(of_styles) else None)
@@ -168,14 +175,11 @@ class RegionsBox(QWidget):
         ]
         assign(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
 
-    def choose(
-        self, content: Mapping[str, Any] | None, styles: Sequence[Mapping[str, Any] | None]
-    ) -> None:
-        """Have the labels of earlier, given their origins, where their layers still are."""
-        layers = {layer.name: layer for layer in self._layers()}
-        self.content_labels.value = layers.get(content["layer"]) if content else None
-        for combo, origin in zip(self.style_labels, styles, strict=False):
-            combo.value = layers.get(origin["layer"]) if origin else None
+    def choose(self, content: Labels | None, styles: Sequence[Labels | None]) -> None:
+        """Choose the labels of the content and of the styles; None: no labels."""
+        self.content_labels.value = content
+        for combo, layer in zip(self.style_labels, styles, strict=False):
+            combo.value = layer
 
     def set_styles(self, names: Sequence[str]) -> None:
         """Follow the list of styles, given their names."""
@@ -209,12 +213,14 @@ class RegionsBox(QWidget):
         problem = ""
         try:
             self._painted = {
-                index: self._present(combo.value)
-                for index, combo in enumerate(self.style_labels)
-                if combo.value is not None
+                index: self._present(combo.value, style)
+                for index, (combo, style) in enumerate(
+                    zip(self.style_labels, self._style_layers(), strict=False)
+                )
+                if combo.value is not None and style is not None
             }
             if layer is not None and content is not None:
-                labels = self._present(layer)
+                labels = self._present(layer, content)
         except InputError as error:
             problem = f"⚠ {error}"
         self._problem.setText(problem)
@@ -244,15 +250,12 @@ class RegionsBox(QWidget):
         self._watched = []
 
     def _unpainted(self, content: Image) -> Labels | None:
-        """Return the labels that are chosen, if they lie over the content and are all zero."""
+        """Return the labels that are chosen, if they were made for the content and are all zero."""
         layer = self.content_labels.value
         if layer is None or self.table.labels != [0]:
             return None
-        try:
-            take_labels(layer, self._viewer.dims, take_plane(content, self._viewer.dims))
-        except InputError:  # they lie over another image
-            return None
-        return cast("Labels", layer)
+        made = self._made == (weakref.ref(layer), weakref.ref(content))
+        return cast("Labels", layer) if made else None
 
     def _add_labels(self, content: Image) -> Labels:
         full = (content.data[0] if content.multiscale else content.data).shape[: content.ndim]
@@ -265,6 +268,7 @@ class RegionsBox(QWidget):
                 geometry_of(content), (1.0,) * len(full), (slice(None),) * len(full), full, shape
             ),
         )
+        self._made = weakref.ref(layer), weakref.ref(content)
         layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
         if shape != full:
             height, width = (shape[axis] for axis in shown)
@@ -274,8 +278,9 @@ class RegionsBox(QWidget):
             )
         return layer
 
-    def _present(self, layer: Labels) -> list[int]:
-        return present(shown_labels(layer, self._viewer.dims))
+    def _present(self, layer: Labels, image: Image) -> list[int]:
+        """Return the labels of a layer that lie over the plane of an image."""
+        return take_labels(layer, take_plane(image, self._viewer.dims)).present()
 
     def _combo(self, label: str, tooltip: str) -> Any:
         combo = control(_Nullable, label, tooltip, choices=self._layers, nullable=True)

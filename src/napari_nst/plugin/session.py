@@ -16,7 +16,7 @@ from napari_nst import speed
 from napari_nst.engine import costs
 from napari_nst.plugin.closing import WindowWatch, make_worker
 from napari_nst.plugin.job import Notice, Outcome, Progress
-from napari_nst.plugin.origins import KEY, origins_of_job, origins_of_wish
+from napari_nst.plugin.origins import KEY, origins_of_job, origins_of_wish, without_repeats
 from napari_nst.plugin.worker import Link, Report, steps
 
 if TYPE_CHECKING:
@@ -195,8 +195,7 @@ class Session:
         if wish and self._state in (State.RUNNING, State.PAUSED):
             self._link.wishes.append(wish)
             known = self._origins["replacements"]
-            new = origins_of_wish(wish, self._viewer.layers)
-            known.extend(origin for origin in new if origin not in known)
+            known[:] = without_repeats([*known, *origins_of_wish(wish, self._viewer.layers)])
 
     def close(self) -> None:
         """End the run and touch the viewer no more, except to keep the last picture."""

@@ -173,8 +173,19 @@ class StackRun:
         self._transfer.steer(**changes)
 
     def labels_along(self, labels: LabelsPlane) -> _Labels:
-        """Return the labels that lie over each plane."""
-        return _Labels(labels, self._content, self._stack.axis)
+        """Return the labels that lie over each plane.
+
+        Raises
+        ------
+        InputError
+            If the first or the last plane has no label, and 0 has no style: the run would end
+            there.
+        """
+        along = _Labels(labels, self._content, self._stack.axis)
+        styles = self._job.settings.region_styles
+        if styles is None or styles.get(0) is None:
+            along.check_ends()
+        return along
 
     def __iter__(self) -> Iterator[StackStep]:
         """Do what is left of the stack."""
@@ -258,31 +269,31 @@ class _Planes:
 
 
 class _Labels:
-    """The labels over each plane: of a layer as long as the stack, or the same for all."""
+    """The labels over each plane of a layer along an axis."""
 
     def __init__(self, labels: LabelsPlane, content: Plane, axis: int) -> None:
-        self._labels = labels
+        self._labels, self._axis, self._name = labels, axis, content.name
         self._count = int(content.data.shape[axis])
         self._factor = content.factors[axis]
-        # The axes of a layer are the last of the viewer's, and so of a layer with more of them.
-        own = axis - (len(content.factors) - len(labels.index))
-        length = labels.data.shape[own] if own >= 0 else 1
-        self._axis = own if length > 1 else None
-        if length not in (1, round(self._count * self._factor)):
-            raise InputError(
-                f"{labels.name} has {length} planes, and {content.name} has "
-                f"{round(self._count * self._factor)}; paint on as many, or on one for all."
-            )
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, k: int) -> NDArray[Any]:
-        if self._axis is None:
-            return self._labels.load()
-        place = int((k + 0.5) * self._factor)
-        index = tuple(place if a == self._axis else i for a, i in enumerate(self._labels.index))
-        return replace(self._labels, index=index).load()
+        return self._over(k).load()
+
+    def check_ends(self) -> None:
+        """Refuse labels that are on neither or one of the outermost planes."""
+        for k in (0, self._count - 1):
+            if not any(self._over(k).present()):
+                raise InputError(
+                    f"{self._labels.name} has no label over plane {k + 1} of {self._count} of "
+                    f"{self._name}: paint on every plane, or choose a 2D Labels layer for all."
+                )
+
+    def _over(self, k: int) -> LabelsPlane:
+        centre = (k + 0.5) * self._factor - 0.5  # in pixels of level zero
+        return self._labels.at(self._axis, centre)
 
 
 def result_bytes(job: Job, device: str) -> int:

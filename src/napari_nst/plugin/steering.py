@@ -9,7 +9,7 @@ from qtpy.QtCore import QTimer
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.job import Wish
-from napari_nst.plugin.layers import View, take_plane
+from napari_nst.plugin.layers import take_plane
 from napari_nst.plugin.session import State
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ class Steering:
         self._viewer, self._controls, self._session = viewer, controls, session
         self._settings: StyleTransferSettings | None = None
         self._job: Job | None = None
-        self._view: View | None = None
         self._styles: list[Layer | None] = []
         self._labels: list[Labels | None] = []
         self._painted = False
@@ -78,14 +77,14 @@ class Steering:
 
     def begin(self, job: Job) -> None:
         """Take the controls as they are for what the run has."""
-        self._job, self._view = job, View.of(self._viewer.dims)
+        self._job = job
         self._settings, self._painted = self._controls.settings, False
         self.accept()
 
     def end(self) -> None:
         """Wish for nothing any more."""
         self._timer.stop()
-        self._job = self._settings = self._view = None
+        self._job = self._settings = None
         self._styles, self._labels = [], []
 
     def accept(self) -> None:
@@ -144,10 +143,7 @@ class Steering:
         labels = self._chosen_labels()
         of_content = of_styles = None
         if self._painted or _differ(labels, self._labels) or (styles and labels[0]):
-            assert self._view is not None
-            of_content, of_styles = self._controls.regions.take(
-                self._view, job.content, styles or job.styles
-            )
+            of_content, of_styles = self._controls.regions.take(job.content, styles or job.styles)
         self._painted = False
         removed = labels[0] is None and bool(self._labels) and self._labels[0] is not None
         return Wish(styles, of_content, of_styles, removed, choices)

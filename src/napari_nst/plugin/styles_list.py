@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, Slider
+from magicgui.widgets import Slider
 from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_nst.plugin.fields import control, name_widget
+from napari_nst.plugin.fields import LayerChoice, control, name_widget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,7 +189,7 @@ class _Row(QWidget):
     def __init__(self, images: Callable[..., list[Image]]) -> None:
         super().__init__()
         self.choice: Any = control(
-            ComboBox,
+            LayerChoice,
             "Style",
             "The picture whose colours, strokes and textures are taken.  Another one can be "
             "chosen while a run goes on.",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.components import Dims
 from napari.layers import Image, Labels, Layer
 
 from napari_nst.engine import costs
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.labels import LabelsPlane
     from napari_nst.plugin.layers import Plane
 
-__all__ = ["stylize_layer"]
+__all__ = ["longest_side", "run_job", "stylize_layer"]
 
 
 def stylize_layer(
@@ -32,7 +33,7 @@ def stylize_layer(
     settings: StyleTransferSettings | None = None,
     *,
     plane: int | Sequence[int] | None = None,
-    point: Sequence[float] | None = None,
+    point: Sequence[float] | Dims | None = None,
     displayed: tuple[int, int] | None = None,
     intensities: Intensities = "limits",
     start: Image | None = None,
@@ -59,9 +60,10 @@ def stylize_layer(
         Which plane of a content of more than two dimensions: its place on each axis that is not
         displayed, in their order; negative ones count from the end.  Without it and `point`, the
         middle.
-    point : sequence of float, optional
+    point : sequence of float or napari.components.Dims, optional
         Instead of `plane`: world coordinates of a point of it, one for each axis of the content,
-        like ``viewer.dims.point``.
+        in the content's units.  Or ``viewer.dims``, for what the viewer shows now: then its
+        displayed axes, its units and the thickness of its slice count, too.
     displayed : tuple of int, optional
         The content's axes that are the plane's rows and columns, by default the last two.  Styles
         are taken as a viewer would show them then, at the same point of the world.
@@ -72,7 +74,8 @@ def stylize_layer(
     start : napari.layers.Image, optional
         A result to go on from.
     content_labels, style_labels : napari.layers.Labels, optional
-        Regions, as `napari_nst.stylize` takes them; they must lie over their images.
+        Regions, as `napari_nst.stylize` takes them, wherever they lie over their images: a pixel
+        has the label that is nearest to it in the world, and 0 beside the labels.
     callback : callable, optional
         Called with each `Snapshot`.
     **choices
@@ -86,7 +89,7 @@ def stylize_layer(
     Raises
     ------
     InputError
-        If what is given are no such layers, or there is no such plane.
+        If what is given are no such layers, or one of them has no plane there.
     WeightsError, OutOfMemoryError, StyleTransferError
         As `napari_nst.stylize` does.
 
@@ -103,7 +106,8 @@ def stylize_layer(
     """
     styles = [style] if isinstance(style, Layer) else list(style)
     _check_kind(Image, [content, *styles, *([] if start is None else [start])])
-    _check_kind(Labels, [one for one in (content_labels, *(style_labels or ())) if one is not None])
+    labels = [one for one in (content_labels, *(style_labels or ())) if one is not None]
+    _check_kind(Labels, labels)
     if not styles:
         raise InputError("There is no style: give one Image layer, or several.")
     if choices:
@@ -111,17 +115,18 @@ def stylize_layer(
     settings = settings or StyleTransferSettings()
     if start is not None:
         settings = settings.replace(init="image")
-    view = _view(content, styles, plane, point, displayed)
+    layers = [content, *styles, *labels, *([] if start is None else [start])]
+    view = _view(content, layers, plane, point, displayed)
     job = _job(content, styles, settings, view, intensities, start)
     if content_labels is not None:
         job = replace(
             job,
-            content_labels=take_labels(content_labels, view, job.content),
-            style_labels=_style_labels(style_labels, view, job),
+            content_labels=take_labels(content_labels, job.content),
+            style_labels=_style_labels(style_labels, job),
         )
     elif style_labels is not None:
         raise InputError("style_labels go with content_labels: give both, or none.")
-    result = _result(job, callback)
+    result = run_job(job, callback)
     result.metadata[KEY] = {
         "content": _origin(content, job.content),
         "styles": [_origin(one, taken) for one, taken in zip(styles, job.styles, strict=True)],
@@ -149,15 +154,21 @@ def _check_kind(kind: type, layers: Sequence[Any]) -> None:
 
 def _view(
     content: Image,
-    styles: Sequence[Image],
+    layers: Sequence[Layer],
     plane: int | Sequence[int] | None,
-    point: Sequence[float] | None,
+    point: Sequence[float] | Dims | None,
     displayed: tuple[int, int] | None,
 ) -> View:
-    """Return what a viewer with these layers would have to be at."""
+    """Return what a viewer with these layers would have to show."""
     ndim = content.ndim
     if ndim < 2:
         raise InputError(f"{content.name} has {ndim} dimension; it must have at least two.")
+    if point is not None and plane is not None:
+        raise InputError("Give either plane or point, not both.")
+    if isinstance(point, Dims):
+        if displayed is not None:
+            raise InputError("Give either displayed or a point that is viewer.dims, not both.")
+        return _with_axes_of(layers, View.of(point))
     shown = tuple(axis + ndim if axis < 0 else axis for axis in displayed or (-2, -1))
     if len(shown) != 2 or len(set(shown)) != 2 or not set(shown) <= set(range(ndim)):
         raise InputError(
@@ -168,22 +179,44 @@ def _view(
         place = _middle(content)
         place[others] = _places(content, others, plane)
         point = content.data_to_world(place)
-    elif plane is not None:
-        raise InputError("Give either plane or point, not both.")
     elif len(point) != ndim:
         raise InputError(
             f"point has {len(point)} coordinates; {content.name} has {ndim} axes, and it must "
             "have one for each."
         )
-    # A viewer has as many axes as its deepest layer; the content's are the last of them.
-    deepest = max((content, *styles), key=lambda layer: int(layer.ndim))
-    extra = deepest.ndim - ndim
+    view = View(ndim, tuple(map(float, point)), (*others, *shown), units=tuple(content.units))
+    view = _with_axes_of(layers, view)
+    return view if _agree(layers, view) else replace(view, units=None)
+
+
+def _with_axes_of(layers: Sequence[Layer], view: View) -> View:
+    """Return a view with as many axes as the deepest layer, as a viewer of these layers has."""
+    deepest: Any = max(layers, key=lambda layer: int(layer.ndim))
+    extra = deepest.ndim - view.ndim
+    if extra <= 0:
+        return view
     begin = deepest.data_to_world(_middle(deepest))[:extra]
-    order = (*range(extra), *(axis + extra for axis in (*others, *shown)))
-    return View(deepest.ndim, (*map(float, begin), *map(float, point)), order)
+    none = (0.0,) * extra
+    return View(
+        deepest.ndim,
+        (*map(float, begin), *view.point),
+        (*range(extra), *(axis + extra for axis in view.order)),
+        view.margin_left and (*none, *view.margin_left),
+        view.margin_right and (*none, *view.margin_right),
+        view.units and (*deepest.units[:extra], *view.units),
+    )
 
 
-def _middle(layer: Image) -> Any:
+def _agree(layers: Sequence[Layer], view: View) -> bool:
+    """Return whether the layers' units can be converted to those of a view, all of them."""
+    return all(
+        own.is_compatible_with(unit)
+        for layer in layers
+        for own, unit in zip(reversed(layer.units), reversed(view.units or ()), strict=False)
+    )
+
+
+def _middle(layer: Any) -> Any:
     full = layer.data[0].shape if layer.multiscale else layer.data.shape
     return np.array(full[: layer.ndim]) // 2
 
@@ -212,11 +245,7 @@ def _job(
     intensities: Intensities,
     start: Image | None,
 ) -> Job:
-    longest = settings.size
-    if longest == "auto":
-        from napari_nst.engine.compute import Device
-
-        longest = costs.automatic_size(Device.resolve(settings.device).place.type)
+    longest = longest_side(settings)
     taken = take_plane(content, view, longest, None, intensities)
     return Job(
         taken,
@@ -226,8 +255,17 @@ def _job(
     )
 
 
+def longest_side(settings: StyleTransferSettings) -> int | None:
+    """Return the longest side worked at, on this machine; None: the content's own."""
+    if settings.size != "auto":
+        return settings.size
+    from napari_nst.engine.compute import Device
+
+    return costs.automatic_size(Device.resolve(settings.device).place.type)
+
+
 def _style_labels(
-    layers: Sequence[Labels | None] | None, view: View, job: Job
+    layers: Sequence[Labels | None] | None, job: Job
 ) -> tuple[LabelsPlane | None, ...] | None:
     if layers is None:
         return None
@@ -237,7 +275,7 @@ def _style_labels(
             "each, None where a style has no labels."
         )
     return tuple(
-        None if layer is None else take_labels(layer, view, plane)
+        None if layer is None else take_labels(layer, plane)
         for layer, plane in zip(layers, job.styles, strict=True)
     )
 
@@ -246,7 +284,21 @@ def _origin(layer: Layer | None, taken: Plane | LabelsPlane | None) -> dict[str,
     return None if layer is None or taken is None else Origin.of(layer, taken).to_dict()
 
 
-def _result(job: Job, callback: Callable[[Snapshot], object] | None) -> Image:
+def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
+    """Return the result of a job as a layer, whose metadata has the record.
+
+    Parameters
+    ----------
+    job : Job
+        Of one plane.
+    callback : callable, optional
+        Called with each `Snapshot`.
+
+    Raises
+    ------
+    StyleTransferError
+        If the run fails.
+    """
     from napari_nst.engine.transfer import StyleTransfer
 
     labels = job.content_labels
