@@ -59,14 +59,14 @@ def test_an_unexpected_error_is_a_line_and_its_traceback_a_file(
 ) -> None:
     from napari_nst.batch import task
 
-    read = task.read_image
+    read = task.read_picture
 
-    def fail(path: Path) -> Any:
+    def fail(path: Path, *given: Any, **more: Any) -> Any:
         if path.name == "a.png":
             raise TypeError("no such mode")
-        return read(path)
+        return read(path, *given, **more)
 
-    monkeypatch.setattr(task, "read_image", fail)
+    monkeypatch.setattr(task, "read_picture", fail)
     assert main(["batch", "in", "--styles", "s.png", "--out", "out", *TINY]) == 1
     captured = capsys.readouterr()
     assert "Traceback" not in captured.out + captured.err
