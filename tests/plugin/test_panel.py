@@ -137,6 +137,28 @@ def test_one_layer_can_be_both(viewer, slow_panel, qtbot):
     assert "photo x photo" in viewer.layers
 
 
+def test_the_estimate_follows_the_brush(viewer, panel, qtbot):
+    panel.controls.regions.paint()
+    assert panel.estimate.startswith("No label of the content has a style")
+    viewer.layers["regions of photo"].paint((20, 20), 1)
+    qtbot.waitUntil(lambda: "will take" in panel.estimate, timeout=5000)
+
+
+def test_a_result_that_memory_cannot_hold_is_a_sentence(viewer, panel, qtbot, monkeypatch):
+    panel.controls.fields["iterations"].value = 1
+    panel.controls.size.value = 32
+    panel.start()
+    finish(panel, qtbot)
+
+    def copy(*_):
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr("napari_nst.plugin.copying.as_python", copy)
+    button(panel, "Copy as Python").click()
+    expected = "⚠ photo x paint does not fit into memory (Unable to allocate 9 TiB)."
+    assert panel.status == expected
+
+
 def test_the_estimate_follows_the_controls(panel):
     panel.controls.size.value = 512
     small = panel.estimate

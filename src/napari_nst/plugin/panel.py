@@ -243,6 +243,7 @@ class StyleTransferPanel(QWidget):
         self.session.window.closing.connect(self._close)
         self.controls.changed.connect(self._on_controls)
         self.controls.regions.said.connect(self._say)
+        self.controls.regions.painted.connect(self._show_estimate)
         self.fetch_button.said.connect(self._say)
         self.fetch_button.problem.connect(lambda text: self._say(text, problem=True))
         self.presets.chosen.connect(self._on_preset)

@@ -147,6 +147,8 @@ class ResultsBox(QWidget):
             done = deed(self.needed())
         except StyleTransferError as error:
             self.problem.emit(str(error))
+        except MemoryError as error:
+            self.problem.emit(f"{self.needed().name} does not fit into memory ({error}).")
         else:
             if done:
                 self.said.emit(done)
