@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QInputDialog,
     QLineEdit,
     QMessageBox,
+    QScrollBar,
     QSpinBox,
     QToolButton,
     QWidget,
@@ -129,7 +130,7 @@ def values_of(widget: QWidget) -> Iterator[Callable[[], object]]:
     elif isinstance(widget, QSpinBox | QDoubleSpinBox):
         yield widget.stepUp
         yield widget.stepDown
-    elif isinstance(widget, QAbstractSlider):
+    elif isinstance(widget, QAbstractSlider) and not isinstance(widget, QScrollBar):
         yield lambda: widget.setValue(widget.maximum())
         yield lambda: widget.setValue(widget.maximum() // 2)
     elif isinstance(widget, QLineEdit) and not isinstance(widget.parent(), QAbstractSpinBox):

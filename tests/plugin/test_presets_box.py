@@ -9,6 +9,7 @@ import pytest
 from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 
 from napari_nst import own_presets, presets
+from napari_nst.errors import InputError
 from napari_nst.plugin.presets_box import PresetsBox
 from napari_nst.settings import StyleTransferSettings
 
@@ -143,6 +144,30 @@ def test_what_cannot_be_done_is_said(box: Any, problems: list[str], monkeypatch:
     for text in ("Save as", "Export", "Import"):
         action(box, text).trigger()  # and left again
     assert len(problems) == 4
+
+
+def test_choosing_a_preset_mends_impossible_settings(qtbot: Any) -> None:
+    """With nonsense in a text field, the controls come to no settings at all."""
+    possible = [StyleTransferSettings(device="cpu")]
+
+    def settings() -> StyleTransferSettings:
+        if not possible:
+            raise InputError("scales is 'nonsense'; it must be 'auto' or a whole number.")
+        return possible[0]
+
+    box = PresetsBox(settings)
+    qtbot.addWidget(box)
+    chosen: list[StyleTransferSettings] = []
+    problems: list[str] = []
+    box.chosen.connect(chosen.append)
+    box.problem.connect(problems.append)
+    possible.clear()
+    box.choose("draft")
+    box.refresh()
+    box.save("Mine")
+
+    assert chosen == [presets.preset("draft").replace(device="cpu")]
+    assert problems == ["scales is 'nonsense'; it must be 'auto' or a whole number."]
 
 
 def test_a_preset_is_not_replaced_without_a_question(box, monkeypatch):

@@ -518,8 +518,17 @@ def test_paint_regions_twice_makes_one_layer(viewer: ViewerModel, controls: Cont
     assert viewer.layers[-1] is first and len(viewer.layers) == 3
     assert viewer.layers.selection.active is first and first.mode == "paint"
 
+    elsewhere = viewer.add_labels(np.zeros((30, 40), int), translate=(999, 0))
+    controls.regions.content_labels.value = elsewhere
+    controls.regions.paint_button.click()
+    assert viewer.layers[-1] is not elsewhere
+    viewer.layers.remove(elsewhere)
+    viewer.layers.remove(viewer.layers[-1])
+    controls.regions.content_labels.value = first
+    controls.regions.paint_button.click()
+    first = viewer.layers[-1]
+
     first.data[:5] = 1  # regions that the user may want to keep beside others
     controls.regions.refresh()
     controls.regions.paint_button.click()
-    assert len(viewer.layers) == 4
     assert controls.regions.content_labels.value is viewer.layers[-1] is not first

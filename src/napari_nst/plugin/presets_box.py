@@ -57,6 +57,7 @@ class PresetsBox(QWidget):
     def __init__(self, settings: Callable[[], StyleTransferSettings]) -> None:
         super().__init__()
         self._settings = settings
+        self._last = StyleTransferSettings()  # the last settings that were possible
         self.combo = QComboBox()
         self.combo.setAccessibleName("Preset")
         self.combo.setToolTip(
@@ -118,10 +119,11 @@ class PresetsBox(QWidget):
             self.combo.setItemData(
                 self.combo.count() - 1, preset.purpose, Qt.ItemDataRole.ToolTipRole
             )
-        self.show_for(self._settings())
+        self.show_for(self._possible())
 
     def show_for(self, settings: StyleTransferSettings) -> None:
         """Show the preset that has these settings, or that they are the user's own choices."""
+        self._last = settings
         same = (k for k, preset in self._known.items() if _on(preset, settings) == settings)
         self._show(next(same, None))
 
@@ -131,7 +133,7 @@ class PresetsBox(QWidget):
             self.problem.emit(f"There is no preset {key!r} any more.")
             self.refresh()
             return
-        settings = _on(own_presets.every()[key], self._settings())
+        settings = _on(own_presets.every()[key], self._possible())
         self._show(key)
         self.chosen.emit(settings)
 
@@ -170,6 +172,13 @@ class PresetsBox(QWidget):
             return
         self.show_for(settings)
         self.chosen.emit(settings)
+
+    def _possible(self) -> StyleTransferSettings:
+        """Return the settings, or the last possible ones."""
+        try:
+            return self._settings()
+        except InputError:  # which the choice of a preset mends
+            return self._last
 
     def _show(self, key: str | None) -> None:
         """Show a key; the line for "none of these" is there only while it is true."""

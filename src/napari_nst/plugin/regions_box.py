@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -85,6 +86,7 @@ class RegionsBox(QWidget):
         self._styles: list[str] = []
         self._painted: dict[int, list[int]] = {}  # the labels on each style that has any
         self._watched: list[Labels] = []
+        self._made: tuple[weakref.ref[Labels], weakref.ref[Image]] | None = None  # by `paint`
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_MILLISECONDS)
@@ -248,15 +250,12 @@ class RegionsBox(QWidget):
         self._watched = []
 
     def _unpainted(self, content: Image) -> Labels | None:
-        """Return the labels that are chosen, if they lie over the content and are all zero."""
+        """Return the labels that are chosen, if they were made for the content and are all zero."""
         layer = self.content_labels.value
         if layer is None or self.table.labels != [0]:
             return None
-        try:
-            take_labels(layer, take_plane(content, self._viewer.dims))
-        except InputError:  # they lie over another image
-            return None
-        return cast("Labels", layer)
+        made = self._made == (weakref.ref(layer), weakref.ref(content))
+        return cast("Labels", layer) if made else None
 
     def _add_labels(self, content: Image) -> Labels:
         full = (content.data[0] if content.multiscale else content.data).shape[: content.ndim]
@@ -269,6 +268,7 @@ class RegionsBox(QWidget):
                 geometry_of(content), (1.0,) * len(full), (slice(None),) * len(full), full, shape
             ),
         )
+        self._made = weakref.ref(layer), weakref.ref(content)
         layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
         if shape != full:
             height, width = (shape[axis] for axis in shown)
