@@ -510,3 +510,18 @@ def test_a_volume_is_no_plane_and_a_flat_layer_is_one_in_three_dimensions_too() 
     with pytest.raises(InputError, match=r"^stack is displayed in 3D, and a run takes a plane"):
         take_plane(stack, viewer.dims)
     assert take_plane(flat, viewer.dims).shape == (6, 7)
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_a_plane_as_displayed_has_the_layers_sides(rgb: bool) -> None:
+    """The colours that grey values are displayed in are an axis more, which is no side."""
+    layer = Image(RNG.integers(0, 99, (3, 20, 24, 3)[: 3 + rgb]), rgb=rgb, contrast_limits=(0, 99))
+    dims = shown(layer, order=(0, 2, 1))
+    grey = take_plane(layer, dims)
+    plane = take_plane(layer, dims, intensities="displayed")
+
+    assert plane.shape == plane.full_shape == plane.load().shape[:2] == (24, 20)
+    assert len(plane.index) == plane.data.ndim
+    np.testing.assert_array_equal(plane.corners, grey.corners)
+    for taken, expected in zip(plane.grid, grey.grid, strict=True):
+        np.testing.assert_array_equal(taken, expected)

@@ -293,7 +293,7 @@ def take_plane(
     appearance = {"gamma": layer.gamma} | ({} if layer.rgb else {"colormap": layer.colormap})
     if intensities == "displayed":
         data, span = Displayed(data, display_of(layer)), None
-        index = (*index, *[slice(None)] * (data.ndim - len(index)))  # all colours of a colormap
+        index += (slice(None),) * (data.ndim - len(index))  # the colours of grey values
         look, appearance = {"rgb": True, "contrast_limits": (0, 255)}, {}
     return Plane(
         name=layer.name,
