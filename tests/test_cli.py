@@ -221,7 +221,10 @@ def spoil(path: str, value: float) -> None:
         (["dot.png", "style.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["content.png", "dot.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["nan.tif", "style.png"], "nan.tif has 1 value that is not finite; replace it"),
-        (["high.tif", "style.png"], "high.tif has values from"),
+        (["high.tif", "style.png", "--intensities", "full"], "high.tif has values from"),
+        (["content.png", "style.png", "--intensities", "all"], "intensities is 'all'; it must be"),
+        (["content.png", "style.png", "--plane", "x"], "--plane is 'x'; it must be whole numbers"),
+        (["content.png", "style.png", "--plane", "1"], "--plane is 1, and content.png has one"),
         (["content.png", "style.png", "--size", "big"], "size is 'big'; it must be 'auto', 'n"),
         (["content.png", "style.png", "--iterations", "0"], "iterations is 0; it must be"),
         (["content.png", "style.png", "--iterations", "x"], "Invalid value for '--iterations'"),
@@ -456,7 +459,7 @@ def test_info(
     out, err = capsys.readouterr()
     assert err == ""
     lines = {line[:12].strip(): line[12:] for line in out.splitlines()}
-    for name in ("napari-nst", "python", "torchvision", "napari", "numpy", "Qt", "threads"):
+    for name in ("napari-nst", "python", "napari", "numpy", "Qt", "threads"):
         assert lines[name]
     assert lines["torch"] == torch.__version__
     assert "GiB free" in lines["cpu"]

@@ -54,6 +54,30 @@ def test_a_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixt
     assert said[-1].startswith("napari-nst: 2 made, 0 kept, 1 failed in ")
 
 
+def test_an_unexpected_error_is_a_line_and_its_traceback_a_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_nst.batch import task
+
+    read = task.read_image
+
+    def fail(path: Path) -> Any:
+        if path.name == "a.png":
+            raise TypeError("no such mode")
+        return read(path)
+
+    monkeypatch.setattr(task, "read_image", fail)
+    assert main(["batch", "in", "--styles", "s.png", "--out", "out", *TINY]) == 1
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    log = Path("out/napari-nst-batch.log")
+    assert captured.err.splitlines()[-2] == (
+        f"napari-nst: a.png failed. {Path('in/a.png')} failed unexpectedly (TypeError: no such "
+        f"mode); the traceback is in {log}."
+    )
+    assert "in make_picture" in log.read_text() and "TypeError: no such mode" in log.read_text()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -5,12 +5,10 @@ import hashlib
 import io
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-import torchvision
 
 import napari_nst
 from napari_nst.cli import main
@@ -47,8 +45,7 @@ def url(server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     server.content = buffer.getvalue()
     prefix = hashlib.sha256(server.content).hexdigest()[:8]
     url = f"{server.url}/vgg19-{prefix}.pth"
-    enum = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
-    monkeypatch.setattr(torchvision.models, "VGG19_Weights", enum)
+    monkeypatch.setattr("napari_nst.engine.weights.VGG19_URL", url)
     return url
 
 

@@ -20,7 +20,14 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageCms
 
 from napari_nst.errors import InputError
-from napari_nst.files import _read, check_writable, read_image, write_image
+from napari_nst.files import (
+    _limits,
+    check_writable,
+    count_frames,
+    read_image,
+    read_metadata,
+    write_image,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,6 +265,39 @@ def test_the_first_page_is_read(tmp_path: Path) -> None:
         tmp_path / "a.gif", save_all=True, append_images=[Image.new("L", (7, 6))]
     )
     assert_same(read_image(tmp_path / "a.gif"), np.dstack([stack[0].astype(np.uint8)] * 3))
+
+
+def test_frames_are_counted_and_read(tmp_path: Path) -> None:
+    frames = [Image.fromarray(picture((6, 7, 3), seed=k)) for k in range(3)]
+    rest: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "lossless": True}
+    for name in ("a.webp", "a.png"):
+        frames[0].save(tmp_path / name, **rest)
+        assert count_frames(tmp_path / name) == 3
+        for k, frame in enumerate(frames):
+            assert_same(read_image(tmp_path / name, k), np.asarray(frame).copy())
+    frames[0].save(tmp_path / "a.mpo", format="MPO", **rest)  # a photo with its depth, say
+    frames[0].save(tmp_path / "a.jpg")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    for name in ("a.mpo", "a.jpg", "a.tif", "none.png"):
+        assert count_frames(tmp_path / name) == 1
+
+
+def test_where_0_is_white_so_many_bits_are_turned_round_as_are_used(tmp_path: Path) -> None:
+    image = picture((6, 7), "uint16") >> 4
+    image[0, 0] = 4000
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite")
+    assert_same(read_image(tmp_path / "a.tif"), 4095 - image)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "float16", "float64"])
+def test_values_of_any_type_are_written_as_they_are(tmp_path: Path, dtype: str) -> None:
+    values = (picture((6, 7, 4)) / 3).astype(dtype)
+    for image in (values, values[..., 0]):
+        write_image(tmp_path / "a.tif", image, dtype=None, metadata="{}")
+        with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+            np.testing.assert_array_equal(tiff.pages.first.asarray(), image)
+    message = error_of(lambda path: write_image(path, values, dtype=None), tmp_path / "a.png")
+    assert message == "cannot hold values as they are: name a .tif file."
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -516,7 +556,8 @@ def test_metadata(tmp_path: Path, dtype: Any) -> None:
     with Image.open(tmp_path / "a.jpg") as jpeg:
         assert jpeg.info["comment"].decode() == RECORD
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        assert tiff.pages.first.description == RECORD
+        assert tiff.pages.first.tags[65301].value.decode() == f"napari-nst\n{RECORD}"
+        assert tiff.pages.first.description == ""
 
 
 def test_without_metadata_there_is_none(tmp_path: Path) -> None:
@@ -538,8 +579,7 @@ def test_long_metadata(tmp_path: Path) -> None:
         assert read_image(tmp_path / name).shape == image.shape
     with Image.open(tmp_path / "a.png") as png:
         assert png.text == {"napari-nst": long}  # type: ignore[attr-defined]
-    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
-        assert tiff.pages.first.description == long
+    assert read_metadata(tmp_path / "a.tif") == long
     assert {each.name for each in tmp_path.iterdir()} == {"a.png", "a.tif"}
 
 
@@ -672,7 +712,8 @@ def test_errors_of_names(tmp_path: Path) -> None:
     assert error_of(read_image, tmp_path) == "is a folder: name an image file in it."
     assert error_of(read_image, tmp_path / "empty.png") == "is an empty file: name an image file."
     assert error_of(read_image, tmp_path / "text.png") == (
-        "is not an image: name a PNG, JPEG or TIFF file."
+        "cannot be read, for it is not an image of an accepted kind: name a PNG, JPEG, JPEG 2000, "
+        "TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD file."
     )
 
 
@@ -748,7 +789,7 @@ def test_error_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "an image has at least 1 and at most 536870912 pixels."
     )
     tifffile.imwrite(tmp_path / "a.tif", picture((4, 6)))
-    monkeypatch.setattr(_read, "_MOST_PIXELS", 23)
+    monkeypatch.setattr(_limits, "MOST_PIXELS", 23)
     assert error_of(read_image, tmp_path / "a.tif") == (
         "says that it is 6 x 4 pixels: an image has at least 1 and at most 23 pixels."
     )

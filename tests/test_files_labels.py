@@ -67,3 +67,51 @@ def test_what_cannot_be_labels_is_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message) as caught:
             read_labels(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_a_number_is_a_label_whatever_its_colour(tmp_path: Path) -> None:
+    labels = LABELS.astype(np.uint8)
+    tifffile.imwrite(tmp_path / "white.tif", labels, photometric="miniswhite")
+    table = np.full((3, 256), 65535, np.uint16)
+    tifffile.imwrite(tmp_path / "palette.tif", labels, photometric="palette", colormap=table)
+    (tmp_path / "white.png").write_bytes((tmp_path / "white.tif").read_bytes())
+    for name in ("white.tif", "palette.tif", "white.png"):
+        np.testing.assert_array_equal(read_labels(tmp_path / name), LABELS)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colours_beside_each_other_and_in_planes_are_the_same_labels(
+    tmp_path: Path, planar: str
+) -> None:
+    colours = np.zeros((5, 6, 3), np.uint8)
+    colours[2, 3] = (1, 2, 3)
+    values = colours if planar == "contig" else np.moveaxis(colours, -1, 0).copy()
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", planarconfig=planar)
+    assert read_labels(tmp_path / "a.tif")[2, 3] == 65536 + 2 * 256 + 3
+
+
+def test_labels_are_upright_as_their_picture_is(tmp_path: Path) -> None:
+    labels = LABELS.astype(np.uint8)
+    tag = [(274, 3, 1, 6, True)]
+    tifffile.imwrite(tmp_path / "a.tif", labels, photometric="minisblack", extratags=tag)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(labels).save(tmp_path / "a.png", exif=exif)
+    for name in ("a.tif", "a.png"):
+        np.testing.assert_array_equal(read_labels(tmp_path / name), np.rot90(LABELS, -1))
+
+
+def test_one_of_several_planes_is_not_taken_for_the_labels(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((4, 5), k, np.uint8)) for k in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="an animation of 3 frames; labels are one plane"):
+        read_labels(tmp_path / "a.gif")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(LABELS.astype(np.uint8), photometric="minisblack")
+        writer.write(LABELS[:1].astype(np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="holds 2 images; labels are one plane"):
+        read_labels(tmp_path / "a.tif")
+    blurred = np.zeros((16, 16), np.uint8)
+    tifffile.imwrite(tmp_path / "b.tif", blurred, photometric="minisblack", compression="jpeg")
+    with pytest.raises(InputError, match="which blurs labels"):
+        read_labels(tmp_path / "b.tif")

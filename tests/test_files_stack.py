@@ -9,7 +9,14 @@ import tifffile
 import zarr
 
 from napari_nst.errors import InputError
-from napari_nst.files import is_stack, open_stack, shape_of, write_image, write_stack
+from napari_nst.files import (
+    is_stack,
+    open_stack,
+    read_image,
+    shape_of,
+    write_image,
+    write_stack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,3 +195,231 @@ def test_a_stack_that_fails_on_the_way_leaves_what_was_there(tmp_path: Path) -> 
             write_stack(tmp_path / "out.tif", stack, broken())
     assert (tmp_path / "out.tif").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+# What a file says of its values
+
+
+def planes_of(file: Path) -> NDArray[Any]:
+    with open_stack(file) as stack:
+        return np.stack(list(stack))
+
+
+def written_again(file: Path) -> Path:
+    out = file.with_name(f"again-{file.name}")
+    with open_stack(file) as stack:
+        write_stack(out, stack, stack)
+    return out
+
+
+RAMP = np.linspace(0.1, 0.9, 3 * 16 * 24).reshape(3, 16, 24)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "total"),
+    [
+        ("bool", 0, 1, 1),
+        ("uint8", 0, 200, 255),
+        ("uint16", 0, 3000, 4095),
+        ("uint16", 0, 60_000, 65_535),
+        (">u2", 0, 3000, 4095),
+        ("uint32", 0, 100_000, 2**18 - 1),
+        ("int16", -1000, 3000, None),
+        ("int32", 0, 3000, 4095),
+        ("int64", -(2**40), 2**40, None),
+        ("float32", 0, 1, 1),
+        ("float32", 1200, 3100, None),
+        ("float64", -5, 3, None),
+    ],
+)
+def test_where_0_is_white_values_are_turned_round(
+    tmp_path: Path, dtype: str, low: float, high: float, total: float | None
+) -> None:
+    values = (low + RAMP * (high - low)).astype(dtype) if dtype != "bool" else RAMP > 0.4
+    file = tmp_path / "white.tif"
+    order = ">" if dtype.startswith(">") else "<"
+    tifffile.imwrite(file, values, photometric="miniswhite", byteorder=order)  # type: ignore[arg-type]
+    with tifffile.TiffFile(file) as tiff:
+        stored = tiff.asarray()
+    if total is None:
+        total = float(stored.min()) + float(stored.max())
+    assert is_stack(file)
+    found = planes_of(file)
+    assert found.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_allclose(found.astype(float), total - stored.astype(float), rtol=1e-6)
+    again = written_again(file)
+    np.testing.assert_array_equal(planes_of(again), found)
+    with tifffile.TiffFile(again) as tiff:
+        assert {page.photometric for page in tiff.pages} == {tifffile.PHOTOMETRIC.MINISBLACK}
+
+
+def test_one_range_turns_all_planes_round(tmp_path: Path) -> None:
+    values = np.stack([np.full((16, 24), 100), np.full((16, 24), 3000)]).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
+    np.testing.assert_array_equal(planes_of(tmp_path / "a.tif"), 4095 - values)
+
+
+def test_a_single_page_has_the_same_values_as_a_picture(tmp_path: Path) -> None:
+    values = (RAMP[0] * 4000).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "b.tif", values[None], photometric="miniswhite", imagej=True)
+    assert not is_stack(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), 4095 - values)
+
+
+def test_palettes_are_colours_and_tables_of_imagej_are_not(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).integers(0, 256, (3, 256), dtype=np.uint16)
+    indices = (RAMP * 255).astype(np.uint8)
+    for name, kept in (("a.tif", table * 257), ("old.tif", table)):
+        tifffile.imwrite(tmp_path / name, indices, photometric="palette", colormap=kept)
+        with open_stack(tmp_path / name) as stack:
+            assert (stack.axes[-3:], stack.shape, stack.dtype) == (
+                ("y", "x", "s"),
+                (3, 16, 24, 3),
+                np.uint8,
+            )
+        expected = np.moveaxis(table[:, indices], 0, -1)
+        np.testing.assert_array_equal(planes_of(tmp_path / name), expected)
+        again = written_again(tmp_path / name)
+        np.testing.assert_array_equal(tifffile.imread(again), expected)
+    tifffile.imwrite(tmp_path / "one.tif", indices[0], photometric="palette", colormap=table * 257)
+    np.testing.assert_array_equal(read_image(tmp_path / "one.tif"), expected[0])
+    with tifffile.TiffWriter(tmp_path / "ij.tif") as writer:
+        about = {"photometric": "palette", "colormap": table * 257, "metadata": None}
+        for number, plane in enumerate(indices):
+            text = "ImageJ=1.54f\nimages=3\nslices=3\n" if number == 0 else None
+            writer.write(plane, description=text, contiguous=False, **about)
+    with tifffile.TiffFile(tmp_path / "ij.tif") as tiff:
+        assert tiff.is_imagej
+    np.testing.assert_array_equal(planes_of(tmp_path / "ij.tif"), indices)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_packed_bits_keep_their_values_and_their_number(tmp_path: Path, count: int) -> None:
+    values = (RAMP[:count] * 4000).astype(np.uint16)
+    file = tmp_path / "a.tif"
+    tifffile.imwrite(file, values, bitspersample=12, photometric="minisblack")
+    assert is_stack(file)
+    with open_stack(file) as stack:
+        assert stack.bits == 12
+    again = written_again(file)
+    for one in (file, again):
+        np.testing.assert_array_equal(planes_of(one), values)
+        with tifffile.TiffFile(one) as tiff:
+            assert tiff.pages.first.bitspersample == 12
+
+
+def test_significant_bits_are_read_and_written(tmp_path: Path) -> None:
+    values = (RAMP * 900).astype(np.uint16)
+    about = {"axes": "ZYX", "SignificantBits": 14}
+    tifffile.imwrite(tmp_path / "a.ome.tif", values, photometric="minisblack", metadata=about)
+    whole = {"axes": "ZYX", "SignificantBits": 16}
+    tifffile.imwrite(tmp_path / "b.ome.tif", values, photometric="minisblack", metadata=whole)
+    tag = [(281, 3, 1, 4095, True)]
+    tifffile.imwrite(tmp_path / "c.tif", values, photometric="minisblack", extratags=tag)
+    tifffile.imwrite(tmp_path / "d.tif", values[0], photometric="minisblack", extratags=tag)
+    for name, bits in (("a.ome.tif", 14), ("b.ome.tif", None), ("c.tif", 12), ("d.tif", 12)):
+        assert is_stack(tmp_path / name)
+        for file in (tmp_path / name, written_again(tmp_path / name)):
+            with open_stack(file) as stack:
+                assert stack.bits == bits, file.name
+
+
+RGBA = np.random.default_rng(2).integers(1, 256, (3, 16, 24, 4), dtype=np.uint8)
+
+
+def test_alpha_of_every_layout_is_the_last_colour_and_divided_out(tmp_path: Path) -> None:
+    multiplied = RGBA.copy()
+    multiplied[..., :3] = np.rint(RGBA[..., :3] * (RGBA[..., 3:] / 255))
+    spare = np.concatenate([RGBA, RGBA[..., :1]], axis=-1)
+    options: dict[str, Any] = {"photometric": "rgb", "planarconfig": "contig"}
+    for name, values, kinds in (
+        ("plain", RGBA, ["unassalpha"]),
+        ("multiplied", multiplied, ["assocalpha"]),
+        ("spare", spare[..., [0, 1, 2, 4, 3]], ["unspecified", "unassalpha"]),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, extrasamples=kinds, **options)
+        found = planes_of(tmp_path / f"{name}.tif").astype(int)
+        opaque = RGBA[..., 3] > 100 if name == "multiplied" else np.ones(RGBA.shape[:3], bool)
+        tolerance = 2 if name == "multiplied" else 0
+        assert np.abs(found - RGBA)[opaque].max() <= tolerance, name
+        again = written_again(tmp_path / f"{name}.tif")
+        np.testing.assert_array_equal(planes_of(again), found)
+    options["planarconfig"] = "separate"
+    beside = np.moveaxis(RGBA, -1, 1).copy()
+    tifffile.imwrite(tmp_path / "p.tif", beside, extrasamples=["unassalpha"], **options)
+    np.testing.assert_array_equal(planes_of(tmp_path / "p.tif"), RGBA)
+    options = {"photometric": "minisblack", "planarconfig": "contig"}
+    grey = RGBA[..., [0, 3]]
+    tifffile.imwrite(tmp_path / "g.tif", grey, extrasamples=["unassalpha"], **options)
+    np.testing.assert_array_equal(planes_of(tmp_path / "g.tif"), RGBA[..., [0, 0, 0, 3]])
+
+
+def test_colours_of_a_page_are_those_of_a_picture(tmp_path: Path) -> None:
+    smooth = np.kron(RGBA[:, ::4, ::4, :3], np.ones((1, 16, 16, 1), np.uint8))
+    kinds: dict[str, Any] = {
+        "jpeg": {"photometric": "ycbcr", "compression": "jpeg"},
+        "cmyk": {"photometric": "separated", "planarconfig": "contig"},
+        "icc": {"photometric": "rgb", "iccprofile": _profile()},
+    }
+    for name, options in kinds.items():
+        values = smooth if name != "cmyk" else np.concatenate([smooth, smooth[..., :1]], axis=-1)
+        tifffile.imwrite(tmp_path / f"{name}.tif", values, **options)
+        tifffile.imwrite(tmp_path / f"{name}-1.tif", values[0], **options)
+        picture = read_image(tmp_path / f"{name}-1.tif")
+        np.testing.assert_array_equal(planes_of(tmp_path / f"{name}.tif")[0], picture)
+        assert name != "icc" or (picture != values[0]).any()
+    tifffile.imwrite(tmp_path / "lab.tif", smooth, photometric="cielab")
+    with pytest.raises(InputError, match="colours of the kind CIELAB"):
+        open_stack(tmp_path / "lab.tif")
+
+
+def _profile() -> bytes:
+    import imagecodecs
+
+    primaries = [0.68, 0.32, 0.265, 0.69, 0.15, 0.06]
+    made: bytes = imagecodecs.cms_profile(
+        "rgb", whitepoint=(0.3127, 0.3290), primaries=primaries, gamma=1.8
+    )
+    return made
+
+
+def test_pages_are_upright(tmp_path: Path) -> None:
+    values = (RAMP * 255).astype(np.uint8)
+    for orientation, upright in ((3, values[:, ::-1, ::-1]), (6, np.rot90(values, -1, (1, 2)))):
+        tag = [(274, 3, 1, orientation, False)]
+        tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", extratags=tag)
+        np.testing.assert_array_equal(planes_of(tmp_path / "a.tif"), upright)
+        np.testing.assert_array_equal(tifffile.imread(written_again(tmp_path / "a.tif")), upright)
+
+
+def test_several_images_are_refused_and_a_small_copy_of_one_is_not_another(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+        writer.write(COLORS[0], photometric="rgb")
+        writer.write(COLORS[0, :10], photometric="rgb")
+    assert is_stack(tmp_path / "two.tif")
+    with pytest.raises(InputError, match=r"holds 2 images \(20 x 24 x 3 and 10 x 24 x 3\)"):
+        open_stack(tmp_path / "two.tif")
+    with tifffile.TiffWriter(tmp_path / "small.tif") as writer:
+        writer.write(COLORS[0], photometric="rgb")
+        writer.write(COLORS[0, ::2, ::2], photometric="rgb", subfiletype=1)
+    assert not is_stack(tmp_path / "small.tif")
+    with tifffile.TiffWriter(tmp_path / "mixed.tif") as writer:
+        for kind in ("minisblack", "miniswhite"):
+            writer.write(COLORS[0, ..., 0], photometric=kind, metadata=None, contiguous=False)
+    with pytest.raises(InputError, match="holds 2 images"):
+        open_stack(tmp_path / "mixed.tif")
+
+
+def test_the_axis_of_the_channels_is_known_by_name_or_type(tmp_path: Path) -> None:
+    with open_stack(write(tmp_path, "ome")) as stack:
+        assert (stack.channel, stack.leading_axes) == ("c", ("t", "z", "c"))
+    with open_stack(write(tmp_path, "pages")) as stack:
+        assert stack.channel is None
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    kinds = [("stain", "channel"), ("y", "space"), ("x", "space")]
+    axes = [{"name": name, "type": kind} for name, kind in kinds]
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0"}]}]
+    group.create_array("0", shape=(2, 20, 24), dtype="uint8")
+    with open_stack(tmp_path / "a.zarr") as stack:
+        assert stack.channel == "stain"

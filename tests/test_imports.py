@@ -21,10 +21,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
-KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record"}
+KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "intensities"}
 TOOLS = {
     *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
-    "intensities",
     "sampling",
 }
 ARROWS: dict[str, set[str]] = {
@@ -36,20 +35,22 @@ ARROWS: dict[str, set[str]] = {
     "presets": {"errors", "settings"},
     "own_presets": {"errors", "settings", "presets"},
     "samples": {"errors"},
-    "files": {"errors"},
+    "files": {"errors", "intensities"},
     "cache": set(),
+    "failures": {"errors"},
     "intensities": {"errors"},
     "sampling": set(),
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "cache"},
     "stacks": {*KNOWLEDGE, "engine"},
-    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "intensities"},
+    "batch": {*KNOWLEDGE, "engine", "stacks", "files", "failures"},
     "plugin": {*TOOLS, "stacks", "batch"},
-    "cli": {*TOOLS, "stacks", "batch"},
+    "cli": {*TOOLS, "stacks", "batch", "failures"},
     "__init__": {*TOOLS, "stacks", "batch", "plugin"},  # the public names
 }
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 TORCH = {"torch", "torchvision", "safetensors"}
+COMPILERS = ("triton", "torchvision", "torch._dynamo", "torch._inductor", "torch.optim")
 
 
 class Import(NamedTuple):
@@ -133,6 +134,19 @@ def test_only_the_plugin_knows_the_viewer(module: Path) -> None:
 def test_only_the_engine_and_the_command_line_know_torch(module: Path) -> None:
     if room(module) not in ("engine", "cli"):
         assert not outside(module) & TORCH
+
+
+@each_module
+def test_nothing_imports_a_compiler(module: Path) -> None:
+    """Triton's LLVM and Mesa's end the process that has both: see tests/plugin/test_triton.py."""
+    for found in imports_of(module):
+        assert not found.name.startswith(COMPILERS), f"{module.name} imports {found.name}"
+    attributes = {
+        ast.unparse(node)
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert not attributes & {"torch.compile", "torch._dynamo", "torch.optim"}
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "engine").glob("*.py")), ids=lambda m: m.name)

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Display, Range
+from napari_nst.intensities import (
+    Display,
+    Range,
+    Ranged,
+    Summary,
+    check_intensities,
+    significant_bits,
+    visible_values,
+)
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
 FLOATS = ["float16", "float32", "float64", ">f4"]
@@ -125,3 +133,148 @@ def test_a_screen_shows_nothing_where_a_value_is_missing() -> None:
     assert shown.dtype == np.float32
     np.testing.assert_allclose(shown[0, 0], [0, 1, 128 / 255, 64 / 255])
     assert np.isnan(shown[0, 1]).all()
+
+
+def test_only_colours_that_can_be_seen_are_values() -> None:
+    image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    image[..., 3] = [[0, 1, 255], [0, 0, 7]]
+    assert visible_values(image).tolist() == [4, 5, 6, 8, 9, 10, 20, 21, 22]
+    assert visible_values(image[..., :3]).size == 18
+
+
+# Which range values have
+
+
+def auto(values: list[float], dtype: str, bits: int | None = None) -> tuple[float, float]:
+    found = Summary.of(np.array(values, dtype)).range("auto", "cells.tif", bits)
+    return found.low, found.high
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([0, 1], "bool", (0, 1)),
+        ([3, 9], "uint8", (0, 255)),
+        ([0, 200], "uint16", (0, 255)),
+        ([0, 256], "uint16", (0, 1023)),
+        ([819, 3021], "uint16", (0, 4095)),
+        ([0, 4096], "uint16", (0, 16383)),
+        ([0, 16384], "uint16", (0, 65535)),
+        ([0, 3000], ">u2", (0, 4095)),
+        ([0, 70_000], "uint32", (0, 2**18 - 1)),
+        ([0, 3000], "int16", (0, 4095)),
+        ([0, 20_000], "int16", (0, 32_767)),
+        ([5, 100], "int8", (0, 127)),
+        ([-1000, 3000], "int16", (-1000, 3000)),
+        ([1_000_000, 1_000_100], "int32", (1_000_000, 1_000_100)),  # flat within 20 bits
+        ([0.25, 0.5], "float32", (0, 1)),
+        ([0, 1 + 1e-12], "float64", (0, 1)),
+        ([0, 1e-4], "float32", (0, np.float32(1e-4))),  # black on any screen
+        ([1200, 3100], "float32", (1200, 3100)),
+        ([-0.5, 0.5], "float32", (-0.5, 0.5)),
+        ([np.nan, np.inf, -2, 7], "float64", (-2, 7)),
+        ([np.nan], "float64", (0, 1)),
+        ([0, 0], "float64", (0, 1)),
+        ([7, 7], "float64", (0, 7)),
+    ],
+)
+def test_values_and_their_type_tell_the_range(
+    values: list[float], dtype: str, expected: tuple[float, float]
+) -> None:
+    assert auto(values, dtype) == expected
+
+
+def test_bits_that_a_file_names_count_if_they_hold_the_values() -> None:
+    assert auto([0, 900], "uint16", 14) == (0, 16_383)
+    assert auto([0, 9], "uint8", 4) == (0, 15)
+    assert auto([0, 900], "uint16", 9) == (0, 1023)
+    assert [significant_bits(top) for top in (0, 255, 256, 1024, 65_535)] == [8, 8, 10, 12, 16]
+
+
+@given(
+    st.sampled_from([*INTEGERS, "float32", "float64"]).flatmap(
+        lambda dtype: arrays.arrays(
+            dtype,
+            st.integers(1, 20),
+            elements=st.integers(*(0, 100) if "u" in dtype else (-100, 100))
+            if "int" in dtype
+            else st.floats(-(2.0**100), 2.0**100, width=32),
+        )
+    ),
+    st.integers(0, 24),
+)
+def test_any_values_come_back_from_their_own_range_and_never_leave_it(
+    values: np.ndarray, shift: int
+) -> None:
+    info = np.iinfo(values.dtype) if values.dtype.kind in "iu" else None
+    highest = float(np.abs(values.astype(float)).max())
+    if info is not None and max(highest, 1) * 2**shift <= info.max:
+        values = values * values.dtype.type(2**shift)
+    span = Summary.of(values).range("auto", "cells.tif")
+    assert span.low <= values.min() <= values.max() <= span.high
+    unit = span.to_unit(values)
+    back = span.from_unit(unit, values.dtype)
+    assert back.dtype == values.dtype
+    error = np.abs(back.astype(float) - values.astype(float)).max()
+    assert error <= (span.high - span.low) * 2.0**-23 + (0.5 if info else 0)
+    assert span.low <= back.min() <= back.max() <= span.high
+
+
+def test_a_summary_is_the_same_in_parts() -> None:
+    values = np.random.default_rng(0).normal(50, 20, (4, 30, 40)).astype(np.float32)
+    values[1, 3, 4] = np.nan
+    parts = Summary(values.dtype, values.size)
+    for plane in values:
+        parts.add(plane)
+    for choice in ("auto", "percentiles"):
+        assert parts.range(choice, "a") == Summary.of(values).range(choice, "a")  # type: ignore[arg-type]
+    assert parts.range((3.0, 4.0), "a") == Range(3, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "said"),
+    [
+        ([1200, 3100], "float32", "cells.tif has values from 1200 to 3100, and with intensities"),
+        ([-0.5, 0.5], "float64", "floats must lie in"),
+        ([1200, 3100], "int32", "cells.tif has values from 1200 to 3100, which intensities 'full'"),
+        ([0, 2**23], "uint32", "would make one grey of uint32"),
+    ],
+)
+def test_the_whole_range_is_refused_where_it_would_be_white_or_flat(
+    values: list[float], dtype: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        Summary.of(np.array(values, dtype)).range("full", "cells.tif")
+    assert "choose 'auto', 'percentiles', or the values" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        ([1200, 3100], "uint16", (0, 65_535)),
+        ([0, 3], "int16", (-32_768, 32_767)),
+        ([0, 0.001], "float32", (0, 1)),
+        ([0, 2**31], "uint32", (0, 2**32 - 1)),
+    ],
+)
+def test_the_whole_range_is_that_of_the_type(
+    values: list[float], dtype: str, expected: tuple[float, float]
+) -> None:
+    assert Summary.of(np.array(values, dtype)).range("full", "a") == Range(*expected)
+
+
+@pytest.mark.parametrize("choice", ["all", (3, 3), (4, 3), (1, 2, 3), (0, np.inf)])
+def test_a_choice_that_does_not_exist(choice: object) -> None:
+    with pytest.raises(InputError, match="it must be 'auto', 'full', 'percentiles', or the values"):
+        check_intensities(choice)
+
+
+def test_an_image_with_a_range_has_its_alpha_and_what_is_not_finite_apart() -> None:
+    image = np.full((1, 2, 4), 200, np.uint16)
+    image[..., 3] = 65_535
+    unit = Ranged(image, Range(100, 300)).to_unit()
+    np.testing.assert_allclose(unit[0, 0], [0.5, 0.5, 0.5, 1])
+    assert Ranged(image).to_unit() is image
+    odd = Ranged(np.array([[0, np.inf, -np.inf, np.nan]]), Range(0, 1)).to_unit()
+    assert np.isnan(odd).tolist() == [[False, True, True, True]]

@@ -27,6 +27,7 @@ __all__ = [
     "delete",
     "every",
     "own",
+    "own_preset",
     "preset",
     "read_settings",
     "save",
@@ -85,6 +86,11 @@ def preset(name: str) -> StyleTransferSettings:
     if key and file.is_file():
         return _read(file).resolve()
     raise InputError(f"There is no preset {name!r}; there are {', '.join(every())}.")
+
+
+def own_preset(name: str) -> Preset | None:
+    """Return the user's preset that `save` would replace under a name, if there is one."""
+    return own().get(_key(name))
 
 
 def save(name: str, settings: StyleTransferSettings, purpose: str = "") -> str:

@@ -40,12 +40,20 @@ class InputRecord(_Record):
         As given.
     sha256 : str
         Of the array's bytes in C order.
+    range : tuple of float or None
+        The values that were 0 and 1 for the run, and are in the result; None: the whole range of
+        the type, 0 to 1 for floats.
+    bits : int or None
+        Instead of a range, how many of 16 bits the values use: the run's 1 is the largest value of
+        so many bits, and the result is a share of all 16.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     sha256: str
+    range: tuple[float, float] | None = None
+    bits: int | None = None
 
 
 class ScaleRecord(_Record):

@@ -164,7 +164,7 @@ class StyleTransferSettings(BaseModel):
         Of the noise that a run may start from.
     nan : {"error", "keep"}
         What to do with pixels of the content that are not finite: refuse them, or fill them
-        for the run and put them back.
+        for the run, in which they count nothing, and put them back.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision : {"auto", "float32", "bfloat16"}

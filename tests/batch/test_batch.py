@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib
+import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +88,17 @@ def test_what_is_there_is_not_made_again(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["settings", "content", "style", "record", "damaged record", "result", "intensities"]
+    "change",
+    [
+        "settings",
+        "content",
+        "style",
+        "record",
+        "damaged record",
+        "record that is no text",
+        "result",
+        "intensities",
+    ],
 )
 def test_what_is_of_something_else_is_made_again(folder: Path, change: str, photo: Any) -> None:
     batch("in", "s.png", "out", **TINY)
@@ -102,6 +115,8 @@ def test_what_is_of_something_else_is_made_again(folder: Path, change: str, phot
         Path("out/a.napari-nst.json").unlink()
     elif change == "damaged record":
         Path("out/a.napari-nst.json").write_text("{}")
+    elif change == "record that is no text":
+        Path("out/a.napari-nst.json").write_bytes(b"\xff\xfe\x00")
     elif change == "result":
         Path("out/a.png").unlink()
     elif change == "intensities":
@@ -110,7 +125,7 @@ def test_what_is_of_something_else_is_made_again(folder: Path, change: str, phot
     after = files_of("out")
     assert after["a.png"][0] != (before["a.png"][0])
     assert (after["a.png"][1] == before["a.png"][1]) == (
-        change in ("record", "damaged record", "result")
+        change in ("record", "damaged record", "record that is no text", "result")
     ) or change == "intensities"  # which colours have none of
 
 
@@ -131,10 +146,135 @@ def test_a_bad_file_is_told_of_and_ends_nothing(folder: Path) -> None:
     assert states(batch("in", "s.png", "out", **TINY)) == ["kept", "failed", "kept"]
 
 
+def test_a_bad_style_costs_its_own_results(folder: Path) -> None:
+    Path("bad.png").write_bytes(b"no picture")
+    report = batch("in", ["bad.png", "s.png"], "out", **TINY)
+    assert states(report) == ["failed", "made"] * 2
+    assert all(
+        "bad.png cannot be read, for it is not an image" in (o.error or "") for o in report.failed
+    )
+    assert report.failed[0].traceback is None
+    assert not Path("out/napari-nst-batch.log").exists()
+
+
+ERRORS = [
+    ValueError("Invalid integer data type 'f'."),
+    ZeroDivisionError("division by zero"),
+    struct.error("unpack requires a buffer"),
+    RecursionError("maximum recursion depth exceeded"),
+    KeyError("mode"),
+]
+
+PLACES = {  # where a job can stumble: a module, what it calls, and the file that is bad
+    "its hash": ("run", "asked_of", "a.png"),
+    "what is there": ("run", "found", "a.png"),
+    "telling a stack": ("plan", "is_stack", "a.png"),
+    "reading": ("task", "read_picture", "a.png"),
+    "its mask": ("task", "check_mask", "a.png"),
+    "writing": ("task", "write_result", "a.png"),
+    "handing on its mask": ("task", "hand_on", "a.png"),
+    "its record": ("task", "write_record", "a.napari-nst.json"),
+    "its style": ("run", "read_style", "s.png"),
+    "opening a stack": ("stack_task", "open_stack", "c.tif"),
+    "writing a stack": ("stack_task", "write_stack", "c.tif"),
+}
+
+
+def names_in(argument: Any) -> set[str]:
+    """The files that an argument is, or a job of them."""
+    paths = [argument, getattr(argument, "content", None), getattr(argument, "path", None)]
+    return {path.name for path in paths if isinstance(path, Path)}
+
+
+def break_(patch: pytest.MonkeyPatch, place: str, error: Exception) -> None:
+    """Let something raise an error for one file."""
+    module, name, bad = PLACES[place]
+    whole = f"napari_nst.batch.{module}.{name}"
+    works = getattr(importlib.import_module(f"napari_nst.batch.{module}"), name)
+
+    def fail(*given: Any, **more: Any) -> Any:
+        if any(bad in names_in(argument) for argument in given):
+            raise error
+        return works(*given, **more)
+
+    patch.setattr(whole, fail)
+
+
+@pytest.fixture
+def mixed(folder: Path, photo: Any) -> Path:
+    """Two pictures with masks and a stack."""
+    Path("masks").mkdir()
+    for name, shape in (("a", (40, 48)), ("b", (44, 36))):
+        Image.fromarray(np.ones(shape, np.uint8)).save(f"masks/{name}.png")
+    values = np.stack([photo(40, 48)[..., 0]] * 2)
+    tifffile.imwrite("in/c.tif", (255 * values).astype(np.uint8), imagej=True)
+    return folder
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_unexpected_error_anywhere_costs_one_result(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    bad = PLACES[place][2]
+    expected = {"a": "failed", "b": "made", "c": "made"}
+    if bad == "c.tif":
+        expected = {"a": "made", "b": "made", "c": "failed"}
+    elif bad == "s.png":
+        expected = dict.fromkeys("abc", "failed")
+    elif place == "telling a stack":  # it is read as the picture that it is
+        expected["a"] = "made"
+    given: dict[str, Any] = {**TINY, "masks": "masks"}
+    styles = ["s.png", "t.png"] if bad == "s.png" else ["s.png"]
+    with monkeypatch.context() as patch:
+        break_(patch, place, ERRORS[len(place) % len(ERRORS)])
+        report = batch("in", styles, "out", **given)
+    found = {o.job.content.stem: o.state for o in report.outcomes if o.job.style.name == "s.png"}
+    assert found == expected
+    for outcome in report.failed:
+        assert re.fullmatch(
+            r".* failed unexpectedly \(.*\); the traceback is in out.napari-nst-batch\.log\.",
+            outcome.error or "",
+        )
+        assert "in fail" in (outcome.traceback or "")
+        assert (outcome.traceback or "none") in Path("out/napari-nst-batch.log").read_text()
+    assert states(batch("in", styles, "out", **given)).count("failed") == 0
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_whatever_the_error_is_the_batch_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    break_(monkeypatch, "reading", error)
+    report = batch("in", "s.png", "out", **TINY)
+    assert states(report) == ["failed", "made"]
+    assert f"({type(error).__name__}: " in (report.failed[0].error or "")
+
+
+def test_an_error_of_who_watches_is_theirs(folder: Path) -> None:
+    class Theirs(Exception):
+        pass
+
+    def watch(step: Step) -> None:
+        raise Theirs
+
+    with pytest.raises(Theirs):
+        batch("in", "s.png", "out", progress=watch, **TINY)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_who_ends_the_program_ends_the_batch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    break_(monkeypatch, "reading", error())  # type: ignore[arg-type]
+    with pytest.raises(error):
+        batch("in", "s.png", "out", **TINY)
+
+
 def test_what_nothing_can_be_made_without_is_an_error(folder: Path) -> None:
     Path("bad.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"bad\.png is not an image"):
-        batch("in", ["s.png", "bad.png"], "out", **TINY)
+    Path("worse.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"bad\.png cannot be read, for it is not an image"):
+        batch("in", ["bad.png", "worse.png"], "out", **TINY)
     with pytest.raises(InputError, match="device is 'cuda:99'"):
         batch("in", "s.png", "out", device="cuda:99", **TINY)
     Path("weights.pth").write_bytes(b"none")
@@ -205,6 +345,21 @@ def test_a_mask_of_another_size_has_its_nearest_pixels(folder: Path, suffix: str
     assert record_of("a").mask_result == "resampled"
 
 
+@pytest.mark.parametrize("kind", ["miniswhite", "palette"])
+def test_a_mask_of_another_size_keeps_what_its_labels_look_like(folder: Path, kind: str) -> None:
+    Path("masks").mkdir()
+    labels = np.random.default_rng(0).integers(0, 5, (40, 48), dtype=np.uint8)
+    table = np.arange(768, dtype=np.uint16).reshape(3, 256) * 80 if kind == "palette" else None
+    tifffile.imwrite("masks/a.tif", labels, photometric=kind, colormap=table)
+    choices = TINY | {"size": 24, "output_size": "working"}
+    batch("in/a.png", "s.png", "out", masks="masks", **choices)
+    with tifffile.TiffFile("out/masks/a.tif") as tiff:
+        page = tiff.pages.first
+        assert tifffile.PHOTOMETRIC(page.photometric).name.lower() == kind
+        assert set(np.unique(page.asarray())) <= set(range(5))
+        assert kind != "palette" or (page.colormap == table).all()
+
+
 def read_any(path: Path) -> Any:
     return tifffile.imread(path) if path.suffix == ".tif" else Image.open(path)
 
@@ -215,6 +370,92 @@ def test_a_mask_that_cannot_be_its_contents_is_told_of(folder: Path) -> None:
     report = batch("in", "s.png", "out", masks="masks", **TINY)
     assert states(report) == ["failed", "made"]
     assert "80 x 40 pixels, and its content 48 x 40" in (report.failed[0].error or "")
+
+
+@pytest.mark.parametrize("choice", ["auto", "percentiles"])
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [
+        ("uint16", 800, 3000),
+        ("int16", -900, 2000),
+        ("int32", 1200, 3100),
+        ("uint32", 1000, 90_000),
+        ("int64", 0, 10**10),
+        ("float32", 1200, 3100),
+        ("float64", -3, 5),
+        ("float32", 0, 1e-4),
+    ],
+)
+def test_every_type_keeps_its_intensities(
+    folder: Path, photo: Any, dtype: str, low: float, high: float, choice: Any
+) -> None:
+    values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
+    tifffile.imwrite("a.tif", values)
+    assert states(batch("a.tif", "s.png", "out", intensities=choice, **TINY)) == ["made"]
+    with tifffile.TiffFile("out/a.tif") as tiff:
+        made = tiff.pages.first.asarray()
+    span = np.ptp(values.astype(float))
+    assert made.dtype == values.dtype
+    assert abs(made.mean() - values.mean()) < 0.15 * span
+    assert np.corrcoef(made.ravel(), values.ravel())[0, 1] > 0.7
+    first, last = record_of("a").limits
+    assert first - 0.5 <= made.min() < made.max() <= last + 0.5  # rounded
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("float32", 1200, 3100), ("int32", 0, 3100)])
+def test_the_whole_range_fails_instead_of_being_white_or_noise(
+    folder: Path, photo: Any, dtype: str, low: float, high: float
+) -> None:
+    values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
+    tifffile.imwrite("a.tif", values)
+    report = batch("a.tif", "s.png", "out", intensities="full", **TINY)
+    assert states(report) == ["failed"]
+    assert "choose 'auto', 'percentiles', or the values" in (report.failed[0].error or "")
+    assert not Path("out/a.tif").exists()
+
+
+def test_colours_of_fewer_bits_share_one_range_and_keep_their_alpha(
+    folder: Path, photo: Any
+) -> None:
+    values = (photo(40, 48) * 4000).astype(np.uint16)
+    alpha = np.full((40, 48, 1), 65_535, np.uint16)
+    alpha[:10] = 300
+    image = np.concatenate([values, alpha], axis=-1)
+    tifffile.imwrite("a.tif", image, photometric="rgb", extrasamples=["unassalpha"])
+    batch("a.tif", "s.png", "out", **TINY)
+    made = read_image("out/a.tif")
+    assert record_of("a").limits == (0, 4095)
+    np.testing.assert_array_equal(made[..., 3:], alpha)
+    assert made[..., :3].max() <= 4095
+    opaque = made[10:, :, :3]
+    assert np.corrcoef(opaque.ravel(), values[10:].ravel())[0, 1] > 0.7
+    replayed = RunRecord.model_validate_json(read_metadata("out/a.tif") or "")
+    assert replayed.content.range == (0, 4095)
+
+
+def test_an_animation_is_not_taken_for_its_first_frame(folder: Path) -> None:
+    frames = [Image.fromarray(np.full((40, 48), 9 * k, np.uint8)) for k in range(3)]
+    frames[0].save("a.gif", save_all=True, append_images=frames[1:])
+    report = batch("a.gif", "s.png", "out", **TINY)
+    assert "a.gif has 3 planes, and a content is one picture" in (report.failed[0].error or "")
+    assert "--plane" not in (report.failed[0].error or "")
+
+
+def test_a_style_of_several_planes_is_read_by_the_plane_that_is_named(
+    folder: Path, stripes: Any
+) -> None:
+    style = stripes(40, 40)[..., 0]
+    stack = (np.stack([style[::-1], style]) * 3000).astype(np.uint16)
+    tifffile.imwrite("styles.tif", stack, photometric="minisblack")
+    report = batch("in/a.png", ["styles.tif", "s.png"], "out", style_plane=1, **TINY)
+    assert states(report) == ["made", "made"]
+    assert [record_of(f"a__{name}").asked.style_plane for name in ("styles", "s")] == [(1,), None]
+    expected = stylize(read_image("in/a.png"), stack[1], **TINY).image
+    np.testing.assert_allclose(read_image("out/a__styles.png") / 255, expected, atol=0.01)
+    with pytest.raises(InputError, match=r"--style-plane is 2, and styles\.tif has 2 planes"):
+        batch("in/a.png", "styles.tif", "out", style_plane=2, **TINY)
+    with pytest.raises(InputError, match="no style has several planes"):
+        batch("in/a.png", "s.png", "out", style_plane=1, **TINY)
 
 
 # Stacks
@@ -320,3 +561,139 @@ def test_a_stack_keeps_its_size_and_its_masks(cells: NDArray[np.uint16]) -> None
         batch("cells.ome.tif", "s.png", "out", output_size="working", **TINY)
     with pytest.raises(InputError, match="3 planes, and a style is one picture"):
         batch("in", "cells.ome.tif", "out", **TINY)
+
+
+@pytest.mark.parametrize("name", ["out/a.png", "out/masks/a.png"])
+def test_a_file_that_no_batch_made_is_not_replaced(folder: Path, name: str, photo: Any) -> None:
+    Path("masks").mkdir()
+    write_image("masks/a.png", photo(40, 48)[..., 0])
+    write_image("masks/b.png", photo(44, 36)[..., 0])
+    Path(name).parent.mkdir(parents=True)
+    Path(name).write_bytes(b"a drawing of mine")
+    report = batch("in", "s.png", "out", masks="masks", **TINY)
+    assert states(report) == ["failed", "made"]
+    assert f"{Path(name)} is there already and is no result of a batch" in str(
+        report.failed[0].error
+    )
+    assert Path(name).read_bytes() == b"a drawing of mine"
+    Path(name).unlink()
+    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "kept"]
+
+
+# Channels
+
+
+@pytest.fixture
+def stained(folder: Path, photo: Any) -> NDArray[np.uint16]:
+    """Two times, two depths and two channels, one of them dim, in stained.ome.tif; its values."""
+    scene = photo(40, 48)
+    values = np.empty((2, 2, 2, 40, 48), np.uint16)
+    for t, z in np.ndindex(2, 2):
+        moved = np.roll(scene, 2 * z + t, axis=1)
+        values[t, z, 0] = 100 + 2900 * moved[..., 0]
+        values[t, z, 1] = 500 + 40_000 * moved[..., 2]
+    about = {"axes": "TZCYX", "Channel": {"Name": ["dim", "bright"]}}
+    tifffile.imwrite("stained.ome.tif", values, photometric="minisblack", metadata=about)
+    return values
+
+
+@pytest.mark.parametrize("channels", ["separate", "together"])
+@pytest.mark.parametrize(
+    ("choice", "limits"),
+    [
+        ("auto", ((0, 4095), (0, 65_535))),
+        ("percentiles", None),
+        ((0.0, 50_000.0), (0, 50_000)),
+        ("full", (0, 65_535)),
+    ],
+)
+def test_each_channel_has_its_own_range(
+    stained: NDArray[np.uint16], channels: Any, choice: Any, limits: Any
+) -> None:
+    options: Any = {"intensities": choice, "channels": channels, **TINY}
+    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["made"]
+    with open_stack("out/stained.ome.tif") as stack:
+        assert stack.axes == ("t", "z", "c", "y", "x")
+        made = np.stack(list(stack)).reshape(stack.shape)
+    record = record_of("stained")
+    if limits is None:
+        own = [Range.of_percentiles(stained[:, :, c]) for c in (0, 1)]
+        limits = tuple((span.low, span.high) for span in own)
+    assert record.limits == limits
+    if choice in ("auto", "percentiles"):
+        for c, (low, high) in enumerate(limits):
+            values = made[:, :, c]
+            assert low - 0.5 <= values.min() < values.max() <= high + 0.5  # rounded
+            assert np.corrcoef(values.ravel(), stained[:, :, c].ravel())[0, 1] > 0.6
+    assert record.asked.channels == channels
+    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["kept"]
+
+
+def test_a_plane_starts_from_its_neighbour_in_the_same_channel(
+    stained: NDArray[np.uint16],
+) -> None:
+    batch("stained.ome.tif", "s.png", "out", **TINY)
+    run = record_of("stained").run
+    assert isinstance(run, StackRecord)
+    assert [plane.start is not None for plane in run.finished] == [False] * 2 + [True] * 6
+    dim = stained[:, :, 0]
+    about = {"axes": "TZYX"}
+    tifffile.imwrite("dim.ome.tif", dim, photometric="minisblack", metadata=about)
+    batch("dim.ome.tif", "s.png", "out", **TINY)
+    with open_stack("out/dim.ome.tif") as alone, open_stack("out/stained.ome.tif") as both:
+        for k in range(4):
+            np.testing.assert_array_equal(alone[k], both[2 * k])
+
+
+def test_channels_together_are_red_green_and_blue(stained: NDArray[np.uint16]) -> None:
+    options: Any = {"channels": "together", "start_from": "content", **TINY}
+    batch("stained.ome.tif", "s.png", "out", **options)
+    colours = np.zeros((40, 48, 3), np.float32)
+    spans = Range(0, 4095), Range(0, 65_535)
+    for c, span in enumerate(spans):
+        colours[..., c] = span.to_unit(stained[1, 0, c])
+    expected = stylize(colours, read_image("s.png"), **TINY).image
+    with open_stack("out/stained.ome.tif") as stack:
+        for c, span in enumerate(spans):
+            np.testing.assert_array_equal(stack[4 + c], span.from_unit(expected[..., c], np.uint16))
+    run = record_of("stained").run
+    assert isinstance(run, StackRecord)
+    assert (len(run.finished), run.content.shape) == (4, (4, 40, 48, 3))
+
+
+def test_channels_together_go_on_where_they_were(stained: NDArray[np.uint16]) -> None:
+    options: Any = {"channels": "together", **TINY}
+
+    def cut(step: Step) -> None:
+        if step.share > 0.6:
+            raise Cut
+
+    with pytest.raises(Cut):
+        batch("stained.ome.tif", "s.png", "out", progress=cut, **options)
+    batch("stained.ome.tif", "s.png", "out", **options)
+    batch("stained.ome.tif", "s.png", "whole", **options)
+    np.testing.assert_array_equal(
+        tifffile.imread("out/stained.ome.tif"), tifffile.imread("whole/stained.ome.tif")
+    )
+
+
+def test_four_channels_are_no_picture(folder: Path) -> None:
+    values = np.arange(4 * 40 * 48, dtype=np.uint16).reshape(4, 40, 48)
+    tifffile.imwrite("four.tif", values, imagej=True, metadata={"axes": "CYX"})
+    report = batch("four.tif", "s.png", "out", channels="together", **TINY)
+    assert "has 4 channels, of which 2 or 3" in (report.failed[0].error or "")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_a_stack_whose_0_is_white_looks_the_same_in_its_result(
+    folder: Path, photo: Any, dtype: str
+) -> None:
+    scene = 3000 * photo(40, 48)[..., 0] if dtype != "uint8" else 250 * photo(40, 48)[..., 0]
+    values = np.stack([scene, scene[::-1]]).astype(dtype)
+    tifffile.imwrite("white.tif", values, photometric="miniswhite")
+    batch("white.tif", "s.png", "out", **TINY)
+    with tifffile.TiffFile("out/white.tif") as tiff:
+        assert tiff.pages.first.photometric == tifffile.PHOTOMETRIC.MINISBLACK
+        made = tiff.asarray()
+    assert made.dtype == values.dtype
+    assert np.corrcoef(made.ravel(), values.ravel())[0, 1] < -0.8

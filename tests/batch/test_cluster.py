@@ -84,7 +84,7 @@ def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Clien
     )
     assert killed
     assert states(report) == ["made"] * 6 + ["failed", "made"]
-    assert "bad.png is not an image" in (report.failed[0].error or "")
+    assert "bad.png cannot be read, for it is not an image" in (report.failed[0].error or "")
     assert victim not in client.run(os.getpid).values()
     assert pictures("out") == pictures("serial")
     np.testing.assert_array_equal(planes("out"), planes("serial"))
@@ -98,6 +98,45 @@ def test_a_stack_whose_planes_follow_each_other_is_one_task(folder: Path, client
     report = batch("in/cells.tif", "s.png", "out", scheduler=address, **TINY)
     assert states(report) == ["made"]
     np.testing.assert_array_equal(planes("out"), planes("serial"))
+
+
+def break_readers() -> None:
+    """Let a worker fail at one picture and at one plane, as nobody expects."""
+    from napari_nst.batch import stack_task, task
+
+    read, works = task.read_picture, stack_task.make_plane
+
+    def read_picture(path: Path, *given: Any, **more: Any) -> Any:
+        if path.name == "2.png":
+            raise ZeroDivisionError("division by zero")
+        return read(path, *given, **more)
+
+    def make_plane(job: Any, reading: Any, k: int, shared: Any) -> Any:
+        if k == 1:
+            raise KeyError("plane")
+        return works(job, reading, k, shared)
+
+    task.read_picture = read_picture
+    from napari_nst.batch import cluster
+
+    cluster.make_plane = make_plane
+
+
+def test_an_unexpected_error_of_a_worker_costs_one_result(folder: Path) -> None:
+    with (
+        LocalCluster(
+            n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as own,
+    ):
+        own.run(break_readers)
+        report = batch("in", "s.png", "out", start_from="content", scheduler=own, **TINY)
+    assert states(report) == ["made", "made", "failed", "made", "made", "made", "failed"]
+    picture, stack = report.failed
+    log = Path("out/napari-nst-batch.log").read_text()
+    for outcome, said in ((picture, "ZeroDivisionError: division by zero"), (stack, "KeyError")):
+        assert said in (outcome.error or "") and "the traceback is in" in (outcome.error or "")
+        assert outcome.traceback and outcome.traceback in log
 
 
 def test_a_scheduler_that_is_not_there_is_said(

@@ -100,6 +100,8 @@ def test_masks_have_the_name_of_their_content(make: Callable[..., None]) -> None
         ({"intensities": "all"}, "intensities is 'all'"),
         ({"intensities": (5.0, 5.0)}, "intensities is"),
         ({"start_from": "next"}, "start_from is 'next'"),
+        ({"channels": "both"}, "channels is 'both'"),
+        ({"style_plane": (1,)}, r"style_plane is \(1,\), and no style has several planes"),
         ({"out": "."}, r"a\.png is also an input"),
         ({"settings": {"init": "image"}}, "init is 'image'"),
         ({"settings": {"style_weights": (1, 1)}}, "style_weights"),

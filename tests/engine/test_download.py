@@ -9,13 +9,11 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from safetensors import safe_open
 
 from napari_nst.engine import weights
@@ -283,8 +281,7 @@ def publish(server: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, scale: f
     server.content = file.read_bytes()
     name = f"vgg19-{prefix(server.content)}.pth"
     url = f"{server.url}/models/{name}"
-    enum = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
-    monkeypatch.setattr(torchvision.models, "VGG19_Weights", enum)
+    monkeypatch.setattr(weights, "VGG19_URL", url)
     return name
 
 

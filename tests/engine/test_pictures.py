@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.pictures import Picture, resize, start_like
 from napari_nst.errors import InputError
+from napari_nst.intensities import Range, Ranged
 
 RNG = np.random.default_rng(0)
 SHAPES = [(9, 8), (9, 8, 3), (9, 8, 4)]
@@ -106,9 +107,9 @@ def message(array: Any, **choices: Any) -> str:
     "shape", [(), (9,), (9, 8, 1), (9, 8, 2), (9, 8, 5), (3, 9, 8), (2, 9, 8, 3), (0,)]
 )
 def test_a_shape_that_is_no_image(shape: tuple[int, ...]) -> None:
-    assert message(np.zeros(shape, np.float32)) == (
+    assert message(np.zeros(shape, np.float32)).startswith(
         f"my layer has shape {shape}; it must be (height, width), (height, width, 3) or "
-        "(height, width, 4)."
+        "(height, width, 4)"
     )
 
 
@@ -129,7 +130,7 @@ def test_a_dtype_that_is_no_image(dtype: str) -> None:
 
 
 def test_what_is_no_array_at_all() -> None:
-    assert message("content.png").startswith("my layer has shape ()")
+    assert message("content.png").startswith("my layer is 'content.png', and it must be an array")
     assert message(np.full((9, 8), None)).startswith("my layer has dtype object;")
 
 
@@ -176,6 +177,8 @@ def test_keeping_nan_fills_it_with_the_mean_of_the_rest() -> None:
     pixels = found.pixels[0].permute(1, 2, 0).numpy()
     assert np.array_equal(pixels[finite], image[finite])
     np.testing.assert_allclose(pixels[~finite], image[finite].mean(), rtol=1e-6)
+    assert found.visible is not None
+    assert np.array_equal(found.visible[0].numpy(), finite.all(axis=2))
 
 
 def test_keeping_nan_where_there_is_none_keeps_nothing() -> None:
@@ -264,3 +267,160 @@ def test_resizing_does_not_alias() -> None:
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)  # finer than the result can show
     found = resize(stripes.contiguous(), 16, 16)
     torch.testing.assert_close(found, torch.full_like(found, 0.5), rtol=0, atol=0.05)
+
+
+HIDDEN = [0.0, 1.0, 0.3, 7.0, -1.0, np.nan, np.inf]
+
+
+def cut_out(hidden: float, dtype: str = "float32") -> Any:
+    """A picture whose left third cannot be seen, and the next column half."""
+    image = np.random.default_rng(3).random((9, 12, 4))
+    image[..., 3] = 1
+    image[:, 4, 3] = 0.5
+    image[:, :4] = (hidden, 0.2, hidden, 0)
+    return image.astype(dtype)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_what_is_under_alpha_0_may_be_anything_and_is_as_if_it_were_not_there(
+    hidden: float,
+) -> None:
+    first, found = Picture.of(cut_out(0), "content"), Picture.of(cut_out(hidden), "content")
+    assert torch.equal(found.filled, first.filled)
+    assert found.missing is None
+    assert found.record.sha256 == hashlib.sha256(cut_out(hidden).tobytes()).hexdigest()
+    seen = cut_out(hidden)[:, 4:, :3].transpose(2, 0, 1)
+    assert np.array_equal(found.filled[0, :, :, 4:].numpy(), seen)
+    assert found.filled[0, :, :, :4].min() > seen.min()
+    assert found.filled[0, :, :, :4].max() < seen.max()
+
+
+def test_a_flat_picture_is_flat_where_it_cannot_be_seen_too() -> None:
+    image = cut_out(0.9)
+    image[:, 4:, :3] = 0.25
+    found = Picture.of(image, "content")
+    torch.testing.assert_close(found.filled, torch.full_like(found.pixels, 0.25))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_alpha_that_hides_nothing_changes_nothing(dtype: str) -> None:
+    image = picture((9, 8, 4), dtype)
+    image[..., 3] = FULL.get(dtype, 1)
+    found = Picture.of(image, "content")
+    assert found.visible is None
+    assert found.filled is found.pixels
+    assert torch.equal(found.pixels, Picture.of(image[..., :3].copy(), "content").pixels)
+
+
+def test_a_picture_of_which_nothing_can_be_seen_is_refused() -> None:
+    image = picture((9, 8, 4))
+    image[..., 3] = 0
+    with pytest.raises(
+        InputError, match=r"^mine is wholly transparent: no pixel of it is visible;"
+    ):
+        Picture.of(image, "mine").check_visible()
+    image[4, 4] = (np.nan, 0, 0, 1)
+    with pytest.raises(InputError, match="no pixel of it is visible and finite;"):
+        Picture.of(image, "mine", "keep").check_visible()
+
+
+def test_pixels_count_by_alpha_when_a_picture_is_resampled() -> None:
+    image = np.zeros((16, 16, 4))
+    image[..., 3] = 1
+    image[::2, :, 0], image[1::2, :, 2] = 1, 1  # red rows, and blue ones of which a third is seen
+    image[1::2, :, 3] = 1 / 3
+    found = Picture.of(image, "style")
+    small = found.resize(found.filled, (8, 8))[0, :, 2:6, 2:6]
+    expected = torch.tensor([0.75, 0, 0.25]).view(3, 1, 1).expand_as(small)
+    torch.testing.assert_close(small, expected, atol=0.03, rtol=0)
+    opaque = Picture.of(image[..., :3].copy(), "style")
+    assert opaque.resize(opaque.filled, (8, 8))[0, 0, 2:6, 2:6].mean() == pytest.approx(0.5)
+
+
+def test_a_cut_out_is_resampled_to_the_colours_it_has() -> None:
+    image = np.zeros((32, 32, 4))
+    image[..., 1] = 1  # green, which cannot be seen
+    image[6:27, 5:26] = (0.8, 0.1, 0.3, 1)
+    found = Picture.of(image, "content")
+    for size in ((16, 16), (11, 45)):
+        colors = found.resize(found.filled, size)
+        expected = torch.tensor([0.8, 0.1, 0.3]).view(1, 3, 1, 1).expand_as(colors)
+        torch.testing.assert_close(colors, expected, atol=1e-5, rtol=0)
+
+
+# Which values are 0 and 1
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_of_16_bits_so_many_count_as_are_used(shape: tuple[int, ...], bits: int) -> None:
+    top = 2**bits - 1
+    image = RNG.integers(0, top, shape, dtype=np.uint16, endpoint=True)
+    image[0, 0] = top
+    if len(shape) == 3 and shape[2] == 4:
+        image[..., 3] = 65_535  # opaque, however few bits the colours have
+    found = Picture.of(image, "content")
+    colours = image[..., :3] if image.ndim == 3 else image
+    expected = np.atleast_3d(colours).transpose(2, 0, 1) / top
+    np.testing.assert_allclose(found.pixels[0].numpy(), expected, atol=1e-7)
+    assert (found.record.bits, found.record.range) == (None if bits == 16 else bits, None)
+    if found.alpha is not None:
+        assert float(found.alpha.min()) == 1
+    back = found.assemble(found.pixels)
+    assert np.array_equal(back, image.astype(np.float32) / np.float32(65_535))  # bit for bit
+
+
+def test_values_between_come_back_unrounded() -> None:
+    image = np.zeros((8, 8), np.uint16)
+    image[0, 0] = 4095
+    back = Picture.of(image, "content").assemble(torch.full((1, 1, 8, 8), 0.3))
+    np.testing.assert_allclose(back * 65_535, 0.3 * 4095, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float32", "float64", "bool"])
+def test_any_numbers_are_taken_with_a_range(dtype: str) -> None:
+    image = RNG.integers(0, 2, (9, 8)).astype(dtype)
+    found = Picture.of(Ranged(image, Range(-1, 3)), "content")
+    np.testing.assert_allclose(found.pixels[0, 0].numpy(), (image.astype(float) + 1) / 4, atol=1e-7)
+    assert (found.record.range, found.record.bits) == ((-1, 3), None)
+    assert found.record.sha256 == hashlib.sha256(image.tobytes()).hexdigest()
+    assert found.record.dtype == dtype
+
+
+def test_a_range_makes_no_white_of_what_is_infinite() -> None:
+    image = np.ones((9, 8), np.float32)
+    image[1, 2], image[3, 4] = np.inf, np.nan
+    with pytest.raises(InputError, match="2 values that are not finite"):
+        Picture.of(Ranged(image, Range(0, 2)), "content", "error")
+    found = Picture.of(Ranged(image, Range(0, 2)), "content", "keep")
+    assert found.missing is not None and found.missing.sum() == 2
+    assert found.pixels.unique().tolist() == [0.5]
+
+
+def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() -> None:
+    image = np.full((9, 8), 4095, np.uint16)
+    older = Picture.of(image, "content").record.model_copy(update={"bits": None})
+    for found in (Picture.of(Ranged(image), "a"), Picture.of(image, "a", recorded=older)):
+        np.testing.assert_allclose(found.pixels.numpy(), 4095 / 65_535)
+    recorded = older.model_copy(update={"range": (4000.0, 4190.0)})
+    found = Picture.of(image, "a", recorded=recorded)
+    np.testing.assert_allclose(found.pixels.numpy(), 0.5)
+    assert found.record == recorded.model_copy(update={"name": "a"})
+
+
+def test_a_start_means_what_the_content_does_if_it_can() -> None:
+    content = np.zeros((8, 8), np.uint16)
+    content[0, 0] = 3000
+    about = Picture.of(content, "content").record
+
+    def first(start: Any) -> float:
+        return float(Picture.of(start_like(start, about), "start").pixels[0, 0, 0, 0])
+
+    dim = np.full((8, 8), 200, np.uint16)
+    assert first(dim) == pytest.approx(200 / 4095)  # not 200 / 255
+    assert first((dim / 65_535).astype(np.float32)) == pytest.approx(200 / 4095)  # a result
+    assert first(np.full((8, 8), 0.75)) == 0.75  # a picture of its own
+    assert first(np.full((8, 8), 60_000, np.uint16)) == pytest.approx(60_000 / 65_535)
+    assert first(np.full((8, 8), 51, np.uint8)) == pytest.approx(0.2)
+    about = Picture.of(np.full((8, 8), 60_000, np.uint16), "content").record
+    assert first(dim) == pytest.approx(200 / 65_535)

@@ -4,15 +4,14 @@ import hashlib
 import os
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-import torchvision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from torchvision.models import VGG19_Weights
 
 import napari_nst
 from napari_nst.engine import weights
@@ -145,6 +144,11 @@ def test_without_vgg19_the_message_says_how_to_get_it(hub: Path) -> None:
     assert "'weights'" in message and "'vgg16'" in message
 
 
+def test_vgg19_is_where_torchvision_has_it() -> None:
+    assert VGG19_Weights.IMAGENET1K_V1.url == weights.VGG19_URL
+    assert weights.hash_in_name(weights.VGG19_URL.rsplit("/", 1)[1]) == "dcbb9e9d"
+
+
 def test_another_file_under_vgg19s_name_is_damaged(hub: Path) -> None:
     torch.save(state("vgg19", "features.{place}"), hub / VGG19)
     with pytest.raises(WeightsError, match=r"is damaged.*should begin with dcbb9e9d") as caught:
@@ -166,8 +170,7 @@ def test_vgg19_is_read_from_torch_hub(
     name = f"vgg19-{sha256[:8]}.pth"
     file.rename(hub / name)
     url = f"https://download.pytorch.org/models/{name}"
-    enum = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
-    monkeypatch.setattr(torchvision.models, "VGG19_Weights", enum)
+    monkeypatch.setattr(weights, "VGG19_URL", url)
     loaded = weights.load("vgg19")
     assert (loaded.network, loaded.source, loaded.sha256) == ("vgg19", name, sha256)
     is_the_state("vgg19", loaded.tensors)

@@ -132,7 +132,10 @@ def test_a_result_is_saved(viewer: Any, result: Any, monkeypatch: Any, tmp_path:
     file = str(tmp_path / "mine.png")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (file, ""))
     run("save_with_record")
-    assert sorted(each.name for each in tmp_path.glob("mine.*")) == ["mine.json", "mine.png"]
+    assert sorted(each.name for each in tmp_path.glob("mine.*")) == [
+        "mine.png",
+        "mine.png.napari-nst.json",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 def published(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """A server that has a VGG-19 as torchvision's: one stored number, expanded."""
     import torch
-    import torchvision
 
     from napari_nst.networks import NETWORKS
 
@@ -37,8 +35,7 @@ def published(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> A
     torch.save(state, file, _use_new_zipfile_serialization=False)
     server.content = file.read_bytes()
     url = f"{server.url}/vgg19-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
-    enum = SimpleNamespace(IMAGENET1K_V1=SimpleNamespace(url=url))
-    monkeypatch.setattr(torchvision.models, "VGG19_Weights", enum)
+    monkeypatch.setattr("napari_nst.engine.weights.VGG19_URL", url)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     return server
 

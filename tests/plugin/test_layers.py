@@ -243,6 +243,14 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
     assert moved.look == {"rgb": False, "contrast_limits": (0, 1)}
 
 
+def test_percentiles_are_those_of_colours_that_can_be_seen() -> None:
+    data = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
+    data[..., 3] = 1
+    data[5:] = (40, -3, 40, 0)  # three quarters of it, which nobody sees
+    plane = take_plane((layer := Image(data, rgb=True)), shown(layer), intensities="percentiles")
+    assert plane.limits == pytest.approx(np.percentile(data[:5, :, :3], (0.1, 99.9)))
+
+
 def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
     read = []
 

@@ -143,3 +143,19 @@ def test_what_cannot_be_done_is_said(box: Any, problems: list[str], monkeypatch:
     for text in ("Save as", "Export", "Import"):
         action(box, text).trigger()  # and left again
     assert len(problems) == 4
+
+
+def test_a_preset_is_not_replaced_without_a_question(box, monkeypatch):
+    box.save("Soft lines")
+    before = own_presets.own_preset("soft  lines")
+    assert before is not None
+    asked = []
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("soft lines", True))
+    for answer in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
+        monkeypatch.setattr(
+            QMessageBox, "question", lambda *words, answer=answer: asked.append(words[2]) or answer
+        )
+        box._ask_name()
+        kept = own_presets.own_preset("soft lines")
+        assert (kept == before) == (answer is QMessageBox.StandardButton.No)
+    assert asked == ["Replace the preset 'Soft lines'?"] * 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
 from typing import Any
 
 import dask.array
@@ -41,6 +43,11 @@ def viewer() -> ViewerModel:
 
 @pytest.fixture
 def controls(viewer: ViewerModel, qtbot: Any) -> Controls:
+    return controls_of(viewer)
+
+
+def controls_of(viewer: ViewerModel) -> Controls:
+    """Return controls that hear of layers, as napari tells a panel of them."""
     controls = Controls(viewer)
     viewer.layers.events.inserted.connect(lambda _: controls.reset_choices())
     viewer.layers.events.removed.connect(lambda _: controls.reset_choices())
@@ -413,3 +420,106 @@ def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Con
 
     assert controls.regions.content_labels.value is None
     assert controls.job().settings.region_styles is None
+
+
+class Huge:
+    """A stack that nobody may read as a whole."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str = "uint16") -> None:
+        self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
+        self.size = math.prod(shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        lengths = [
+            len(range(*place.indices(size))) if isinstance(place, slice) else 0
+            for place, size in zip(index, self.shape, strict=False)
+        ]
+        return np.zeros([length for length in lengths if length], self.dtype)
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for labels of 4000 bytes, and no plane of more pixels than 3000."""
+    memory = SimpleNamespace(available=4 * 4000)
+    monkeypatch.setattr("napari_nst.plugin.regions_box.psutil.virtual_memory", lambda: memory)
+    monkeypatch.setattr("napari_nst.plugin.regions_box._MOST_PIXELS", 3000)
+
+
+def world_extent(layer: Any) -> np.ndarray:
+    """Return the outer corners of a layer, its pixels' halves included."""
+    low, high = np.full(layer.ndim, -0.5), np.array(layer._extent_data_augmented[1])
+    return np.array([layer.data_to_world(low), layer.data_to_world(high)])
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    ("shape", "made"),
+    [
+        ((3, 30, 40), (3, 30, 40)),  # 3600 bytes
+        ((9, 30, 40), (1, 30, 40)),  # one plane for all
+        ((2, 60, 80), (1, 47, 63)),  # 4800 pixels in a plane
+    ],
+)
+def test_new_labels_have_room_and_cover_the_content(
+    shape: tuple[int, ...], made: tuple[int, ...], qtbot: Any
+) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(
+        np.zeros(shape, np.float32), name="stack", scale=(4, 2, 2), translate=(7, 1, 5),
+        rotate=(0, 0, 20), shear=(0, 0, 0.3), contrast_limits=(0, 1),
+    )  # fmt: skip
+    controls = controls_of(viewer)
+    said: list[str] = []
+    controls.regions.said.connect(said.append)
+    controls.regions.paint()
+    labels = viewer.layers[-1]
+
+    assert labels.data.shape == made
+    np.testing.assert_allclose(world_extent(labels), world_extent(image))
+    assert bool(said) == (made != shape)
+    assert all(labels.name in text and "GiB" in text for text in said)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0)])
+def test_one_plane_of_labels_lies_over_all_planes(order: tuple[int, ...], qtbot: Any) -> None:
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((36, 30, 40), np.float32), contrast_limits=(0, 1))
+    viewer.dims.order = order
+    controls = controls_of(viewer)
+    controls.regions.paint()
+    labels = viewer.layers[-1]
+    labels.data[..., 0] = 3
+    for step in (0, 17, 29):
+        viewer.dims.set_current_step(order[0], step)
+        taken = take_labels(labels, take_plane(image, viewer.dims)).load()
+        assert set(np.unique(taken)) >= {3}
+        assert labels._slice_input.displayed == image._slice_input.displayed
+        assert not labels._slice.empty  # napari shows it there, too
+
+
+def test_labels_over_a_huge_lazy_stack_fit_into_memory(qtbot: Any) -> None:
+    viewer = ViewerModel()
+    viewer.add_image(Huge((500, 60000, 60000)), name="slide", contrast_limits=(0, 9), cache=False)
+    controls = controls_of(viewer)
+    controls.regions.paint()
+    labels = viewer.layers[-1]
+
+    assert labels.data.shape == (1, 8192, 8192)
+    assert world_extent(labels)[1].tolist() == [499.5, 59999.5, 59999.5]
+
+
+def test_paint_regions_twice_makes_one_layer(viewer: ViewerModel, controls: Controls) -> None:
+    controls.regions.paint_button.click()
+    first = viewer.layers[-1]
+    viewer.layers.selection.active = viewer.layers[0]
+    first.mode = "pan_zoom"
+    controls.regions.paint_button.click()
+    assert viewer.layers[-1] is first and len(viewer.layers) == 3
+    assert viewer.layers.selection.active is first and first.mode == "paint"
+
+    first.data[:5] = 1  # regions that the user may want to keep beside others
+    controls.regions.refresh()
+    controls.regions.paint_button.click()
+    assert len(viewer.layers) == 4
+    assert controls.regions.content_labels.value is viewer.layers[-1] is not first

@@ -218,13 +218,27 @@ def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
 
 def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monkeypatch, own_cache):
     assert "on disk" not in panel.estimate
-    free = stack_job.result_bytes(panel.controls.job()) * 2 - 1
+    free = stack_job.result_bytes(panel.controls.job(), "cpu") * 2 - 1
     vm = type("Memory", (), {"available": free})
     monkeypatch.setattr(stack_job.psutil, "virtual_memory", lambda: vm)
-    assert not stack_job.stays_in_memory(panel.controls.job())
+    assert not stack_job.stays_in_memory(panel.controls.job(), "cpu")
     panel.start()
     finish(panel, qtbot)
     assert len(list((own_cache / "stacks").iterdir())) == 1
+
+
+def test_the_estimate_needs_neither_the_device_nor_the_data(panel, stack, monkeypatch):
+    """It is made while torch is being imported, and of stacks that take minutes to read."""
+
+    def refuse(*_):
+        raise AssertionError("read")
+
+    monkeypatch.setattr("napari_nst.plugin.values.Sample._places", refuse)
+    monkeypatch.setattr("napari_nst.engine.compute.Device.resolve", refuse)
+    panel.controls.fields["device"].value = "mps"
+    panel.controls.fields["output_size"].value = "working"
+    panel.controls.advanced.intensities.value = "percentiles"
+    assert panel.estimate.startswith("4 planes of ")
 
 
 def test_the_estimate_is_of_all_planes(panel):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from napari.components import ViewerModel
 from napari.layers import Image
+from qtpy.QtCore import Qt
 
 from napari_nst.plugin.controls import Controls
 from napari_nst.plugin.styles_list import StylesList, rebalanced
@@ -106,3 +107,27 @@ def test_the_picture_in_small_is_the_layers(styles: StylesList, layers: list[Ima
     image = styles.rows[0].thumbnail.toImage()
 
     assert image.pixelColor(14, 14).getRgb() == (255, 0, 0, 255)
+
+
+def test_the_cross_of_a_style_can_be_clicked_twice(styles: StylesList, layers: list[Image]) -> None:
+    styles.add()
+    styles.add()
+    cross = styles.rows[1].remove_button
+    cross.click()
+    cross.click()
+
+    assert styles.layers == [layers[0], layers[2]]
+    assert styles.shares is None
+
+
+def test_a_double_click_removes_one_style(
+    styles: StylesList, layers: list[Image], qtbot: Any
+) -> None:
+    """Qt gives the second click to the row that moved up to where the pointer is."""
+    styles.add()
+    styles.add()
+    first, second = (row.remove_button for row in styles.rows[:2])
+    qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
+    qtbot.mouseDClick(second, Qt.MouseButton.LeftButton)
+
+    assert styles.layers == [layers[1], layers[2]]

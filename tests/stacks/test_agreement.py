@@ -33,8 +33,24 @@ def test_a_start_is_floats_in_the_unit_range_whatever_went_in():
     shape = (12, 10, 4)
     start = agreement.carried(noise(1, shape), noise(2, shape, np.uint8), noise(3, shape, np.uint8))
     assert start.dtype == np.float32
-    assert start.shape == (12, 10, 3)
+    assert start.shape == shape
     assert (start.min(), start.max()) == (0, 1)
+
+
+@pytest.mark.parametrize("size", [(12, 10), (6, 5)])
+def test_colours_that_cannot_be_seen_are_not_carried_over(size):
+    content, following = noise(2, (12, 10, 4)), noise(3, (12, 10, 4))
+    result = noise(1, (*size, 4))
+    content[:4, :, 3] = following[2:6, :, 3] = result[: size[0] // 3, :, 3] = 0
+    starts = []
+    for hidden in (0, 1):
+        for image in (content, following, result):
+            image[image[..., 3] == 0, :3] = hidden
+        starts.append(agreement.carried(result, content, following))
+    np.testing.assert_array_equal(*starts)
+    if size == (12, 10):
+        np.testing.assert_array_equal(starts[0][:2], following[:2])  # hidden before
+        np.testing.assert_array_equal(starts[0][..., 3], following[..., 3])
 
 
 def test_a_result_of_the_size_worked_at_is_carried_over_too():

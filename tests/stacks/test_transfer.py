@@ -130,6 +130,41 @@ def test_grey_planes_of_whole_numbers_are_taken(photo, style, dtype):
     assert all(image.dtype == np.float32 for image in kept.values())
 
 
+def test_planes_of_16_bits_have_as_many_in_use_as_the_brightest_of_all(photo, style):
+    grey = photo(40, 48)[..., 0]
+    counts = np.stack([grey * 200, grey * 3000, grey * 1000]).astype(np.uint16)
+    for start_from in ("previous", "content"):
+        runs = []
+        for stack in (counts, (counts / 4095).astype(np.float32)):
+            kept = Kept()
+            run = StackTransfer(stack, style, settings(), start_from=start_from, put=kept.put)
+            carried_out(run)
+            runs.append((np.stack([kept[k] for k in range(3)]), run.record))
+        assert {plane.content.bits for plane in runs[0][1].finished} == {12}
+        # Rounding moves a step of Adam here and there, by a learning rate at most.
+        difference = np.abs(runs[0][0] * 65535 - runs[1][0] * 4095)
+        assert difference.mean() < 0.002 * 4095
+
+
+def test_a_plane_starts_from_the_one_that_is_before_it(planes, style):
+    kept = {}
+    order = {0: None, 1: None, 2: 0, 3: 1}  # two channels, one after the other
+    run = StackTransfer(
+        planes,
+        style,
+        settings(),
+        before=order.get,
+        previous=lambda k: kept[k],
+        put=lambda k, result: kept.__setitem__(k, result.image),
+    )
+    carried_out(run)
+    assert [plane.start is not None for plane in run.record.finished] == [False, False, True, True]
+    for first, second in ((0, 2), (1, 3)):
+        own = Kept()
+        carried_out(StackTransfer(planes[[first, second]], style, settings(), put=own.put))
+        assert own[1].tobytes() == kept[second].tobytes()
+
+
 def test_missing_values_stay_missing_plane_by_plane(photo, style):
     stack = np.stack([photo(40, 48)[..., 0]] * 3)
     stack[0, :10, :10] = stack[1, 5:15, 5:15] = np.nan
@@ -391,3 +426,8 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     whole = store(tmp_path / "whole", planes)
     carried_out(into(whole, planes, style))
     assert broken.array.tobytes() == whole.array.tobytes()
+
+
+def test_the_name_of_a_file_is_no_stack(style):
+    with pytest.raises(InputError, match=r"The stack is 'cells\.tif', .*files\.open_stack"):
+        StackTransfer("cells.tif", style)

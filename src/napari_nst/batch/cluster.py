@@ -70,8 +70,8 @@ def carry_out(batch: Batch, scheduler: str | Client) -> Iterator[tuple[int, Outc
             if job.stack and job.start_from == "content":
                 try:
                     filling = stack.enter_context(Filling(job, asked))
-                except StyleTransferError as error:
-                    yield number, Outcome(batch.jobs[number], "failed", str(error))
+                except Exception as error:
+                    yield number, Outcome.of_error(batch.jobs[number], error)
                     continue
                 opened[number] = _Opened(filling, set(filling.missing), time.monotonic())
                 for plane in filling.missing:
@@ -82,9 +82,10 @@ def carry_out(batch: Batch, scheduler: str | Client) -> Iterator[tuple[int, Outc
                 crew.hire(_make_there, (number, None), job, asked)
         for (number, k), answer in crew.answers():
             job = batch.jobs[number]
+            if isinstance(answer, Exception):
+                answer = Outcome.of_error(job, answer)
             if k is None:
-                outcome = Outcome(job, "failed", answer) if isinstance(answer, str) else answer
-                yield number, dataclasses.replace(outcome, job=job)
+                yield number, dataclasses.replace(answer, job=job)
             elif number in opened:
                 planes = opened[number]
                 planes.take(k, answer)
@@ -98,28 +99,28 @@ class _Opened:
 
     def __init__(self, filling: Filling, missing: set[int], began: float) -> None:
         self.filling, self.missing, self.began = filling, missing, began
-        self.failure: str | None = None
+        self.failure: Outcome | None = None
 
     def take(self, k: int, answer: Any) -> None:
-        """Take in a plane, or why there is none."""
+        """Take in a plane, or how its task failed."""
         self.missing.discard(k)
-        if isinstance(answer, str):
+        if isinstance(answer, Outcome):
             self.failure = answer
             return
         try:
             self.filling.put(k, *answer)
-        except StyleTransferError as error:
-            self.failure = str(error)
+        except Exception as error:
+            self.failure = Outcome.of_error(self.filling.job, error)
 
     def end(self, job: Job) -> Outcome:
         """Write the result, if all planes are there."""
         try:
             if self.failure is None:
                 self.filling.finish()
-        except StyleTransferError as error:
-            self.failure = str(error)
-        state: Any = "made" if self.failure is None else "failed"
-        return Outcome(job, state, self.failure, time.monotonic() - self.began)
+        except Exception as error:
+            self.failure = Outcome.of_error(job, error)
+        outcome = self.failure or Outcome(job, "made")
+        return dataclasses.replace(outcome, job=job, seconds=time.monotonic() - self.began)
 
 
 class _Crew:
@@ -135,7 +136,7 @@ class _Crew:
         self._tasks[task] = place
 
     def answers(self) -> Iterator[tuple[tuple[int, int | None], Any]]:
-        """Yield what comes back, in the order in which it does; why nothing did is a text."""
+        """Yield what comes back, in the order in which it does: an answer, or an exception."""
         import distributed
 
         completed: Any = distributed.as_completed  # untyped, as is much of distributed
@@ -146,13 +147,16 @@ class _Crew:
             if task.status == "finished":
                 answer = task.result()
             elif task.status == "error":
-                error = task.exception()
-                if not isinstance(error, distributed.KilledWorker):
-                    raise error  # a bug, or weights that no worker has
-                answer = (
-                    f"It ended {error.allowed_failures + 1} worker processes, one after the other: "
-                    "see their logs; too little memory is the usual cause."
-                )
+                answer = task.exception()
+                if isinstance(answer, WeightsError):
+                    raise answer  # which no worker has
+                if isinstance(answer, distributed.KilledWorker):
+                    answer = StyleTransferError(
+                        f"It ended {answer.allowed_failures + 1} worker processes, one after the "
+                        "other: see their logs; too little memory is the usual cause."
+                    )
+                else:
+                    answer = answer.with_traceback(task.traceback())
             else:
                 raise StyleTransferError(
                     "The Dask cluster took its tasks back: its scheduler has ended, or somebody "
@@ -221,8 +225,8 @@ def _plane_there(job: Job, reading: Reading, k: int) -> Any:
         return _on_worker(make_plane, job, reading, k)
     except WeightsError:
         raise
-    except StyleTransferError as error:
-        return str(error)
+    except Exception as error:
+        return Outcome.of_error(job, error)
 
 
 def _on_worker(work: Callable[..., Any], *given: Any) -> Any:

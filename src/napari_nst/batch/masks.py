@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from napari_nst.errors import InputError
-from napari_nst.files import is_stack, open_stack, read_labels
+from napari_nst.files import is_stack, open_stack, read_labels, read_npy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,14 +105,19 @@ def _resample(mask: Path, path: Path, wanted: tuple[int, int]) -> None:
     suffix = mask.suffix.lower()
     if suffix == ".npy":
         with path.open("wb") as stream:
-            np.save(stream, _nearest(np.load(mask, allow_pickle=False), wanted))
+            np.save(stream, _nearest(read_npy(mask), wanted))
     elif suffix in (".tif", ".tiff"):
-        labels = tifffile.imread(mask)
-        colored = labels.ndim == 3
+        with tifffile.TiffFile(mask) as tiff:
+            page = tiff.pages.first
+            labels, kind = page.asarray(), tifffile.PHOTOMETRIC(page.photometric).name.lower()
+            table = page.colormap if kind == "palette" else None
+        if page.axes == "SYX":
+            labels = np.moveaxis(labels, 0, -1)
         tifffile.imwrite(
             path,
             _nearest(labels, wanted),
-            photometric="rgb" if colored else "minisblack",
+            photometric=kind,  # it shows its labels in the same colours
+            colormap=table,
             compression="adobe_deflate",
             metadata=None,
         )

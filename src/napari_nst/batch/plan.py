@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from napari_nst.batch.layout import Channels
 from napari_nst.batch.names import expand, split_name, suffix_of_result, tell_apart, unique
+from napari_nst.batch.reading import plane_of
 from napari_nst.errors import InputError, abridged
 from napari_nst.files import is_stack
+from napari_nst.intensities import Intensities, check_intensities
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Intensities", "Job", "StartFrom", "make_plan"]
+__all__ = ["Job", "StartFrom", "make_plan"]
 
-Intensities: TypeAlias = Literal["full", "percentiles"] | tuple[float, float]
 StartFrom: TypeAlias = Literal["previous", "content"]
 
 _MASKS = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif", ".zarr")
@@ -41,10 +43,14 @@ class Job:
         Whether the content is a stack.
     mask : Path or None
         The content's mask.
-    intensities : {"full", "percentiles"} or tuple of float
-        Which grey values are black and white for the run.
+    intensities : {"auto", "full", "percentiles"} or tuple of float
+        Which values are black and white for the run.
     start_from : {"previous", "content"}
         What a stack's planes start from.
+    channels : {"separate", "together"}
+        Whether each channel of a stack is a picture, or those of one place are its colours.
+    style_plane : tuple of int or None
+        Which plane of the style, if it has several.
     """
 
     title: str
@@ -54,8 +60,10 @@ class Job:
     result: Path
     stack: bool = False
     mask: Path | None = None
-    intensities: Intensities = "full"
+    intensities: Intensities = "auto"
     start_from: StartFrom = "previous"
+    channels: Channels = "separate"
+    style_plane: tuple[int, ...] | None = None
 
     @property
     def record(self) -> Path:
@@ -84,14 +92,17 @@ def make_plan(
     *,
     seeds: Sequence[int] | None = None,
     masks: str | os.PathLike[str] | None = None,
-    intensities: Intensities = "full",
+    intensities: Intensities = "auto",
     start_from: StartFrom = "previous",
+    channels: Channels = "separate",
+    style_plane: tuple[int, ...] | None = None,
 ) -> tuple[Job, ...]:
     """Return the jobs of a batch, content by content.
 
     Parameters
     ----------
     contents, styles, out, settings, seeds, masks, intensities, start_from
+    channels, style_plane
         As `batch` takes them.
 
     Raises
@@ -102,15 +113,22 @@ def make_plan(
     settings = settings or StyleTransferSettings()
     seeds = (settings.seed,) if seeds is None else tuple(seeds)
     contents, styles, out = expand("content", contents), expand("style", styles), Path(out)
-    _check(settings, seeds, intensities, start_from)
+    _check(settings, seeds, start_from, channels)
+    check_intensities(intensities)
     for kind, found in (("content", contents), ("style", styles)):
         if not found:
             raise InputError(f"There is no {kind}: name at least one.")
     own_masks = _masks_of(contents, None if masks is None else Path(masks))
-    stacks = [is_stack(content) for content in contents]
+    stacks = [_is_stack(content) for content in contents]
     if any(stacks) and settings.output_size == "working":
         raise InputError(
             "output_size is 'working', and a stack keeps its size: leave it at 'content'."
+        )
+    planes = {style: plane_of(style, style_plane) for style in styles}
+    if style_plane is not None and not any(planes.values()):
+        raise InputError(
+            f"style_plane is {abridged(style_plane)}, and no style has several planes: leave it "
+            "out."
         )
     parts = [
         (number, style, seed, stem, style_stem)
@@ -139,6 +157,8 @@ def make_plan(
             mask=own_masks[number],
             intensities=intensities,
             start_from=start_from,
+            channels=channels,
+            style_plane=planes[style],
         )
         for name, (number, style, seed, _, _) in zip(names, parts, strict=True)
     )
@@ -146,11 +166,19 @@ def make_plan(
     return jobs
 
 
+def _is_stack(content: Path) -> bool:
+    """Return whether a content is a stack; what cannot even be told fails when it is read."""
+    try:
+        return is_stack(content)
+    except Exception:
+        return False
+
+
 def _check(
     settings: StyleTransferSettings,
     seeds: tuple[int, ...],
-    intensities: Intensities,
     start_from: StartFrom,
+    channels: Channels,
 ) -> None:
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds is {abridged(seeds)}; give at least one, and each once.")
@@ -173,15 +201,8 @@ def _check(
         raise InputError(
             f"start_from is {abridged(start_from)}; it must be 'previous' or 'content'."
         )
-    if isinstance(intensities, str):
-        fine = intensities in ("full", "percentiles")
-    else:
-        fine = len(intensities) == 2 and intensities[0] < intensities[1]
-    if not fine:
-        raise InputError(
-            f"intensities is {abridged(intensities)}; it must be 'full', 'percentiles', or the "
-            "grey values that are black and white, the smaller one first."
-        )
+    if channels not in get_args(Channels):
+        raise InputError(f"channels is {abridged(channels)}; it must be 'separate' or 'together'.")
 
 
 def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None]:

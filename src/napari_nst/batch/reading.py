@@ -1,90 +1,129 @@
-"""Grey values on their way to a run and back."""
+"""From files to a run, and back: what their values mean is decided here, for every command."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_nst.batch.layout import Layout
 from napari_nst.errors import InputError
-from napari_nst.files import is_stack, open_stack, read_image
-from napari_nst.intensities import Range
+from napari_nst.files import count_frames, is_stack, open_stack, read_image, write_image
+from napari_nst.intensities import Range, Ranged, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from napari_nst.batch.plan import Intensities
+    from napari_nst.batch.layout import Channels
+    from napari_nst.engine.snapshots import StyleTransferResult
     from napari_nst.files import Stack
+    from napari_nst.intensities import Intensities
+    from napari_nst.record import RunRecord
 
-__all__ = ["Planes", "Reading", "read_style"]
+__all__ = [
+    "Planes",
+    "Reading",
+    "as_unit",
+    "plane_of",
+    "read_picture",
+    "read_start",
+    "read_style",
+    "write_result",
+]
 
-_ENOUGH = 2**22  # values to take percentiles of
+_TIFF = (".tif", ".tiff")
+_UNNAMED = {"i": "page", "q": "page"}  # what tifffile calls axes that a file does not name
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Which values are black and white for the run.
+    """Which values of a stack are black and white for the run.
 
     Attributes
     ----------
     dtype : dtype
         Of the values.
-    range : Range or None
-        None: the whole range of 8 or 16 bits, which the engine knows by itself.
+    ranges : tuple of Range
+        One, or one for each channel.
     alpha : bool
         Whether the last of the colours is alpha.
+    layout : Layout
+        Which planes are a picture.
     """
 
     dtype: np.dtype[Any]
-    range: Range | None
+    ranges: tuple[Range, ...]
     alpha: bool = False
+    layout: Layout = field(default_factory=Layout)
 
     @classmethod
-    def of(cls, images: Sequence[NDArray[Any]], intensities: Intensities) -> Reading:
-        """Return how images are read, in one way for all of them.
+    def of(cls, stack: Stack, intensities: Intensities, channels: Channels) -> Reading:
+        """Return how the planes of a stack are read; of each channel in one way for all.
 
-        Percentiles and given values are for grey images; colours always have the whole range.
+        Raises
+        ------
+        InputError
+            If a plane cannot be read, or a choice would make the stack white, black or flat.
+        """
+        layout = Layout.of(stack, channels)
+        count = layout.count_channels
+        size = int(np.prod((len(stack), *stack.plane_shape))) // count
+        summaries = [Summary(stack.dtype, size) for _ in range(count)]
+        if _has_to_look(intensities, stack.dtype, stack.bits):
+            for k, plane in enumerate(stack):  # read as a whole, but not kept
+                summaries[layout.channel_of(k)].add(_colours(plane))
+        ranges = tuple(s.range(intensities, str(stack.path), stack.bits) for s in summaries)
+        ranges = ranges[:1] if len(set(ranges)) == 1 else ranges
+        return cls(stack.dtype, ranges, stack.plane_shape[2:] == (4,), layout)
+
+    @property
+    def limits(self) -> tuple[float, float] | tuple[tuple[float, float], ...]:
+        """What is black and what is white, of all or of each channel."""
+        found = tuple((each.low, each.high) for each in self.ranges)
+        return found[0] if len(found) == 1 else found
+
+    def to_engine(self, n: int, planes: NDArray[Any]) -> NDArray[Any]:
+        """Return a picture as a run takes it.
 
         Parameters
         ----------
-        images : sequence of ndarray
-            Pictures of one type and shape; of many values every so many are looked at.
-        intensities : {"full", "percentiles"} or tuple of float
-            What is black and white.
+        n : int
+            Which.
+        planes : ndarray
+            Its plane; or its channels, if they belong together, along the first axis.
         """
-        first = images[0]
-        grey, alpha = first.ndim == 2, first.shape[2:] == (4,)
-        if grey and not isinstance(intensities, str):
-            return cls(first.dtype, Range(*intensities))
-        if grey and intensities == "percentiles":
-            every = max(1, first.size * len(images) // _ENOUGH)
-            known = np.concatenate([image.ravel()[::every] for image in images])
-            return cls(first.dtype, Range.of_percentiles(known))
-        own = first.dtype in (np.uint8, np.uint16)
-        return cls(first.dtype, None if own else Range.of_dtype(first.dtype), alpha)
+        numbers = self.layout.planes(n)
+        if not self.layout.together:
+            span = self._range(numbers[0])
+            if self.dtype == np.uint8 and span == Range.of_dtype(self.dtype):
+                return planes
+            return Ranged(planes, span).to_unit()
+        colours = [
+            Ranged(plane, self._range(k)).to_unit()
+            for k, plane in zip(numbers, planes, strict=True)
+        ]
+        nothing = np.zeros_like(colours[0])
+        return np.stack([*colours, nothing][:3], axis=-1)
 
-    @property
-    def limits(self) -> tuple[float, float]:
-        """What is black and what is white."""
-        found = self.range or Range.of_dtype(self.dtype)
-        return found.low, found.high
+    def back(self, n: int, picture: NDArray[np.floating[Any]]) -> NDArray[Any]:
+        """Return what came out as the plane or the channels that went in, of their own type."""
+        numbers = self.layout.planes(n)
+        if not self.layout.together:
+            return self._range(numbers[0]).from_unit(picture, self.dtype, alpha=self.alpha)
+        return np.stack(
+            [self._range(k).from_unit(picture[..., c], self.dtype) for c, k in enumerate(numbers)]
+        )
 
-    def to_engine(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return an image as a run takes it."""
-        return image if self.range is None else self.range.to_unit(image, alpha=self.alpha)
-
-    def back(self, picture: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Return what came out as an image of the type and range of what went in."""
-        found = self.range or Range.of_dtype(self.dtype)
-        return found.from_unit(picture, self.dtype, alpha=self.alpha)
+    def _range(self, k: int) -> Range:
+        return self.ranges[self.layout.channel_of(k) if len(self.ranges) > 1 else 0]
 
 
 class Planes:
-    """The planes of a stack as a run takes them.
+    """The pictures of a stack as a run takes them.
 
     Parameters
     ----------
@@ -98,38 +137,231 @@ class Planes:
         self._stack, self._reading = stack, reading
 
     def __len__(self) -> int:
-        """Return the number of planes."""
-        return len(self._stack)
+        """Return the number of pictures."""
+        return len(self._reading.layout)
 
-    def __getitem__(self, k: int) -> NDArray[Any]:
-        """Read a plane."""
-        return self._reading.to_engine(self._stack[k])
+    def __getitem__(self, n: int) -> NDArray[Any]:
+        """Read a picture."""
+        layout = self._reading.layout
+        planes = [self._stack[k] for k in layout.planes(n)]
+        return self._reading.to_engine(n, np.stack(planes) if layout.together else planes[0])
 
 
-def read_style(path: Path, intensities: Intensities) -> NDArray[Any]:
+def read_picture(
+    path: Path,
+    intensities: Intensities = "auto",
+    plane: tuple[int, ...] | None = None,
+    *,
+    what: str = "content",
+    option: str | None = "--plane",
+) -> Ranged:
+    """Read the one picture in a file, or one plane of it, with the range of its values.
+
+    Parameters
+    ----------
+    path : Path
+        A picture, an animation or a stack.
+    intensities : {"auto", "full", "percentiles"} or tuple of float
+        Which values are black and white: see `Summary.range`.  A plane has the range of its whole
+        stack, or of its channel there.
+    plane : tuple of int, optional
+        Which plane, along each axis that has several; from 0.
+    what, option : str
+        What a message calls the picture, and how a plane of it is named; None: it cannot be.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or holds several planes and none of them is named.
+    """
+    if not is_stack(path):
+        frames = count_frames(path)
+        n = _number_of(path, {"frame": frames}, plane, what, option)
+        image = read_image(path, n) if n else read_image(path)
+        span = Summary.of(_colours(image)).range(intensities, str(path))
+        own = image.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(image.dtype)
+        return Ranged(image, None if own else span)
+    with open_stack(path) as stack:
+        lengths = dict(zip(stack.leading_axes, stack.leading, strict=True))
+        k = _number_of(path, lengths, plane, what, option)
+        reading = Reading.of(stack, intensities, "separate")
+        span = reading.ranges[reading.layout.channel_of(k) if len(reading.ranges) > 1 else 0]
+        own = stack.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(stack.dtype)
+        return Ranged(stack[k], None if own else span)
+
+
+def plane_of(path: Path, plane: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return the plane that is named for several files, if this one has more than one."""
+    if plane is None:
+        return None
+    if not is_stack(path):
+        return plane if count_frames(path) > 1 else None
+    with open_stack(path) as stack:
+        return plane if len(stack) > 1 else None
+
+
+def read_style(
+    path: Path, intensities: Intensities = "auto", plane: tuple[int, ...] | None = None
+) -> Ranged:
     """Read a style as a run takes it.
 
     Parameters
     ----------
     path : Path
-        A picture, or a stack of one plane.
-    intensities : {"full", "percentiles"} or tuple of float
-        Of the contents.  A grey style comes from elsewhere, and its values mean something else:
-        unless the whole range is asked for, it is read by its own percentiles.
+        A picture, or a stack.
+    intensities : {"auto", "full", "percentiles"} or tuple of float
+        Of the contents.  A style comes from elsewhere, and its values mean something else: with
+        two values for the contents a grey style is read by its own percentiles.  Colours are
+        stretched for no style.
+    plane : tuple of int, optional
+        Which plane of it, if it has several.
 
     Raises
     ------
     InputError
-        If it cannot be read, or has several planes.
+        If it cannot be read, or has several planes and none of them is named.
     """
-    if is_stack(path):
-        with open_stack(path) as stack:
-            if len(stack) > 1:
-                raise InputError(
-                    f"{path} has {len(stack)} planes, and a style is one picture: save the plane "
-                    "that is meant."
-                )
-            image = stack[0]
-    else:
-        image = read_image(path)
-    return Reading.of([image], "full" if intensities == "full" else "percentiles").to_engine(image)
+    grey = intensities if intensities in ("auto", "full") else "percentiles"
+    style = read_picture(path, grey, plane, what="style", option="--style-plane")
+    if style.values.ndim == 3 and grey == "percentiles":
+        return read_picture(path, "auto", plane, what="style", option="--style-plane")
+    return style
+
+
+def read_start(
+    path: Path, content: Ranged, intensities: Intensities, plane: tuple[int, ...] | None
+) -> Ranged:
+    """Read a picture to start from; its values mean what the content's do, if they can.
+
+    Parameters
+    ----------
+    path : Path
+        A picture, or a stack of which the plane is named.
+    content : Ranged
+        Of the same type, and with a range that they lie in, they have it.
+    intensities, plane
+        As for `read_picture`.
+    """
+    start = read_picture(path, intensities, plane_of(path, plane), what="picture to start from")
+    if start.values.dtype != content.values.dtype:
+        return start
+    span = content.range or Range.of_dtype(content.values.dtype)
+    known = Summary.of(_colours(start.values))
+    within = known.low is not None and span.low <= known.low and known.high <= span.high
+    return dataclasses.replace(start, range=content.range) if within else start
+
+
+def write_result(
+    path: Path, result: StyleTransferResult, depth: str | None = None
+) -> tuple[Path | None, str | None]:
+    """Write the result of a run on a picture, its values back in the content's range.
+
+    Parameters
+    ----------
+    path : Path
+        Where to; its suffix names the format.
+    result : StyleTransferResult
+        Its record says which type and range the content had.
+    depth : {"8", "16"}, optional
+        Bits of a sample; by default as many as the content has, which in TIFF can be of any type.
+
+    Returns
+    -------
+    Path or None
+        As `write_image`.
+    str or None
+        What to tell the user, if the file cannot hold the content's own intensities.
+    """
+    about, text = result.record.content, result.record.to_json()
+    dtype: np.dtype[Any] = np.dtype(about.dtype)
+    picture: NDArray[Any] = result.image
+    alpha = picture.shape[2:] == (4,)
+    jpeg, tiff = (path.suffix.lower() in suffixes for suffixes in ((".jpg", ".jpeg"), _TIFF))
+    narrow = dtype.kind in "ub" and dtype.itemsize == 1
+    bits = 8 if jpeg else int(depth) if depth else 8 if narrow else 16
+    target = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    span = None if about.range is None else Range(*about.range)
+    if about.bits is not None and bits == 8:  # a share of 16 bits that would be nearly black
+        span = Range(0, 2**about.bits - 1)
+        share = Range(0, span.high / Range.of_dtype(dtype).high)
+        picture = share.to_unit(picture, alpha=alpha)  # alpha is a share of 1 already
+    note = None
+    if span is not None and dtype not in (np.uint8, np.uint16):
+        plain = span == Range.of_dtype(dtype) and dtype.kind in "bf"
+        if tiff and depth is None and not plain:
+            values = span.from_unit(picture, dtype, alpha=alpha)
+            return write_image(path, values, dtype=None, metadata=text), None
+        note = None if plain else span
+    elif span is not None:
+        full, top = Range.of_dtype(target).high, Range.of_dtype(dtype).high
+        if full >= top:  # it holds the content's own values, or those of 8 bits in 16
+            scaled = Range(span.low * full / top, span.high * full / top)
+            picture = scaled.from_unit(picture, target, alpha=alpha) / np.float32(full)
+        elif span != Range.of_dtype(dtype):
+            note = span
+    beside = write_image(path, picture, dtype=target.name, metadata=text)  # type: ignore[arg-type]
+    if note is None:
+        return beside, None
+    return beside, (
+        f"its values from {note.low:g} to {note.high:g} are 0 to {2**bits - 1} in {path}."
+    )
+
+
+def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
+    """Return a picture that `write_result` wrote as PNG as the run had it, to be shown."""
+    about = record.content
+    if about.range is None or about.dtype not in ("uint8", "uint16"):
+        return image
+    return Ranged(image, Range(*about.range)).to_unit()
+
+
+def _colours(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image without its alpha."""
+    return image[..., :3] if image.ndim == 3 else image
+
+
+def _has_to_look(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:
+    """Return whether the range depends on the values, and not on their type alone."""
+    if not isinstance(intensities, str) or dtype.kind == "b":
+        return False
+    if intensities == "full":
+        return dtype.kind == "f" or dtype.itemsize > 2
+    return intensities == "percentiles" or dtype != np.uint8 or bits is not None
+
+
+def _number_of(
+    path: Path,
+    lengths: dict[str, int],
+    plane: tuple[int, ...] | None,
+    what: str,
+    option: str | None,
+) -> int:
+    """Return the number of the plane that is meant."""
+    several = {axis: length for axis, length in lengths.items() if length > 1}
+    count = int(np.prod(list(lengths.values()), dtype=np.int64))
+    along = ", ".join(
+        f"{_UNNAMED.get(axis, axis)} 0 to {length - 1}" for axis, length in several.items()
+    )
+    names = ",".join("N" for _ in several)
+    if plane is None:
+        if count == 1:
+            return 0
+        said = f"{path} has {count} planes, and a {what} is one picture: "
+        if option is None:
+            raise InputError(f"{said}save the one that is meant ({along}) as a file of its own.")
+        all_of_it = what == "content" and "frame" not in lengths
+        rest = ", or restyle all with 'napari-nst batch'" if all_of_it else ""
+        raise InputError(f"{said}name one with {option} {names} ({along}){rest}.")
+    place = plane
+    if len(plane) == len(several) != len(lengths):
+        given = iter(plane)
+        place = tuple(next(given) if axis in several else 0 for axis in lengths)
+    fits = len(place) == len(lengths) and all(
+        0 <= i < length for i, length in zip(place, lengths.values(), strict=True)
+    )
+    if not fits:
+        said = f"{option} is {','.join(map(str, plane))}, and {path} has "
+        if count == 1:
+            raise InputError(f"{said}one plane: leave it out.")
+        raise InputError(f"{said}{count} planes: give {names} ({along}).")
+    return int(np.ravel_multi_index(place, tuple(lengths.values()))) if lengths else 0

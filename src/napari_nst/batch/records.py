@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -10,9 +11,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from napari_nst.errors import InputError, abridged
+from napari_nst.files import read_metadata
 from napari_nst.record import RunRecord
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import StackRecord
@@ -61,6 +63,10 @@ class Asked(_Record):
         As `batch` takes them.
     start_from : {"previous", "content"} or None
         What a stack's planes start from.
+    channels : {"separate", "together"}
+        Whether the channels of a stack are pictures, or the colours of one.
+    style_plane : tuple of int or None
+        Which plane of the style.
     """
 
     settings: StyleTransferSettings
@@ -68,8 +74,10 @@ class Asked(_Record):
     style: FileRecord
     mask: FileRecord | None = None
     weights: FileRecord | None = None
-    intensities: Literal["full", "percentiles"] | tuple[float, float] = "full"
+    intensities: Literal["auto", "full", "percentiles"] | tuple[float, float] = "full"
     start_from: Literal["previous", "content"] | None = None
+    channels: Literal["separate", "together"] = "separate"
+    style_plane: tuple[int, ...] | None = None
 
     def unlike(self, other: Asked) -> str | None:
         """Say in a few words how another is not this; None if it is."""
@@ -81,7 +89,7 @@ class Asked(_Record):
             before = getattr(other.settings, name)
             if before != value:
                 return f"its {name} was {abridged(before)}, not {abridged(value)}"
-        for name in ("intensities", "start_from"):
+        for name in ("intensities", "start_from", "channels", "style_plane"):
             value, before = getattr(self, name), getattr(other, name)
             if before != value:
                 return f"its {name} was {abridged(before)}, not {abridged(value)}"
@@ -101,8 +109,9 @@ class BatchRecord(_Record):
         The file's name.
     mask_result : str or None
         What was done with the mask: "copied" or "resampled".
-    limits : tuple of float
-        The grey values, or the colours', that were 0 and 1 for the run.
+    limits : tuple of float, or tuple of tuple of float
+        The values that were 0 and 1 for the run; of a stack whose channels have each their own,
+        those of each.
     run : RunRecord or StackRecord
         The run itself.
     """
@@ -110,7 +119,7 @@ class BatchRecord(_Record):
     asked: Asked
     result: str
     mask_result: Literal["copied", "resampled"] | None = None
-    limits: tuple[float, float]
+    limits: tuple[float, float] | tuple[tuple[float, float], ...]
     run: RunRecord | StackRecord
 
     def to_json(self) -> str:
@@ -135,6 +144,8 @@ def asked_of(job: Job) -> Asked:
         weights=None if weights is None else _record_of(Path(weights).expanduser()),
         intensities=job.intensities,
         start_from=job.start_from if job.stack else None,
+        channels=job.channels if job.stack else "separate",
+        style_plane=job.style_plane,
     )
 
 
@@ -142,7 +153,13 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
     """Return whether a job's result is there already, and if another is there, what it is.
 
     A result without a record was not finished: the record is written last.
+
+    Raises
+    ------
+    InputError
+        If a file is there that no batch has made.
     """
+    _spare_others(job)
     if not os.path.lexists(job.result):
         return False, None
     try:
@@ -150,7 +167,7 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
         record = BatchRecord.model_validate_json(text)
     except FileNotFoundError:
         return False, "it has no record"
-    except (OSError, ValidationError, InputError):
+    except (OSError, ValueError):  # no text, no record, or none of this version
         return False, "its record cannot be read"
     unlike = asked.unlike(record.asked)
     if unlike is None and record.result != job.result.name:
@@ -158,6 +175,35 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
     if unlike is None and job.mask_result is not None and not job.mask_result.exists():
         unlike = "its mask is missing"
     return unlike is None, unlike
+
+
+def _spare_others(job: Job) -> None:
+    """Refuse to replace files that are no results: without a record, beside them or inside."""
+    if os.path.lexists(job.record) or job.planes.exists() or _has_record_inside(job.result):
+        return
+    same = (
+        job.mask is not None
+        and job.mask_result is not None
+        and (
+            job.mask.is_file()
+            and job.mask_result.is_file()
+            and filecmp.cmp(job.mask, job.mask_result, False)
+        )
+    )
+    for path in (job.result, None if same else job.mask_result):
+        if path is not None and os.path.lexists(path):
+            raise InputError(
+                f"{path} is there already and is no result of a batch: move it, or name another "
+                f"folder than {job.result.parent} for the results."
+            )
+
+
+def _has_record_inside(path: Path) -> bool:
+    """Return whether a picture has the record of a run in its metadata."""
+    try:
+        return "settings" in json.loads(read_metadata(path) or "")
+    except (InputError, ValueError, TypeError):
+        return False
 
 
 def write_record(path: Path, record: BaseModel) -> None:

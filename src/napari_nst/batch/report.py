@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
 
 if TYPE_CHECKING:
     from napari_nst.batch.plan import Job
 
 __all__ = ["BatchReport", "Outcome", "Step"]
+
+_LOG = "napari-nst-batch.log"
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,28 @@ class Outcome:
         Why it failed, in one sentence.
     seconds : float
         That it took.
+    traceback : str or None
+        Of an error that no message is written for.
     """
 
     job: Job
     state: Literal["made", "kept", "failed"]
     error: str | None = None
     seconds: float = 0.0
+    traceback: str | None = None
+
+    @classmethod
+    def of_error(cls, job: Job, error: Exception, seconds: float = 0.0) -> Outcome:
+        """Return the outcome of a job that an error ended, whichever it is."""
+        sentence = in_a_sentence(error, job.content)
+        return cls(job, "failed", sentence, seconds, traceback_of(error))
+
+    def noted(self) -> Outcome:
+        """Write the traceback, if there is one, to the log beside the results, and say so."""
+        if self.traceback is None or self.error is None:
+            return self
+        log = self.job.result.parent / _LOG
+        return replace(self, error=keep_traceback(self.error, self.traceback, log))
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.batch.plan import Intensities, Job, StartFrom, make_plan
+from napari_nst.batch.plan import Job, StartFrom, make_plan
 from napari_nst.batch.reading import read_style
 from napari_nst.batch.records import Asked, asked_of, found
 from napari_nst.batch.report import BatchReport, Outcome, Step
 from napari_nst.batch.stack_task import make_stack
 from napari_nst.batch.task import make_picture
-from napari_nst.errors import InputError, StyleTransferError, WeightsError
+from napari_nst.errors import InputError, WeightsError
 from napari_nst.files import check_writable
 from napari_nst.settings import StyleTransferSettings
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from napari_nst.batch.layout import Channels
     from napari_nst.engine.shared import Shared
+    from napari_nst.intensities import Intensities
 
 __all__ = ["Batch", "batch", "make"]
 
@@ -56,21 +58,22 @@ class Batch:
         Raises
         ------
         InputError
-            If a style cannot be read, or nothing can be written.
+            If no style can be read, or nothing can be written.
         """
         jobs = tuple(jobs)
-        for style, intensities in dict.fromkeys((job.style, job.intensities) for job in jobs):
-            read_style(style, intensities)  # of many pictures it is the one that must not fail
+        bad_styles = _bad_styles(jobs)
         if jobs:
             _make_folder(jobs[0].result.parent)
         asked, before, reasons = {}, {}, {}
         for number, job in enumerate(jobs):
             try:
+                if job.style in bad_styles:
+                    raise bad_styles[job.style]
                 wanted = asked_of(job)
-            except InputError as error:
-                before[number] = Outcome(job, "failed", str(error))
+                done, why = found(job, wanted)
+            except Exception as error:
+                before[number] = Outcome.of_error(job, error).noted()
                 continue
-            done, why = found(job, wanted)
             if done:
                 before[number] = Outcome(job, "kept")
             else:
@@ -112,8 +115,8 @@ class Batch:
             from napari_nst.batch.cluster import carry_out
 
             steps = carry_out(self, scheduler)
-        for number, outcome in steps:
-            outcomes[number] = outcome
+        for number, ended in steps:
+            outcomes[number] = outcome = ended.noted()
             tell(Step(outcome.job, 1.0, outcome))
         in_order = tuple(outcomes[number] for number in range(len(self.jobs)))
         return BatchReport(in_order, time.monotonic() - began)
@@ -130,9 +133,21 @@ class Batch:
             job = self.jobs[number]
 
             def watch(share: float, job: Job = job) -> None:
-                tell(Step(job, share))
+                try:
+                    tell(Step(job, share))
+                except Exception as error:
+                    raise _CallersError from error
 
-            yield number, make(job, asked, shared, watch)
+            try:
+                outcome = make(job, asked, shared, watch)
+            except _CallersError as error:
+                assert error.__cause__ is not None
+                raise error.__cause__ from None
+            yield number, outcome
+
+
+class _CallersError(BaseException):
+    """Carries an error of `progress` past `make`, which would take it for the job's."""
 
 
 def make(
@@ -151,14 +166,8 @@ def make(
         work(job, asked, shared, watch or _silent)
     except WeightsError:
         raise
-    except StyleTransferError as error:
-        return Outcome(job, "failed", str(error), time.monotonic() - began)
-    except OSError as error:
-        what = f"{error.filename or job.content} failed ({error.strerror or error})."
-        return Outcome(job, "failed", what, time.monotonic() - began)
-    except MemoryError:
-        what = f"There is not enough memory for {job.content}."
-        return Outcome(job, "failed", what, time.monotonic() - began)
+    except Exception as error:
+        return Outcome.of_error(job, error, time.monotonic() - began)
     return Outcome(job, "made", seconds=time.monotonic() - began)
 
 
@@ -170,8 +179,10 @@ def batch(
     *,
     seeds: Sequence[int] | None = None,
     masks: str | os.PathLike[str] | None = None,
-    intensities: Intensities = "full",
+    intensities: Intensities = "auto",
     start_from: StartFrom = "previous",
+    channels: Channels = "separate",
+    style_plane: int | tuple[int, ...] | None = None,
     scheduler: str | Client | None = None,
     progress: Callable[[Step], object] | None = None,
     **choices: Any,
@@ -197,12 +208,19 @@ def batch(
     masks : path-like, optional
         A folder; the mask with the name of a content goes to the folder "masks" in `out`, under
         the name of its result: the same bytes, or at another size its nearest pixels.
-    intensities : {"full", "percentiles"} or tuple of float
-        What of a grey image is black and white for the run, and is black and white again in the
-        result: the whole range of its type, its own percentiles 0.1 and 99.9 (of a stack those of
-        all planes), or two values, the same for all contents.
+    intensities : {"auto", "full", "percentiles"} or tuple of float
+        Which values are black and white for the run, and are so again in the result.  "auto": the
+        bits in use (8, 10, 12, 14, 16 and so on), 0 to 1 for floats that lie there, and else the
+        extremes.  "full": the whole range of the type.  "percentiles": the image's own 0.1 and
+        99.9.  Two values: the same for all contents.  Of a stack all planes count, and each
+        channel has a range of its own.
     start_from : {"previous", "content"}
         What the planes of a stack start from: `StackTransfer`.
+    channels : {"separate", "together"}
+        Whether each channel of a stack is restyled by itself, or the two or three channels at a
+        place as the red, green and blue of one picture.
+    style_plane : int or tuple of int, optional
+        Which plane of a style that has several: an index along each of its axes, from 0.
     scheduler : str or distributed.Client, optional
         A Dask cluster to work on, or its address; it has to see the files under the same names.
         Results are the same to the bytes where the processors, and the threads for each, are.
@@ -214,7 +232,8 @@ def batch(
     Returns
     -------
     BatchReport
-        What became of each; a file that fails ends nothing but its own jobs.
+        What became of each; a file that fails, in whatever way, ends nothing but its own jobs.
+        Of an unexpected error the traceback goes to "napari-nst-batch.log" in `out`.
 
     Raises
     ------
@@ -232,12 +251,35 @@ def batch(
         masks=masks,
         intensities=intensities,
         start_from=start_from,
+        channels=channels,
+        style_plane=(style_plane,) if isinstance(style_plane, int) else style_plane,
     )
     return Batch.of(jobs).carry_out(scheduler, progress)
 
 
 def _listed(given: Any) -> list[str | os.PathLike[str]]:
     return [given] if isinstance(given, (str, os.PathLike)) else list(given)
+
+
+def _bad_styles(jobs: Sequence[Job]) -> dict[Path, Exception]:
+    """Return the styles that cannot be read, and why.
+
+    Raises
+    ------
+    InputError
+        If none of them can be.
+    """
+    styles = dict.fromkeys((job.style, job.intensities, job.style_plane) for job in jobs)
+    bad: dict[Path, Exception] = {}
+    for style, intensities, plane in styles:
+        try:
+            read_style(style, intensities, plane)
+        except Exception as error:
+            bad[style] = error
+    first = next(iter(bad.values()), None)
+    if len(bad) == len(styles) and isinstance(first, InputError):
+        raise first
+    return bad
 
 
 def _make_folder(folder: Path) -> None:

@@ -7,8 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_nst.batch.masks import check_mask
 from napari_nst.batch.reading import Planes, Reading
 from napari_nst.batch.records import write_record
@@ -18,7 +16,7 @@ from napari_nst.files import Stack, open_stack, write_stack
 from napari_nst.stacks import PlaneRecord, PlaneStore, StackRecord, StackTransfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
     Watch = Callable[[float], object]
 
 __all__ = ["Filling", "make_plane", "make_stack"]
-
-_ENOUGH = 2**22  # values of a stack to take percentiles of
 
 
 class Filling:
@@ -60,9 +56,12 @@ class Filling:
             self._mask_size = None
             if job.mask is not None:
                 self._mask_size = check_mask(job.mask, (size[0], size[1]))
-            self.reading = _reading_of(self.stack, job)
+            self.reading = Reading.of(self.stack, job.intensities, job.channels)
+            layout = self.reading.layout
             identity = {"asked": asked.model_dump(mode="json"), "limits": self.reading.limits}
-            place = (job.planes, (len(self.stack), *shape), self.stack.dtype, 0, identity)
+            channels = (layout.count_channels,) if layout.together else ()
+            whole = (len(layout), *channels, *shape)
+            place = (job.planes, whole, self.stack.dtype, 0, identity)
             try:
                 self.store = PlaneStore(*place)
             except InputError:
@@ -89,8 +88,8 @@ class Filling:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The planes that are still to be made."""
-        return tuple(k for k in range(len(self.stack)) if k not in self.store.finished)
+        """The planes, or pictures of several, that are still to be made."""
+        return tuple(k for k in range(len(self.reading.layout)) if k not in self.store.finished)
 
     def put(self, k: int, plane: NDArray[Any], record: StackRecord) -> None:
         """Keep a plane that is done.
@@ -111,20 +110,28 @@ class Filling:
 
     def finish(self) -> None:
         """Write the result, its mask and its record, and let go of the planes."""
-        job, count = self.job, len(self.stack)
+        job = self.job
         with suppress(FileNotFoundError):  # a stack with the record of another is not that other
             job.record.unlink()
-        write_stack(job.result, self.stack, (self.store.plane(k) for k in range(count)))
+        write_stack(job.result, self.stack, self._planes())
         head = StackRecord.model_validate_json(self._head.read_text(encoding="utf-8"))
         planes = tuple(
             PlaneRecord.model_validate(note) for _, note in sorted(self.store.notes.items())
         )
         record = head.model_copy(update={"finished": planes, "ended": "finished"})
         height, width = self.stack.plane_shape[:2]
-        conclude(job, self._asked, self._mask_size, (height, width), self.reading, record)
+        conclude(job, self._asked, self._mask_size, (height, width), self.reading.limits, record)
         folder = self.store.path
         del self.store  # whose array is mapped: Windows removes no open files
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _planes(self) -> Iterator[NDArray[Any]]:
+        """Yield the planes in the order of the stack."""
+        layout = self.reading.layout
+        for k in range(len(self.stack)):
+            n, c = layout.picture(k)
+            made = self.store.plane(n)
+            yield made[c] if layout.together else made
 
     @property
     def _head(self) -> Any:
@@ -148,17 +155,18 @@ def make_stack(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
         reading = filling.reading
 
         def put(k: int, result: StyleTransferResult) -> None:
-            filling.put(k, reading.back(result.image), transfer.record)
+            filling.put(k, reading.back(k, result.image), transfer.record)
 
         transfer = _transfer(
             job,
             Planes(filling.stack, reading),
             shared,
+            before=reading.layout.before,
             put=put,
             finished=filling.store.notes,
-            previous=lambda k: reading.to_engine(filling.store.plane(k)),
+            previous=lambda k: reading.to_engine(k, filling.store.plane(k)),
         )
-        _iterate(transfer, len(filling.stack), len(filling.store.finished), watch)
+        _iterate(transfer, len(reading.layout), len(filling.store.finished), watch)
         filling.finish()
 
 
@@ -180,12 +188,12 @@ def make_plane(
     """
     made: list[NDArray[Any]] = []
     with open_stack(job.content) as stack:
-        others = set(range(len(stack))) - {k}
+        others = set(range(len(reading.layout))) - {k}
         transfer = _transfer(
             job,
             Planes(stack, reading),
             shared,
-            put=lambda _, result: made.append(reading.back(result.image)),
+            put=lambda _, result: made.append(reading.back(k, result.image)),
             finished=others,
         )
         for _ in transfer:
@@ -221,13 +229,3 @@ def _iterate(transfer: StackTransfer, count: int, done: int, watch: Watch) -> No
             progress = Progress(transfer.run.scales, share)
         if progress is not None:
             progress(snapshot.snapshot)
-
-
-def _reading_of(stack: Stack, job: Job) -> Reading:
-    """Return how the planes are read: in one way for all."""
-    if job.intensities != "percentiles" or len(stack.plane_shape) == 3:
-        return Reading.of([np.empty(stack.plane_shape, stack.dtype)], job.intensities)
-    every = max(1, len(stack) * int(np.prod(stack.plane_shape)) // _ENOUGH)
-    # A plane has to be read as a whole, but not to be kept.
-    known = np.concatenate([plane.ravel()[::every] for plane in stack])
-    return Reading.of([known[None]], job.intensities)

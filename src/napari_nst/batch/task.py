@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from napari_nst.batch.masks import check_mask, hand_on
-from napari_nst.batch.reading import Reading, read_style
+from napari_nst.batch.reading import read_picture, read_style, write_result
 from napari_nst.batch.records import BatchRecord, write_record
 from napari_nst.errors import InputError
-from napari_nst.files import read_image, write_image
+from napari_nst.intensities import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from napari_nst.batch.plan import Intensities, Job
+    from napari_nst.batch.plan import Job
     from napari_nst.batch.records import Asked
     from napari_nst.engine.shared import Shared
     from napari_nst.engine.snapshots import Snapshot
+    from napari_nst.intensities import Intensities, Ranged
     from napari_nst.record import RunRecord
     from napari_nst.stacks import StackRecord
 
@@ -74,11 +71,10 @@ def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
     """
     from napari_nst.engine.transfer import StyleTransfer
 
-    pixels = read_image(job.content)
-    size = None if job.mask is None else check_mask(job.mask, pixels.shape[:2])
-    reading = Reading.of([pixels], job.intensities)
+    content = read_picture(job.content, job.intensities, option=None)
+    size = None if job.mask is None else check_mask(job.mask, content.values.shape[:2])
     run = StyleTransfer(
-        reading.to_engine(pixels),
+        content,
         [style_of(job)],
         job.settings,
         names=[job.content.name, job.style.name],
@@ -88,15 +84,12 @@ def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
     for snapshot in run:
         progress(snapshot)
     result = run.result()
-    picture = result.image
-    if reading.range is not None:
-        steps = np.float32(np.iinfo(reading.dtype).max)
-        picture = reading.back(picture).astype(np.float32) / steps
-    depth: Literal["uint8", "uint16"] = "uint8" if reading.dtype == np.uint8 else "uint16"
     # A picture with the record of another must not be taken for that other.
     _remove(job.record)
-    write_image(job.result, picture, dtype=depth, metadata=result.record.to_json())
-    conclude(job, asked, size, picture.shape[:2], reading, result.record)
+    write_result(job.result, result)
+    span = content.range or Range.of_dtype(content.values.dtype)
+    shape = result.image.shape[:2]
+    conclude(job, asked, size, shape, (span.low, span.high), result.record)
 
 
 def conclude(
@@ -104,7 +97,7 @@ def conclude(
     asked: Asked,
     mask_size: tuple[int, int] | None,
     size: tuple[int, int],
-    reading: Reading,
+    limits: tuple[float, float] | tuple[tuple[float, float], ...],
     run: RunRecord | StackRecord,
 ) -> None:
     """Hand on the mask of a result that is written, and write its record, which finishes it.
@@ -115,8 +108,8 @@ def conclude(
         As for `make_picture`.
     mask_size, size : tuple of int
         Height and width of the mask, and of the result.
-    reading : Reading
-        How the content was read.
+    limits : tuple of float, or tuple of tuple of float
+        The values that were 0 and 1: of the content, or of each of its channels.
     run : RunRecord or StackRecord
         The run's own record.
     """
@@ -129,21 +122,24 @@ def conclude(
             asked=asked,
             result=job.result.name,
             mask_result=done,
-            limits=reading.limits,
+            limits=limits,
             run=run,
         ),
     )
 
 
-def style_of(job: Job) -> NDArray[Any]:
+def style_of(job: Job) -> Ranged:
     """Read the style of a job; the one that was read last is still there."""
-    return _style(job.style, job.style.stat().st_mtime_ns, job.intensities)
+    changed = job.style.stat().st_mtime_ns
+    return _style(job.style, changed, job.intensities, job.style_plane)
 
 
 @lru_cache(maxsize=1)
-def _style(path: Path, changed: int, intensities: Intensities) -> NDArray[Any]:
-    style = read_style(path, intensities)
-    style.flags.writeable = False
+def _style(
+    path: Path, changed: int, intensities: Intensities, plane: tuple[int, ...] | None
+) -> Ranged:
+    style = read_style(path, intensities, plane)
+    style.values.flags.writeable = False
     return style
 
 

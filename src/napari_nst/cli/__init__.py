@@ -152,6 +152,28 @@ def stylize(
             help="Bits of a sample of the result.", show_default="as many as the content has"
         ),
     ] = None,
+    intensities: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|full|percentiles|LOW,HIGH",
+            help="Which values are black and white, in the result as in the content: those of the "
+            "bits in use, the whole range of the type, percentiles 0.1 and 99.9, or two values.",
+        ),
+    ] = "auto",
+    plane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N,N,...",
+            help="The plane of a content with several, from 0 on each axis; batch does all.",
+        ),
+    ] = None,
+    style_plane: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|N,N,...",
+            help="That of styles with several; once, or for each style ('none' for one without).",
+        ),
+    ] = None,
     content_labels: Annotated[
         Path | None,
         typer.Option(
@@ -181,7 +203,7 @@ def stylize(
 
     Ctrl-C ends the run early and keeps the picture made so far; a second one leaves at once.
     """
-    from napari_nst.cli._choices import gather
+    from napari_nst.cli._choices import gather, parse_intensities, parse_plane, parse_planes
     from napari_nst.cli._stylize import stylize_files
 
     named = {"size": size, "iterations": iterations, "style_weight": style_weight}
@@ -195,6 +217,9 @@ def stylize(
         out,
         chosen,
         depth,
+        intensities=parse_intensities(intensities),
+        plane=parse_plane(plane, "--plane"),
+        style_planes=parse_planes(style_plane, len(styles)),
         content_labels=content_labels,
         style_labels=style_labels or (),
         keep=save_run,

@@ -106,17 +106,31 @@ def batch(
     intensities: Annotated[
         str,
         typer.Option(
-            metavar="full|percentiles|LOW,HIGH",
-            help="What of a grey image is black and white: the whole range of its type, its own "
-            "percentiles 0.1 and 99.9, or two values for all.",
+            metavar="auto|full|percentiles|LOW,HIGH",
+            help="Which values are black and white, in a result as in its content: those of the "
+            "bits in use, the whole range of the type, percentiles 0.1 and 99.9, or two values "
+            "for all. Each channel of a stack has its own.",
         ),
-    ] = "full",
+    ] = "auto",
     start_from: Annotated[
         Literal["previous", "content"],
         typer.Option(
             help="What a plane of a stack starts from: the plane before, or its own content."
         ),
     ] = "previous",
+    channels: Annotated[
+        Literal["separate", "together"],
+        typer.Option(
+            help="Each channel of a stack by itself, or the two or three at a place as red, green "
+            "and blue."
+        ),
+    ] = "separate",
+    style_plane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N,N,...", help="The plane of styles that have several, from 0 on each axis."
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
@@ -130,7 +144,7 @@ def batch(
     named at the end, and the exit status is 1. After Ctrl-C the same command goes on.
     """
     from napari_nst.batch import Batch, make_plan
-    from napari_nst.cli._choices import gather
+    from napari_nst.cli._choices import gather, parse_intensities, parse_plane
     from napari_nst.cli._progress import say
     from napari_nst.cli._rounds import Rounds, say_beforehand, say_report
 
@@ -142,8 +156,10 @@ def batch(
         gather(settings, choices or [], named, preset),
         seeds=None if seeds is None else _seeds(seeds),
         masks=masks,
-        intensities=_intensities(intensities),
+        intensities=parse_intensities(intensities),
         start_from=start_from,
+        channels=channels,
+        style_plane=parse_plane(style_plane, "--style-plane"),
     )
     work = Batch.of(jobs)
     work_of = say_beforehand(work, scheduler)
@@ -166,14 +182,3 @@ def _seeds(text: str) -> tuple[int, ...]:
             f"--seeds is {text!r}; it must be whole numbers with commas between them, such as "
             "0,1,2."
         ) from None
-
-
-def _intensities(text: str) -> Any:
-    """Return what `batch` takes; a word that is none is left for it to refuse."""
-    low, comma, high = text.partition(",")
-    if not comma:
-        return text
-    try:
-        return float(low), float(high)
-    except ValueError:
-        return text

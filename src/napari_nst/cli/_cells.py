@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import typer
 
 from napari_nst import speed
+from napari_nst.batch.reading import as_unit, write_result
 from napari_nst.cli._grid import common_choices, in_words
 from napari_nst.cli._pace import Clock, CtrlC, duration
 from napari_nst.cli._progress import say
 from napari_nst.cli._sheet import Tile, draw_sheet, shrink
 from napari_nst.engine import costs
-from napari_nst.errors import InputError, StyleTransferError, WeightsError
+from napari_nst.errors import InputError, WeightsError
+from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
 from napari_nst.files import check_writable, read_image, read_metadata, write_image
 from napari_nst.record import RunRecord
 
@@ -24,27 +25,34 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from napari_nst.cli._grid import Cell, Grid
     from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.intensities import Ranged
 
 __all__ = ["sweep_files"]
 
 _FAILED, _INTERRUPTED = 2, 130
+_LOG = "napari-nst-sweep.log"  # beside the sheet
 _ENOUGH = 40  # iterations to tell the speed by: a shorter run is mostly its beginning
 _LARGEST_TILE = 1024  # pixels; a sheet is to be looked at as a whole
 
 
 def sweep_files(
-    content: Path, styles: Sequence[Path], out: Path, grid: Grid, keep: Path | None
+    sources: Sequence[Path],
+    pictures: Sequence[Ranged],
+    out: Path,
+    grid: Grid,
+    keep: Path | None,
 ) -> None:
     """Carry out the runs of a grid on one pair, and write the sheet.
 
     Parameters
     ----------
-    content, styles : Path, sequence of Path
-        The pictures.
+    sources, pictures : sequence of Path, sequence of Ranged
+        The content and the styles, and what is in them.
     out : Path
         Where the sheet goes.
     grid : Grid
@@ -60,13 +68,13 @@ def sweep_files(
         If Ctrl-C ended it, or a run failed; the sheet is written, if there is anything on it.
     """
     check_writable(out)
-    sources = (content, *styles)
-    pictures = [read_image(path) for path in sources]
     if os.path.exists(out) and any(map(out.samefile, sources)):
         raise InputError(f"{out} is also an input: name another file for the sheet.")
     if keep is not None:
         _make_folder(keep)
-    sweep = _Sweep(sources, pictures, grid.fitted(max(pictures[0].shape[:2])), keep)
+    log = out.with_name(_LOG)
+    longest = max(pictures[0].values.shape[:2])
+    sweep = _Sweep(sources, pictures, grid.fitted(longest), keep, log)
     sweep.say_beforehand()
     began = time.monotonic()
     sweep.carry_out()
@@ -113,7 +121,7 @@ class _Job:
         try:
             record = RunRecord.model_validate_json(read_metadata(self.file) or "")
             same = record.ended == "finished" and _identity(record) == _identity(self.record)
-            return read_image(self.file) if same else None
+            return as_unit(read_image(self.file), self.record) if same else None
         except ValueError:  # another program's, damaged, or of an older version
             return None
 
@@ -124,11 +132,13 @@ class _Sweep:
     def __init__(
         self,
         sources: Sequence[Path],
-        pictures: list[NDArray[Any]],
+        pictures: Sequence[Ranged],
         grid: Grid,
         keep: Path | None,
+        log: Path,
     ) -> None:
         self.sources = sources
+        self._log = log
         self.pictures = pictures
         self.grid = grid
         self.jobs: list[_Job] = []
@@ -186,11 +196,14 @@ class _Sweep:
                 clock.begin()
                 try:
                     self._carry_out(job, ctrl_c, clock)
-                except StyleTransferError as error:
+                except Exception as error:
                     self.failed = True
                     if self.tiles[job.cell.row, job.cell.column].picture is None:
                         self._put(job.cell, None, "failed")
-                    say(f"{job.cell.heading} failed. {error}")
+                    sentence, text = in_a_sentence(error, "It"), traceback_of(error)
+                    if text is not None:
+                        sentence = keep_traceback(sentence, text, self._log)
+                    say(f"{job.cell.heading} failed. {sentence}")
                 if ctrl_c.pressed:
                     self.stopped = True
                     break
@@ -206,7 +219,8 @@ class _Sweep:
             f"style{f' {number}' if several else ''}: {name}"
             for number, name in enumerate(names[1:], start=1)
         ]
-        sources = list(zip(self.pictures, captions, strict=True))
+        shown = [picture.to_unit() for picture in self.pictures]
+        sources = list(zip(shown, captions, strict=True))
         return draw_sheet(
             sources,
             self._about(),
@@ -220,7 +234,7 @@ class _Sweep:
         """Find out whether a cell can run, and what that will take."""
         run = self._run(cell)
         record = run.record
-        height, width = self.pictures[0].shape[:2]
+        height, width = self.pictures[0].values.shape[:2]
         device = record.resolved.device.partition(":")[0]
         hashes = [image.sha256 for image in (record.content, *record.styles)]
         return _Job(
@@ -253,9 +267,7 @@ class _Sweep:
                 speed.remember(job.device, job.operations / seconds)
             self._put(job.cell, result.image, f"{seconds:.{0 if seconds >= 10 else 1}f} s")
             if job.file is not None:
-                deep = self.pictures[0].dtype != np.uint8
-                dtype: Literal["uint8", "uint16"] = "uint16" if deep else "uint8"
-                write_image(job.file, result.image, dtype=dtype, metadata=record.to_json())
+                write_result(job.file, result)
         elif record.iterations:
             note = f"stopped after {record.iterations} of {job.cell.settings.iterations} iterations"
             self._put(job.cell, result.image, note)
@@ -283,7 +295,7 @@ class _Sweep:
 def _identity(record: RunRecord) -> tuple[Any, ...]:
     """Return what has to be the same for the same picture."""
     inputs = (record.content, *record.styles)
-    hashes = [image.sha256 for image in inputs]
+    hashes = [(image.sha256, image.range, image.bits) for image in inputs]
     return record.settings, record.resolved.weights_sha256, record.steering, hashes
 
 

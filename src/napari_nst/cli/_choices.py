@@ -6,14 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from napari_nst import own_presets
-from napari_nst.errors import InputError
+from napari_nst.errors import InputError, abridged
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["gather", "parse_value"]
+__all__ = ["gather", "parse_intensities", "parse_plane", "parse_planes", "parse_value"]
 
 
 def gather(
@@ -56,6 +56,59 @@ def parse_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):  # a word; or too many digits or brackets to be a value
         return text
+
+
+def parse_intensities(text: str) -> Any:
+    """Return the choice of intensities in a text: a word, or two values with a comma between them.
+
+    A text that is neither is left for `check_intensities` to refuse.
+    """
+    low, comma, high = text.partition(",")
+    if not comma:
+        return text
+    try:
+        return float(low), float(high)
+    except ValueError:
+        return text
+
+
+def parse_plane(text: str | None, option: str) -> tuple[int, ...] | None:
+    """Return the plane in a text: an index along each axis, with commas between them.
+
+    Raises
+    ------
+    InputError
+        If it is not whole numbers of 0 or more.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(
+            f"{option} is {abridged(text)}; it must be whole numbers of 0 or more, one for each "
+            "axis, with commas between them."
+        )
+    return tuple(map(int, parts))
+
+
+def parse_planes(texts: Sequence[str] | None, count: int) -> list[tuple[int, ...] | None]:
+    """Return the plane of each style: each has its own, or all that have several have one.
+
+    Raises
+    ------
+    InputError
+        If a text is no plane, or there are neither one nor as many as styles.
+    """
+    option = "--style-plane"
+    planes = [parse_plane(None if text == "none" else text, option) for text in texts or ()]
+    if len(planes) <= 1:
+        return (planes or [None]) * count
+    if len(planes) != count:
+        raise InputError(
+            f"{option} is given {len(planes)} times, and there are {count} styles: give it once, "
+            "or for each style, with 'none' for one of a single plane."
+        )
+    return planes
 
 
 def _parse(pair: str) -> tuple[str, Any]:

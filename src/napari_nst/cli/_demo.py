@@ -49,4 +49,4 @@ def paint_demo(reason: str, out: Path, settings: StyleTransferSettings) -> None:
     pictures = [data for data, _, _ in layers]
     names = [options["name"] for _, options, _ in layers]
     run = StyleTransfer(pictures[0], pictures[1:], settings, names=names)
-    carry_out(run, out, "uint8")
+    carry_out(run, out, "8")

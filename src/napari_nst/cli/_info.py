@@ -29,7 +29,7 @@ def report() -> Iterator[str]:
     yield _line("napari-nst", _version("napari-nst"))
     yield _line("python", f"{platform.python_version()} on {platform.platform()}")
     yield _line("torch", torch.__version__)  # unlike the metadata, this names the build
-    for package in ("torchvision", "napari", "numpy"):
+    for package in ("napari", "numpy"):
         yield _line(package, _version(package))
     missing = 'none; napari needs one: install "napari[pyqt6]"'
     yield _line("Qt", ", ".join(installed_qt()) or missing)

@@ -34,6 +34,20 @@ def replay(
     start: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The picture that run started from.")
     ] = None,
+    plane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N,N,...",
+            help="The plane of the content that the run was of, if it has several.",
+        ),
+    ] = None,
+    style_plane: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|N,N,...",
+            help="That of styles with several; once, or for each style ('none' for one without).",
+        ),
+    ] = None,
     content_labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The labels painted on the content.")
     ] = None,
@@ -57,9 +71,10 @@ def replay(
     On the same machine, with the same versions, the result has the same bytes. Each picture must
     be the one of the record, which knows their hashes.
     """
-    import numpy as np
     from pydantic import ValidationError
 
+    from napari_nst.batch.reading import plane_of
+    from napari_nst.cli._choices import parse_plane, parse_planes
     from napari_nst.cli._stylize import carry_out, read_painted
     from napari_nst.files import check_writable
     from napari_nst.record import RunRecord
@@ -75,8 +90,15 @@ def replay(
             f"{record} does not hold a record: name a record as JSON, or a picture that "
             "napari-nst wrote."
         ) from None
-    pictures = [_read(path) for path in (content, *styles)]
-    more: dict[str, Any] = {"start": None if start is None else _read(start)}
+    planes = parse_planes(style_plane, len(styles))
+    several = parse_plane(plane, "--plane")
+    pictures = [
+        _read(content, several),
+        *(_read(path, plane_of(path, own)) for path, own in zip(styles, planes, strict=True)),
+    ]
+    more: dict[str, Any] = {
+        "start": None if start is None else _read(start, plane_of(start, several))
+    }
     more |= read_painted(content_labels, style_labels or ())
     if replacements:
         more["replacements"] = [_read(path) for path in replacements]
@@ -91,7 +113,7 @@ def replay(
     run = StyleTransfer(
         pictures[0], pictures[1:], known.settings, names=names, replay=known, **more
     )
-    carry_out(run, out, "uint8" if pictures[0].dtype == np.uint8 else "uint16")
+    carry_out(run, out, None)
 
 
 def _text(path: Path) -> str:
@@ -107,14 +129,11 @@ def _text(path: Path) -> str:
     return read_metadata(path) or ""
 
 
-def _read(path: Path) -> Any:
-    import numpy as np
+def _read(path: Path, plane: tuple[int, ...] | None = None) -> Any:
+    """Return the values in a file; what they mean is in the record."""
+    from napari_nst.batch.reading import read_picture
+    from napari_nst.files import read_npy
 
-    from napari_nst.files import read_image
-
-    if path.suffix.lower() != ".npy":
-        return read_image(path)
-    try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an array ({error}): save it again.") from None
+    if path.suffix.lower() == ".npy":
+        return read_npy(path)
+    return read_picture(path, plane=plane, what="picture").values

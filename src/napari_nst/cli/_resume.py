@@ -39,6 +39,4 @@ def resume(
         raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
     from napari_nst.engine.transfer import StyleTransfer
 
-    saved = StyleTransfer.load(run)
-    wide = depth == "16" if depth else saved.record.content.dtype != "uint8"
-    carry_out(saved, out, "uint16" if wide else "uint8", run)
+    carry_out(StyleTransfer.load(run), out, depth, run)

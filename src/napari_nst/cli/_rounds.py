@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from napari_nst import speed
+from napari_nst.batch.layout import Layout
 from napari_nst.cli._pace import duration
 from napari_nst.cli._progress import say
 from napari_nst.engine import costs
-from napari_nst.errors import InputError
 from napari_nst.files import open_stack, shape_of
 from napari_nst.stacks import cost as cost_of_stack
 
@@ -120,7 +120,8 @@ class Rounds:
             text = f"failed. {outcome.error}"
         else:
             text = f"{duration(outcome.seconds)}."
-            if self._speeds and not step.job.stack and step.job.settings.iterations >= _ENOUGH:
+            enough = own > 0 and step.job.settings.iterations >= _ENOUGH
+            if self._speeds and not step.job.stack and enough:
                 kind = _device(step.job.settings.device)
                 speed.remember(kind, own / outcome.seconds)
         left = self._left()
@@ -161,9 +162,13 @@ def _operations(job: Job, kind: str) -> float:
             return costs.cost(job.settings, *shape_of(job.content), kind).operations
         with open_stack(job.content) as stack:
             height, width = stack.plane_shape[:2]
-            planes = len(stack)
-    except InputError:
+            layout = Layout.of(stack, job.channels)
+    except Exception:  # whatever it is, the job itself will say so
         return 0.0
-    return cost_of_stack(
-        job.settings, height, width, kind, planes=planes, start_from=job.start_from
-    ).operations
+    first, two = (
+        cost_of_stack(
+            job.settings, height, width, kind, planes=planes, start_from=job.start_from
+        ).operations
+        for planes in (1, 2)
+    )
+    return layout.rows * first + (len(layout) - layout.rows) * (two - first)

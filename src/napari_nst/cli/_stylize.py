@@ -8,12 +8,19 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import typer
 
+from napari_nst.batch.reading import (
+    plane_of,
+    read_picture,
+    read_start,
+    read_style,
+    write_result,
+)
 from napari_nst.cli._progress import say, show
 from napari_nst.errors import InputError
-from napari_nst.files import check_writable, read_image, read_labels, write_image
+from napari_nst.files import check_writable, read_labels
+from napari_nst.intensities import check_intensities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +28,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.intensities import Intensities, Ranged
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["carry_out", "read_painted", "stylize_files"]
+__all__ = ["carry_out", "read_inputs", "read_painted", "stylize_files"]
 
 _INTERRUPTED = 130  # what shells expect: 128 and the number of the signal
 _SECONDS_BETWEEN_SAVES = 60.0
@@ -37,6 +45,9 @@ def stylize_files(
     settings: StyleTransferSettings,
     depth: Literal["8", "16"] | None,
     *,
+    intensities: Intensities = "auto",
+    plane: tuple[int, ...] | None = None,
+    style_planes: Sequence[tuple[int, ...] | None] = (),
     content_labels: Path | None = None,
     style_labels: Sequence[Path] = (),
     keep: Path | None = None,
@@ -55,6 +66,12 @@ def stylize_files(
         Every choice.
     depth : {"8", "16"} or None
         Bits of a sample of the result; None: 8 if the content has as many, else 16.
+    intensities : {"auto", "full", "percentiles"} or tuple of float
+        Which values are black and white.
+    plane : tuple of int or None
+        Which of the content's, and of the picture to start from, if they have several.
+    style_planes : sequence of tuple of int or None
+        Which of each style's.
     content_labels : Path or None
         The labels painted on the content.
     style_labels : sequence of Path
@@ -73,8 +90,8 @@ def stylize_files(
     if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
     sources = (content, *styles)
-    pictures = [read_image(path) for path in sources]
-    first = None if start is None else read_image(start)
+    pictures = read_inputs(content, styles, intensities, plane, style_planes)
+    first = None if start is None else read_start(start, pictures[0], intensities, plane)
     painted = read_painted(content_labels, style_labels)
     inputs = [path for path in (*sources, start, content_labels, *style_labels) if path]
     inputs = [path for path in inputs if os.path.exists(path)]
@@ -85,8 +102,37 @@ def stylize_files(
 
     names = [path.name for path in sources]
     run = StyleTransfer(pictures[0], pictures[1:], settings, start=first, names=names, **painted)
-    wide = depth == "16" if depth else pictures[0].dtype != np.uint8
-    carry_out(run, out, "uint16" if wide else "uint8", keep)
+    carry_out(run, out, depth, keep)
+
+
+def read_inputs(
+    content: Path,
+    styles: Sequence[Path],
+    intensities: Intensities,
+    plane: tuple[int, ...] | None,
+    style_planes: Sequence[tuple[int, ...] | None],
+) -> list[Ranged]:
+    """Read a content and its styles as a run takes them.
+
+    Parameters
+    ----------
+    content, styles, intensities, plane, style_planes
+        As for `stylize_files`.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, or has several planes and none of them is named.
+    """
+    check_intensities(intensities)
+    planes = list(style_planes) or [None] * len(styles)
+    if len(styles) > 1 and len(set(planes)) == 1:  # for those of them that have several
+        own = [plane_of(path, planes[0]) for path in styles]
+        planes = own if any(own) else planes
+    return [
+        read_picture(content, intensities, plane),
+        *(read_style(path, intensities, own) for path, own in zip(styles, planes, strict=True)),
+    ]
 
 
 def read_painted(content_labels: Path | None, style_labels: Sequence[Path]) -> dict[str, Any]:
@@ -108,7 +154,7 @@ def read_painted(content_labels: Path | None, style_labels: Sequence[Path]) -> d
 
 
 def carry_out(
-    run: StyleTransfer, out: Path, dtype: Literal["uint8", "uint16"], keep: Path | None = None
+    run: StyleTransfer, out: Path, depth: Literal["8", "16"] | None, keep: Path | None = None
 ) -> None:
     """Iterate a run to its end, or to Ctrl-C, and write its picture with its record.
 
@@ -118,8 +164,8 @@ def carry_out(
         The run, not begun yet.
     out : Path
         Where to.
-    dtype : {"uint8", "uint16"}
-        The samples of the file.
+    depth : {"8", "16"} or None
+        Bits of a sample of the file; None: as many as the content has.
     keep : Path or None
         Where the run itself is saved: every minute, and where it ends.
 
@@ -140,13 +186,15 @@ def carry_out(
     if record.iterations == 0:
         say(f"stopped before the first iteration; {out} was not written.")
         raise typer.Exit(_INTERRUPTED)
-    beside = write_image(out, result.image, dtype=dtype, metadata=record.to_json())
+    beside, note = write_result(out, result, depth)
     height, width = result.image.shape[:2]
     stopped = record.ended == "stopped"
     say(
         f"{'stopped early; ' if stopped else ''}wrote {out}, {width} x {height} pixels after "
         f"{record.iterations} iterations in {time.monotonic() - began:.0f} s."
     )
+    if note is not None:
+        say(note)
     if beside is not None:
         say(f"the record is too long for a JPEG file; wrote it to {beside}.")
     if stopped:

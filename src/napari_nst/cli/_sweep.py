@@ -63,6 +63,28 @@ def sweep(
     iterations: Annotated[
         int | None, typer.Option(metavar="N", help="Evaluations of loss and gradient, in total.")
     ] = None,
+    intensities: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|full|percentiles|LOW,HIGH",
+            help="Which values are black and white, in the result as in the content: those of the "
+            "bits in use, the whole range of the type, percentiles 0.1 and 99.9, or two values.",
+        ),
+    ] = "auto",
+    plane: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|N,N,...",
+            help="The plane of a content with several, from 0 on each axis.",
+        ),
+    ] = None,
+    style_plane: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|N,N,...",
+            help="That of styles with several; once, or for each style ('none' for one without).",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="What every picture begins with."),
@@ -90,5 +112,14 @@ def sweep(
     grid = Grid.of(rows, columns, presets, settings, choices or [], named, preset)
 
     from napari_nst.cli._cells import sweep_files
+    from napari_nst.cli._choices import parse_intensities, parse_plane, parse_planes
+    from napari_nst.cli._stylize import read_inputs
 
-    sweep_files(content, styles, out, grid, keep)
+    pictures = read_inputs(
+        content,
+        styles,
+        parse_intensities(intensities),
+        parse_plane(plane, "--plane"),
+        parse_planes(style_plane, len(styles)),
+    )
+    sweep_files((content, *styles), pictures, out, grid, keep)

@@ -99,7 +99,7 @@ def path() -> None:
 def _fetch(yes: bool, say: Callable[[str], None]) -> None:
     from napari_nst.engine import converted
     from napari_nst.engine.download import fetch_vgg19
-    from napari_nst.engine.weights import vgg19_url
+    from napari_nst.engine.weights import VGG19_URL
 
     kept = converted.intact()
     if kept is not None:
@@ -107,7 +107,7 @@ def _fetch(yes: bool, say: Callable[[str], None]) -> None:
         return
     if not yes:
         _ask(
-            f"Download VGG-19's weights (548 MB, of which 40 MB are kept) from {vgg19_url()} to "
+            f"Download VGG-19's weights (548 MB, of which 40 MB are kept) from {VGG19_URL} to "
             f"{cache_directory()}?"
         )
     with _shown(say) as on_progress:

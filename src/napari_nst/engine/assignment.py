@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_nst.engine.given import as_array
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Assignment", "Region", "Source", "assign", "check_labels"]
+__all__ = ["Assignment", "Region", "Source", "assign", "check_labels", "everything"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Assignment:
     kept: tuple[int, ...]
 
 
+def everything(styles: int) -> Region:
+    """Return the one region of a content without labels, of so many styles."""
+    return Region((), tuple(Source(style) for style in range(styles)))
+
+
 def check_labels(labels: Any, name: str, shape: tuple[int, int], of: str) -> NDArray[np.int64]:
     """Return labels as integers.
 
@@ -80,7 +86,7 @@ def check_labels(labels: Any, name: str, shape: tuple[int, int], of: str) -> NDA
     InputError
         If they are not whole numbers of 0 or more, or have another shape than the image.
     """
-    array = np.asarray(labels)
+    array = as_array(labels, name, "read_labels")
     if array.dtype.kind not in "biu":
         raise InputError(f"{name} has dtype {array.dtype}; labels must be integers.")
     if array.shape != shape:
@@ -111,9 +117,9 @@ def assign(
     Parameters
     ----------
     content_labels : ndarray
-        Integers, shape (H, W).
+        Integers of any shape.
     style_labels : sequence of ndarray or None, or None
-        For each style its labels, or None if it has none.
+        For each style its labels, likewise, or None if it has none.
     region_styles : mapping of int to int or None, or None
         As `StyleTransferSettings` has it.
     styles : int

@@ -9,6 +9,8 @@ import torch
 from napari_nst.engine.statistics import Statistics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 __all__ = ["finish", "luminance", "match_colors", "prepare"]
@@ -40,7 +42,11 @@ def luminance(image: Tensor) -> Tensor:
     return (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
-def match_colors(style: Tensor, content: Tensor) -> Tensor:
+def match_colors(
+    style: Tensor,
+    content: Tensor,
+    visible: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Tensor:
     """Recolour the style to the content's palette.
 
     The linear map that gives the style the mean and covariance of the content's colours and
@@ -52,6 +58,8 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
     ----------
     style, content : Tensor
         Shape (1, C, H, W) with the same C; sizes may differ.
+    visible : tuple of Tensor or None
+        What can be seen of each, shape (1, H, W): what its pixels count.  None: all alike.
 
     Returns
     -------
@@ -59,7 +67,10 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
         The style recoloured, clamped to [0, 1].
     """
     # On the processor, in float64: Apple's GPUs have neither that nor eigenvectors.
-    of_style, of_content = (Statistics.of(image.cpu().double()) for image in (style, content))
+    of_style, of_content = (
+        Statistics.of(image.cpu().double(), None if weights is None else weights[0].cpu().double())
+        for image, weights in zip((style, content), visible, strict=True)
+    )
     ridge = _REGULARISER * torch.eye(style.shape[1], dtype=torch.float64)
     root = _power(of_style.covariance + ridge, 0.5)
     inverse = _power(of_style.covariance + ridge, -0.5)
@@ -72,7 +83,12 @@ def match_colors(style: Tensor, content: Tensor) -> Tensor:
     return (recolored + after.view(1, -1, 1, 1)).clamp(0, 1)
 
 
-def prepare(content: Tensor, styles: list[Tensor], mode: ColorMode) -> tuple[Tensor, list[Tensor]]:
+def prepare(
+    content: Tensor,
+    styles: list[Tensor],
+    mode: ColorMode,
+    visible: Sequence[Tensor | None] | None = None,
+) -> tuple[Tensor, list[Tensor]]:
     """Return what the optimisation sees of content and styles.
 
     Parameters
@@ -84,13 +100,19 @@ def prepare(content: Tensor, styles: list[Tensor], mode: ColorMode) -> tuple[Ten
     mode : {"style", "luminance", "match"}
         "luminance" leaves one channel of each, the styles' brightness matched to the
         content's; "match" recolours the styles; "style" changes nothing.
+    visible : sequence of Tensor or None, optional
+        What can be seen of the content and of each style, as `match_colors` takes it.
     """
     if mode == "luminance" or content.shape[1] == 1:
         content, styles = luminance(content), [luminance(style) for style in styles]
     else:
         styles = [style.expand(-1, 3, -1, -1) for style in styles]
     if mode != "style":
-        styles = [match_colors(style, content) for style in styles]
+        own, *others = visible or [None] * (1 + len(styles))
+        styles = [
+            match_colors(style, content, (other, own))
+            for style, other in zip(styles, others, strict=True)
+        ]
     return content, styles
 
 

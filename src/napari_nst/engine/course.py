@@ -113,6 +113,7 @@ class Course:
         self, scale: Scale, regions: Regions, dropped: Sequence[Sequence[str]]
     ) -> None:
         """Record what the regions are, and which layers fell out for them at a scale."""
+        assert regions.content is not None
         before = {region.labels: region for region in self.regions}
         noted = []
         layer = self.now.style_layers.active[0] if self.now.style_layers.active else None

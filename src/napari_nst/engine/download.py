@@ -77,7 +77,7 @@ def fetch_vgg19(
     kept = converted.intact()
     if kept is not None:
         return kept
-    official = weights.vgg19_url()
+    official = weights.VGG19_URL
     name = official.rsplit("/", 1)[1]
     # Not the hash in the name at another place: it has to be the same file.
     prefix = weights.hash_in_name(name)

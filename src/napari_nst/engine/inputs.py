@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from napari_nst.engine import color, costs
-from napari_nst.engine.assignment import Assignment, assign
+from napari_nst.engine.assignment import Assignment, Region, assign, everything
+from napari_nst.engine.given import listed, style_names
 from napari_nst.engine.labels import Labels
-from napari_nst.engine.pictures import Picture, resize
+from napari_nst.engine.pictures import Picture, resize, start_like
 from napari_nst.engine.regions import Guide, Regions, resized_mask
+from napari_nst.engine.visibility import fill_hidden
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.color import ColorMode
     from napari_nst.engine.schedule import Scale
+    from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["SAME", "Inputs"]
@@ -43,6 +46,8 @@ class Inputs:
         As `StyleTransfer` takes them.
     settings : StyleTransferSettings
         What they are to be used for.
+    record : RunRecord, optional
+        Of a run to do again: values mean what they meant to that one.
 
     Attributes
     ----------
@@ -74,21 +79,32 @@ class Inputs:
         settings: StyleTransferSettings,
         content_labels: Any = None,
         style_labels: Any = None,
+        record: RunRecord | None = None,
     ) -> None:
-        images = _listed(styles)
-        names = names or ["content", *_style_names(len(images))]
+        images = _styles(styles)
+        names = names or ["content", *style_names(len(images))]
         if len(names) != 1 + len(images):
             raise InputError(
                 f"names has {len(names)} entries for a content and {len(images)} styles; give one "
                 "for each."
             )
-        self.content = Picture.of(content, names[0], settings.nan)
+        self.content = Picture.of(
+            content, names[0], settings.nan, None if record is None else record.content
+        )
         if (start is None) == (settings.init == "image"):
             raise InputError(
                 f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
                 " they go together: a start image is for init='image'."
             )
-        self.start = None if start is None else Picture.of(start, "start")
+        if start is not None and record is None:
+            start = start_like(start, self.content.record)
+        known = None if record is None else record.start
+        self.start = None if start is None else Picture.of(start, "start", recorded=known)
+        for picture in filter(None, (self.content, self.start)):
+            picture.check_visible()
+        if record is not None and len(record.styles) == len(images):
+            parts = zip(images, names[1:], record.styles, strict=True)
+            images = [Picture.of(image, name, recorded=style) for image, name, style in parts]
         self._take(settings, images, names[1:], content_labels, style_labels)
 
     @classmethod
@@ -124,10 +140,10 @@ class Inputs:
             If one cannot be used, or they do not go together or with the settings.
         """
         other = copy.copy(self)
-        images = SAME if styles is SAME else _listed(styles)
+        images = SAME if styles is SAME else _styles(styles)
         if images is not SAME and names is None:
             same = len(images) == len(self.styles)
-            names = [p.record.name for p in self.styles] if same else _style_names(len(images))
+            names = [p.record.name for p in self.styles] if same else style_names(len(images))
         if names is not None and len(names) != (0 if images is SAME else len(images)):
             raise InputError(
                 f"names has {len(names)} entries for {0 if images is SAME else len(images)} new "
@@ -149,21 +165,22 @@ class Inputs:
                 image if isinstance(image, Picture) else Picture.of(image, name)
                 for image, name in zip(images, names, strict=True)
             )
+            for style in self.styles:
+                style.check_visible()
         if content_labels is not SAME:
             self.content_labels = _labels(content_labels, "content_labels", self.content)
         if style_labels is not SAME:
             self.style_labels = None
             if style_labels is not None:
-                several = isinstance(style_labels, (list, tuple))
-                listed = list(style_labels) if several else [style_labels]
-                if len(listed) != len(self.styles):
+                painted = listed(style_labels)
+                if len(painted) != len(self.styles):
                     raise InputError(
-                        f"style_labels has {len(listed)} entries, and the number of styles is "
+                        f"style_labels has {len(painted)} entries, and the number of styles is "
                         f"{len(self.styles)}; give one for each, None for a style without labels."
                     )
                 self.style_labels = tuple(
                     _labels(labels, f"style_labels of {picture.record.name}", picture)
-                    for labels, picture in zip(listed, self.styles, strict=True)
+                    for labels, picture in zip(painted, self.styles, strict=True)
                 )
         self.check(settings)
 
@@ -196,9 +213,12 @@ class Inputs:
 
     def _assign(self, settings: StyleTransferSettings) -> Assignment | None:
         if self.content_labels is not None:
-            painted = [None if own is None else own.values for own in self.style_labels or ()]
+            own = zip(self.style_labels or (), self.styles, strict=False)
+            painted = [
+                None if labels is None else _seen_values(labels, picture) for labels, picture in own
+            ]
             return assign(
-                self.content_labels.values,
+                _seen_values(self.content_labels, self.content),
                 painted or None,
                 settings.region_styles,
                 len(self.styles),
@@ -226,6 +246,13 @@ class Inputs:
         return [style.shape for style in self.styles]
 
     @property
+    def guides(self) -> int:
+        """How many masks weigh the features: one for each region, or for what can be seen."""
+        if self.assignment is not None:
+            return len(self.assignment.regions)
+        return int(any(picture.visible is not None for picture in (self.content, *self.styles)))
+
+    @property
     def records(self) -> dict[str, Any]:
         """What a `RunRecord` says of them."""
         labels = self.style_labels
@@ -239,29 +266,52 @@ class Inputs:
 
     def prepared(self, mode: ColorMode, device: torch.device) -> tuple[Tensor, list[Tensor]]:
         """Return content and styles as the optimisation sees them in a colour mode."""
+        pictures = (self.content, *self.styles)
         return color.prepare(
-            self.content.pixels.to(device), [style.pixels.to(device) for style in self.styles], mode
+            self.content.filled.to(device),
+            [style.filled.to(device) for style in self.styles],
+            mode,
+            [picture.visible for picture in pictures],
         )
+
+    def at_scale(
+        self, settings: StyleTransferSettings, scale: Scale, device: torch.device
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return content and styles as the optimisation sees them at a scale."""
+        content, styles = self.prepared(settings.color, device)
+        return self.content.resize(content, (scale.height, scale.width)), [
+            picture.resize(style, costs.fit_style(settings, picture.shape, scale, index))
+            for index, (picture, style) in enumerate(zip(self.styles, styles, strict=True))
+        ]
 
     def regions(
         self, settings: StyleTransferSettings, scale: Scale, device: torch.device
     ) -> Regions | None:
-        """Return the regions at a scale; None where no labels were given."""
+        """Return the regions at a scale; None where no labels were given and all can be seen."""
         assignment, labels = self.assignment, self.content_labels
-        if assignment is None or labels is None:
-            return None
-        masks = torch.stack([labels.mask(region.labels) for region in assignment.regions])
-        masks = resized_mask(masks.to(device), scale.height, scale.width)
+        size = (scale.height, scale.width)
+        visible = self.content.visible_at(size, device)
+        guide = None if visible is None else Guide(visible, settings, visible=visible)
+        regions: tuple[Region, ...] = (everything(len(self.styles)),)
+        if assignment is not None and labels is not None:
+            regions = assignment.regions
+            masks = torch.stack([labels.mask(region.labels) for region in regions])
+            masks = self.content.masks_at(masks, size, device)
+            guide = Guide(masks, settings, settings.region_softness, visible)
         sources = {}
-        for source in {source for region in assignment.regions for source in region.sources}:
+        for source in {source for region in regions for source in region.sources}:
+            picture = self.styles[source.style]
+            size = costs.fit_style(settings, picture.shape, scale, source.style)
             own = None if source.label is None else (self.style_labels or ())[source.style]
+            seen = picture.visible_at(size, device)
             if own is not None and source.label is not None:
-                shape = self.styles[source.style].shape
-                size = costs.fit_style(settings, shape, scale, source.style)
-                mask = resized_mask(own.mask((source.label,))[None].to(device), *size)
-                sources[source] = Guide(mask, settings)
-        guide = Guide(masks, settings, settings.region_softness)
-        return Regions(assignment.regions, guide, sources)
+                mask = picture.masks_at(own.mask((source.label,))[None], size, device)
+                sources[source] = Guide(mask, settings, visible=seen)
+            elif seen is not None:
+                sources[source] = Guide(seen, settings, visible=seen)
+        if guide is None and not sources:
+            return None
+        return Regions(regions, guide, sources, visible)
 
     def kept(self, shape: tuple[int, int], share: float = _WHOLE) -> Tensor | None:
         """Return where the content's own pixels stay, at a size; None: nowhere.
@@ -292,13 +342,13 @@ class Inputs:
             generator = torch.Generator().manual_seed(settings.seed)
             return torch.rand((1, content.shape[1], *shape), generator=generator).to(device)
         if settings.init == "style":
-            return resize(styles[0], *shape).clone()
+            return self.styles[0].resize(styles[0], shape).clone()
         if self.start is not None:
-            start = self.start.pixels.to(device)
+            start = self.start.filled.to(device)
             grey = content.shape[1] == 1
             start = color.luminance(start) if grey else start.expand(-1, 3, -1, -1)
-            return resize(start, *shape).clone()
-        return resize(content, *shape).clone()
+            return self.start.resize(start, shape).clone()
+        return self.content.resize(content, shape).clone()
 
     def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:
         """Return an image under way in the channels of another colour mode."""
@@ -311,21 +361,27 @@ class Inputs:
     ) -> NDArray[np.float32]:
         """Return an image under way as an array: resampled, coloured, alpha put back."""
         # One copy, changed in place, and the array: at large sizes every image counts.
-        picture = resize(image.clamp(0, 1), *shape)
+        size = (image.shape[-2], image.shape[-1])
+        visible = self.content.visible_at(size, image.device)
+        picture = resize(image.clamp(0, 1), *shape, visible)
         if mode == "luminance":
             picture = color.finish(picture, self._content_at(picture), mode)
+        if (visible := self.content.visible_at(shape, picture.device)) is not None:
+            picture = fill_hidden(picture, visible)
         if (kept := self.kept(shape, 0.5)) is not None:
-            content = self._content_at(picture)
+            same = shape == self.shape  # then they are the content's to the bit, hidden or not
+            content = self.content.pixels.to(picture.device) if same else self._content_at(picture)
             torch.where(kept.to(picture.device), content, picture, out=picture)
         return self.content.assemble(picture)
 
     def _content_at(self, image: Tensor) -> Tensor:
         """Return the content at the size and on the device of an image."""
-        return resize(self.content.pixels.to(image.device), image.shape[-2], image.shape[-1])
+        pixels = self.content.filled.to(image.device)
+        return self.content.resize(pixels, (image.shape[-2], image.shape[-1]))
 
 
-def _listed(styles: Any) -> list[Any]:
-    images = list(styles) if isinstance(styles, (list, tuple)) else [styles]
+def _styles(given: Any) -> list[Any]:
+    images = listed(given)
     if not images:
         raise InputError("There is no style image; give at least one.")
     return images
@@ -337,5 +393,8 @@ def _labels(labels: Any, name: str, picture: Picture) -> Labels | None:
     return Labels.of(labels, name, picture.shape, picture.record.name)
 
 
-def _style_names(count: int) -> list[str]:
-    return ["style"] if count == 1 else [f"style {index}" for index in range(1, count + 1)]
+def _seen_values(labels: Labels, picture: Picture) -> NDArray[np.int64]:
+    """Return the labels of the pixels of a picture that can be seen, in any shape."""
+    if picture.visible is None:
+        return labels.values
+    return labels.values[picture.visible[0].numpy() > 0]

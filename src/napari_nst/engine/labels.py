@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from napari_nst.engine.assignment import check_labels
+from napari_nst.engine.given import as_array
 from napari_nst.engine.pictures import record_of
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Labels:
     def of(cls, array: Any, name: str, shape: tuple[int, int], of: str) -> Labels:
         """Take in labels; parameters and errors are those of `assignment.check_labels`."""
         values = check_labels(array, name, shape, of)
-        return cls(values, record_of(np.asarray(array), name))
+        return cls(values, record_of(as_array(array, name), name))
 
     def mask(self, labels: Collection[int]) -> Tensor:
         """Return 1 where one of some labels is and 0 elsewhere, float32 of shape (H, W)."""

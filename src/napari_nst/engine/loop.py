@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_nst.engine import costs
 from napari_nst.engine.control import Control, Stopped
 from napari_nst.engine.lbfgs import LBFGS
 from napari_nst.engine.objective import Objective
@@ -276,12 +275,7 @@ class Loop:
         self._objective, self._side = None, tile
         course, scale, place = self.course, self.scales[index], self.device.place
         now = course.now
-        content, styles = self.inputs.prepared(now.color, place)
-        content = resize(content, scale.height, scale.width)
-        styles = [
-            resize(style, *costs.fit_style(now, (style.shape[-2], style.shape[-1]), scale, number))
-            for number, style in enumerate(styles)
-        ]
+        content, styles = self.inputs.at_scale(now, scale, place)
         regions = self.inputs.regions(now, scale, place)
         kept = self.inputs.kept((scale.height, scale.width))
         self._frozen = None if kept is None else kept.to(place)
@@ -296,10 +290,12 @@ class Loop:
             regions=regions,
             tile=tile,
             # Sums of labels are of this run's painting; those of whole styles are anyone's.
-            known=self._sums if regions else self._shared.sums(styles, tile),
+            known=self._sums
+            if self.inputs.assignment
+            else self._shared.sums(styles, tile, [style.visible for style in self.inputs.styles]),
             between=self.control.check,
         )
-        if regions is None:
+        if regions is None or self.inputs.assignment is None:
             course.regions = ()
         else:
             course.note_regions(scale, regions, objective.dropped)

@@ -119,13 +119,16 @@ def total_variation(image: Tensor) -> Tensor:
     return torch.stack(parts).sum() / image.numel()
 
 
-def variation_term(padded: Tensor) -> ContentTerm:
+def variation_term(padded: Tensor, weights: Tensor | None = None) -> ContentTerm:
     """Return the sum that `total_variation` is the mean of, for a part of an image.
 
     Parameters
     ----------
     padded : Tensor
         Shape (1, C, H + 1, W + 1): the part, and a row and a column of what follows it.
+    weights : Tensor, optional
+        Shape (1, H + 1, W + 1), 0 or more: what each pixel counts; two neighbours count as the
+        lesser of them.  None: all 1.
 
     Returns
     -------
@@ -134,7 +137,12 @@ def variation_term(padded: Tensor) -> ContentTerm:
     """
     value, gradient = padded.new_zeros(()), torch.zeros_like(padded)
     for weight, difference, more, less in _differences(padded):
-        value += weight * difference.square().sum()
+        if weights is None:
+            value += weight * difference.square().sum()
+        else:
+            both = torch.minimum(weights[more], weights[less])
+            value += weight * (both * difference.square()).sum()
+            difference *= both
         gradient[more] += difference.mul_(2 * weight)
         gradient[less] -= difference
     return ContentTerm(value, gradient)
@@ -183,13 +191,23 @@ class StyleTerm:
     second: Tensor
 
 
-def content_term(generated: Tensor, content: Tensor) -> ContentTerm:
-    """Return equation 1 with its gradient F - P (equation 2)."""
+def content_term(generated: Tensor, content: Tensor, weights: Tensor | None = None) -> ContentTerm:
+    """Return equation 1 with its gradient F - P (equation 2).
+
+    Parameters
+    ----------
+    generated, content : Tensor
+        Features of one layer, of one shape.
+    weights : Tensor, optional
+        Shape (H, W), 0 or more: what each position counts.  None: all 1.
+    """
     difference = generated - content
-    return ContentTerm(0.5 * _sum_of_squares(difference), difference)
+    return ContentTerm(0.5 * _sum_of_squares(difference, weights), _weighted(difference, weights))
 
 
-def relative_content_term(generated: Tensor, content: Tensor, energy: Tensor) -> ContentTerm:
+def relative_content_term(
+    generated: Tensor, content: Tensor, energy: Tensor, weights: Tensor | None = None
+) -> ContentTerm:
     """Return the squared difference of features relative to the content's own energy.
 
     Parameters
@@ -197,20 +215,27 @@ def relative_content_term(generated: Tensor, content: Tensor, energy: Tensor) ->
     generated, content : Tensor
         Features of one layer, of one shape.
     energy : Tensor
-        The sum of the content's squared features.  The loss is 1 where the features are 0, at
-        every size and for every image.
+        The sum of the content's squared features, with the same weights.  The loss is 1 where the
+        features are 0, at every size and for every image.
+    weights : Tensor, optional
+        As for `content_term`.
     """
     scale = 1 / (energy + _TINY)
     difference = generated - content
-    return ContentTerm(
-        _sum_of_squares(difference) * scale, difference.mul_((2 * scale).to(difference.dtype))
-    )
+    value = _sum_of_squares(difference, weights) * scale
+    gradient = _weighted(difference, weights).mul_((2 * scale).to(difference.dtype))
+    return ContentTerm(value, gradient)
 
 
-def _sum_of_squares(values: Tensor) -> Tensor:
+def _sum_of_squares(values: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the sum in float32 or wider: half precision can hardly count it."""
     wide = torch.promote_types(values.dtype, torch.float32)
-    return values.square().sum(dtype=wide)
+    return _weighted(values.square(), weights).sum(dtype=wide)
+
+
+def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Multiply by what each position counts, in place."""
+    return values if weights is None else values.mul_(weights.to(values.dtype))
 
 
 def exact(quantity: str, gradient: Tensor) -> Tensor:

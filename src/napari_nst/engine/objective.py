@@ -8,13 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional
 
 from napari_nst.engine import losses, weights
 from napari_nst.engine.costs import layers_in_use
-from napari_nst.engine.statistics import Statistics, feature_gradient
+from napari_nst.engine.statistics import Statistics, feature_gradient, wide_dtype
 from napari_nst.engine.targets import Targets
 from napari_nst.engine.tiles import Cutting
+from napari_nst.engine.variation import add_variation
 from napari_nst.engine.vgg import FeatureExtractor
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.assignment import Source
     from napari_nst.engine.damping import Damping
     from napari_nst.engine.regions import Regions
-    from napari_nst.engine.tiles import Span, Tile
+    from napari_nst.engine.tiles import Tile
     from napari_nst.engine.vgg import Trace
     from napari_nst.settings import StyleTransferSettings
 
@@ -137,8 +137,8 @@ class Objective:
         The network to use, if it is there already; None: the one the settings name, in the
         content's dtype and on its device.
     regions : Regions or None
-        Which part of the content takes its style from which part of the styles; None: all of
-        it from all of them.
+        Which part of the content takes its style from which part of the styles, and what can be
+        seen of them; None: all of it from all of them.
     tile : int or None
         The side of the tiles in which the content's features are computed; None: the whole.
     known : dict of Source to statistics, or None
@@ -162,6 +162,10 @@ class Objective:
         self.settings = settings
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
         self._cutting = Cutting(settings.network, layers_in_use(settings))
+        self._visible = regions.visible if regions else None
+        self._area: float = content.shape[-2] * content.shape[-1]  # pixels that can be seen
+        if self._visible is not None:
+            self._area = float(self._visible.sum(dtype=wide_dtype(content.device)))
         self._targets = Targets(
             content,
             styles,
@@ -318,9 +322,11 @@ class Objective:
                         feature_gradient(owned, *of_sums, own, onto=onto)
 
         gradient = trace.gradient(add)
-        weight = self.settings.tv_weight / image.numel()
-        variation = _add_variation(gradient, part.read(image), part, weight)
-        return gradient, content, variation / image.numel()
+        seen = None if self._visible is None else part.read(self._visible)
+        count = image.shape[1] * self._area
+        weight = self.settings.tv_weight / count
+        variation = add_variation(gradient, part.read(image), part, weight, seen)
+        return gradient, content, variation / count
 
     def _add_content(
         self, layer: str, features: Tensor, onto: Tensor, part: Tile, content: dict[str, Tensor]
@@ -329,10 +335,12 @@ class Objective:
         target = self._targets.content(layer, part)
         if target is None:
             return
+        seen = self._targets.seen(layer, part)
         if self.settings.normalize_gradients:
-            term = losses.relative_content_term(features, target, self._targets.energy[layer])
+            energy = self._targets.energy[layer]
+            term = losses.relative_content_term(features, target, energy, seen)
         else:
-            term = losses.content_term(features, target)
+            term = losses.content_term(features, target, seen)
         content[layer] = term.value
         factor = self.settings.content_weight * self.settings.content_layers[layer]
         onto.add_(term.gradient, alpha=factor)
@@ -352,29 +360,6 @@ def _add(sums: dict[str, list[Statistics]], more: Mapping[str, Sequence[Statisti
         sums[layer] = (
             [a + b for a, b in zip(before, of_regions, strict=True)] if before else [*of_regions]
         )
-
-
-def _add_variation(gradient: Tensor, window: Tensor, part: Tile, weight: float) -> Tensor:
-    """Add the gradient of a tile's variation to that at the pixels it reads; return the sum.
-
-    It takes a row and a column more than the tile owns; where the image ends, the last ones again.
-    """
-    rows, columns = (_with_next(span) for span in (part.rows, part.columns))
-    padded = functional.pad(window, (0, 1, 0, 1), mode="replicate")[..., rows, columns]
-    term = losses.variation_term(padded)
-    found = term.gradient
-    if rows.stop > window.shape[-2]:
-        found[..., -2, :] += found[..., -1, :]
-    if columns.stop > window.shape[-1]:
-        found[..., -2] += found[..., -1]
-    onto = gradient[..., rows, columns]
-    onto.add_(found[..., : onto.shape[-2], : onto.shape[-1]], alpha=weight)
-    return term.value
-
-
-def _with_next(span: Span) -> slice:
-    """Return the pixels that a tile owns and the next, counted in what it reads."""
-    return slice(span.start - span.read_start, span.stop - span.read_start + 1)
 
 
 def _nothing() -> None:

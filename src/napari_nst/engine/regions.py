@@ -39,6 +39,9 @@ class Guide:
         The network, its layers in use, and which positions belong to a region.
     softness : float
         The width of the transition between two regions, as a share of the longest side.
+    visible : Tensor, optional
+        Shape (1, H, W): how much of each pixel can be seen, which the masks hold already.  None:
+        all of it.
 
     Notes
     -----
@@ -48,11 +51,16 @@ class Guide:
     region, nor takes from those beside them.
 
     With ``region_guidance="inside"`` a position weighs 1 where its receptive field lies in the
-    region (what would lie outside the image counts as inside) and 0 elsewhere.
+    region (what would lie outside the image, or cannot be seen, counts as inside) and 0 elsewhere,
+    times what can be seen of it.
     """
 
     def __init__(
-        self, masks: Tensor, settings: StyleTransferSettings, softness: float = 0.0
+        self,
+        masks: Tensor,
+        settings: StyleTransferSettings,
+        softness: float = 0.0,
+        visible: Tensor | None = None,
     ) -> None:
         network = NETWORKS[settings.network]
         soft = _soften(masks, softness * max(masks.shape[-2:]))
@@ -62,9 +70,17 @@ class Guide:
             layer = network.layer(name)
             # What pooling drops at the end of the image, an average without padding drops too.
             pooled = functional.avg_pool2d(soft[None], layer.stride)[0]
-            self._shares[name] = pooled.mean(dim=(-2, -1))
+            share = pooled.mean(dim=(-2, -1))
+            seen = None
+            if visible is not None:
+                seen = functional.avg_pool2d(visible[None], layer.stride)[0]
+                share = share / seen.mean().clamp_min(torch.finfo(share.dtype).tiny)
+            self._shares[name] = share
             if settings.region_guidance == "inside":
-                pooled = _inside(masks, layer.receptive_field, layer.stride)
+                whole = _WHOLE if visible is None else _WHOLE * visible
+                pooled = _inside(masks >= whole, layer.receptive_field, layer.stride).to(masks)
+                if seen is not None:
+                    pooled *= seen
             self._weights[name] = pooled
 
     def weights(self, layer: str) -> Tensor:
@@ -72,7 +88,7 @@ class Guide:
         return self._weights[layer]
 
     def share(self, layer: str) -> Tensor:
-        """Return the share of each region in the area of a layer, shape (R,).
+        """Return the share of each region in the visible area of a layer, shape (R,).
 
         Weighting a region's loss by it keeps the balance with the content that a transfer
         without regions has at every position, however many regions there are.
@@ -87,21 +103,25 @@ class Guide:
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of one scale.
+    """The regions of one scale, and what can be seen of content and styles.
 
     Attributes
     ----------
     regions : sequence of Region
         What takes its style from where.
-    content : Guide
-        The weights of each on the content.
+    content : Guide or None
+        The weights of each on the content; None: it is one region, all of it visible.
     sources : mapping of Source to Guide
-        The weights of each label that is a source, on its style (one region each).
+        The weights of each label that is a source, on its style (one region each), and of each
+        style that is one and can be seen only in part.
+    visible : Tensor or None
+        Shape (1, H, W), values in [0, 1]: what can be seen of the content; None: all of it.
     """
 
     regions: Sequence[Region]
-    content: Guide
+    content: Guide | None
     sources: Mapping[Source, Guide]
+    visible: Tensor | None = None
 
 
 def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
@@ -149,9 +169,9 @@ def _blur(masks: Tensor, deviation: float) -> Tensor:
     return masks
 
 
-def _inside(masks: Tensor, field: int, stride: int) -> Tensor:
-    """Return 1 where a position's receptive field lies in the region, else 0."""
-    outside = (masks < _WHOLE).to(masks.dtype)
+def _inside(whole: Tensor, field: int, stride: int) -> Tensor:
+    """Return 1 where a position's receptive field lies in the whole pixels of a region, else 0."""
+    outside = (~whole).float()
     for dim in (-2, -1):  # a square is a row of columns
         turned = outside if dim == -1 else outside.mT
         # The field reaches (field - stride) / 2 pixels out of the position's own.

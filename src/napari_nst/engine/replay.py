@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from napari_nst.engine.pictures import record_of
+from napari_nst.engine.given import as_array
+from napari_nst.engine.pictures import Picture, record_of
 from napari_nst.errors import InputError
+from napari_nst.intensities import Ranged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +47,8 @@ class Replay:
         self._styles: dict[_Key, Any] = {_key(one.record): one for one in inputs.styles}
         self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
         for array in replacements:
-            key = _key(record_of(np.asarray(array), ""))
+            given = array.values if isinstance(array, Ranged) else array
+            key = _key(record_of(as_array(given, "A replacement"), ""))
             self._styles[key] = self._painted[key] = array
         for change in record.steering:
             self.images(change)
@@ -100,7 +101,7 @@ class Replay:
         """Return the images that a change brought in, as `Inputs.replaced` takes them."""
         found: dict[str, Any] = {}
         if change.styles is not None:
-            found["styles"] = [_find(record, self._styles) for record in change.styles]
+            found["styles"] = [self._style(record) for record in change.styles]
             found["names"] = [record.name for record in change.styles]
         if change.content_labels is not None:
             found["content_labels"] = self._labels(change.content_labels)
@@ -113,6 +114,12 @@ class Replay:
     def over(self, iterations: int) -> bool:
         """Return whether a run that was stopped has been replayed as far as it went."""
         return self._record.ended != "finished" and iterations >= self._record.iterations
+
+    def _style(self, record: InputRecord) -> Picture:
+        known = _find(record, self._styles)
+        if isinstance(known, Picture):
+            return known
+        return Picture.of(known, record.name, recorded=record)
 
     def _labels(self, record: InputRecord | str) -> Any:
         return None if isinstance(record, str) else _find(record, self._painted)

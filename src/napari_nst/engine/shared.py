@@ -66,7 +66,10 @@ class Shared:
         return self._network
 
     def sums(
-        self, styles: Sequence[Tensor], tile: int | None
+        self,
+        styles: Sequence[Tensor],
+        tile: int | None,
+        visible: Sequence[Tensor | None] | None = None,
     ) -> dict[Source, Mapping[str, Statistics]]:
         """Return what is known of whole styles, for an `Objective` to use and to add to.
 
@@ -76,9 +79,13 @@ class Shared:
             At the scale at work, in the colours of the run.
         tile : int or None
             Of the run: sums of other tiles are rounded otherwise.
+        visible : sequence of Tensor or None, optional
+            What can be seen of each style, at any size; None: all of it.
         """
-        digests = [hashlib.sha256(style.cpu().numpy().tobytes()).hexdigest() for style in styles]
-        key = (*digests, *(tuple(style.shape) for style in styles), tile)
+        seen = [_digest(mask) for mask in visible or () if mask is not None]
+        shown = [mask is not None for mask in visible or ()]
+        shapes = (tuple(style.shape) for style in styles)
+        key = (*map(_digest, styles), *shapes, *seen, *shown, tile)
         known = self._sums.pop(key, None)
         if known is None:
             self.computed += 1
@@ -87,3 +94,7 @@ class Shared:
                 del self._sums[next(iter(self._sums))]  # the one that was not used for longest
         self._sums[key] = known
         return known
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.cpu().numpy().tobytes()).hexdigest()

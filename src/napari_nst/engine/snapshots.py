@@ -71,7 +71,8 @@ class StyleTransferResult:
     Attributes
     ----------
     image : ndarray
-        Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1].
+        Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], a share of the
+        content's range: of its type's, unless it was given another.
     settings : StyleTransferSettings
         As asked for.
     record : RunRecord

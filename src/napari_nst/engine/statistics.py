@@ -79,19 +79,7 @@ class Statistics:
         wide = wide_dtype(features.device)
         if exact and features.shape[-2] * features.shape[-1] < features.shape[-3]:
             features = features.to(wide)
-        if weights is None:
-            first, second = _sums(features)
-            weight = second.new_tensor(float(features.shape[-2] * features.shape[-1]))
-            return cls(weight, first, second)
-        matrix, weights, _ = _where_weighted(_as_matrix(features), weights)
-        matrix = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-        weights = weights.to(matrix.dtype)
-        weighted = matrix * weights
-        return cls(
-            weights.to(wide).sum(),
-            weighted.sum(dim=1).to(wide),
-            _products(weighted, matrix).to(wide),
-        )
+        return cls(*_sums(features, weights))
 
     def __add__(self, other: Statistics) -> Statistics:
         """Return the sums over the positions of both."""
@@ -213,18 +201,24 @@ def _linear(matrix: Tensor, first: Tensor | None, double: Tensor) -> Tensor:
     return gradient if first is None else gradient.add_(first)
 
 
-def _sums(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums of F and of F F^T, added up in float64 from strips in float32."""
+def _sums(features: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the sums of w, w F and w F F^T, added up in float64 from strips in float32."""
     wide = wide_dtype(features.device)
     channels = features.shape[-3]
+    count = 0 if weights is not None else features.shape[-2] * features.shape[-1]
+    weight = torch.tensor(float(count), dtype=wide, device=features.device)
     first = torch.zeros(channels, dtype=wide, device=features.device)
     second = torch.zeros((channels, channels), dtype=wide, device=features.device)
     dtype = torch.promote_types(features.dtype, torch.float32)
     for rows in strips(features):
-        strip = _as_matrix(features[..., rows, :].to(dtype))
-        first += strip.sum(dim=1)
-        second += _products(strip, strip)
-    return first, second
+        strip = weighted = _as_matrix(features[..., rows, :].to(dtype))
+        if weights is not None:
+            strip, own, _ = _where_weighted(strip, weights[rows].to(dtype))
+            weight += own.to(wide).sum()
+            weighted = strip * own
+        first += weighted.sum(dim=1)
+        second += _products(weighted, strip)
+    return weight, first, second
 
 
 def _products(one: Tensor, other: Tensor) -> Tensor:

@@ -34,14 +34,17 @@ def stylize(
 
     Parameters
     ----------
-    content : array_like
-        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].
+    content : array_like or Ranged
+        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
+        many bits count as its largest value needs: 8, 10, 12, 14 or 16; the result times 65535 has
+        the content's own intensities all the same.  With alpha, here and in the other images, a
+        pixel counts as much as it can be seen, and colours under alpha 0 count nothing.
     style : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
         Every choice; `choices` change single ones.
     start : array_like, optional
-        The image to start from, with ``init="image"``.
+        The image to start from, with ``init="image"``; its values mean what the content's do.
     content_labels : array_like, optional
         Integers of 0 or more, of the content's height and width: the regions.
     style_labels : sequence of array_like or None, optional

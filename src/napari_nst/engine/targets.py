@@ -6,9 +6,10 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from napari_nst.engine.activations import HALVED_ABOVE
-from napari_nst.engine.assignment import Region, Source
+from napari_nst.engine.assignment import everything
 from napari_nst.engine.losses import WANT_EXACT_SUMS
 from napari_nst.engine.statistics import Statistics, wide_dtype
 from napari_nst.engine.tiles import STYLE_TILE
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_nst.engine.assignment import Region, Source
     from napari_nst.engine.regions import Regions
     from napari_nst.engine.tiles import Cutting, Tile
     from napari_nst.engine.vgg import FeatureExtractor
@@ -34,7 +36,7 @@ class Targets:
     regions : sequence of Region
         What takes its style from where: one of everything, where there are none.
     energy : mapping of str to Tensor
-        For each content layer the sum of its squared features.
+        For each content layer the sum of its squared features, weighted by what can be seen.
     style : mapping of str to list of Statistics or None
         For each style layer the target of each region; None where nothing is left of it.
     """
@@ -54,14 +56,14 @@ class Targets:
         self._settings = settings
         self._extractor = extractor
         self._cutting = cutting
-        self._guides = regions
+        self._guide = regions.content if regions else None
+        self._sources = regions.sources if regions else {}
         self._between = between
         self._style_tile = min(STYLE_TILE, tile or STYLE_TILE)
-        everything = Region((), tuple(Source(style) for style in range(len(styles))))
-        self.regions = regions.regions if regions else (everything,)
+        self.regions = regions.regions if regions else (everything(len(styles)),)
         self._sums = {} if known is None else known
         with torch.no_grad():
-            self._take_content(content, tile)
+            self._take_content(content, tile, regions.visible if regions else None)
             for source in sorted({source for region in self.regions for source in region.sources}):
                 if source not in self._sums:
                     self._sums[source] = self._source_sums(source, styles[source.style])
@@ -72,22 +74,29 @@ class Targets:
         features = self._content.get(layer)
         return None if features is None else part.cells(features, self._cutting.strides[layer])
 
+    def seen(self, layer: str, part: Tile) -> Tensor | None:
+        """Return what can be seen at the positions of a content layer that a tile owns.
+
+        Shape (H', W'); None: all of it.
+        """
+        seen = self._seen.get(layer)
+        return None if seen is None else part.cells(seen, self._cutting.strides[layer])[0]
+
     def weights(self, layer: str, part: Tile) -> Sequence[Tensor | None]:
         """Return the weights of each region at the positions that a tile owns; None: all 1."""
-        if self._guides is None:
+        if self._guide is None:
             return (None,)
-        weights = self._guides.content.weights(layer)
-        return list(part.cells(weights, self._cutting.strides[layer]))
+        return list(part.cells(self._guide.weights(layer), self._cutting.strides[layer]))
 
     def shares(self, layer: str) -> Sequence[Tensor | float]:
-        """Return what each region's loss counts: its share of the area."""
-        return (1.0,) if self._guides is None else list(self._guides.content.share(layer))
+        """Return what each region's loss counts: its share of the visible area."""
+        return (1.0,) if self._guide is None else list(self._guide.share(layer))
 
     def blend(self, shares: Sequence[float] | None) -> None:
         """Make each region's target of its sources, by the shares of the styles."""
         self.style: dict[str, list[Statistics | None]] = {}
         for layer in self._settings.style_layers.active:
-            empty = self._guides.content.empty(layer) if self._guides else ()
+            empty = self._guide.empty(layer) if self._guide else ()
             self.style[layer] = [
                 None if index in empty else self._target(region, layer, shares)
                 for index, region in enumerate(self.regions)
@@ -108,12 +117,18 @@ class Targets:
             weights = [1.0] * len(parts)
         return Statistics.blend(parts, weights)
 
-    def _take_content(self, content: Tensor, tile: int | None) -> None:
+    def _take_content(self, content: Tensor, tile: int | None, visible: Tensor | None) -> None:
         """Compute the content's features, put together from tiles, and their energy."""
         height, width = content.shape[-2:]
         wide = wide_dtype(content.device)
         layers = self._settings.content_layers.active
         self._content: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] = {}
+        if visible is not None:
+            self._seen = {
+                layer: functional.avg_pool2d(visible[None], self._cutting.strides[layer])[0]
+                for layer in layers
+            }
         self.energy = {
             layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers
         }
@@ -123,7 +138,10 @@ class Targets:
             for layer in layers:
                 stride, value = self._cutting.strides[layer], features[layer]
                 owned = part.owned(value, stride)
-                self.energy[layer] += owned.square().sum(dtype=wide)
+                squared, seen = owned.square(), self.seen(layer, part)
+                if seen is not None:
+                    squared *= seen.to(squared.dtype)
+                self.energy[layer] += squared.sum(dtype=wide)
                 if part.alone:
                     self._content[layer] = value
                     continue
@@ -131,13 +149,11 @@ class Targets:
                     shape = (*value.shape[:2], height // stride, width // stride)
                     self._content[layer] = _empty(shape, value)
                 part.cells(self._content[layer], stride).copy_(owned)
-            del features, value, owned  # not to be there beside the next tile's
+            del features, value, owned, squared  # not to be there beside the next tile's
 
     def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:
         """Return the sums of a style, or of a label in it, added up in tiles: of any size."""
-        guide = None
-        if self._guides is not None and source.label is not None:
-            guide = self._guides.sources[source]
+        guide = self._sources.get(source)
         sums: dict[str, Statistics] = {}
         exact = self._settings.style_loss in WANT_EXACT_SUMS
         for part in self._cutting.tiles(style, self._style_tile):

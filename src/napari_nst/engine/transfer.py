@@ -48,14 +48,16 @@ class StyleTransfer:
 
     Parameters
     ----------
-    content : array_like
-        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].
+    content : array_like or Ranged
+        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
+        many bits count as its largest value needs: 8, 10, 12, 14 or 16.  With a range, any
+        numbers.
     styles : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
         Every choice.
     start : array_like, optional
-        The image to start from, with ``init="image"``.
+        The image to start from, with ``init="image"``; its values mean what the content's do.
     names : sequence of str, optional
         What messages and the record call the content and the styles.
     content_labels : array_like, optional
@@ -97,7 +99,9 @@ class StyleTransfer:
         shared: Shared | None = None,
     ) -> None:
         settings = settings or StyleTransferSettings()
-        inputs = Inputs(content, styles, start, names, settings, content_labels, style_labels)
+        inputs = Inputs(
+            content, styles, start, names, settings, content_labels, style_labels, replay
+        )
         again = None if replay is None else Replay(replay, inputs, replacements)
         course = Course(settings)
         if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
@@ -122,8 +126,7 @@ class StyleTransfer:
         scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
         if replay is not None and replay.has_sizes(scales):
             sides = replay.sides
-        regions = len(inputs.assignment.regions) if inputs.assignment else 0
-        shapes, pairs = inputs.style_shapes, course.pairs
+        shapes, pairs, regions = inputs.style_shapes, course.pairs, inputs.guides
         tiling = Tiling(settings, scales, shapes, device, sides, history=pairs, regions=regions)
         course.pairs = tiling.history
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)

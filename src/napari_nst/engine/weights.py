@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
     Format = Literal["torchvision", "caffe"]
 
-__all__ = ["Weights", "find", "hash_in_name", "load", "read", "vgg19_url"]
+__all__ = ["VGG19_URL", "Weights", "find", "hash_in_name", "load", "read"]
+
+# torchvision.models.VGG19_Weights.IMAGENET1K_V1.url.  It is written here because importing
+# torchvision imports triton, which ends the process where a canvas uses software OpenGL.
+VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 
 _VGG16 = "vgg16_features.safetensors"
 _VGG16_SHA256 = "551516687b64c019586426b2a33f1e165e8452ee324a3f1a1aeee10a3ba43df1"
@@ -139,22 +143,14 @@ def find(network: str) -> Path:
     kept = converted.find()
     if kept is not None:
         return kept.file
-    url = vgg19_url()
-    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / VGG19_URL.rsplit("/", 1)[1]
     if not file.is_file():
         raise WeightsError(
             "VGG-19's weights are not on this machine: download them with 'napari-nst weights "
-            f"fetch vgg19' (548 MB), or {url} to {file}; name a copy of it in the setting "
+            f"fetch vgg19' (548 MB), or {VGG19_URL} to {file}; name a copy of it in the setting "
             "'weights'; or use the network 'vgg16', which needs no download."
         )
     return file
-
-
-def vgg19_url() -> str:
-    """Return where torchvision has VGG-19's weights."""
-    from torchvision.models import VGG19_Weights
-
-    return str(VGG19_Weights.IMAGENET1K_V1.url)
 
 
 def hash_in_name(name: str) -> str | None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from napari_nst.files._labels import read_labels
 from napari_nst.files._metadata import read_metadata
-from napari_nst.files._read import read_image
+from napari_nst.files._npy import read_npy
+from napari_nst.files._planes import write_planes
+from napari_nst.files._read import count_frames, read_image
 from napari_nst.files._shape import shape_of
 from napari_nst.files._stack import Stack, write_stack
 from napari_nst.files._stack_open import is_stack, open_stack
@@ -18,12 +20,15 @@ from napari_nst.files._write import check_writable, write_image
 __all__ = [
     "Stack",
     "check_writable",
+    "count_frames",
     "is_stack",
     "open_stack",
     "read_image",
     "read_labels",
     "read_metadata",
+    "read_npy",
     "shape_of",
     "write_image",
+    "write_planes",
     "write_stack",
 ]

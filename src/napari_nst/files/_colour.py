@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import imagecodecs
 import numpy as np
@@ -12,14 +12,36 @@ from napari_nst.files._common import rounded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SAMPLES", "divide_by_alpha", "to_srgb", "turn_upright", "whole"]
+__all__ = ["SAMPLES", "Decoded", "assemble", "divide_by_alpha", "turn_upright", "whole"]
 
 SAMPLES = {"gray": 1, "rgb": 3, "cmyk": 4}  # of the colour spaces, without alpha
 
 
+class Decoded(NamedTuple):
+    """What a decoder hands on: samples as stored, and what the file says about them."""
+
+    pixels: NDArray[Any]  # (H, W, S): the samples of the colour space, then alpha or nothing
+    space: str  # of SAMPLES; 0 is black, and no ink in CMYK
+    profile: bytes | None  # ICC
+    orientation: int  # EXIF, 1 to 8
+
+
+def assemble(decoded: Decoded) -> NDArray[Any]:
+    """Return samples as grey, RGB or RGBA of sRGB, upright, an array of its own."""
+    samples = SAMPLES[decoded.space]
+    pixels = to_srgb(decoded.pixels[..., :samples], decoded.space, decoded.profile)
+    alpha = decoded.pixels[..., samples:]
+    if alpha.size:
+        pixels = np.dstack([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), alpha])
+    elif pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    upright = turn_upright(pixels, decoded.orientation)
+    return np.ascontiguousarray(upright, dtype=upright.dtype.newbyteorder("="))
+
+
 def whole(pixels: NDArray[Any]) -> int:
     """Give the value of full light, ink or opacity."""
-    return int(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1
+    return int(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "iu" else 1
 
 
 def divide_by_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
@@ -31,7 +53,7 @@ def divide_by_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def to_srgb(colour: NDArray[Any], space: str, profile: bytes | None) -> NDArray[Any]:
     """Convert the samples of a colour space to grey, shape (H, W, 1), or RGB of sRGB."""
-    if profile and colour.dtype.kind == "u":
+    if profile and colour.dtype.kind == "u" and colour.dtype.itemsize <= 2:
         exact = space == "gray" or colour.dtype.itemsize == 2
         try:
             converted = imagecodecs.cms_transform(

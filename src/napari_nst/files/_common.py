@@ -9,9 +9,15 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["PNG_HEADER", "detail", "rounded"]
+__all__ = ["PNG_HEADER", "RECORD_MARK", "RECORD_TAG", "detail", "rounded"]
 
 PNG_HEADER = 33  # bytes of signature and header chunk together
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+# A private tag of TIFF, of a number that no program known to tifffile uses. In ImageDescription,
+# tifffile and all that read with it take JSON for the shape of the pixels.
+RECORD_TAG = 65301
+RECORD_MARK = "napari-nst\n"
 
 
 def detail(error: BaseException) -> str:

@@ -7,26 +7,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags
 
 from napari_nst.errors import InputError
+from napari_nst.files._colour import turn_upright
 from napari_nst.files._common import detail
+from napari_nst.files._limits import check_bytes
+from napari_nst.files._npy import read_npy
+from napari_nst.files._pillow import open_picture
+from napari_nst.files._tiff import is_tiff, open_tiff
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
+    from PIL import Image
 
 __all__ = ["read_labels"]
 
-_LOSSY = {"JPEG", "WEBP", "MPO"}
-_TIFF_SUFFIXES = (".tif", ".tiff")
+_LOSSY = {"JPEG", "WEBP", "MPO", "AVIF"}
+_LOSSY_COMPRESSIONS = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 
 
 def read_labels(path: Path | str) -> NDArray[Any]:
     """Read labels from a file.
 
     TIFF of any integer type, NumPy's .npy, and what Pillow reads without loss: grey of any
-    depth, a palette's indices, and colours.  A colour's label is 65536 R + 256 G + B, so that one
-    colour is one label in every file, and black is 0, where nothing was painted.
+    depth, a palette's indices, and colours.  A number is the label that it is, whatever the file
+    says of its colour: also where 0 is white, as in the masks of ImageJ.  A colour's label is
+    65536 R + 256 G + B, so that one colour is one label in every file, and black is 0, where
+    nothing was painted.  The orientation that a file names is applied.
 
     Parameters
     ----------
@@ -47,38 +55,63 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     path = Path(path)
     try:
         if path.suffix.lower() == ".npy":
-            labels = np.load(path, allow_pickle=False)
-        elif path.suffix.lower() in _TIFF_SUFFIXES:
-            labels = tifffile.imread(path)
+            labels = read_npy(path, "labels")
+        elif is_tiff(path):
+            labels = _from_tiff(path)
         else:
             labels = _with_pillow(path)
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist: name a file with labels.") from error
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image: name a TIFF or PNG file.") from error
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(f"{path} cannot be read as labels ({detail(error)}).") from error
-    if labels.ndim == 3 and labels.shape[2] in (3, 4) and labels.dtype == np.uint8:
+    _check(path, labels.shape, labels.dtype)
+    if labels.ndim == 3:
         labels = labels[..., :3].astype(np.int64) @ np.array([65536, 256, 1])
-    if labels.ndim != 2 or labels.dtype.kind not in "biu":
-        raise InputError(
-            f"{path} has shape {labels.shape} and dtype {labels.dtype}; labels are one plane of "
-            "integers."
-        )
     return np.ascontiguousarray(labels)
 
 
+def _check(path: Path, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+    colored = len(shape) == 3 and shape[2] in (3, 4) and dtype == np.uint8
+    if not (len(shape) == 2 or colored) or np.dtype(dtype).kind not in "biu":
+        raise InputError(
+            f"{path} has shape {shape} and dtype {dtype}; labels are one plane of integers."
+        )
+
+
+def _from_tiff(path: Path) -> NDArray[Any]:
+    with open_tiff(path) as tiff:
+        if len(tiff.series) > 1:
+            raise InputError(f"{path} holds {len(tiff.series)} images; labels are one plane.")
+        series = tiff.series[0]
+        page = series.keyframe
+        planar = page.axes == "SYX" and len(series.shape) == 3
+        shape = (*series.shape[1:], series.shape[0]) if planar else tuple(series.shape)
+        _check(path, shape, series.dtype)  # before a whole stack is read
+        check_bytes(path, series.nbytes)
+        if page.compression in _LOSSY_COMPRESSIONS:
+            raise InputError(
+                f"{path} is compressed as JPEG, which blurs labels: save them without loss."
+            )
+        labels: NDArray[Any] = series.asarray()
+        orientation = page.tags.valueof("Orientation", default=1)
+    return turn_upright(np.moveaxis(labels, 0, -1) if planar else labels, orientation)
+
+
 def _with_pillow(path: Path) -> NDArray[Any]:
-    with Image.open(path) as file:
+    with open_picture(path) as file:
         if file.format in _LOSSY:
             raise InputError(
                 f"{path} is a {file.format} file, which blurs labels: save them as PNG or TIFF."
             )
+        frames = getattr(file, "n_frames", 1)
+        if frames > 1:
+            raise InputError(f"{path} is an animation of {frames} frames; labels are one plane.")
         image: Image.Image = file
+        orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
         if image.mode in ("LA", "PA"):  # nobody paints with transparency
             image = image.getchannel(0)
         elif image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB", "RGBA"):
             image = image.convert("RGB")
-        return np.asarray(image)
+        return turn_upright(np.asarray(image), orientation)

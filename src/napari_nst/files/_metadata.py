@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import tifffile
-from PIL import Image
-
 from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import RECORD_MARK, RECORD_TAG, detail
+from napari_nst.files._pillow import open_picture
+from napari_nst.files._tiff import is_tiff, open_tiff
 
 __all__ = ["read_metadata"]
 
@@ -37,17 +36,32 @@ def read_metadata(path: Path | str) -> str | None:
         beside = path.with_name(f"{path.name}.napari-nst.json")
         if beside.is_file():
             return beside.read_text(encoding="utf-8")
-        with Image.open(path) as image:
+        if is_tiff(path):
+            return _of_tiff(path)
+        with open_picture(path) as image:
             if image.format == "PNG":
-                image.load()  # the text may stand behind the pixels
-                found = getattr(image, "text", {}).get("napari-nst")
-            elif image.format == "TIFF":
-                with tifffile.TiffFile(path) as tiff:
-                    found = tiff.pages.first.description
+                # Other programs put the text behind the pixels, which are decoded on the way.
+                found = image.info.get("napari-nst") or getattr(image, "text", {}).get("napari-nst")
             else:
                 found = image.info.get("comment")
-        return (found.decode() if isinstance(found, bytes) else str(found)) if found else None
+        return _decoded(found) if found else None
+    except InputError:
+        raise
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(
             f"{path} cannot be read ({detail(error)}): name a picture that napari-nst wrote."
         ) from error
+
+
+def _of_tiff(path: Path) -> str | None:
+    with open_tiff(path) as tiff:
+        page = tiff.pages.first
+        found = _decoded(page.tags.valueof(RECORD_TAG, default=""))
+        if found.startswith(RECORD_MARK):
+            return found.removeprefix(RECORD_MARK)
+        return page.description or None  # where it was in files of earlier versions
+
+
+def _decoded(text: object) -> str:
+    """Return a text; other programs store bytes of UTF-8 as text, and the reverse."""
+    return text.decode() if isinstance(text, bytes) else str(text)

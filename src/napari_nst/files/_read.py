@@ -3,67 +3,53 @@
 from __future__ import annotations
 
 import os
-import threading
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
-import tifffile
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from napari_nst.errors import InputError
-from napari_nst.files._colour import SAMPLES, divide_by_alpha, to_srgb, turn_upright, whole
-from napari_nst.files._common import PNG_HEADER, detail, rounded
+from napari_nst.files._colour import Decoded, assemble
+from napari_nst.files._common import PNG_HEADER, detail
+from napari_nst.files._pillow import open_picture
+from napari_nst.files._tiff import is_tiff, open_tiff
+from napari_nst.files._tiff_page import decode_page, is_known
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
-__all__ = ["read_image"]
+__all__ = ["count_frames", "read_image"]
 
-_MOST_PIXELS = 2**29  # 23,170 pixels square: beyond it a header is rather damaged than true
 _PNG_DEPTH = 24  # where the header chunk, which comes first, holds the bits of a sample
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _UPRIGHT = 1  # the EXIF orientation that asks for nothing
 
-# The colours of a TIFF that can be read straight from its samples. Pillow translates the others
-# (palettes, YCbCr), which have 8 bits in practice.
-_TIFF_SPACES = {"MINISWHITE": "gray", "MINISBLACK": "gray", "RGB": "rgb", "SEPARATED": "cmyk"}
-_TIFF_ALPHA = (tifffile.EXTRASAMPLE.ASSOCALPHA, tifffile.EXTRASAMPLE.UNASSALPHA)
-
-_pillow_globals = threading.RLock()
+# Formats whose frames are pictures in a row; those of others are sizes, layers or depths of one.
+_ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 
-class _Decoded(NamedTuple):
-    """What a decoder hands on: samples as stored, and what the file says about them."""
-
-    pixels: NDArray[Any]  # (H, W, S): the samples of the colour space, then alpha or nothing
-    space: str  # of SAMPLES; 0 is black, and no ink in CMYK
-    profile: bytes | None  # ICC
-    orientation: int  # EXIF, 1 to 8
-
-
-def read_image(path: Path | str) -> NDArray[Any]:
+def read_image(path: Path | str, frame: int = 0) -> NDArray[Any]:
     """Read the picture in an image file.
 
-    PNG, JPEG, TIFF and what else Pillow reads, known by their content rather than their suffix.
+    PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA and PSD, known by their content
+    rather than their suffix.
     Palettes and CMYK become RGB, grey with transparency becomes RGBA, an alpha channel that is
     multiplied into the colours is divided out, bit depths in between are stretched to 8 or 16
     bits, an embedded ICC profile is converted to sRGB (one that is damaged or belongs to another
     kind of image is ignored, as browsers do), and the EXIF orientation is applied.
 
-    Only the first frame of an animation and the first page of a TIFF are read; the channels of
-    one page, interleaved or plane by plane, are one picture. Samples beyond the colours that a
-    TIFF does not call alpha are left out.
+    Only one frame of an animation and the first page of a TIFF are read; `count_frames` and
+    `open_stack` tell of the others. The channels of one page, interleaved or plane by plane, are
+    one picture. Samples beyond the colours that a TIFF does not call alpha are left out. Where a
+    TIFF says that 0 is white, its integers are turned round within the bits that they use.
 
     Parameters
     ----------
     path : Path or str
         The file.
+    frame : int
+        Of an animation, from 0.
 
     Returns
     -------
@@ -74,23 +60,36 @@ def read_image(path: Path | str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If the file is missing, unreadable, damaged, not an image or not one picture of at most
-        2**29 pixels.
+        If the file is missing, unreadable, damaged, of another kind or not one picture of at most
+        2**29 pixels and 4 GiB.
     """
     path = Path(path)
     head = _read_head(path)
     try:
-        decoded = _decode_tiff(path) if head.startswith(_TIFF_SIGNATURES) else None
-        decoded = decoded or _decode_with_pillow(path, head)
+        decoded = _decode_tiff(path) if is_tiff(path) else None
+        decoded = decoded or _decode_with_pillow(path, head, frame)
     except (InputError, MemoryError):
         raise
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} is not an image: name a PNG, JPEG or TIFF file.") from error
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(
             f"{path} is damaged or cut short ({detail(error)}): save or copy it again."
         ) from error
-    return _assemble(decoded)
+    return assemble(decoded)
+
+
+def count_frames(path: Path | str) -> int:
+    """Return how many pictures follow each other in a file, 1 unless it is an animation.
+
+    Parameters
+    ----------
+    path : Path or str
+        A file for `read_image`; what cannot be read counts as one picture.
+    """
+    try:
+        with open_picture(Path(path)) as image:
+            return getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
+    except Exception:  # whoever reads the file says what is wrong with it
+        return 1
 
 
 def _read_head(path: Path) -> bytes:
@@ -111,41 +110,18 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    if not 0 < width * height <= _MOST_PIXELS:
-        raise InputError(
-            f"{path} says that it is {width} x {height} pixels: "
-            f"an image has at least 1 and at most {_MOST_PIXELS} pixels."
-        )
-
-
-@contextmanager
-def _lenient_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings and lift its limit of pixels, which a large camera exceeds.
-
-    Both are global to the process, so one thread at a time has them, and gives them back.
-    """
-    with _pillow_globals, warnings.catch_warnings(action="ignore"):
-        limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            yield
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _decode_with_pillow(path: Path, head: bytes) -> _Decoded:
-    # Given a stream, not a path, for Pillow misreads a turned TIFF that it maps into memory.
-    with _lenient_pillow(), path.open("rb") as stream, Image.open(stream) as image:
-        _check_size(path, *image.size)
+def _decode_with_pillow(path: Path, head: bytes, frame: int) -> Decoded:
+    with open_picture(path) as image:
+        if frame:
+            image.seek(frame)
         image.load()
         space, pixels = _pillow_samples(path, image)
-        if image.format == "PNG" and head[_PNG_DEPTH] == 16:
+        if image.format == "PNG" and head[_PNG_DEPTH] == 16 and not frame:
             # Pillow keeps only the upper 8 bits of all but grey.
             pixels = np.atleast_3d(imagecodecs.png_decode(path.read_bytes()))
             space = "gray" if pixels.shape[2] < 3 else "rgb"
         orientation = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
-        return _Decoded(pixels, space, image.info.get("icc_profile"), orientation)
+        return Decoded(pixels, space, image.info.get("icc_profile"), orientation)
 
 
 def _pillow_samples(path: Path, image: Image.Image) -> tuple[str, NDArray[Any]]:
@@ -167,59 +143,10 @@ def _pillow_samples(path: Path, image: Image.Image) -> tuple[str, NDArray[Any]]:
     )
 
 
-def _decode_tiff(path: Path) -> _Decoded | None:
+def _decode_tiff(path: Path) -> Decoded | None:
     """Decode the first page of a TIFF, or return None if its colours are a task for Pillow."""
-    with tifffile.TiffFile(path) as tiff:
+    with open_tiff(path) as tiff:
         page = tiff.pages.first
-        space = _TIFF_SPACES.get(tifffile.PHOTOMETRIC(page.photometric).name)
-        if space is None:
+        if not is_known(page):
             return None
-        _check_size(path, page.imagewidth, page.imagelength)
-        pixels = page.asarray()
-        profile = page.tags.valueof("InterColorProfile")
-        orientation = page.tags.valueof("Orientation", default=_UPRIGHT)
-    if page.axes == "SYX":
-        pixels = np.moveaxis(pixels, 0, -1)
-    pixels = _full_range(path, np.atleast_3d(pixels), page.bitspersample)
-    samples = SAMPLES[space]
-    alpha = [n for n, kind in enumerate(page.extrasamples, samples) if kind in _TIFF_ALPHA][:1]
-    channels = pixels.shape[2]
-    if "Z" in page.axes or channels < samples or (samples == 1 and channels > 2 and not alpha):
-        raise InputError(
-            f"{path} holds {' x '.join(map(str, page.shape))} samples that are not one picture: "
-            "save a plane of it as grey, RGB or RGBA."
-        )
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind == "u":
-        pixels[..., :1] = whole(pixels) - pixels[..., :1]
-    pixels = pixels[..., [*range(samples), *alpha]]
-    if alpha and page.extrasamples[alpha[0] - samples] == tifffile.EXTRASAMPLE.ASSOCALPHA:
-        pixels = divide_by_alpha(pixels)
-    return _Decoded(pixels, space, profile, orientation)
-
-
-def _full_range(path: Path, pixels: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Bring samples of any usual depth to uint8, uint16 or float32, in an array of their own."""
-    if pixels.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            return pixels.astype(np.float32)
-    if pixels.dtype.kind not in "bu" or bits > 16:
-        raise InputError(
-            f"{path} has pixels of {pixels.dtype}: "
-            "save it with 8 or 16 bits without a sign, or in floating point."
-        )
-    depth = np.uint8 if bits <= 8 else np.uint16
-    if bits in (8, 16):
-        return pixels.astype(depth)
-    return rounded(pixels * (np.iinfo(depth).max / (2**bits - 1)), depth)
-
-
-def _assemble(decoded: _Decoded) -> NDArray[Any]:
-    samples = SAMPLES[decoded.space]
-    pixels = to_srgb(decoded.pixels[..., :samples], decoded.space, decoded.profile)
-    alpha = decoded.pixels[..., samples:]
-    if alpha.size:
-        pixels = np.dstack([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), alpha])
-    elif pixels.shape[2] == 1:
-        pixels = pixels[..., 0]
-    upright = turn_upright(pixels, decoded.orientation)
-    return np.ascontiguousarray(upright, dtype=upright.dtype.newbyteorder("="))
+        return decode_page(path, page, page.asarray(), as_picture=True)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-
-import tifffile
-from PIL import Image
 
 from napari_nst.errors import InputError
 from napari_nst.files._common import detail
+from napari_nst.files._pillow import open_picture
+from napari_nst.files._tiff import is_tiff, open_tiff
 
 __all__ = ["shape_of"]
 
@@ -25,15 +23,17 @@ def shape_of(path: Path | str) -> tuple[int, int]:
     Raises
     ------
     InputError
-        If it says nothing of the kind.
+        If it says nothing of the kind, or is none that `read_image` accepts.
     """
     path = Path(path)
     try:
-        if path.suffix.lower() in (".tif", ".tiff"):
-            with tifffile.TiffFile(path) as tiff:
+        if is_tiff(path):
+            with open_tiff(path) as tiff:
                 page = tiff.pages.first
                 return int(page.imagelength), int(page.imagewidth)
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+        with open_picture(path) as image:
             return image.height, image.width
+    except InputError:
+        raise
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(f"{path} does not say how large it is ({detail(error)}).") from error

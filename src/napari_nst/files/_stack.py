@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Stack", "write_stack"]
 
+_CHANNELS = ("c", "ch", "channel", "channels")
+
 
 class Stack(ABC):
     """The planes of a file, in the order of its axes: a sequence that reads what is asked for.
@@ -40,6 +42,10 @@ class Stack(ABC):
         The length of a step along an axis, where the file says it.
     units : dict of str to str
         Its unit, where the file says it.
+    channel : str or None
+        The name of the axis along which the channels lie, if one does.
+    bits : int or None
+        The significant bits of a value, where the file names fewer than its type has.
     """
 
     path: Path
@@ -48,6 +54,17 @@ class Stack(ABC):
     dtype: np.dtype[Any]
     sizes: Mapping[str, float]
     units: Mapping[str, str]
+    bits: int | None = None
+
+    @property
+    def channel(self) -> str | None:
+        """The name of the axis of the channels; by the names that are in use."""
+        return next((axis for axis in self.axes if axis in _CHANNELS), None)
+
+    @property
+    def leading_axes(self) -> tuple[str, ...]:
+        """The axes that the planes lie along."""
+        return tuple(axis for axis in self.axes if axis not in ("y", "x", "s"))
 
     @property
     def plane_shape(self) -> tuple[int, ...]:
@@ -58,8 +75,8 @@ class Stack(ABC):
     @property
     def leading(self) -> tuple[int, ...]:
         """The lengths of the axes that the planes lie along."""
-        sides = zip(self.axes, self.shape, strict=True)
-        return tuple(size for axis, size in sides if axis not in ("y", "x", "s"))
+        by_axis = dict(zip(self.axes, self.shape, strict=True))
+        return tuple(by_axis[axis] for axis in self.leading_axes)
 
     def __len__(self) -> int:
         """Return the number of planes."""

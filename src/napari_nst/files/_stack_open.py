@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError
 from napari_nst.files._common import detail
+from napari_nst.files._limits import MOST_PLANES, check_bytes, check_size
 from napari_nst.files._stack_tiff import TiffStack, is_tiff_stack
 from napari_nst.files._stack_zarr import ZarrStack, is_zarr
+from napari_nst.files._tiff import is_tiff
 
 if TYPE_CHECKING:
     from napari_nst.files._stack import Stack
 
 __all__ = ["is_stack", "open_stack"]
-
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def is_stack(path: Path | str) -> bool:
@@ -33,10 +34,7 @@ def is_stack(path: Path | str) -> bool:
     if path.is_dir():
         return is_zarr(path)
     try:
-        with path.open("rb") as stream:
-            if stream.read(4) not in _TIFF_SIGNATURES:
-                return False
-        return is_tiff_stack(path)
+        return is_tiff(path) and is_tiff_stack(path)
     except Exception:  # whoever reads the file says what is wrong with it
         return False
 
@@ -58,8 +56,8 @@ def open_stack(path: Path | str) -> Stack:
     Raises
     ------
     InputError
-        If it is missing, damaged or none of these, or needs the package zarr where that is not
-        installed.
+        If it is missing, damaged or none of these, claims planes of more than 2**29 pixels or
+        4 GiB, or needs the package zarr where that is not installed.
     """
     path = Path(path)
     if not path.exists():
@@ -68,11 +66,34 @@ def open_stack(path: Path | str) -> Stack:
         if path.is_dir():
             if not is_zarr(path):
                 raise InputError(f"{path} is a folder, and no Zarr store: name a file in it.")
-            return ZarrStack(path)
-        return TiffStack(path)
+            return _checked(ZarrStack(path))
+        return _checked(TiffStack(path))
     except (InputError, MemoryError):
         raise
     except Exception as error:  # decoders fail on damaged files with whatever they stumble over
         raise InputError(
             f"{path} cannot be read as a stack ({detail(error)}): name a TIFF file or a Zarr store."
         ) from error
+
+
+def _checked(stack: Stack) -> Stack:
+    """Return a stack whose planes can be read, or close it."""
+    try:
+        height, width = stack.plane_shape[:2]
+        check_size(stack.path, width, height)
+        check_bytes(stack.path, math.prod(stack.plane_shape) * stack.dtype.itemsize, "plane")
+        if stack.dtype.kind not in "biuf":
+            raise InputError(
+                f"{stack.path} holds values of {stack.dtype}: a plane is of integers or of "
+                "floating point."
+            )
+        count = math.prod(stack.leading)
+        if not 0 < count <= MOST_PLANES:
+            raise InputError(
+                f"{stack.path} says that it has {count} planes: a stack has at least 1 and at most "
+                f"{MOST_PLANES}."
+            )
+    except BaseException:
+        stack.close()
+        raise
+    return stack

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.errors import InputError, abridged
+from napari_nst.errors import InputError
+from napari_nst.files._limits import check_bytes
 from napari_nst.files._stack import Stack
 
 if TYPE_CHECKING:
@@ -20,6 +22,15 @@ __all__ = ["ZarrStack", "is_zarr"]
 
 _MARKS = (".zarray", ".zgroup", "zarr.json")
 _COLORS = (3, 4)
+
+# What a group of several images is called, by an attribute of it.
+_COLLECTIONS = {
+    "plate": "plate of OME-Zarr",
+    "well": "well of OME-Zarr",
+    "labels": "group of labels of OME-Zarr",
+    "bioformats2raw.layout": "group of images of OME-Zarr",
+}
+_MOST_NESTED = 4  # groups within groups that are looked into: a plate has rows, columns and fields
 
 
 def is_zarr(path: Path) -> bool:
@@ -57,9 +68,10 @@ class ZarrStack(Stack):
         node: Any = zarr.open(path, mode="r")
         self._group: Any = None
         self._level = ""
+        self._channel: str | None = None
         if isinstance(node, zarr.Group):
             self._group = node
-            self._level = _level_zero(path, node.attrs)
+            self._level = _level_zero(path, node)
             try:
                 node = node[self._level]
             except KeyError:
@@ -75,6 +87,7 @@ class ZarrStack(Stack):
             )
         self.shape = tuple(node.shape)
         self.dtype = np.dtype(node.dtype).newbyteorder("=")
+        check_bytes(path, math.prod(node.chunks) * self.dtype.itemsize, "chunk")
         self.sizes, self.units = {}, {}
         if self._group is not None:
             self._take_ome(_multiscales(self._group.attrs)[0])
@@ -85,6 +98,11 @@ class ZarrStack(Stack):
                 f"{path} has the axes {', '.join(self.axes)}: the last two must be y and x."
             )
 
+    @property
+    def channel(self) -> str | None:
+        """The name of the axis of the channels: the one of that type, or by its name."""
+        return self._channel or super().channel
+
     def _take_ome(self, image: Mapping[str, Any]) -> None:
         axes = image.get("axes") or [*"tczyx"][-len(self.shape) :]
         named = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
@@ -94,6 +112,8 @@ class ZarrStack(Stack):
                 f"{self.path} names {len(self.axes)} axes for an array of {len(self.shape)}: its "
                 "multiscales attribute is damaged."
             )
+        types = [str(about.get("type", "")) for about in named]
+        self._channel = self.axes[types.index("channel")] if "channel" in types else None
         self.units = {
             axis: str(about["unit"])
             for axis, about in zip(self.axes, named, strict=True)
@@ -165,15 +185,50 @@ def _multiscales(attributes: Any) -> Any:
     return found or [{}]
 
 
-def _level_zero(path: Path, attributes: Any) -> str:
+def _level_zero(path: Path, group: Any) -> str:
     """Return where in a group the full resolution is."""
     try:
-        return str(_multiscales(attributes)[0]["datasets"][0]["path"])
+        return str(_multiscales(group.attrs)[0]["datasets"][0]["path"])
     except (KeyError, IndexError, TypeError):
+        pass
+    about = group.attrs.get("ome", group.attrs)
+    found = next((kind for key, kind in _COLLECTIONS.items() if key in about), None)
+    kind = found or "Zarr group without an image of OME-Zarr"
+    inside = _first_image(group, _MOST_NESTED)
+    if inside is None:
         raise InputError(
-            f"{path} is a Zarr group without an image of OME-Zarr: name an array in it, such as "
-            f"{abridged(str(path / '0'))[1:-1]}."
-        ) from None
+            f"{path} is a {kind}, and there is no image or array in it: copy it again."
+        )
+    raise InputError(f"{path} is a {kind}: name an image in it, such as {path / inside}.")
+
+
+def _first_image(group: Any, depth: int) -> str | None:
+    """Return where in a group the first image of OME-Zarr or the first array of planes is.
+
+    The metadata of plates name wells and fields that were never written, so the store is asked.
+    """
+    import zarr
+
+    names: list[str] = sorted(group.keys(), key=_by_number)
+    for name in names:
+        try:
+            node = group[name]
+        except Exception:  # a damaged member is no reason against those after it
+            continue
+        if isinstance(node, zarr.Group):
+            if _multiscales(node.attrs)[0]:
+                return name
+            found = _first_image(node, depth - 1) if depth > 1 else None
+            if found is not None:
+                return f"{name}/{found}"
+        elif node.ndim > 1:
+            return name
+    return None
+
+
+def _by_number(name: str) -> tuple[bool, int, str]:
+    """Order the names of members: 2 before 10, and numbers before words such as "labels"."""
+    return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
 def _of_one_level(attributes: Any) -> dict[str, Any]:

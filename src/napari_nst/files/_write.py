@@ -17,7 +17,7 @@ import tifffile
 from PIL import Image, PngImagePlugin
 
 from napari_nst.errors import InputError
-from napari_nst.files._common import PNG_HEADER, detail, rounded
+from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["check_writable", "write_image"]
 
 _JPEG_COMMENT_BYTES = 65_533  # what the 16-bit length of a JPEG segment leaves
+_UNDEFINED = 7  # the type of a TIFF tag whose bytes only its writer understands
 
 
 def write_image(
     path: Path | str,
-    image: NDArray[np.floating[Any]],
+    image: NDArray[Any],
     *,
-    dtype: Literal["uint8", "uint16"] = "uint8",
+    dtype: Literal["uint8", "uint16"] | None = "uint8",
     metadata: str | None = None,
 ) -> Path | None:
     """Write a picture as PNG, JPEG or TIFF, by the suffix of its name.
@@ -50,11 +51,11 @@ def write_image(
     image : ndarray of float, shape (H, W), (H, W, 3) or (H, W, 4)
         Grey, RGB or RGBA as sRGB in [0, 1]; values outside are clipped, NaN becomes 0, the rest
         is rounded to the nearest step.
-    dtype : {"uint8", "uint16"}
-        The samples of the file.
+    dtype : {"uint8", "uint16"} or None
+        The samples of the file.  None: those of `image` as they are, of any type, in a TIFF.
     metadata : str, optional
         A text to go with the picture, such as its record as JSON: in a PNG the iTXt chunk
-        "napari-nst", in a TIFF the image description, in a JPEG the comment. All in UTF-8.
+        "napari-nst", in a TIFF the private tag 65301, in a JPEG the comment. All in UTF-8.
 
     Returns
     -------
@@ -73,13 +74,17 @@ def write_image(
     path = Path(path)
     check_writable(path)
     flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    if image.dtype.kind != "f" or not flat or image.size == 0:
+    as_it_is = dtype is None
+    if as_it_is and _ENCODERS[path.suffix.lower()] is not _encode_tiff:
+        raise InputError(f"{path} cannot hold values as they are: name a .tif file.")
+    if not (as_it_is or image.dtype.kind == "f") or not flat or image.size == 0:
         raise InputError(
             f"{path} cannot hold an array of {image.dtype} with shape {image.shape}: a picture is "
             "floating point, (H, W), (H, W, 3) or (H, W, 4), and at least one pixel high and wide."
         )
     encode = _ENCODERS[path.suffix.lower()]
-    image = np.nan_to_num(image).clip(0, 1).astype(np.float32)
+    if not as_it_is:
+        image = np.nan_to_num(image).clip(0, 1).astype(np.float32)
     if encode is _encode_jpeg:
         dtype = "uint8"
         if image.shape[2:] == (4,):
@@ -88,10 +93,11 @@ def write_image(
     too_long = encode is _encode_jpeg and len(text) > _JPEG_COMMENT_BYTES
     if too_long:
         metadata = f"The record is too long for JPEG; it is in {beside.name}"
-    # In float64, as layers are given their values: halves are rounded alike.
-    whole = image.astype(np.float64) * np.iinfo(dtype).max
+    if dtype is not None:
+        # In float64, as layers are given their values: halves are rounded alike.
+        image = rounded(image.astype(np.float64) * np.iinfo(dtype).max, dtype)
     try:
-        _replace(path, encode(rounded(whole, dtype), metadata))
+        _replace(path, encode(image, metadata))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path} cannot be written ({detail(error)}): name another file or format."
@@ -169,6 +175,7 @@ def _encode_jpeg(samples: NDArray[np.uint8], metadata: str | None) -> bytes:
 
 def _encode_tiff(samples: NDArray[Any], metadata: str | None) -> bytes:
     buffer = io.BytesIO()
+    text = None if metadata is None else (RECORD_MARK + metadata).encode()
     tifffile.imwrite(
         buffer,
         samples,
@@ -176,9 +183,9 @@ def _encode_tiff(samples: NDArray[Any], metadata: str | None) -> bytes:
         planarconfig=None if samples.ndim == 2 else "contig",
         extrasamples=["unassalpha"] if samples.shape[2:] == (4,) else None,
         compression="adobe_deflate",
-        predictor=True,
-        description=None if metadata is None else metadata.encode(),
+        predictor=samples.dtype in (np.uint8, np.uint16),
         metadata=None,
+        extratags=[] if text is None else [(RECORD_TAG, _UNDEFINED, len(text), text, True)],
     )
     return buffer.getvalue()
 

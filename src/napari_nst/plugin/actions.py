@@ -127,7 +127,7 @@ def save_with_record(viewer: Viewer) -> None:
 @_told
 def copy_as_python(viewer: Viewer) -> None:
     """Put Python that makes the selected result again on the clipboard."""
-    _copy(copying.as_python(_result(viewer)))
+    _copy(copying.as_python(_result(viewer), viewer.layers))
     show_info("Copied: Python that makes this picture again.")
 
 

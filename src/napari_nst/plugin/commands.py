@@ -15,15 +15,12 @@ import napari
 from napari.layers import Image
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.copying import record_of
-from napari_nst.plugin.layers import Intensities, shown_axes
-from napari_nst.plugin.origins import KEY
+from napari_nst.plugin.continuing import continue_run
+from napari_nst.plugin.layers import Intensities, View, shown_axes
 from napari_nst.plugin.stylize_layer import stylize_layer
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from napari.viewer import Viewer
 
 __all__ = ["continue_layer", "stylize_layers"]
@@ -84,42 +81,52 @@ def continue_layer(
     style: Any = None,
     settings: Any = None,
     point: Any = None,
+    content_labels: Any = None,
+    style_labels: Any = None,
 ) -> Image:
-    """Go on from a result: the call returns when the new one is there.
+    """Continue from a result: the call returns when the new one is there.
+
+    What the result was made of is found by its pixels, whatever the layers are called now, and so
+    are the planes that were taken.  What was changed during its run stays changed.
 
     Parameters
     ----------
     start : Image, optional
         By default the active layer of the current viewer.
-    content, style : Image, optional
-        By default the layers of the viewer that have the names in the result's record.
+    content, style : Image, or for styles a list of Image, optional
+        By default the layers of the viewer that the result was made of.
     settings : StyleTransferSettings or mapping, optional
         By default the result's own.
     point : sequence of float, optional
-        As for `stylize_layers`.
+        As for `stylize_layers`; by default the plane that the result was made of.
+    content_labels, style_labels : Labels, or for styles a list of Labels or None, optional
+        By default those of the result.
 
     Returns
     -------
     Image
         The new result.
+
+    Raises
+    ------
+    InputError
+        If a layer that the result was made of is gone or has changed, or the result is of another
+        plane than `point`.
     """
     viewer = napari.current_viewer()
     start = _own(start)
     if start is None:
         raise InputError("There is no result to go on from: select one, or give the command one.")
-    record = record_of(start)
-    origins = start.metadata.get(KEY, {})
-    layers = {} if viewer is None else {layer.name: layer for layer in viewer.layers}
-    content = content or _named(record["content"], layers)
-    style = style or [_named(one, layers) for one in record["styles"]]
-    how: Any = (origins.get("content") or {}).get("intensities") or "limits"
-    return stylize_layer(
-        content,
-        style,
-        _settings(record["settings"] if settings is None else settings),
-        intensities=how,
-        start=start,
-        **_place(content, point, viewer),
+    return continue_run(
+        start,
+        [] if viewer is None else list(viewer.layers),
+        None if viewer is None else View.of(viewer.dims),
+        content=_own(content),
+        styles=style if style is None or isinstance(style, Image) else list(style),
+        settings=_settings(settings),
+        point=point,
+        content_labels=content_labels,
+        style_labels=style_labels,
     )
 
 
@@ -132,15 +139,6 @@ def _selected(viewer: Viewer) -> list[Image]:
     """Return the selected images, the lowest in the list of layers first."""
     chosen = viewer.layers.selection
     return [layer for layer in viewer.layers if layer in chosen and isinstance(layer, Image)]
-
-
-def _named(record: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
-    if record["name"] not in layers:
-        raise InputError(
-            f"There is no layer {record['name']} any more: bring it back, or give the command "
-            "the layer."
-        )
-    return layers[record["name"]]
 
 
 def _settings(choices: Any) -> StyleTransferSettings | None:

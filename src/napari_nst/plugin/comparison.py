@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from psygnal import Signal
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.copying import record_of
+from napari_nst.plugin.finding import RunInputs, needed_layer
+from napari_nst.plugin.origins import KEY as ORIGINS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -26,7 +33,14 @@ class Comparison:
         Where.
     result : callable
         Returns the result layer, or None.
+
+    Attributes
+    ----------
+    problem : Signal
+        Emitted with a sentence if the content cannot be shown.
     """
+
+    problem = Signal(str)
 
     def __init__(self, viewer: Viewer, result: Callable[[], Image | None]) -> None:
         self._viewer, self._result = viewer, result
@@ -43,17 +57,23 @@ class Comparison:
         return bool(self._before)
 
     def flip(self, content: bool) -> None:
-        """Show the content in the place of the result, or the result again."""
+        """Show the content in the place of the result, or the result again.
+
+        Nothing changes if no layer has the pixels of the content any more.
+        """
         for layer, visible in self._before.items():
             layer.visible = visible
         self._before = {}
         result = self._result()
         if not content or result is None:
             return
-        name = result.metadata.get("napari_nst", {}).get("content", {}).get("name")
-        shown = {result: False}
-        if name in self._viewer.layers:
-            shown[self._viewer.layers[name]] = True
+        try:
+            inputs = RunInputs.of(record_of(result), result.metadata.get(ORIGINS, {}))
+            found = needed_layer(inputs.content, self._viewer.layers, result)
+        except InputError as error:
+            self.problem.emit(str(error))
+            return
+        shown = {result: False, found: True}
         self._before = {layer: layer.visible for layer in shown}
         for layer, visible in shown.items():
             layer.visible = visible

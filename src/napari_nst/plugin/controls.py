@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, FloatSpinBox, Slider
+from magicgui.widgets import FloatSpinBox, Slider
 from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
@@ -14,10 +14,14 @@ from napari_nst import speed
 from napari_nst.engine import costs
 from napari_nst.errors import InputError
 from napari_nst.plugin.advanced import Advanced
-from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.continuing import check_start
+from napari_nst.plugin.copying import record_of
+from napari_nst.plugin.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.finding import RunInputs, find_layer, origin_of
 from napari_nst.plugin.geometry import canvas_corners, visible_part
 from napari_nst.plugin.job import Job
 from napari_nst.plugin.layers import View, take_plane, take_start
+from napari_nst.plugin.origins import KEY
 from napari_nst.plugin.planes_box import PlanesBox
 from napari_nst.plugin.regions_box import RegionsBox
 from napari_nst.plugin.stack_job import in_all, result_bytes, stays_in_memory
@@ -28,8 +32,6 @@ from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
-
-    from napari_nst.plugin.layers import Plane
 
 __all__ = ["Controls"]
 
@@ -55,7 +57,7 @@ class Controls:
         Which they are laid out in.
     changed : Signal
         Emitted when any of them changes.
-    content : ComboBox
+    content : LayerChoice
         Of the viewer's image layers.
     planes : PlanesBox
         Which planes of a stack; hidden where the content is none.
@@ -83,7 +85,7 @@ class Controls:
         self._base = _DEFAULTS  # what no control shows
         self.device = "cpu"
         self.content: Any = control(
-            ComboBox,
+            LayerChoice,
             "&Content",
             "The picture whose things and places are kept.",
             choices=self._images,
@@ -180,7 +182,7 @@ class Controls:
             self._filling = False
         self.changed.emit()
 
-    def reuse(self, record: dict[str, Any], origins: dict[str, Any]) -> None:
+    def reuse(self, record: dict[str, Any], origins: dict[str, Any]) -> list[str]:
         """Have the settings of a run, steering included, and its layers where they still are.
 
         Parameters
@@ -188,28 +190,32 @@ class Controls:
         record, origins : dict
             From the metadata of a result layer.
 
+        Returns
+        -------
+        list of str
+            Names of the layers that are gone or have changed; their controls stay as they are.
+
         Raises
         ------
         InputError
             If it cannot be read.
         """
-        settings = StyleTransferSettings(**record["settings"])
-        steered = list(record.get("steering", ()))
-        for plane in record.get("finished", ()):  # of a stack
-            steered += plane["steering"]
-        for change in steered:
-            settings = settings.replace(**change["choices"])
-        images = {layer.name: layer for layer in self._images()}
-        content = images.get(record["content"]["name"])
-        styles = [images.get(style["name"]) for style in record["styles"]]
-        if content is not None:
-            self.content.value = content
+        before = RunInputs.of(record, origins)
+        found: Any = {one: find_layer(one, self._viewer.layers) for one in before.all}
+        if found[before.content] is not None:
+            self.content.value = found[before.content]
+        styles = [found[one] for one in before.styles]
         if None not in styles:
-            self.styles.choose([style for style in styles if style is not None])
-        self.regions.choose(origins.get("content_labels"), origins.get("style_labels") or ())
+            self.styles.choose(styles)
+        labels = before.style_labels or (None,) * len(styles)
+        self.regions.choose(
+            before.content_labels and found[before.content_labels],
+            [one and found[one] for one in labels],
+        )
         taken = origins.get("content") or {}
         self.advanced.intensities.value = taken.get("intensities") or "limits"
-        self.settings = settings
+        self.settings = before.settings
+        return [one.name for one, layer in found.items() if layer is None]
 
     def job(self, *, draft: bool = False, start: Image | None = None) -> Job:
         """Return what is to be done to the layers as the viewer shows them now.
@@ -252,7 +258,8 @@ class Controls:
         if start is not None:
             settings = settings.replace(init="image")
             begin = take_start(start, dims, content)
-            _check_start(content, begin)
+            check_start(content, begin)
+            self._check_content(layers[0], start)
         if stack is not None and start is not None:
             raise InputError(
                 f"Planes is {self.planes.choice.current_choice!r}, and a run goes on from the "
@@ -266,17 +273,20 @@ class Controls:
     def estimate(self) -> str:
         """Return in a sentence what a run will take, or why there can be none."""
         try:
-            job = self.job()
+            return self._estimate(self.job())
         except InputError as error:
             return str(error)
+
+    def _estimate(self, job: Job) -> str:
         scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
         styles = [style.shape for style in job.styles]
         cost, what, more = None, "", ""
         if job.stack is not None:
             cost = in_all(job, self.device, job.stack)
             what = f"{job.content.data.shape[job.stack.axis]} planes of "
-            if not stays_in_memory(job):
-                more = f"  The result takes {result_bytes(job) / 2**30:.1f} GiB on disk."
+            if not stays_in_memory(job, self.device):
+                size = result_bytes(job, self.device) / 2**30
+                more = f"  The result takes {size:.1f} GiB on disk."
         regions = len(job.settings.region_styles or "1") if job.content_labels else 0
         cost = cost or costs.cost(
             job.settings, *job.content.shape, self.device, styles, regions=regions
@@ -324,6 +334,15 @@ class Controls:
     def _style_names(self) -> list[str]:
         return [layer.name if layer is not None else "none" for layer in self.styles.layers]
 
+    def _check_content(self, content: Image, start: Image) -> None:
+        """Refuse a result that was made of another layer than the content."""
+        before = RunInputs.of(record_of(start), start.metadata.get(KEY, {}))
+        if before.content.origins and origin_of(content, before.content) is None:
+            raise InputError(
+                f"{start.name} was made of {before.content.name}, and Content is {content.name}: "
+                "choose the layer that it was made of, or Reuse settings."
+            )
+
     def _images(self, _: object = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
@@ -334,18 +353,6 @@ class Controls:
             full = layer.data[0].shape if layer.multiscale else layer.data.shape
             return int(max(full[: layer.ndim][-2:]))
         return size if isinstance(size, int) else 0
-
-
-def _check_start(content: Plane, start: Plane) -> None:
-    """Refuse a start that shows another part of the world than the content does."""
-    shape = content.full_shape
-    wanted, found = (plane.corners for plane in (content, start))
-    pixel = np.abs(wanted[1] - wanted[0]).max() / max(shape)
-    if not np.allclose(wanted, found, atol=1.5 * pixel):
-        raise InputError(
-            f"{start.name} does not cover {content.name} as it is shown: go on from a result of "
-            "this plane and this part."
-        )
 
 
 def _strength_of_weight(weight: float) -> int:

@@ -20,15 +20,16 @@ import numpy as np
 from napari_nst.cache import cache_directory
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
-from napari_nst.plugin.origins import KEY, Origin, same_bytes
+from napari_nst.plugin.finding import Input, find_layer
+from napari_nst.plugin.origins import KEY, Origin, level_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-__all__ = ["as_command", "as_python", "record_of"]
+__all__ = ["as_command", "as_file_name", "as_python", "record_of"]
 
 # What a variable is called, and the option of `napari-nst replay`; None: an argument.
 _OPTIONS = {
@@ -43,23 +44,15 @@ _OPTIONS = {
 
 @dataclass(frozen=True)
 class _Input:
-    """One picture of a run: what it is to the run, and its origin.
-
-    Its record is one of several where only the hash tells which: of what was put in on the way.
-    """
+    """One picture of a run, and what it is to the run."""
 
     role: str  # of _OPTIONS
     variable: str
-    records: tuple[dict[str, Any], ...]
-    origin: Origin | None
+    picture: Input
 
     @property
-    def name(self) -> str:
-        return str(self.records[0]["name"])
-
-    def is_it(self, array: NDArray[Any]) -> bool:
-        """Return whether an array is this picture."""
-        return any(same_bytes(array, record) for record in self.records)
+    def origin(self) -> Origin | None:
+        return next(iter(self.picture.origins), None)
 
 
 def record_of(layer: Layer) -> dict[str, Any]:
@@ -88,11 +81,19 @@ def _record_of_picture(layer: Layer) -> dict[str, Any]:
     return record
 
 
-def as_python(layer: Layer) -> str:
+def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
     """Return Python that replays the run that made a layer.
 
     Pictures that come from files or samples are read from there; the others are named as layers
     of ``viewer``, as napari's console calls it.  The replay checks the hash of each.
+
+    Parameters
+    ----------
+    layer : Layer
+        The result.
+    layers : iterable of Layer
+        The viewer's, by which renamed ones are known; those that are not found have the names of
+        then.
 
     Raises
     ------
@@ -101,7 +102,8 @@ def as_python(layer: Layer) -> str:
     """
     record = _record_of_picture(layer)
     inputs = [*_inputs(layer, record), *_replacements(layer, record)]
-    blocks = ["\n".join(_load_in_python(one)) for one in inputs]
+    layers = list(layers)
+    blocks = ["\n".join(_load_in_python(one, layers)) for one in inputs]
     text = "\n\n".join(blocks)
     known = {"np.": "import numpy as np", "tifffile.": "import tifffile"}
     imports = [line for use, line in known.items() if use in text]
@@ -133,7 +135,7 @@ def as_python(layer: Layer) -> str:
     )
 
 
-def as_command(layer: Layer, layers: Mapping[str, Layer] | Any) -> str:
+def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
     """Return the command line that replays the run that made a layer, and writes its picture.
 
     The record, and each picture that no file holds as the run took it, is kept in the cache
@@ -143,7 +145,7 @@ def as_command(layer: Layer, layers: Mapping[str, Layer] | Any) -> str:
     ----------
     layer : Layer
         The result.
-    layers : mapping of str to Layer
+    layers : iterable of Layer
         The viewer's, for pictures that came from no file.
 
     Raises
@@ -154,13 +156,16 @@ def as_command(layer: Layer, layers: Mapping[str, Layer] | Any) -> str:
     record = _record_of_picture(layer)
     text = json.dumps(record, indent=2)
     folder = cache_directory() / "replays" / hashlib.sha256(text.encode()).hexdigest()[:12]
+    layers = list(layers)
     files: dict[str, list[str]] = {role: [] for role in _OPTIONS}
     for one in _inputs(layer, record):
         files[one.role].append(_file(one, layers, folder))
     put_in = list(_replacements(layer, record))
     for number, needed in enumerate(_steered_in(record), start=1):
         variable = f"replacement_{number}"
-        tries = [_Input("replacement", variable, (needed,), one.origin) for one in put_in]
+        tries = [
+            _Input("replacement", variable, Input((needed,), one.picture.origins)) for one in put_in
+        ]
         files["replacement"].append(_first_file(tries, layers, folder))
     if files["style_labels"]:
         files["style_labels"] = _for_each_style(record, files["style_labels"], "none")
@@ -169,7 +174,7 @@ def as_command(layer: Layer, layers: Mapping[str, Layer] | Any) -> str:
     words = ["napari-nst", "replay", str(folder / "record.json")]
     for role, option in _OPTIONS.items():
         words += [w for file in files[role] for w in ([option, file] if option else [file])]
-    words += ["-o", f"{_as_file_name(layer.name)}.png"]
+    words += ["-o", f"{as_file_name(layer.name)}.png"]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
@@ -187,7 +192,8 @@ def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
         for number, (one, origin) in enumerate(zip(records, padded, strict=False), start=1):
             if one is not None:
                 variable = role if len(records) == 1 else f"{role}_{number}"
-                yield _Input(role, variable, (one,), origin and Origin.from_dict(origin))
+                origins = () if origin is None else (Origin.from_dict(origin),)
+                yield _Input(role, variable, Input((one,), origins))
 
 
 def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
@@ -200,10 +206,11 @@ def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
         return
     origins = layer.metadata.get(KEY, {}).get("replacements", ())
     for number, origin in enumerate(origins, start=1):
-        yield _Input("replacement", f"replacement_{number}", needed, Origin.from_dict(origin))
+        picture = Input(needed, (Origin.from_dict(origin),))
+        yield _Input("replacement", f"replacement_{number}", picture)
     if not origins:
         for number, one in enumerate(needed, start=1):
-            yield _Input("replacement", f"replacement_{number}", (one,), None)
+            yield _Input("replacement", f"replacement_{number}", Input((one,)))
 
 
 def _steered_in(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -222,9 +229,12 @@ def _steered_in(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield one
 
 
-def _load_in_python(one: _Input) -> Iterator[str]:
+def _load_in_python(one: _Input, layers: Sequence[Layer]) -> Iterator[str]:
     """Yield the lines that give a variable the picture that the engine was given."""
-    expression = _source_in_python(one)
+    expression, found = _source_in_python(one, layers)
+    if layers and not found:
+        name = json.dumps(one.picture.name)
+        yield f"# No layer has these pixels now: bring back {name}, or give its array here."
     yield f"{one.variable} = {expression}"
     if one.origin is not None:
         yield from one.origin.take_in_python(one.variable)
@@ -232,22 +242,24 @@ def _load_in_python(one: _Input) -> Iterator[str]:
         yield f"{one.variable} = np.asarray({one.variable})"
 
 
-def _source_in_python(one: _Input) -> str:
-    if one.origin is None:
-        return f"viewer.layers[{one.name!r}].data"
-    for expression, read in one.origin.sources():
-        # Painting a sample anew takes seconds; what is not its content is its style.
+def _source_in_python(one: _Input, layers: Sequence[Layer]) -> tuple[str, bool]:
+    """Return an expression for a layer's data, and whether it has the pixels of the run."""
+    origin = one.origin
+    for expression, read in () if origin is None else origin.sources():
+        # Painting a sample takes seconds, too long for a look at the second of two.
         if expression.endswith(".style()") or _is_it(one, read):
-            return expression
-    level = "" if one.origin.level is None else f"[{one.origin.level}]"
-    return f"viewer.layers[{one.origin.layer!r}].data{level}"
+            return expression, True
+    layer = find_layer(one.picture, layers)
+    name = one.picture.name if layer is None else layer.name
+    level = "" if origin is None or origin.level is None else f"[{origin.level}]"
+    return f"viewer.layers[{name!r}].data{level}", layer is not None
 
 
 def _is_it(one: _Input, read: Any) -> bool:
     """Return whether a source still has the picture; the file may be another one now."""
     assert one.origin is not None
     try:
-        return one.is_it(one.origin.take(read()))
+        return one.picture.is_it(one.origin.take(read()))
     except Exception:  # whatever the file holds, it is not this picture
         return False
 
@@ -273,7 +285,7 @@ def _arguments(inputs: Sequence[_Input], record: dict[str, Any]) -> Iterator[str
         yield f"replacements=[{', '.join(variables['replacement'])}]"
 
 
-def _first_file(tries: list[_Input], layers: Mapping[str, Layer] | Any, folder: Path) -> str:
+def _first_file(tries: list[_Input], layers: Sequence[Layer], folder: Path) -> str:
     """Return the file of the first that is what it was."""
     for one in tries[:-1]:
         try:
@@ -283,12 +295,12 @@ def _first_file(tries: list[_Input], layers: Mapping[str, Layer] | Any, folder: 
     return _file(tries[-1], layers, folder)
 
 
-def _file(one: _Input, layers: Mapping[str, Layer] | Any, folder: Path) -> str:
+def _file(one: _Input, layers: Sequence[Layer], folder: Path) -> str:
     """Return a file with the picture as the engine was given it; make one where there is none."""
     origin = one.origin
     if origin is not None and origin.path is not None and Path(origin.path).is_file():
         try:
-            if one.is_it(read_image(origin.path)):
+            if one.picture.is_it(read_image(origin.path)):
                 return str(Path(origin.path).absolute())
         except InputError:  # it is no single picture
             pass
@@ -299,26 +311,25 @@ def _file(one: _Input, layers: Mapping[str, Layer] | Any, folder: Path) -> str:
     return str(file)
 
 
-def _array(one: _Input, layers: Mapping[str, Layer] | Any) -> NDArray[Any]:
-    name = one.name if one.origin is None else one.origin.layer
-    if name in layers:
-        data: Any = layers[name].data
-        if one.origin is None:
-            array = np.asarray(data)
-        else:
-            array = one.origin.take(data if one.origin.level is None else data[one.origin.level])
-        if one.is_it(array):
-            return array
-    for _, read in one.origin.sources() if one.origin is not None else ():
-        if one.origin is not None and _is_it(one, read):
-            return one.origin.take(read())
+def _array(one: _Input, layers: Sequence[Layer]) -> NDArray[Any]:
+    origin, picture = one.origin, one.picture
+    layer = find_layer(picture, layers)
+    if layer is not None:
+        if origin is None:
+            return np.asarray(layer.data)
+        return origin.take(level_of(layer, origin.level))
+    for _, read in () if origin is None else origin.sources():
+        if origin is not None and _is_it(one, read):
+            return origin.take(read())
     raise InputError(
-        f"{one.name} is not what it was when the run began: bring back the layer as it was, or "
-        "copy as Python and give it the array."
+        f"{picture.name} is not what it was when the run began: no layer and no file has its "
+        f"pixels{picture.size_in_words}.  Bring back the layer as it was, or copy as Python and "
+        "give it the array."
     )
 
 
-def _as_file_name(name: str) -> str:
+def as_file_name(name: str) -> str:
+    """Return a name without the characters that file systems refuse."""
     kept = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
     return kept or "result"
 

@@ -96,12 +96,13 @@ class Evolution:
             return None
         # Axes of length one, which place a plane in a stack, stay: time goes in front of all.
         data = np.stack([*self._frames, self._last[1]])
-        look = {} if result.rgb else {"colormap": result.colormap, "gamma": result.gamma}
+        look = {} if result.rgb else {"colormap": result.colormap}
         return viewer.add_image(
             data,
             name=name or f"{result.name} evolution",
             rgb=result.rgb,
-            contrast_limits=None if result.rgb else result.contrast_limits,
+            contrast_limits=result.contrast_limits,
+            gamma=result.gamma,
             metadata={"napari_nst_iterations": list(self.iterations), **metadata},
             **_with_time(result),
             **look,

@@ -51,7 +51,14 @@ class FetchButton:
         """Show the button if the network's weights are missing."""
         self.native.setVisible(network == "vgg19" and not self._fetch and _missing(network))
 
+    def close(self) -> None:
+        """Give up the download, if there is one."""
+        if self._fetch is not None:
+            self._fetch.close()
+
     def _ask(self) -> None:
+        if self._fetch is not None:
+            return
         self._fetch = fetching.ask_and_fetch(self._parent)
         if self._fetch is not None:
             self._fetch.ended.connect(self._on_ended)

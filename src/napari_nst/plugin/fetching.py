@@ -6,7 +6,6 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from napari.qt.threading import create_worker
 from napari.utils import progress as activity
 from psygnal import Signal
 from qtpy.QtCore import QObject, Qt, QTimer
@@ -14,6 +13,7 @@ from qtpy.QtWidgets import QMessageBox, QProgressDialog
 
 from napari_nst.cache import cache_directory
 from napari_nst.errors import StyleTransferError
+from napari_nst.plugin.closing import WindowWatch, make_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ class Fetch(QObject):
             fetch = self._fetch or _default_fetch()
             return fetch(on_progress=self._note, cancelled=self._cancelled)
 
-        worker = create_worker(download_vgg19, _start_thread=False, _ignore_errors=True)
+        worker = make_worker(download_vgg19)
         worker.returned.connect(self._on_returned)
         worker.errored.connect(self._on_errored)
         worker.finished.connect(self._on_finished)
@@ -100,11 +100,22 @@ class Fetch(QObject):
         """End the download; the next one goes on from what is there."""
         self._give_up.set()
 
+    def close(self) -> None:
+        """Cancel the download and show no more of it: the window closes."""
+        self.cancel()
+        self._end_activity()
+
+    def _end_activity(self) -> None:
+        self._timer.stop()
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
+
     def _note(self, done: int, total: int | None) -> None:
         self._amount = (done // _MEGABYTE, (total or 0) // _MEGABYTE)
 
     def _cancelled(self) -> bool:
-        # napari asks its workers to abort when a window is closed.
+        # napari asks its workers to abort when the program ends.
         return self._give_up.is_set() or (self._worker is not None and self._worker.abort_requested)
 
     def _look(self) -> None:
@@ -126,11 +137,9 @@ class Fetch(QObject):
             self._problem = f"The download failed: {error or type(error).__name__}."
 
     def _on_finished(self) -> None:
-        self._timer.stop()
         self._look()
-        if self._activity is not None:
-            self._activity.close()
-        self._worker = self._activity = None
+        self._end_activity()
+        self._worker = None
         self.ended.emit(self._problem)
 
 
@@ -189,6 +198,7 @@ def ask_and_fetch(
     dialog.canceled.connect(fetching.cancel)
     fetching.progressed.connect(show)
     fetching.ended.connect(close)
+    WindowWatch(parent).closing.connect(fetching.close)
     fetching.start()
     dialog.show()
     return fetching

@@ -12,13 +12,27 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Field", "control", "field", "name_widget"]
+__all__ = ["Field", "LayerChoice", "control", "field", "name_widget"]
 
 _NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
 _NUMBER_WIDTH = 40  # pixels: beside a slider, for three digits
 _BARE = "background: transparent; border: 0; padding: 0; min-width: 0;"
 _AUTOMATIC = "automatic"
 _MOST = 10**8  # for a spin box: its number has 32 bits
+
+
+class LayerChoice(ComboBox):
+    """A choice of layers that stays with a layer when its name changes."""
+
+    def reset_choices(self, *_: Any) -> None:
+        """Bring the choices up to date; magicgui takes a new name for a new choice."""
+        before = self.value
+        with self.changed.blocked():
+            super().reset_choices()
+            if self.value is not before and before in self.choices:
+                self.value = before
+        if self.value is not before:
+            self.changed.emit(self.value)
 
 
 def control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:

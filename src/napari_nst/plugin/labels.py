@@ -115,5 +115,10 @@ def present(labels: NDArray[Any]) -> list[int]:
     if labels.size == 0:
         return []
     if labels.min() >= 0 and labels.max() < _COUNTABLE:
-        return [int(label) for label in np.flatnonzero(np.bincount(labels.ravel()))]
+        # Row by row: to count, numpy makes integers of eight bytes of them.
+        rows = labels.reshape(-1, labels.shape[-1])
+        seen = np.zeros(int(labels.max()) + 1, bool)
+        for row in rows:
+            seen[row] = True
+        return [int(label) for label in np.flatnonzero(seen)]
     return [int(label) for label in np.unique(labels)]

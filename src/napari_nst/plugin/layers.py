@@ -339,7 +339,9 @@ def _projected(
 
 
 def take_start(layer: Image, dims: Dims | View, content: Plane) -> Plane:
-    """Return the plane of a result that a run goes on from: its values mean what the content's do.
+    """Return the plane of a result that a run goes on from.
+
+    Its values mean what the content's do, if they are of the same kind and type.
 
     Parameters
     ----------
@@ -353,7 +355,8 @@ def take_start(layer: Image, dims: Dims | View, content: Plane) -> Plane:
     if content.intensities == "displayed":
         return take_plane(layer, dims, intensities="limits" if layer.rgb else "displayed")
     plane = take_plane(layer, dims)
-    return replace(plane, span=content.span) if plane.rgb == content.rgb else plane
+    alike = plane.rgb == content.rgb and plane.data.dtype == content.data.dtype
+    return replace(plane, span=content.span) if alike else plane
 
 
 def _is_slice(place: int | slice) -> bool:

@@ -6,7 +6,10 @@ which layer, and what was done to it on the way to the engine.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import wrap
@@ -24,7 +27,7 @@ from napari_nst.samples import SAMPLES
 from napari_nst.sampling import crossing, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -32,7 +35,15 @@ if TYPE_CHECKING:
     from napari_nst.plugin.job import Job, Wish
     from napari_nst.plugin.layers import Plane
 
-__all__ = ["KEY", "Origin", "origins_of_job", "origins_of_wish", "same_bytes"]
+__all__ = [
+    "KEY",
+    "Origin",
+    "level_of",
+    "origins_of_job",
+    "origins_of_wish",
+    "same_bytes",
+    "without_repeats",
+]
 
 KEY = "napari_nst_origins"  # in the metadata of a result layer, beside its record
 _US = "napari-nst"
@@ -62,6 +73,12 @@ class Origin:
         The values that became 0 and 1; None: they were taken as they are.
     dtype : str
         Of the layer's data; as displayed, of what was made of them.
+    layer_id : str or None
+        The layer's ``unique_id``, which no other layer has while napari runs.
+    shape : tuple of int or None
+        Shape of the layer's data, of that level.
+    pixels : str or None
+        The labels as they were taken, compressed, for they may be painted over later.
     grid : tuple of tuple of int, or None
         For labels: the rows and columns that were taken last; None: all of them.
     intensities : str or None
@@ -85,6 +102,9 @@ class Origin:
     transposed: bool
     limits: tuple[float, float] | None
     dtype: str
+    layer_id: str | None = None
+    shape: tuple[int, ...] | None = None
+    pixels: str | None = None
     grid: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     intensities: str | None = None
     alpha: bool = False
@@ -120,6 +140,9 @@ class Origin:
                 )
         return cls(
             layer=plane.name,
+            layer_id=str(layer.unique_id),
+            shape=tuple(map(int, level_of(layer, level).shape)),
+            pixels=_packed(plane.load()) if isinstance(plane, LabelsPlane) else None,
             path=None if source.path is None else str(source.path),
             sample=source.sample[1] if source.sample and source.sample[0] == _US else None,
             level=level,
@@ -142,6 +165,11 @@ class Origin:
     def to_dict(self) -> dict[str, Any]:
         """Return the origin as a dictionary of lists, strings and numbers."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @property
+    def kept(self) -> NDArray[Any] | None:
+        """The labels as they were taken; None for an image."""
+        return None if self.pixels is None else _unpacked(self.pixels)
 
     def take(self, data: Any) -> NDArray[Any]:
         """Return what the engine was given, from a layer's data; see `Plane.load`."""
@@ -194,19 +222,15 @@ class Origin:
         yield f"{name} = {self._range_in_python}.{back}"
         if self.transposed:
             yield f"{name} = {name}.swapaxes(0, 1)"
-        axes = self._single_axes
+        axes = self.single_axes
         if axes:
             yield f"{name} = np.expand_dims({name}, {axes})"
         yield f"{name} = np.ascontiguousarray({name})"
 
     @property
-    def _single_axes(self) -> tuple[int, ...]:
+    def single_axes(self) -> tuple[int, ...]:
         """The axes of the layer on which the picture has one place."""
-        single = [axis for axis, place in enumerate(self.index) if isinstance(place, int)]
-        if self.projection is not None:
-            left = [axis for axis in range(len(self.index)) if axis not in single]
-            single += [left[axis] for axis in self.projection[1]]
-        return tuple(sorted(single))
+        return single_axes(self.index, self.projection)
 
     @property
     def _range(self) -> Range:
@@ -236,6 +260,15 @@ class Origin:
             yield f"tifffile.imread({path!r})", lambda: tifffile.imread(path)
 
 
+def single_axes(index: Sequence[Any], projection: Sequence[Any] | None) -> tuple[int, ...]:
+    """Return the axes on which a picture with this index and projection has one place."""
+    single = [axis for axis, place in enumerate(index) if isinstance(place, int)]
+    if projection is not None:
+        left = [axis for axis in range(len(index)) if axis not in single]
+        single += [left[axis] for axis in projection[1]]
+    return tuple(sorted(single))
+
+
 def origins_of_job(job: Job, layers: Mapping[str, Layer] | Any) -> dict[str, Any]:
     """Return the origins of a job's pictures, for ``layer.metadata[KEY]`` of its result.
 
@@ -262,6 +295,17 @@ def origins_of_wish(wish: Wish, layers: Mapping[str, Layer] | Any) -> list[dict[
     return [found for plane in planes if (found := _origin(plane, layers)) is not None]
 
 
+def without_repeats(origins: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return origins without those that a later one repeats: labels painted once more."""
+    known = {repr(origin | {"pixels": None}): origin for origin in origins}
+    return list(known.values())
+
+
+def level_of(layer: Layer, level: int | None) -> Any:
+    """Return the data of a level; None: all of them, of a layer without levels."""
+    return layer.data if level is None else layer.data[level]
+
+
 def same_bytes(array: NDArray[Any], record: dict[str, Any]) -> bool:
     """Return whether an array is the input that a record names."""
     if list(array.shape) != list(record["shape"]) or array.dtype.name != record["dtype"]:
@@ -274,6 +318,17 @@ def _origin(plane: Any, layers: Mapping[str, Layer] | Any) -> dict[str, Any] | N
     if plane is None or plane.name not in layers:
         return None
     return Origin.of(layers[plane.name], plane).to_dict()
+
+
+def _packed(labels: NDArray[Any]) -> str:
+    file = io.BytesIO()
+    np.save(file, labels, allow_pickle=False)
+    return base64.b64encode(zlib.compress(file.getvalue(), 1)).decode()
+
+
+def _unpacked(text: str) -> NDArray[Any]:
+    file = io.BytesIO(zlib.decompress(base64.b64decode(text)))
+    return np.asarray(np.load(file, allow_pickle=False))
 
 
 def _plain(place: Any) -> int | tuple[int | None, int | None] | None:

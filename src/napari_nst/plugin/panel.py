@@ -44,6 +44,10 @@ _WIDTH = 300  # pixels: every control is whole, its scroll bar included
 _PRESET_ROW = 4  # of the form: after content, two rows for planes, and style
 
 
+# Events of the viewer's dims upon which another plane shows, or none.
+_SLICING = ("current_step", "order", "ndisplay", "margin_left", "margin_right")
+
+
 class StyleTransferPanel(QWidget):
     """Choose two image layers, press Stylize, and watch.
 
@@ -134,11 +138,12 @@ class StyleTransferPanel(QWidget):
         """Have the settings of a result: of this one, the selected or the last."""
         try:
             layer = self.results.needed(layer)
-            self.controls.reuse(record_of(layer), layer.metadata.get(KEY, {}))
+            gone = self.controls.reuse(record_of(layer), layer.metadata.get(KEY, {}))
         except InputError as error:
             self._say(str(error), problem=True)
             return
-        self._say(f"The settings are those of {layer.name}.")
+        missing = f"  Gone or changed since: {', '.join(gone)}." if gone else ""
+        self._say(f"The settings are those of {layer.name}.{missing}", problem=bool(gone))
 
     def pause(self) -> None:
         """Hold the run, or let a paused one go on."""
@@ -157,21 +162,30 @@ class StyleTransferPanel(QWidget):
 
     def reset_choices(self, event: object = None) -> None:
         """Bring the layer choices up to date; napari calls it when the layers change."""
+        if not self._open:  # napari calls it all the same
+            return
         self.controls.reset_choices()
         self.steering.accept()
         self._show_estimate()
 
     def event(self, event: Any) -> bool:
         """Hear of the dock's closing: its X takes the parent away, and closes nothing."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None and self._open:
-            self._open = False
-            self._viewer.dims.events.current_step.disconnect(self._on_dims)
-            self._viewer.dims.events.order.disconnect(self._on_dims)
-            self.steering.end()
-            self.controls.regions.close_watch()
-            self.results.comparison.close()
-            self.session.close()
+        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
+            self._close()
         return bool(super().event(event))
+
+    def _close(self) -> None:
+        """End what goes on, and listen to the viewer no more."""
+        if not self._open:
+            return
+        self._open = False
+        for name in _SLICING:
+            self._viewer.dims.events[name].disconnect(self._on_dims)
+        self.steering.end()
+        self.controls.regions.close_watch()
+        self.results.comparison.close()
+        self.fetch_button.close()
+        self.session.close()
 
     def _make_buttons(self) -> None:
         self._start_button = push_button(
@@ -230,7 +244,9 @@ class StyleTransferPanel(QWidget):
         self.setMinimumWidth(_WIDTH)
 
     def _connect(self) -> None:
+        self.session.window.closing.connect(self._close)
         self.controls.changed.connect(self._on_controls)
+        self.controls.regions.said.connect(self._say)
         self.fetch_button.said.connect(self._say)
         self.fetch_button.problem.connect(lambda text: self._say(text, problem=True))
         self.presets.chosen.connect(self._on_preset)
@@ -240,8 +256,8 @@ class StyleTransferPanel(QWidget):
         self.results.said.connect(self._say)
         self.results.problem.connect(lambda text: self._say(text, problem=True))
         self.steering.noticed.connect(self._progress.remark_on)
-        self._viewer.dims.events.current_step.connect(self._on_dims)
-        self._viewer.dims.events.order.connect(self._on_dims)
+        for name in _SLICING:
+            self._viewer.dims.events[name].connect(self._on_dims)
         self.session.state_changed.connect(self._on_state)
         self.session.progressed.connect(self._on_progress)
         self.session.noticed.connect(lambda text: self._progress.remark_on(f"⚠ {text}"))

@@ -191,6 +191,11 @@ class PresetsBox(QWidget):
 
     def _ask_name(self) -> None:
         name, agreed = QInputDialog.getText(self, "Save as a preset", "Name of the preset:")
+        before = own_presets.own_preset(name) if agreed else None
+        if before is not None and QMessageBox.question(
+            self, "Save as a preset", f"Replace the preset {before.name!r}?"
+        ) != (QMessageBox.StandardButton.Yes):
+            return
         if agreed:
             self.save(name)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from magicgui.widgets import ComboBox
+import psutil
 from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
@@ -13,7 +14,8 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_nst.engine.assignment import assign
 from napari_nst.errors import InputError
-from napari_nst.plugin.fields import Field, control, field
+from napari_nst.plugin.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.geometry import geometry_of, placed
 from napari_nst.plugin.labels import LabelsPlane, take_labels
 from napari_nst.plugin.layers import shown_axes, take_plane
 from napari_nst.plugin.regions_table import RegionsTable
@@ -30,9 +32,11 @@ __all__ = ["RegionsBox"]
 
 _MILLISECONDS = 300  # between looks at labels that are being painted
 _BRUSH = 1 / 12  # of the longest side: for filling regions, not for drawing
+_MOST_OF_FREE = 0.25  # of the memory, for the labels of a whole stack
+_MOST_PIXELS = 2**26  # of a plane of labels: each stroke has all of them drawn and counted
 
 
-class _Nullable(ComboBox):
+class _Nullable(LayerChoice):
     """A choice with a word for none."""
 
     null_string = "none"
@@ -52,9 +56,9 @@ class RegionsBox(QWidget):
 
     Attributes
     ----------
-    content_labels : ComboBox
+    content_labels : LayerChoice
         Of the viewer's Labels layers, or none.
-    style_labels : list of ComboBox
+    style_labels : list of LayerChoice
         The same for each style.
     table : RegionsTable
         A row for each label.
@@ -62,10 +66,13 @@ class RegionsBox(QWidget):
         Emitted when a choice changes.
     painted : Signal
         Emitted, a few times a second at the most, when labels are painted.
+    said : Signal
+        Emitted with a sentence on how a new layer differs from the content.
     """
 
     changed = Signal()
     painted = Signal()
+    said = Signal(str)
 
     def __init__(
         self,
@@ -166,14 +173,11 @@ class RegionsBox(QWidget):
         ]
         assign(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
 
-    def choose(
-        self, content: Mapping[str, Any] | None, styles: Sequence[Mapping[str, Any] | None]
-    ) -> None:
-        """Have the labels of earlier, given their origins, where their layers still are."""
-        layers = {layer.name: layer for layer in self._layers()}
-        self.content_labels.value = layers.get(content["layer"]) if content else None
-        for combo, origin in zip(self.style_labels, styles, strict=False):
-            combo.value = layers.get(origin["layer"]) if origin else None
+    def choose(self, content: Labels | None, styles: Sequence[Labels | None]) -> None:
+        """Choose the labels of the content and of the styles; None: no labels."""
+        self.content_labels.value = content
+        for combo, layer in zip(self.style_labels, styles, strict=False):
+            combo.value = layer
 
     def set_styles(self, names: Sequence[str]) -> None:
         """Follow the list of styles, given their names."""
@@ -222,25 +226,18 @@ class RegionsBox(QWidget):
         self.table.show_labels(labels, layer, self._styles, same=bool(self._painted))
 
     def paint(self) -> None:
-        """Add a Labels layer over the content, and make it ready for painting."""
+        """Make a Labels layer over the content ready for painting.
+
+        It is a new one, unless nothing is painted on the one that is chosen.  It has the shape of
+        the content, or, where that would fill memory, one plane for all planes; a plane of many
+        pixels is coarser than the content's.
+        """
         content = self._content()
-        if content is None:
+        if content is None or content.ndim < 2:
             return
-        shown = shown_axes(content, self._viewer.dims)
-        shape = content.data[0].shape if content.multiscale else content.data.shape
-        layer = self._viewer.add_labels(
-            np.zeros(shape[: content.ndim], np.uint8),
-            name=f"regions of {content.name}",
-            scale=content.scale,
-            translate=content.translate,
-            rotate=content.rotate,
-            shear=content.shear,
-            affine=content.affine.affine_matrix,
-            units=content.units,
-            axis_labels=content.axis_labels,
-        )
-        layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
+        layer = self._unpainted(content) or self._add_labels(content)
         layer.mode = "paint"
+        self._viewer.layers.selection.active = layer
         self.content_labels.value = layer
 
     def close_watch(self) -> None:
@@ -249,6 +246,37 @@ class RegionsBox(QWidget):
         for layer in self._watched:
             self._listen(layer, on=False)
         self._watched = []
+
+    def _unpainted(self, content: Image) -> Labels | None:
+        """Return the labels that are chosen, if they lie over the content and are all zero."""
+        layer = self.content_labels.value
+        if layer is None or self.table.labels != [0]:
+            return None
+        try:
+            take_labels(layer, take_plane(content, self._viewer.dims))
+        except InputError:  # they lie over another image
+            return None
+        return cast("Labels", layer)
+
+    def _add_labels(self, content: Image) -> Labels:
+        full = (content.data[0] if content.multiscale else content.data).shape[: content.ndim]
+        shown = shown_axes(content, self._viewer.dims)
+        shape = _labels_shape(full, shown)
+        layer = self._viewer.add_labels(
+            np.zeros(shape, np.uint8),
+            name=f"regions of {content.name}",
+            **placed(
+                geometry_of(content), (1.0,) * len(full), (slice(None),) * len(full), full, shape
+            ),
+        )
+        layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
+        if shape != full:
+            height, width = (shape[axis] for axis in shown)
+            self.said.emit(
+                f"{layer.name} is one plane of {width} x {height} pixels, for all of "
+                f"{content.name}: in its own shape it would take {math.prod(full) / 2**30:.1f} GiB."
+            )
+        return layer
 
     def _present(self, layer: Labels, image: Image) -> list[int]:
         """Return the labels of a layer that lie over the plane of an image."""
@@ -294,3 +322,23 @@ class RegionsBox(QWidget):
     def _on_painted(self) -> None:
         self.refresh()
         self.painted.emit()
+
+
+def _labels_shape(full: tuple[int, ...], shown: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of new labels, of one byte each, over an image.
+
+    Parameters
+    ----------
+    full : tuple of int
+        Of the image, without colours.
+    shown : tuple of int
+        The axes of a plane.
+    """
+    pixels = math.prod(full[axis] for axis in shown)
+    room = _MOST_OF_FREE * psutil.virtual_memory().available
+    if pixels <= _MOST_PIXELS and math.prod(full) <= room:
+        return full
+    coarser = max(math.sqrt(pixels / _MOST_PIXELS), 1)
+    return tuple(
+        max(int(size / coarser), 1) if axis in shown else 1 for axis, size in enumerate(full)
+    )

@@ -56,6 +56,7 @@ class ResultsBox(QWidget):
         super().__init__()
         self._viewer, self._session = viewer, session
         self.comparison = Comparison(viewer, self.layer)
+        self.comparison.problem.connect(self.problem.emit)
         self.continue_button = push_button(
             "Co&ntinue",
             "Go on from the selected result, or the last one, with the settings as they are now: "
@@ -136,10 +137,10 @@ class ResultsBox(QWidget):
         self.comparison.flip(False)
 
     def _flip(self) -> None:
-        self.comparison.flip(self._flip_button.isChecked())
-        if self._flip_button.isChecked() and not self.comparison.flipped:
-            self._flip_button.setChecked(False)
+        if self._flip_button.isChecked() and self.layer() is None:
             self.problem.emit(_NO_RESULT)
+        self.comparison.flip(self._flip_button.isChecked())
+        self._flip_button.setChecked(self.comparison.flipped)
 
     def _do(self, deed: Callable[[Image], str]) -> None:
         try:
@@ -157,7 +158,7 @@ class ResultsBox(QWidget):
         return f"Wrote {saved.picture} and its record {saved.record.name}.{saved.note}"
 
     def _copy_python(self, layer: Image) -> str:
-        _to_clipboard(copying.as_python(layer))
+        _to_clipboard(copying.as_python(layer, self._viewer.layers))
         return "Copied: Python that makes this picture again."
 
     def _copy_command(self, layer: Image) -> str:

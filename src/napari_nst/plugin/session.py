@@ -9,14 +9,14 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from napari.qt.threading import create_worker
 from napari.utils import progress as activity
 from psygnal import Signal
 
 from napari_nst import speed
 from napari_nst.engine import costs
+from napari_nst.plugin.closing import WindowWatch, make_worker
 from napari_nst.plugin.job import Notice, Outcome, Progress
-from napari_nst.plugin.origins import KEY, origins_of_job, origins_of_wish
+from napari_nst.plugin.origins import KEY, origins_of_job, origins_of_wish, without_repeats
 from napari_nst.plugin.worker import Link, Report, steps
 
 if TYPE_CHECKING:
@@ -51,12 +51,17 @@ class Session:
     Parameters
     ----------
     viewer : Viewer
-        Where the result layer goes.
+        Where the result layer goes; a `ViewerModel`, which has no window, will do.
     engine : callable, optional
         Makes a run from content, styles, settings and names; by default `StyleTransfer`, which
         is imported in the worker's thread.
     preview_rate : float
         Pictures a second that are shown of a run, at the most.
+
+    Attributes
+    ----------
+    window : WindowWatch
+        Tells when the viewer closes.
     """
 
     state_changed = Signal(State)
@@ -74,6 +79,9 @@ class Session:
         engine: Callable[..., StyleTransfer] | None = None,
         preview_rate: float = 3.0,
     ) -> None:
+        window = getattr(viewer, "window", None)
+        self.window = WindowWatch(window and window.main_menu)
+        self.window.closing.connect(self._on_window_closing)
         self._viewer = viewer
         self._preview_rate = preview_rate
         self._engine = engine
@@ -86,7 +94,7 @@ class Session:
         self._activity: activity | None = None
         self._origins: dict[str, Any] = {}
         self._outcome: Outcome | None = None
-        self._closed = self._discard = False
+        self._closed = self._viewer_closed = self._discard = False
         self._waiting: deque[Callable[[], None]] = deque()
         self._busy = False
 
@@ -133,6 +141,12 @@ class Session:
         self._job, self._layer, self._outcome, self._discard = job, None, None, False
         self._link = Link(1 / self._preview_rate)
         self._origins = origins_of_job(job, self._viewer.layers)
+        # napari lets Qt work off waiting events in here, the closing of the viewer among them.
+        self._activity = activity(total=job.settings.iterations, desc="Style transfer")
+        if self._closed:
+            self._end_activity()
+            self._job = Session._at_work = None
+            return False
         # The generator is ours, not the worker's: the window keeps workers for as long as it
         # lives, and whatever their frames hold with them.
         self._steps = loop = steps(job, self._engine, self._link)
@@ -140,13 +154,12 @@ class Session:
         def style_transfer() -> Iterator[Report]:  # the name is what napari shows on closing
             self._outcome = yield from loop
 
-        worker = create_worker(style_transfer, _start_thread=False, _ignore_errors=True)
+        worker = make_worker(style_transfer)
         self._link.abandoned = partial(_is_abandoned, weakref.ref(worker))
         worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
         worker.finished.connect(self._on_finished)
         self._worker = worker
-        self._activity = activity(total=job.settings.iterations, desc="Style transfer")
         self._viewer.layers.events.removed.connect(self._on_layer_removed)
         self._set_state(State.RUNNING)
         worker.start()
@@ -182,13 +195,13 @@ class Session:
         if wish and self._state in (State.RUNNING, State.PAUSED):
             self._link.wishes.append(wish)
             known = self._origins["replacements"]
-            new = origins_of_wish(wish, self._viewer.layers)
-            known.extend(origin for origin in new if origin not in known)
+            known[:] = without_repeats([*known, *origins_of_wish(wish, self._viewer.layers)])
 
     def close(self) -> None:
         """End the run and touch the viewer no more, except to keep the last picture."""
         self.stop()
         self._closed = True
+        self._end_activity()
 
     def _set_state(self, state: State) -> None:
         self._state = state
@@ -214,6 +227,15 @@ class Session:
             self._busy = False
             if self._waiting:  # one failed: what waited behind it is done all the same
                 self._work_off()
+
+    def _on_window_closing(self) -> None:
+        self._viewer_closed = True  # and is touched no more at all
+        self.close()
+
+    def _end_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.close()
+            self._activity = None
 
     def _on_layer_removed(self, event: Any) -> None:
         if self._layer is not None and self._layer not in self._viewer.layers:
@@ -246,14 +268,13 @@ class Session:
     def _finish(self) -> None:
         if self._steps is not None:
             self._steps.close()
-        if self._activity is not None:
-            self._activity.close()
+        self._end_activity()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         job, outcome = self._job, self._outcome
-        self._worker = self._steps = self._activity = self._job = None
+        self._worker = self._steps = self._job = None
         self._link = Link()  # the last one may hold images that were to be steered in
         Session._at_work = None
-        if outcome is None:  # the window was closed, and napari made the worker quit
+        if outcome is None:  # the program ends, and napari made the worker quit
             outcome = Outcome("stopped", None, {}, "", 0.0)
         if self._discard:
             outcome = Outcome("discarded", None, {}, outcome.message, outcome.elapsed)
@@ -271,11 +292,13 @@ class Session:
             self.ended.emit(outcome)
 
     def _remove_layer(self) -> None:
-        if self._layer is not None and self._layer in self._viewer.layers:
+        if not self._viewer_closed and self._layer in self._viewer.layers:
             self._viewer.layers.remove(self._layer)
         self._layer = None
 
     def _show(self, picture: NDArray[Any], job: Job | None = None) -> None:
+        if self._viewer_closed:
+            return
         job = job or self._job
         if self._layer is None and job is not None:
             self._layer = self._add_layer(picture, job)
@@ -299,7 +322,7 @@ class Session:
 
 
 def _is_abandoned(worker: weakref.ref[GeneratorWorker]) -> bool:
-    """Return whether napari has asked a worker to end, as it does when its window closes."""
+    """Return whether napari has asked a worker to end, as it does when the program ends."""
     known = worker()
     return known is None or bool(known.abort_requested)
 

@@ -104,9 +104,10 @@ class StackRun:
         self._content = job.content
         planes = _Planes(job.content, self._stack.axis)
         labels = None if job.content_labels is None else self.labels_along(job.content_labels)
-        shape, dtype = _result(job)
+        device = _device(job)
+        shape, dtype = _result(job, device)
         self.store: PlaneStore | None = None
-        if stays_in_memory(job):
+        if stays_in_memory(job, device):
             self.array: NDArray[Any] = np.zeros(shape, dtype)
         else:
             said = _identity(job, planes, styles, labels, style_labels)
@@ -295,17 +296,17 @@ class _Labels:
         return self._labels.at(self._axis, centre)
 
 
-def result_bytes(job: Job) -> int:
-    """Return how much room the result of a stack takes."""
-    shape, dtype = _result(job)
+def result_bytes(job: Job, device: str) -> int:
+    """Return how many bytes the result of a stack takes, with a kind of device."""
+    shape, dtype = _result(job, device)
     return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
 
 
-def stays_in_memory(job: Job) -> bool:
+def stays_in_memory(job: Job, device: str) -> bool:
     """Return whether the result of a stack is kept in memory, and not on the disk."""
     if job.stack is None or job.stack.on_disk:
         return False
-    return bool(result_bytes(job) <= _MOST_OF_FREE * psutil.virtual_memory().available)
+    return bool(result_bytes(job, device) <= _MOST_OF_FREE * psutil.virtual_memory().available)
 
 
 def in_all(job: Job, device: str, stack: Stack) -> costs.Cost:
@@ -334,15 +335,16 @@ def operations(job: Job, device: str, *, first: bool, planes: int) -> float:
     return reckon.operations - (0 if first else alone.operations)
 
 
-def _result(job: Job) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _result(job: Job, device: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Return shape and type of the data of the result."""
     assert job.stack is not None
     content, size = job.content, job.content.shape
     if job.settings.output_size == "working":
-        last = costs.scales_for(job.settings, *size, _device(job))[-1]
+        last = costs.scales_for(job.settings, *size, device)[-1]
         size = (last.height, last.width)
     colors = (content.data.shape[-1],) if content.rgb else ()
-    pixel = content.restore(np.zeros((1, 1, *colors), np.float32))
+    # Its range would be read from the layer, and changes neither shape nor type.
+    pixel = replace(content, span=None).restore(np.zeros((1, 1, *colors), np.float32))
     shape = list(pixel.shape)
     shown = [a for a, place in enumerate(content.index) if isinstance(place, slice)][:2]
     for axis, length in zip(shown, reversed(size) if content.transposed else size, strict=True):

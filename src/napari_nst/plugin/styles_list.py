@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from magicgui.widgets import ComboBox, Slider
+from magicgui.widgets import Slider
 from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
 
-from napari_nst.plugin.fields import control, name_widget
+from napari_nst.plugin.fields import LayerChoice, control, name_widget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -105,7 +105,7 @@ class StylesList(QWidget):
         self._layout.insertWidget(len(self.rows) - 1, row)
         row.choice.changed.connect(lambda _: self._on_choice(row))
         row.share.changed.connect(lambda percent: self._on_share(row, percent))
-        row.remove_button.clicked.connect(lambda: self.remove(self.rows.index(row)))
+        row.remove_button.clicked.connect(lambda: self._on_remove(row))
         self._shares = [1 / len(self.rows)] * len(self.rows)
         self._on_count()
 
@@ -144,6 +144,10 @@ class StylesList(QWidget):
         finally:
             self._resetting = False
 
+    def _on_remove(self, row: _Row) -> None:
+        if row in self.rows:  # a second click comes before Qt deletes the button
+            self.remove(self.rows.index(row))
+
     def _on_choice(self, row: _Row) -> None:
         row.show_thumbnail()
         if not self._resetting:
@@ -169,13 +173,23 @@ class StylesList(QWidget):
                 row.share.value = round(share * _PERCENT)
 
 
+class _Cross(QToolButton):
+    """A button that ignores the second click of a double click.
+
+    By then another row is where the removed one was, and it would be removed, too.
+    """
+
+    def mouseDoubleClickEvent(self, event: Any) -> None:
+        """Do nothing."""
+
+
 class _Row(QWidget):
     """A style."""
 
     def __init__(self, images: Callable[..., list[Image]]) -> None:
         super().__init__()
         self.choice: Any = control(
-            ComboBox,
+            LayerChoice,
             "Style",
             "The picture whose colours, strokes and textures are taken.  Another one can be "
             "chosen while a run goes on.",
@@ -191,7 +205,7 @@ class _Row(QWidget):
             min=0,
             max=_PERCENT,
         )
-        self.remove_button = QToolButton()
+        self.remove_button = _Cross()
         self.remove_button.setText("✕")
         self.remove_button.setFixedWidth(_THUMBNAIL)
         self.remove_button.setToolTip("Take this style out of the blend.")

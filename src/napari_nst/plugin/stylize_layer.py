@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.labels import LabelsPlane
     from napari_nst.plugin.layers import Plane
 
-__all__ = ["stylize_layer"]
+__all__ = ["longest_side", "run_job", "stylize_layer"]
 
 
 def stylize_layer(
@@ -126,7 +126,7 @@ def stylize_layer(
         )
     elif style_labels is not None:
         raise InputError("style_labels go with content_labels: give both, or none.")
-    result = _result(job, callback)
+    result = run_job(job, callback)
     result.metadata[KEY] = {
         "content": _origin(content, job.content),
         "styles": [_origin(one, taken) for one, taken in zip(styles, job.styles, strict=True)],
@@ -245,11 +245,7 @@ def _job(
     intensities: Intensities,
     start: Image | None,
 ) -> Job:
-    longest = settings.size
-    if longest == "auto":
-        from napari_nst.engine.compute import Device
-
-        longest = costs.automatic_size(Device.resolve(settings.device).place.type)
+    longest = longest_side(settings)
     taken = take_plane(content, view, longest, None, intensities)
     return Job(
         taken,
@@ -257,6 +253,15 @@ def _job(
         settings,
         None if start is None else take_start(start, view, taken),
     )
+
+
+def longest_side(settings: StyleTransferSettings) -> int | None:
+    """Return the longest side worked at, on this machine; None: the content's own."""
+    if settings.size != "auto":
+        return settings.size
+    from napari_nst.engine.compute import Device
+
+    return costs.automatic_size(Device.resolve(settings.device).place.type)
 
 
 def _style_labels(
@@ -279,7 +284,21 @@ def _origin(layer: Layer | None, taken: Plane | LabelsPlane | None) -> dict[str,
     return None if layer is None or taken is None else Origin.of(layer, taken).to_dict()
 
 
-def _result(job: Job, callback: Callable[[Snapshot], object] | None) -> Image:
+def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
+    """Return the result of a job as a layer, whose metadata has the record.
+
+    Parameters
+    ----------
+    job : Job
+        Of one plane.
+    callback : callable, optional
+        Called with each `Snapshot`.
+
+    Raises
+    ------
+    StyleTransferError
+        If the run fails.
+    """
     from napari_nst.engine.transfer import StyleTransfer
 
     labels = job.content_labels

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Display, Range
+from napari_nst.intensities import Display, Range, visible_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +26,8 @@ Intensities = Literal["limits", "percentiles", "displayed"]
 _PLANES = 8
 _SIDE = 2048  # of a plane that is read as a whole; of a larger one, a grid of windows
 _WINDOWS = 4  # in each direction
+
+_COLOURS = ("uint8", "uint16")  # types whose whole range is black to white
 
 
 def check_intensities(choice: str) -> None:
@@ -100,7 +102,8 @@ class Sample:
     shown : tuple of int
         The two axes of a plane.
     rgb : bool
-        Whether the last axis is colour: then one range is for all colours, without alpha.
+        Whether the last axis is colour: then one range is for all colours that can be seen,
+        without alpha.
     percentiles : bool
         Whether the range is that of percentiles, or of the extremes.
     """
@@ -113,7 +116,10 @@ class Sample:
     @cached_property
     def range(self) -> Range:
         """The range of the values; the same for every plane."""
-        values = np.concatenate([np.asarray(self.data[i]).ravel() for i in self._places()])
+        parts = (np.asarray(self.data[i]) for i in self._places())
+        values = np.concatenate(
+            [visible_values(part) if self.rgb else part.ravel() for part in parts]
+        )
         return Range.of_percentiles(values) if self.percentiles else Range.of_extremes(values)
 
     def _places(self) -> Iterator[tuple[int | slice, ...]]:
@@ -125,8 +131,6 @@ class Sample:
             index: list[int | slice] = [slice(None)] * len(shape)
             for axis, place in zip(others, np.unravel_index(plane, lengths), strict=True):
                 index[axis] = int(place)
-            if self.rgb:
-                index[-1] = slice(0, 3)
             yield from self._windows(index)
 
     def _windows(self, index: list[int | slice]) -> Iterator[tuple[int | slice, ...]]:
@@ -166,8 +170,8 @@ def range_of(
     -------
     Range, Sample or None
         None: the values are colours that the engine takes as they are: 8 or 16 bits without a
-        sign and with limits as wide as the type, as those of 8 bits are of themselves; or floats
-        with limits in [0, 1].
+        sign, and with limits as wide as the type.  All others are taken by their contrast limits,
+        by which the canvas shows colours just as it does grey values.
 
     Raises
     ------
@@ -184,14 +188,8 @@ def range_of(
         return Range.of_dtype(dtype)
     if choice == "percentiles":
         return Sample(data, shown, bool(layer.rgb))
-    if layer.rgb and _as_they_are(dtype, low, high):
+    if layer.rgb and dtype.name in _COLOURS and (low, high) == (0, np.iinfo(dtype).max):
         return None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         return Sample(data, shown, bool(layer.rgb), percentiles=False)
     return Range(low, high)
-
-
-def _as_they_are(dtype: np.dtype[Any], low: float, high: float) -> bool:
-    if dtype.kind == "f":
-        return 0 <= low < high <= 1
-    return dtype.name in ("uint8", "uint16") and (low, high) == (0, np.iinfo(dtype).max)

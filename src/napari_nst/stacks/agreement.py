@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -99,25 +100,26 @@ def carried(
     Returns
     -------
     ndarray
-        Float32 in [0, 1], of the result's shape, without alpha.
+        Float32 in [0, 1], of the result's shape; its alpha is the following plane's.
 
     Notes
     -----
     It is the result plus the difference of the two contents: the very result where nothing
-    changed, and elsewhere its strokes on what is there now.
+    changed, and elsewhere its strokes on what is there now.  Colours under alpha 0 are missing
+    values.
     """
-    before, now = _colors(content), _colors(following)
-    picture = _colors(result)
+    (before, _), (now, alpha), (picture, _) = map(_colors, (content, following, result))
     change = now - before
     if change.shape[:2] != picture.shape[:2]:  # the result has the size worked at
-        shape = (*picture.shape[:2], *change.shape[2:])
-        resize: Any = transform.resize
-        change, now = (resize(each, shape, anti_aliasing=True) for each in (change, now))
+        change, now, alpha = (_resized(each, picture.shape) for each in (change, now, alpha))
     start = np.clip(picture + change, 0, 1)
     # Values that are missing in one of the three: what is there now, or else anything at all.
     start = np.where(np.isfinite(start), start, now)
     fill = start[np.isfinite(start)].mean() if np.isfinite(start).any() else 0.5
-    return np.where(np.isfinite(start), start, fill).astype(np.float32)
+    start = np.where(np.isfinite(start), start, fill)
+    if alpha.size:
+        start = np.concatenate([start, alpha], axis=-1)
+    return start.astype(np.float32)
 
 
 def cost(
@@ -150,9 +152,27 @@ def cost(
     return Cost(operations, max(first.memory, later.memory if planes > 1 else 0))
 
 
-def _colors(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return an image as float32 in [0, 1], without alpha."""
+def _colors(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return an image as float32 in [0, 1], NaN where nothing can be seen, and its alpha."""
     values: NDArray[np.float32] = np.asarray(image, np.float32)
     if image.dtype.kind == "u":
         values = values / np.float32(np.iinfo(image.dtype).max)
-    return values[..., :3] if values.ndim == 3 else values
+    if values.ndim == 2:
+        return values, values[..., :0]
+    colors, alpha = values[..., :3], values[..., 3:]
+    return np.where(alpha == 0, np.nan, colors) if alpha.size else colors, alpha
+
+
+def _resized(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Resample values to a height and width; what is missing counts nothing."""
+    if not values.size:
+        return values
+    resize: Any = partial(
+        transform.resize, output_shape=(*shape[:2], *values.shape[2:]), anti_aliasing=True
+    )
+    known = np.isfinite(values)
+    if known.all():
+        return np.asarray(resize(values))
+    share = resize(known.astype(values.dtype))
+    summed = resize(np.where(known, values, 0))
+    return np.where(share > 0, summed / np.where(share > 0, share, 1), np.nan)

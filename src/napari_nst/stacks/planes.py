@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from napari_nst.errors import InputError
+from napari_nst.intensities import Ranged, significant_bits, visible_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,8 +17,19 @@ if TYPE_CHECKING:
     from napari_nst.engine.shared import Shared
     from napari_nst.engine.snapshots import Snapshot
     from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.record import InputRecord
 
-__all__ = ["PlaneSnapshot", "Planes", "default_engine", "hash_of", "style_names"]
+__all__ = [
+    "PlaneRanges",
+    "PlaneSnapshot",
+    "Planes",
+    "check_labels",
+    "check_unchanged",
+    "default_engine",
+    "in_a_row",
+]
+
+_BITS = 16  # of uint16
 
 
 class Planes(Protocol):
@@ -52,13 +69,65 @@ def default_engine() -> tuple[Callable[..., StyleTransfer], Shared]:
     return StyleTransfer, Shared()
 
 
-def hash_of(content: Any) -> str:
-    """Return the hash that a record has of an image."""
+def in_a_row(plane: int) -> int | None:
+    """Return the plane before, if there is one."""
+    return plane - 1 if plane > 0 else None
+
+
+class PlaneRanges:
+    """What the values of planes mean: of 16 bits as many count as the largest of all needs.
+
+    Parameters
+    ----------
+    planes : Planes
+        The stack; it is read when a plane in uint16 asks, as far as it takes.
+    """
+
+    def __init__(self, planes: Planes) -> None:
+        self._planes = planes
+
+    def of(self, image: Any, like: Any = None) -> Any:
+        """Return an image with its range, which is that of all planes.
+
+        Parameters
+        ----------
+        image : ndarray or None
+            A plane, or what it starts from.
+        like : ndarray, optional
+            The plane whose range it has, if it is not one itself.
+        """
+        if image is None or (image if like is None else like).dtype != np.uint16:
+            return image
+        return Ranged(image, bits=self._bits if self._bits < _BITS else None)
+
+    @cached_property
+    def _bits(self) -> int:
+        bits = 0
+        for k in range(len(self._planes)):
+            values = np.asarray(self._planes[k])
+            values = visible_values(values) if values.ndim == 3 else values
+            highest = int(values.max(initial=0))
+            bits = max(bits, significant_bits(highest))
+            if bits == _BITS:
+                break
+        return bits
+
+
+def check_labels(labels: Planes | None, planes: Planes) -> None:
+    """Refuse labels that are not of as many planes as there are."""
+    if labels is not None and len(labels) != len(planes):
+        raise InputError(
+            f"content_labels has {len(labels)} planes, and the stack has {len(planes)}; give "
+            "labels for each."
+        )
+
+
+def check_unchanged(content: Any, record: InputRecord, plane: int, name: str) -> None:
+    """Refuse a plane that is not the one of its record."""
     from napari_nst.engine.pictures import record_of
 
-    return record_of(content, "").sha256
-
-
-def style_names(count: int) -> list[str]:
-    """Return what styles are called that have no names."""
-    return ["style"] if count == 1 else [f"style {index}" for index in range(1, count + 1)]
+    if record.sha256 != record_of(content, "").sha256:
+        raise InputError(
+            f"Plane {plane} of {name} is not what it was when its result was made: start again, or "
+            "bring it back as it was."
+        )

@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
+from napari_nst.engine.given import as_array, listed, refuse_path, style_names
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
-from napari_nst.stacks.planes import PlaneSnapshot, default_engine, hash_of, style_names
+from napari_nst.stacks.planes import (
+    PlaneRanges,
+    PlaneSnapshot,
+    check_labels,
+    check_unchanged,
+    default_engine,
+    in_a_row,
+)
 from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 
 if TYPE_CHECKING:
@@ -54,6 +62,9 @@ class StackTransfer:
     finished : iterable of int, or mapping of int to PlaneRecord or dict
         Planes that are not to be done again; with their records, they are in this run's, and
         a plane whose content is not what it was then is refused.
+    before : callable, optional
+        Returns for a plane the one that comes before it, an index that is smaller, or None: such
+        a plane starts from its own content.  By default the planes are one row.
     previous : callable, optional
         Returns the finished plane of an index, from which the next one starts: uint8, uint16 or
         floats in [0, 1].  If it is given, it is asked in any case: so a run that was broken off
@@ -82,6 +93,7 @@ class StackTransfer:
         put: Callable[[int, StyleTransferResult], object] | None = None,
         names: Sequence[str] | None = None,
         finished: Iterable[int] | Mapping[int, Any] = (),
+        before: Callable[[int], int | None] | None = None,
         previous: Callable[[int], Any] | None = None,
         content_labels: Planes | None = None,
         style_labels: Any = None,
@@ -89,13 +101,14 @@ class StackTransfer:
     ) -> None:
         self.settings = settings or StyleTransferSettings()
         self.start_from = check(self.settings, start_from)
+        refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
             raise InputError("The stack has no planes; give at least one.")
         self._planes, self._put, self._previous, self._engine = planes, put, previous, engine
-        self._check_labels(content_labels)
+        self._before = before or in_a_row
+        check_labels(content_labels, planes)
         self._content_labels = content_labels
-        count = len(styles) if isinstance(styles, (list, tuple)) else 1
-        self._names = list(names or ["content", *style_names(count)])
+        self._names = list(names or ["content", *style_names(len(listed(styles)))])
         self._now = self.settings  # steering included
         self._inputs: dict[str, Any] = {"styles": styles}
         if style_labels is not None:
@@ -111,6 +124,7 @@ class StackTransfer:
         self._latest: RunRecord | None = None
         self._shape: tuple[int, ...] = ()
         self._dtype = ""
+        self._ranges = PlaneRanges(planes)
         self._ended: Literal["finished", "stopped", "failed", "running"] = "running"
         self._run: StyleTransfer | None = None
         self._plane = 0  # the one at work
@@ -234,7 +248,7 @@ class StackTransfer:
                 raise InputError("No plane is at work; steer while one is.")
             labels = changes.pop("content_labels", _SAME)
             if labels is not _SAME:
-                self._check_labels(labels)
+                check_labels(labels, self._planes)
                 own = None if labels is None else labels[self._plane]
                 self._run.steer(content_labels=own, **changes)
                 self._content_labels = labels
@@ -247,7 +261,7 @@ class StackTransfer:
     ) -> None:
         """Have for the planes to come what the plane at work was steered to."""
         if styles is not _SAME:
-            count = len(styles) if isinstance(styles, (list, tuple)) else 1
+            count = len(listed(styles))
             if count != len(self._names) - 1:
                 names = names or style_names(count)
             self._inputs["styles"] = styles
@@ -256,13 +270,6 @@ class StackTransfer:
         if style_labels is not _SAME:
             self._inputs["style_labels"] = style_labels
         self._now = self._now.replace(**choices)
-
-    def _check_labels(self, labels: Planes | None) -> None:
-        if labels is not None and len(labels) != len(self._planes):
-            raise InputError(
-                f"content_labels has {len(labels)} planes, and the stack has "
-                f"{len(self._planes)}; give labels for each."
-            )
 
     @property
     def record(self) -> StackRecord:
@@ -299,15 +306,17 @@ class StackTransfer:
         engine, shared, announced = self._engine, None, False
         if engine is None:
             engine, shared = default_engine()
-        latest: tuple[int, Any, StyleTransferResult | None] = (-1, None, None)
+        latest: tuple[int | None, Any, StyleTransferResult | None] = (None, None, None)
         for plane in self.unfinished:
             content, start = self._read(plane), None
-            goes_on = self.start_from == "previous" and plane > 0
-            if latest[0] != plane - 1 and (goes_on or plane - 1 in self._records):
-                latest = (plane - 1, self._read(plane - 1), None)  # done in an earlier run
-                self._compare(plane - 1, latest[1])
-            if goes_on:
-                start = carried(self._result_of(plane - 1, latest[2]), latest[1], content)
+            before = self._before(plane)
+            goes_on = self.start_from == "previous" and before is not None
+            if before is not None and latest[0] != before and (goes_on or before in self._records):
+                latest = (before, self._read(before), None)  # in an earlier run, or further back
+                self._compare(before, latest[1])
+            if goes_on and before is not None:
+                result = self._result_of(before, plane, latest[2])
+                start = carried(result, latest[1], content)
             run = self._begin(engine, shared, plane, content, start)
             if run is None:
                 break
@@ -343,6 +352,7 @@ class StackTransfer:
         if start is not None:
             settings = settings_of(settings, plane, self.start_from)
         inputs = dict(self._inputs)
+        content, start = self._ranges.of(content), self._ranges.of(start, like=content)
         if start is not None:
             inputs["start"] = start
         if self._content_labels is not None:
@@ -361,7 +371,7 @@ class StackTransfer:
         return run
 
     def _read(self, plane: int) -> Any:
-        content = np.asarray(self._planes[plane])
+        content = as_array(self._planes[plane], self._names[0])
         if self._shape and content.shape != self._shape:
             raise InputError(
                 f"Plane {plane} of {self._names[0]} has shape {content.shape}; the planes before "
@@ -370,20 +380,17 @@ class StackTransfer:
         self._shape, self._dtype = content.shape, content.dtype.name
         return content
 
-    def _result_of(self, plane: int, result: StyleTransferResult | None) -> Any:
+    def _result_of(self, plane: int, following: int, result: StyleTransferResult | None) -> Any:
         if self._previous is not None:
             return np.asarray(self._previous(plane))
         if result is None:
             raise InputError(
-                f"Plane {plane} is finished, and plane {plane + 1} is to start from it: give "
+                f"Plane {plane} is finished, and plane {following} is to start from it: give "
                 "previous, which returns it."
             )
         return result.image
 
     def _compare(self, plane: int, content: Any) -> None:
         """Refuse to go on from a plane whose content has changed since it was done."""
-        if plane in self._records and self._records[plane].content.sha256 != hash_of(content):
-            raise InputError(
-                f"Plane {plane} of {self._names[0]} is not what it was when its result was made: "
-                "begin anew, or bring it back as it was."
-            )
+        if plane in self._records:
+            check_unchanged(content, self._records[plane].content, plane, self._names[0])

@@ -1,4 +1,4 @@
-"""What the numbers of an image mean: from any range to [0, 1], and back.  Numpy only."""
+"""From a range of intensities to [0, 1], and back."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Display", "Range"]
-
-_LEVELS = 256  # of a screen, and so of a colour table
+__all__ = ["Range", "finite_values", "real_dtype", "visible_values"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Range:
         InputError
             If it is no type of real numbers.
         """
-        kind = _real(dtype).kind
+        kind = real_dtype(dtype).kind
         if kind in "iu":
             info = np.iinfo(np.dtype(dtype))
             return cls(float(info.min), float(info.max))
@@ -83,7 +81,7 @@ class Range:
         low, high : float
             In percent.
         """
-        known = _finite(values)
+        known = finite_values(values)
         if known.size == 0 or known.dtype.kind == "b":
             return cls(0.0, 1.0)
         first, last = np.percentile(known.astype(np.float64), (low, high))
@@ -92,7 +90,7 @@ class Range:
     @classmethod
     def of_extremes(cls, values: NDArray[Any]) -> Self:
         """Return the range of what is finite; of one value alone, from or to 0, or to 1."""
-        known = _finite(values)
+        known = finite_values(values)
         if known.size == 0 or known.dtype.kind == "b":
             return cls(0.0, 1.0)
         low, high = float(known.min()), float(known.max())
@@ -129,10 +127,11 @@ class Range:
         alpha : bool
             As for `to_unit`.
         """
-        kind = _real(dtype).newbyteorder("=")
+        kind = real_dtype(dtype).newbyteorder("=")
         if kind.kind == "b":
             return np.asarray(picture >= 0.5)
         values = self.low + picture.astype(np.float64) * (self.high - self.low)
+        values[picture == 1] = self.high  # which the sum misses where the span rounds it away
         if alpha:
             own = Range.of_dtype(kind)
             values[..., -1] = own.low + picture[..., -1].astype(np.float64) * (own.high - own.low)
@@ -142,66 +141,30 @@ class Range:
         return _rounded(np.where(np.isnan(values), self.low, values), kind)
 
 
-@dataclass(frozen=True)
-class Display:
-    """What a screen makes of values: contrast limits, gamma, and a table of colours.
-
-    Attributes
-    ----------
-    limits : tuple of float
-        The contrast limits.
-    gamma : float
-        The power that what lies between them is raised to.
-    table : str
-        256 colours for grey values, red, green and blue as hexadecimal bytes; empty: the values
-        are colours already.
-    """
-
-    limits: tuple[float, float]
-    gamma: float = 1.0
-    table: str = ""
-
-    def show(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values as the screen shows them.
-
-        Parameters
-        ----------
-        values : ndarray
-            Grey values, or colours if there is no table: then the last axis is red, green, blue
-            and perhaps alpha.
-
-        Returns
-        -------
-        ndarray
-            Colours, uint8.  Where a value is missing (NaN), the screen shows nothing: then the
-            same colours as float32 in [0, 1], and NaN there.
-        """
-        unit = Range(*self.limits).to_unit(values if self.table else values[..., :3])
-        levels = np.rint(unit.astype(np.float64) ** self.gamma * (_LEVELS - 1))
-        missing: NDArray[np.bool_] = np.isnan(levels)
-        shown = np.where(missing, 0, levels).astype(np.uint8)
-        if self.table:
-            colors = np.frombuffer(bytes.fromhex(self.table), np.uint8).reshape(_LEVELS, 3)
-            shown, missing = colors[shown], np.expand_dims(missing, -1)
-        elif values.shape[-1] == 4:
-            alpha = Range.of_dtype(values.dtype).to_unit(values[..., 3:])
-            shown = np.concatenate([shown, Range(0, 255).from_unit(alpha, np.uint8)], axis=-1)
-            missing = np.logical_or.reduce(missing, axis=-1, keepdims=True)
-        if not missing.any():
-            return shown
-        return np.where(missing, np.nan, shown / 255).astype(np.float32)
-
-
-def _real(dtype: DTypeLike) -> np.dtype[Any]:
+def real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """Return a type of real numbers or booleans, and refuse any other."""
     found = np.dtype(dtype)
     if found.kind not in "biuf":
         raise InputError(f"Intensities have dtype {found}; they must be real numbers or booleans.")
     return found
 
 
-def _finite(values: NDArray[Any]) -> NDArray[Any]:
+def visible_values(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of colours that can be seen, in one axis.
+
+    Parameters
+    ----------
+    image : ndarray
+        Shape (..., 3) or (..., 4): colours under alpha 0 are left out, and so is alpha.
+    """
+    colors = image[..., :3]
+    return colors[image[..., 3] != 0].ravel() if image.shape[-1] == 4 else colors.ravel()
+
+
+def finite_values(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values that are neither infinite nor missing."""
     values = np.asarray(values)
-    _real(values.dtype)
+    real_dtype(values.dtype)
     return values[np.isfinite(values)] if values.dtype.kind == "f" else values
 
 

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from napari_nst.batch.layout import Layout
+from napari_nst.errors import InputError
+
+
+class Stack(SimpleNamespace):
+    def __len__(self) -> int:
+        return math.prod(self.leading)
+
+
+def layout(channels: Any, axes: str, *lengths: int, colors: bool = False) -> Layout:
+    stack: Any = Stack(
+        path="cells.tif",
+        leading_axes=tuple(axes),
+        leading=lengths,
+        channel="c" if "c" in axes else None,
+        plane_shape=(8, 8, 3) if colors else (8, 8),
+    )
+    return Layout.of(stack, channels)
+
+
+def test_a_neighbour_is_a_step_back_in_the_same_channel() -> None:
+    found = layout("separate", "tzc", 2, 2, 2)
+    assert len(found) == 8
+    #        t0z0c0 c1    z1c0 c1 t1z0c0 c1  z1c0 c1
+    assert [found.before(k) for k in range(8)] == [None, None, 0, 1, 0, 1, 4, 5]
+    assert [found.channel_of(k) for k in range(8)] == [0, 1] * 4
+    assert found.rows == 2
+    first = layout("separate", "cz", 2, 3)
+    assert [first.before(k) for k in range(6)] == [None, 0, 1, None, 3, 4]
+
+
+def test_planes_in_a_row_are_neighbours() -> None:
+    assert [layout("separate", "z", 3).before(k) for k in range(3)] == [None, 0, 1]
+    assert layout("separate", "").before(0) is None
+    assert len(layout("separate", "")) == 1
+
+
+def test_positions_have_no_neighbours() -> None:
+    assert [layout("separate", "pz", 2, 2).before(k) for k in range(4)] == [None, 0, None, 2]
+
+
+@pytest.mark.parametrize("axes", ["tzc", "ctz", "tcz"])
+def test_channels_of_a_place_are_one_picture(axes: str) -> None:
+    lengths = {"t": 2, "z": 3, "c": 2}
+    found = layout("together", axes, *(lengths[axis] for axis in axes))
+    assert len(found) == 6
+    taken = [k for n in range(6) for k in found.planes(n)]
+    assert sorted(taken) == list(range(12))
+    for n in range(6):
+        assert [found.channel_of(k) for k in found.planes(n)] == [0, 1]
+        assert [found.picture(k) for k in found.planes(n)] == [(n, 0), (n, 1)]
+    assert [found.before(n) for n in range(6)] == [None, 0, 1, 0, 3, 4]
+    assert found.rows == 1
+
+
+def test_one_channel_is_a_picture_as_it_is() -> None:
+    assert not layout("together", "zc", 3, 1).together
+    assert not layout("together", "").together
+
+
+@pytest.mark.parametrize(
+    ("axes", "lengths", "colors", "said"),
+    [
+        ("zc", (2, 4), False, "has 4 channels, of which 2 or 3 can be red, green and blue"),
+        ("z", (3,), False, "does not say which of its axes has the channels"),
+        ("c", (2,), True, "has colours in each channel"),
+    ],
+)
+def test_what_cannot_be_one_picture_is_refused(
+    axes: str, lengths: tuple[int, ...], colors: bool, said: str
+) -> None:
+    with pytest.raises(InputError, match=f"channels is 'together', and cells.tif {said}"):
+        layout("together", axes, *lengths, colors=colors)

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from napari_nst.errors import InputError, WeightsError
+from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence", "expected"),
+    [
+        (InputError("a is b; give c."), "a is b; give c.", True),
+        (WeightsError("none."), "none.", True),
+        (OSError(28, "No space left", "x"), "x failed (No space left).", True),
+        (OSError("gone"), "photo.png failed (gone).", True),
+        (MemoryError(), "There is not enough memory for photo.png.", True),
+        (
+            ZeroDivisionError("by\n0"),
+            "photo.png failed unexpectedly (ZeroDivisionError: by 0)",
+            False,
+        ),
+        (RecursionError(), "photo.png failed unexpectedly (RecursionError)", False),
+        (KeyError("s" * 999), "photo.png failed unexpectedly (KeyError: 'sss", False),
+    ],
+)
+def test_an_error_is_a_sentence_and_only_an_unexpected_one_has_a_traceback(
+    error: Exception, sentence: str, expected: bool
+) -> None:
+    found = in_a_sentence(error, "photo.png")
+    assert found.startswith(sentence) and "\n" not in found and len(found) < 300
+    assert (traceback_of(error) is None) == expected
+
+
+def test_a_traceback_goes_to_the_log_and_to_who_listens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "log"
+    with caplog.at_level(logging.ERROR, "napari_nst.batch"):
+        for number in range(2):
+            assert keep_traceback(f"a{number} failed", "trace", log) == (
+                f"a{number} failed; the traceback is in {log}."
+            )
+    assert log.read_text().count("trace\n") == 2
+    assert "a1 failed\ntrace" in caplog.text
+    assert f"; {tmp_path} cannot be written (" in keep_traceback("a", "trace", tmp_path)

@@ -1,0 +1,285 @@
+"""Every file that is written opens in what people open files with, and shows the same pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import imagecodecs
+import imageio.v3
+import numpy as np
+import pytest
+import skimage.io
+import tifffile
+import zarr
+from napari_builtins.io import magic_imread
+from PIL import Image, ImageSequence
+
+from napari_nst.batch.masks import hand_on
+from napari_nst.errors import InputError
+from napari_nst.files import (
+    open_stack,
+    read_image,
+    read_labels,
+    read_metadata,
+    write_image,
+    write_stack,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+
+def with_pillow(path: Path) -> NDArray[Any]:
+    with Image.open(path) as image:
+        pages = [np.array(page) for page in ImageSequence.Iterator(image)]
+    return np.stack(pages) if len(pages) > 1 else pages[0]
+
+
+READERS: dict[str, Callable[[Path], Any]] = {
+    "tifffile": tifffile.imread,
+    "scikit-image": skimage.io.imread,
+    "imageio": imageio.v3.imread,
+    "Pillow": with_pillow,
+    "napari": lambda path: np.asarray(magic_imread(str(path))),
+}
+OTHERS = [name for name in READERS if name != "tifffile"]  # of what is no TIFF
+
+# As tifffile would take it for its own, if it stood in the image description.
+RECORD = '{"shape": [3, 4], "axes": "YX", "seed": 3, "style": "Sternennacht — 星月夜"}'
+
+
+def random(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+    values = np.random.default_rng(len(shape)).random(shape)
+    if dtype == "bool":
+        return values > 0.5
+    whole = 1 if dtype.startswith("float") else np.iinfo(dtype).max
+    low = 0 if dtype.startswith("float") else np.iinfo(dtype).min
+    return (low + values * (float(whole) - low)).astype(dtype)
+
+
+def pillow_can(dtype: str, channels: int) -> bool:
+    """Return whether Pillow has a mode for such pixels in a TIFF, whoever wrote it.
+
+    Of colours it has 8 bits alone: of 16 it gives the upper 8, and other types it refuses. Of grey
+    it has neither 64 bits nor half precision, and takes signs of 8 bits for values above 127 and
+    those of 32 bits above 2**31 for signs.
+    """
+    if channels:
+        return dtype == "uint8"
+    return dtype in ("bool", "uint8", "uint16", "int16", "int32", "float32")
+
+
+def outcome(reader: str, path: Path) -> Any:
+    """Return what a reader makes of a file: pixels, or that it fails."""
+    try:
+        return READERS[reader](path).tolist()
+    except Exception as error:
+        return type(error)
+
+
+# Pictures
+
+
+@pytest.mark.parametrize("record", [None, RECORD, '[{"shape": [2]}]', "ImageJ=1.54\nimages=7\n"])
+@pytest.mark.parametrize("channels", [0, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tiff", "a.ome.tif", "a.jpg"])
+def test_a_picture_opens_everywhere(
+    tmp_path: Path, name: str, dtype: Any, channels: int, record: str | None
+) -> None:
+    image = random((12, 9, channels) if channels else (12, 9), dtype)
+    path = tmp_path / name
+    write_image(path, image / np.iinfo(dtype).max, dtype=dtype, metadata=record)
+    assert read_metadata(path) == record
+    if path.suffix == ".jpg":
+        image = read_image(path)
+        assert image.shape == ((12, 9, 3) if channels else (12, 9))
+    bare = tmp_path / f"bare{path.suffix}"
+    if path.suffix == ".png":
+        bare.write_bytes(imagecodecs.png_encode(image))
+    elif path.suffix != ".jpg":
+        tifffile.imwrite(bare, image, photometric="rgb" if channels else "minisblack")
+    for reader in READERS if path.suffix.startswith(".tif") else OTHERS:
+        # All but tifffile read a PNG with Pillow.
+        limited = reader == "Pillow" or path.suffix == ".png"
+        if limited and channels and image.dtype == np.uint16:
+            found = READERS[reader](path)
+            np.testing.assert_array_equal(found, image >> 8, err_msg=reader)
+            np.testing.assert_array_equal(found, READERS[reader](bare), err_msg=reader)
+        else:
+            found = READERS[reader](path)
+            assert found.dtype == image.dtype, reader
+            np.testing.assert_array_equal(found, image, err_msg=reader)
+
+
+def test_a_record_is_found_where_it_was_and_where_programs_move_it(tmp_path: Path) -> None:
+    image = np.zeros((4, 5, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "old.tif", image, metadata=None, description=RECORD.encode())
+    write_image(tmp_path / "a.tif", image / 255, metadata=RECORD)
+    write_image(tmp_path / "a.png", image / 255, metadata=RECORD)
+    with Image.open(tmp_path / "a.tif") as saved:
+        saved.save(tmp_path / "saved.tif")
+    content = (tmp_path / "a.png").read_bytes()
+    start = content.index(b"iTXt") - 4
+    chunk = content[start : start + 12 + int.from_bytes(content[start : start + 4])]
+    end = content.index(b"IEND") - 4
+    moved = content[:start] + content[start + len(chunk) : end] + chunk + content[end:]
+    (tmp_path / "moved.png").write_bytes(moved)
+    for name in ("old.tif", "a.tif", "saved.tif", "a.png", "moved.png"):
+        assert read_metadata(tmp_path / name) == RECORD, name
+    tifffile.imwrite(tmp_path / "none.tif", image, metadata=None)
+    assert read_metadata(tmp_path / "none.tif") is None
+
+
+# Stacks
+
+TYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
+TYPES += ["float16", "float32", "float64"]
+KINDS = {
+    "pages": TYPES,
+    "shaped": TYPES,
+    "ome": [dtype for dtype in TYPES if dtype not in ("uint64", "int64", "float16")],
+    "imagej": ["uint8", "uint16", "int16", "float32"],
+    "called ImageJ's": TYPES,
+}
+
+
+def write_source(path: Path, image: NDArray[Any], kind: str, channels: int, planar: bool) -> None:
+    leading = "TZ"[2 - (image.ndim - 2 - bool(channels)) :]
+    axes = leading + ("SYX" if planar else "YXS" if channels else "YX")
+    about: dict[str, Any] = {"metadata": {"axes": axes}}
+    if kind == "pages":
+        about = {"metadata": None}
+    elif kind == "called ImageJ's":
+        about = {"metadata": None, "description": "ImageJ=1.54f\nunit=um\n"}
+    if channels:
+        about["planarconfig"] = "separate" if planar else "contig"
+    if channels == 4:
+        about["extrasamples"] = ["unassalpha"]
+    tifffile.imwrite(
+        path,
+        np.moveaxis(image, -1, -3) if planar else image,
+        photometric="rgb" if channels else "minisblack",
+        ome=kind == "ome",
+        imagej=kind == "imagej",
+        **about,
+    )
+
+
+def can_be(kind: str, dtype: str, channels: int) -> bool:
+    """Return whether there are such stacks: no colours of one bit, and ImageJ's have 8 bits."""
+    return not channels or (dtype != "bool" and (kind != "imagej" or dtype == "uint8"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "channels"),
+    [
+        (kind, dtype, channels)
+        for kind, dtypes in KINDS.items()
+        for dtype in dtypes
+        for channels in (0, 3, 4)
+        if can_be(kind, dtype, channels)
+    ],
+)
+def test_a_stack_in_tiff_opens_everywhere(
+    tmp_path: Path, kind: str, dtype: str, channels: int
+) -> None:
+    # scikit-image itself takes an axis of 3 or 4 planes for colours, whoever wrote them.
+    for leading, planar in (((), False), ((2,), False), ((2,), True), ((2, 5), False)):
+        if planar and (not channels or "imagej" in kind.lower()):
+            continue
+        image = random((*leading, 12, 9, *([channels] if channels else [])), dtype)
+        source, path, bare = (tmp_path / f"{name}.tif" for name in ("source", "a", "bare"))
+        write_source(source, image, kind, channels, planar)
+        with open_stack(source) as stack:
+            write_stack(path, stack, (plane[::-1] for plane in stack))
+        expected = image[..., ::-1, :, :] if channels else image[..., ::-1, :]
+        write_source(bare, expected, "pages", channels, False)
+        for reader in READERS:
+            if reader == "Pillow" and not pillow_can(dtype, channels):
+                assert outcome(reader, path) == outcome(reader, bare) != expected.tolist()
+                continue
+            found = READERS[reader](path)
+            assert found.size == expected.size, reader
+            np.testing.assert_array_equal(found.reshape(image.shape), expected, err_msg=reader)
+            # Pages do not say that they lie along two axes, and Pillow does not ask.
+            said = kind in ("shaped", "ome", "imagej") and reader != "Pillow"
+            if said or len(leading) < 2:
+                assert found.squeeze().shape == image.shape, reader
+
+
+def test_a_stack_of_more_than_4_gib_opens_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_nst.files._stack_tiff._ALMOST_4_GIB", 100)  # not to write that many
+    image = random((2, 12, 9), "uint16")
+    for kind in ("pages", "ome"):
+        write_source(tmp_path / "source.tif", image, kind, 0, False)
+        with open_stack(tmp_path / "source.tif") as stack:
+            write_stack(tmp_path / "a.tif", stack, stack)
+        with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+            assert tiff.is_bigtiff
+        for reader, read in READERS.items():
+            np.testing.assert_array_equal(read(tmp_path / "a.tif"), image, err_msg=reader)
+
+
+def test_colours_of_one_bit_are_refused_before_the_run(tmp_path: Path) -> None:
+    # tifffile writes them in an order that nobody reads.
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 8, 9, 3), bool), photometric="rgb")
+    with pytest.raises(InputError, match="colours of one bit"):
+        open_stack(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [*TYPES])
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_stack_in_zarr_opens_everywhere(tmp_path: Path, version: Any, dtype: str) -> None:
+    image = random((2, 5, 12, 9), dtype)
+    zarr.create_array(tmp_path / "array.zarr", data=image, zarr_format=version)
+    group = zarr.open_group(tmp_path / "ome.zarr", mode="w", zarr_format=version)
+    about: dict[str, Any] = {"multiscales": [{"datasets": [{"path": "0"}], "axes": [*"tzyx"]}]}
+    group.attrs.update(about if version == 2 else {"ome": about})
+    group.create_array("0", data=image)
+    for name in ("array", "ome"):
+        path = tmp_path / f"{name}-out.zarr"
+        with open_stack(tmp_path / f"{name}.zarr") as stack:
+            write_stack(path, stack, stack)
+        node: Any = zarr.open(path, mode="r")
+        for found in (node[:] if name == "array" else node["0"][:], READERS["napari"](path)):
+            np.testing.assert_array_equal(np.asarray(found).reshape(image.shape), image)
+
+
+# Masks
+
+
+@pytest.mark.parametrize(
+    "name",
+    "grey.png deep.png palette.png colors.png a.bmp a.gif grey.tif deep.tif colors.tif alpha.tif "
+    "grey.npy".split(),
+)
+def test_a_resampled_mask_opens_everywhere(tmp_path: Path, name: str) -> None:
+    labels = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    if name.startswith("deep"):
+        labels = labels.astype(np.uint16) * 1000
+    elif name.startswith(("colors", "alpha")):
+        labels = np.dstack([labels, labels[::-1], labels, labels + 100])
+        labels = labels[..., : 3 if name.startswith("colors") else 4]
+    mask, target = tmp_path / name, tmp_path / "out" / name
+    if mask.suffix == ".npy":
+        np.save(mask, labels)
+    elif mask.suffix == ".tif":
+        tifffile.imwrite(mask, labels, photometric="rgb" if labels.ndim == 3 else "minisblack")
+    else:
+        image = Image.fromarray(labels)
+        if name.startswith("palette"):
+            image.putpalette(list(range(256)) * 3)
+        image.save(mask)
+    assert hand_on(mask, target, (6, 8), (12, 16)) == "resampled"
+    rows, columns = np.arange(12) // 2, np.arange(16) // 2
+    np.testing.assert_array_equal(read_labels(target), read_labels(mask)[np.ix_(rows, columns)])
+    readers = READERS if mask.suffix == ".tif" else ["napari"] if mask.suffix == ".npy" else OTHERS
+    for reader in readers:
+        before, after = READERS[reader](mask).squeeze(), READERS[reader](target).squeeze()
+        np.testing.assert_array_equal(after, before[np.ix_(rows, columns)], err_msg=reader)
