@@ -403,15 +403,16 @@ def test_every_type_keeps_its_intensities(
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [("float32", 1200, 3100), ("int32", 0, 3100)])
-def test_the_whole_range_fails_instead_of_being_white_or_noise(
+def test_the_whole_range_is_never_white_or_noise(
     folder: Path, photo: Any, dtype: str, low: float, high: float
 ) -> None:
     values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
     tifffile.imwrite("a.tif", values)
-    report = batch("a.tif", "s.png", "out", intensities="full", **TINY)
-    assert states(report) == ["failed"]
-    assert "choose 'auto', 'percentiles', or the values" in (report.failed[0].error or "")
-    assert not Path("out/a.tif").exists()
+    assert states(batch("a.tif", "s.png", "out", intensities="full", **TINY)) == ["made"]
+    made = tifffile.imread("out/a.tif")
+    assert made.dtype == values.dtype
+    assert values.min() - 0.5 <= made.min() < made.max() <= values.max() + 0.5  # rounded
+    assert np.corrcoef(made.ravel(), values.ravel())[0, 1] > 0.7
 
 
 def test_colours_of_fewer_bits_share_one_range_and_keep_their_alpha(
@@ -431,6 +432,20 @@ def test_colours_of_fewer_bits_share_one_range_and_keep_their_alpha(
     assert np.corrcoef(opaque.ravel(), values[10:].ravel())[0, 1] > 0.7
     replayed = RunRecord.model_validate_json(read_metadata("out/a.tif") or "")
     assert replayed.content.range == (0, 4095)
+
+
+def test_colours_that_cannot_be_seen_widen_no_range(folder: Path, photo: Any) -> None:
+    values = (photo(40, 48) * 4000).astype(np.uint16)
+    alpha = np.full((40, 48, 1), 65_535, np.uint16)
+    alpha[:10] = 0
+    made = []
+    for hidden in (0, 60_000):
+        values[:10] = hidden
+        image = np.concatenate([values, alpha], axis=-1)
+        tifffile.imwrite("a.tif", image, photometric="rgb", extrasamples=["unassalpha"])
+        batch("a.tif", "s.png", f"out{hidden}", **TINY)
+        made.append(read_image(f"out{hidden}/a.tif"))
+    np.testing.assert_array_equal(*made)
 
 
 def test_an_animation_is_not_taken_for_its_first_frame(folder: Path) -> None:

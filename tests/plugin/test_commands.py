@@ -48,6 +48,18 @@ def test_layers_in_a_layer_out_and_in_the_viewer(viewer: Any, stack: Any) -> Non
     assert again.rgb
 
 
+def test_the_plane_that_shows_is_taken_among_other_units(viewer: Any, stack: Any) -> None:
+    stack.units = ("um", "um", "um")
+    for layer in viewer.layers[:2]:
+        layer.units = ("nm", "nm")
+    viewer.dims.set_current_step(0, 2)
+    shown = int(stack._data_view[3, 4])
+    result = execute("stylize_layers", stack, viewer.layers["paint"], QUICK)
+    place = result.metadata[KEY]["content"]["index"][0]
+    assert stack.data[place, 3, 4] == shown
+    assert place == 2
+
+
 def test_a_layer_of_the_same_name_is_left_alone(viewer: Any, stack: Any) -> None:
     mine = viewer.add_image(np.zeros((9, 9)), name="stack x paint")
     result = execute("stylize_layers", stack, viewer.layers["paint"], QUICK)

@@ -366,7 +366,7 @@ def near_half(values: Any) -> bool:
 # Shear and rotation stay in the displayed plane, which another order of the axes would leave.
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-@settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=viewers())
 def test_what_is_taken_is_what_napari_shows(drawn: Any) -> None:
     viewer, layers = drawn

@@ -476,6 +476,16 @@ def test_a_draft_is_of_what_the_canvas_shows(viewer, slow_panel, qtbot):
     np.testing.assert_allclose(result.scale, content.scale)
 
 
+def test_the_estimate_follows_whatever_is_displayed(viewer, panel):
+    viewer.add_image(np.zeros((5, 40, 48)), name="deep")
+    panel.controls.content.value = viewer.layers["deep"]
+    assert "will take" in panel.estimate
+    viewer.dims.ndisplay = 3
+    assert panel.estimate.startswith("deep is displayed in 3D")
+    viewer.dims.ndisplay = 2
+    assert "will take" in panel.estimate
+
+
 def test_regions_are_restyled_and_the_rest_is_kept(viewer, panel, qtbot):
     labels = np.zeros((40, 48), np.uint8)
     labels[:, 24:] = 1

@@ -116,7 +116,7 @@ def test_labels_lie_where_the_canvas_shows_them(
 # Shear and rotation stay in the displayed plane, which another order of the axes would leave.
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 @hypothesis.settings(
-    max_examples=60, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
+    max_examples=30, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
 )
 @hypothesis.given(drawn=viewers("il"))
 def test_labels_of_any_viewer_are_those_that_napari_finds(drawn: Any) -> None:

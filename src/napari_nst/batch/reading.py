@@ -11,7 +11,7 @@ import numpy as np
 from napari_nst.batch.layout import Layout
 from napari_nst.errors import InputError
 from napari_nst.files import count_frames, is_stack, open_stack, read_image, write_image
-from napari_nst.intensities import Range, Ranged, Summary
+from napari_nst.intensities import Range, Ranged, Summary, visible_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ class Reading:
         if _has_to_look(intensities, stack.dtype, stack.bits):
             for k, plane in enumerate(stack):  # read as a whole, but not kept
                 summaries[layout.channel_of(k)].add(_colours(plane))
-        ranges = tuple(s.range(intensities, str(stack.path), stack.bits) for s in summaries)
+        ranges = tuple(s.range(intensities, stack.bits) for s in summaries)
         ranges = ranges[:1] if len(set(ranges)) == 1 else ranges
         return cls(stack.dtype, ranges, stack.plane_shape[2:] == (4,), layout)
 
@@ -178,7 +178,7 @@ def read_picture(
         frames = count_frames(path)
         n = _number_of(path, {"frame": frames}, plane, what, option)
         image = read_image(path, n) if n else read_image(path)
-        span = Summary.of(_colours(image)).range(intensities, str(path))
+        span = Summary.of(_colours(image)).range(intensities)
         own = image.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(image.dtype)
         return Ranged(image, None if own else span)
     with open_stack(path) as stack:
@@ -316,8 +316,8 @@ def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
 
 
 def _colours(image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image without its alpha."""
-    return image[..., :3] if image.ndim == 3 else image
+    """Return the grey values of an image, or those of its colours that can be seen."""
+    return visible_values(image) if image.ndim == 3 else image
 
 
 def _has_to_look(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:

@@ -211,9 +211,9 @@ def batch(
     intensities : {"auto", "full", "percentiles"} or tuple of float
         Which values are black and white for the run, and are so again in the result.  "auto": the
         bits in use (8, 10, 12, 14, 16 and so on), 0 to 1 for floats that lie there, and else the
-        extremes.  "full": the whole range of the type.  "percentiles": the image's own 0.1 and
-        99.9.  Two values: the same for all contents.  Of a stack all planes count, and each
-        channel has a range of its own.
+        extremes.  "full": the whole range of the type, if it shows the values.  "percentiles": the
+        image's own 0.1 and 99.9.  Two values: the same for all contents.  Of a stack all planes
+        count, and each channel has a range of its own.
     start_from : {"previous", "content"}
         What the planes of a stack start from: `StackTransfer`.
     channels : {"separate", "together"}

@@ -209,7 +209,7 @@ class TiffStack(Stack):
             page, plane = self._raw(k)
             alpha = None if self._is_table else alpha_of(page, "gray")
             summary.add(plane if alpha is None else plane[..., 0])
-        return summary.range("auto", str(self.path), self.bits)
+        return summary.range("auto", self.bits)
 
     def _steps(self) -> tuple[dict[str, float], dict[str, str]]:
         """Return the length of a step along each axis, and its unit."""

@@ -104,7 +104,7 @@ class Summary:
             self.high = high if self.high is None else max(high, self.high)
             self._sample.append(known.ravel()[:: self._every])
 
-    def range(self, choice: Intensities, name: str, bits: int | None = None) -> Range:
+    def range(self, choice: Intensities, bits: int | None = None) -> Range:
         """Return the range that a choice comes to.
 
         Parameters
@@ -112,17 +112,10 @@ class Summary:
         choice : {"auto", "full", "percentiles"} or tuple of float
             "auto": for values without a sign, and signed ones of 0 or more, the bits in use
             (`significant_bits`); 0 to 1 for floats that lie there; else the extremes.  "full": the
-            whole range of the type, 0 to 1 for floats.  "percentiles": 0.1 and 99.9.  Two values:
-            these.
-        name : str
-            What a message calls the image.
+            whole range of the type, 0 to 1 for floats; the extremes where that would make the
+            image white or black, or one grey.  "percentiles": 0.1 and 99.9.  Two values: these.
         bits : int, optional
             The bits of a sample that are significant, where the file names them.
-
-        Raises
-        ------
-        InputError
-            If "full" would make the image white, black or flat.
         """
         if not isinstance(choice, str):
             return Range(*choice)
@@ -132,8 +125,7 @@ class Summary:
         if self._dtype.kind == "b" or self.low is None:
             return whole
         if choice == "full":
-            self._check_full(whole, name)
-            return whole
+            return whole if self._fits(whole) else self._extremes()
         if self._dtype.kind == "f":
             # Less than one step of 8 bits above black would be black on any screen.
             fine = self.low >= 0 and self.high <= _ONE and self.high >= 1 / _LEVELS
@@ -145,18 +137,12 @@ class Summary:
         flat = self._dtype.itemsize > 2 and (self.high - self.low) * _LEVELS < top
         return self._extremes() if flat and self.low < self.high else Range(0.0, float(top))
 
-    def _check_full(self, whole: Range, name: str) -> None:
-        said = f"{name} has values from {self.low:g} to {self.high:g}"
-        advice = "choose 'auto', 'percentiles', or the values that are black and white"
+    def _fits(self, whole: Range) -> bool:
+        """Return whether a type's range shows the values, as more than one grey."""
         if self._dtype.kind == "f":
-            if self.low < 0 or self.high > _ONE:
-                raise InputError(
-                    f"{said}, and with intensities 'full' floats must lie in [0, 1]: {advice}."
-                )
-        elif self._dtype.itemsize > 2 and (self.high - self.low) * _LEVELS < whole.high - whole.low:
-            raise InputError(
-                f"{said}, which intensities 'full' would make one grey of {self._dtype}: {advice}."
-            )
+            return bool(self.low >= 0 and self.high <= _ONE)
+        span = self.high - self.low
+        return self._dtype.itemsize <= 2 or bool(span * _LEVELS >= whole.high - whole.low)
 
     def _extremes(self) -> Range:
         return Range.of_extremes(np.array([self.low, self.high], self._dtype))

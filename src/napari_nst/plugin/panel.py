@@ -44,6 +44,10 @@ _WIDTH = 300  # pixels: every control is whole, its scroll bar included
 _PRESET_ROW = 4  # of the form: after content, two rows for planes, and style
 
 
+# Events of the viewer's dims upon which another plane shows, or none.
+_SLICING = ("current_step", "order", "ndisplay", "margin_left", "margin_right")
+
+
 class StyleTransferPanel(QWidget):
     """Choose two image layers, press Stylize, and watch.
 
@@ -175,8 +179,8 @@ class StyleTransferPanel(QWidget):
         if not self._open:
             return
         self._open = False
-        self._viewer.dims.events.current_step.disconnect(self._on_dims)
-        self._viewer.dims.events.order.disconnect(self._on_dims)
+        for name in _SLICING:
+            self._viewer.dims.events[name].disconnect(self._on_dims)
         self.steering.end()
         self.controls.regions.close_watch()
         self.results.comparison.close()
@@ -253,8 +257,8 @@ class StyleTransferPanel(QWidget):
         self.results.said.connect(self._say)
         self.results.problem.connect(lambda text: self._say(text, problem=True))
         self.steering.noticed.connect(self._progress.remark_on)
-        self._viewer.dims.events.current_step.connect(self._on_dims)
-        self._viewer.dims.events.order.connect(self._on_dims)
+        for name in _SLICING:
+            self._viewer.dims.events[name].connect(self._on_dims)
         self.session.state_changed.connect(self._on_state)
         self.session.progressed.connect(self._on_progress)
         self.session.noticed.connect(lambda text: self._progress.remark_on(f"⚠ {text}"))

@@ -13,7 +13,7 @@ import psutil
 from napari_nst import stacks
 from napari_nst.cache import cache_directory
 from napari_nst.engine import costs
-from napari_nst.errors import InputError
+from napari_nst.plugin.stack_planes import LabelsAlong, PlanesAlong
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from napari_nst.engine.transfer import StyleTransfer
     from napari_nst.plugin.job import Job, Stack
     from napari_nst.plugin.labels import LabelsPlane
-    from napari_nst.plugin.layers import Plane
     from napari_nst.stacks import PlaneSnapshot, PlaneStore, StackRecord
 
 __all__ = ["StackRun", "StackStep", "in_all", "operations", "result_bytes", "stays_in_memory"]
@@ -102,7 +101,7 @@ class StackRun:
         assert job.stack is not None
         self._job, self._stack = job, job.stack
         self._content = job.content
-        planes = _Planes(job.content, self._stack.axis)
+        planes = PlanesAlong(job.content, self._stack.axis)
         labels = None if job.content_labels is None else self.labels_along(job.content_labels)
         device = _device(job)
         shape, dtype = _result(job, device)
@@ -172,7 +171,7 @@ class StackRun:
         """Change the run from now on, as `StackTransfer.steer` does."""
         self._transfer.steer(**changes)
 
-    def labels_along(self, labels: LabelsPlane) -> _Labels:
+    def labels_along(self, labels: LabelsPlane) -> LabelsAlong:
         """Return the labels that lie over each plane.
 
         Raises
@@ -181,7 +180,7 @@ class StackRun:
             If the first or the last plane has no label, and 0 has no style: the run would end
             there.
         """
-        along = _Labels(labels, self._content, self._stack.axis)
+        along = LabelsAlong(labels, self._content, self._stack.axis)
         styles = self._job.settings.region_styles
         if styles is None or styles.get(0) is None:
             along.check_ends()
@@ -252,50 +251,6 @@ class StackRun:
         return (*(slice(None),) * self._stack.axis, k)
 
 
-class _Planes:
-    """The planes of a layer along an axis, read when they are asked for."""
-
-    def __init__(self, plane: Plane, axis: int) -> None:
-        self._plane, self._axis = plane, axis
-
-    def __len__(self) -> int:
-        return int(self._plane.data.shape[self._axis])
-
-    def __getitem__(self, k: int) -> NDArray[Any]:
-        if not 0 <= k < len(self):
-            raise IndexError(k)
-        index = tuple(k if a == self._axis else place for a, place in enumerate(self._plane.index))
-        return replace(self._plane, index=index).load()
-
-
-class _Labels:
-    """The labels over each plane of a layer along an axis."""
-
-    def __init__(self, labels: LabelsPlane, content: Plane, axis: int) -> None:
-        self._labels, self._axis, self._name = labels, axis, content.name
-        self._count = int(content.data.shape[axis])
-        self._factor = content.factors[axis]
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, k: int) -> NDArray[Any]:
-        return self._over(k).load()
-
-    def check_ends(self) -> None:
-        """Refuse labels that are on neither or one of the outermost planes."""
-        for k in (0, self._count - 1):
-            if not any(self._over(k).present()):
-                raise InputError(
-                    f"{self._labels.name} has no label over plane {k + 1} of {self._count} of "
-                    f"{self._name}: paint on every plane, or choose a 2D Labels layer for all."
-                )
-
-    def _over(self, k: int) -> LabelsPlane:
-        centre = (k + 0.5) * self._factor - 0.5  # in pixels of level zero
-        return self._labels.at(self._axis, centre)
-
-
 def result_bytes(job: Job, device: str) -> int:
     """Return how many bytes the result of a stack takes, with a kind of device."""
     shape, dtype = _result(job, device)
@@ -361,9 +316,9 @@ def _device(job: Job) -> str:
 
 def _identity(
     job: Job,
-    planes: _Planes,
+    planes: PlanesAlong,
     styles: Sequence[Any],
-    labels: _Labels | None,
+    labels: LabelsAlong | None,
     style_labels: Sequence[Any] | None,
 ) -> dict[str, Any]:
     """Return what a store is of: whatever decides its bytes, the planes between aside.
