@@ -159,6 +159,28 @@ def test_a_result_that_memory_cannot_hold_is_a_sentence(viewer, panel, qtbot, mo
     assert panel.status == expected
 
 
+@pytest.mark.parametrize("role", ["content", "style", "labels", "style labels"])
+def test_a_layer_of_more_dimensions_can_be_removed(viewer, panel, qtbot, role):
+    """napari changes its dimensions first, and then tells of the removal."""
+    controls = panel.controls
+    if "labels" in role:
+        layer = viewer.add_labels(np.ones((3, 40, 48), np.uint8))
+        regions = controls.regions
+        chosen = regions.style_labels[0] if role == "style labels" else regions.content_labels
+    else:
+        layer = viewer.add_image(np.zeros((3, 40, 48), np.uint8))
+        chosen = controls.content if role == "content" else controls.styles.rows[0].choice
+    regions = controls.regions
+    regions.content_labels.value = viewer.add_labels(np.ones((40, 48), np.uint8))
+    chosen.value = layer
+    assert viewer.dims.ndim == 3
+    viewer.layers.remove(layer)
+
+    assert chosen.value is not layer
+    assert viewer.dims.ndim == 2
+    assert "will take" in panel.estimate
+
+
 def test_the_estimate_follows_the_controls(panel):
     panel.controls.size.value = 512
     small = panel.estimate

@@ -48,6 +48,7 @@ class User:
     def __init__(self, viewer: Any, seed: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.viewer, self.folder = viewer, folder
         self.random = random.Random(seed)
+        self.chance = random.Random(seed)  # the worker's thread's own
         self.numbers = np.random.default_rng(seed)
         self.history: list[str] = []
         self.panel = StyleTransferPanel(viewer, Engine(step=self._step))
@@ -67,7 +68,7 @@ class User:
 
     def _step(self, iteration: int) -> None:
         threading.Event().wait(0.003)
-        if self.random.random() < 0.003:
+        if self.chance.random() < 0.003:
             raise OutOfMemoryError("There is too little memory: choose a smaller size.")
 
     def _answer_dialogs(self, patch: pytest.MonkeyPatch) -> None:

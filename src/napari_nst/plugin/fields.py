@@ -10,7 +10,9 @@ from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QSizePolicy, QSlider, QW
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari.layers import Layer
 
 __all__ = ["Field", "LayerChoice", "control", "field", "name_widget"]
 
@@ -22,7 +24,32 @@ _MOST = 10**8  # for a spin box: its number has 32 bits
 
 
 class LayerChoice(ComboBox):
-    """A choice of layers that stays with a layer when its name changes."""
+    """A choice of layers that stays with a layer when its name changes.
+
+    Parameters
+    ----------
+    choices : callable
+        Returns the layers that there are.
+    **options
+        Of the combo box.
+    """
+
+    def __init__(self, choices: Callable[..., Sequence[Layer]], **options: Any) -> None:
+        self._layers = choices
+        super().__init__(choices=choices, **options)
+
+    @property
+    def value(self) -> Any:
+        """The layer, or None if the viewer has removed it and the choices still have it.
+
+        napari changes the viewer's dimensions before it tells that a layer was removed.
+        """
+        layer = super().value
+        return layer if any(layer is each for each in self._layers()) else None
+
+    @value.setter
+    def value(self, layer: Any) -> None:
+        ComboBox.value.fset(self, layer)  # type: ignore[attr-defined]
 
     def reset_choices(self, *_: Any) -> None:
         """Bring the choices up to date; magicgui takes a new name for a new choice."""
