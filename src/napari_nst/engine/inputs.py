@@ -88,7 +88,8 @@ class Inputs:
                 f"names has {len(names)} entries for a content and {len(images)} styles; give one "
                 "for each."
             )
-        self.content = Picture.of(content, names[0], settings.nan, record and record.content)
+        known = None if record is None else record.content
+        self.content = Picture.of(content, names[0], settings.nan, known)
         if (start is None) == (settings.init == "image"):
             raise InputError(
                 f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
@@ -96,7 +97,7 @@ class Inputs:
             )
         if start is not None and record is None:
             start = start_like(start, self.content.record)
-        known = record and record.start
+        known = None if record is None else record.start
         self.start = None if start is None else Picture.of(start, "start", recorded=known)
         for picture in filter(None, (self.content, self.start)):
             picture.check_visible()
