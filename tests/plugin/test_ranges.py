@@ -10,8 +10,10 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_nst import stylize_layer
+from napari_nst.intensities import Range
 from napari_nst.plugin.evolution import Evolution
 from napari_nst.plugin.layers import take_plane, take_start
+from napari_nst.plugin.stack_planes import PlanesAlong
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,3 +93,40 @@ def test_a_start_of_another_type_is_taken_by_its_own_range() -> None:
     content = take_plane(Image(scene("float below one", rgb=True), rgb=True), dims)
     start = Image((SCENE * 255).astype(np.uint8), rgb=True)
     np.testing.assert_array_equal(take_start(start, dims, content).load(), start.data)
+
+
+def channels(labels: tuple[str, ...] = ("c", "y", "x")) -> Image:
+    """A dim and a bright channel in one layer."""
+    data = np.stack([100 + 2900 * SCENE[..., 0], 500 + 40_000 * SCENE[..., 1]]).astype(np.uint16)
+    return Image(data, name="stained", axis_labels=labels)
+
+
+@pytest.mark.parametrize("label", ["c", "Channel"])
+def test_each_channel_has_percentiles_of_its_own(label: str) -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_layer(channels((label, "y", "x")))
+    for channel in (0, 1):
+        viewer.dims.set_current_step(0, channel)
+        plane = take_plane(layer, viewer.dims, intensities="percentiles")
+        assert plane.range == Range.of_percentiles(layer.data[channel])
+    along = PlanesAlong(plane, 0)
+    for channel in (0, 1):
+        own = Range.of_percentiles(layer.data[channel])
+        np.testing.assert_array_equal(along[channel], own.to_unit(layer.data[channel]))
+
+
+def test_planes_that_are_no_channels_share_their_percentiles() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_layer(channels(("z", "y", "x")))
+    plane = take_plane(layer, viewer.dims, intensities="percentiles")
+    assert plane.range == Range.of_percentiles(layer.data)
+    assert PlanesAlong(plane, 0).plane(1).range == plane.range
+
+
+def test_a_channel_comes_back_in_its_own_range() -> None:
+    content = channels()
+    for channel, top in enumerate((3000, 40_500)):
+        result = stylize_layer(
+            content, STYLE, plane=channel, size=48, iterations=8, intensities="percentiles"
+        )
+        assert top / 2 < result.data.max() <= top + 0.5

@@ -11,6 +11,7 @@ from fake_engine import FakeEngine, FakeRun
 from napari_nst import stacks
 from napari_nst.engine.pictures import record_of
 from napari_nst.errors import InputError
+from napari_nst.intensities import Range
 from napari_nst.plugin import stack_job
 from napari_nst.plugin.copying import as_command, as_python
 from napari_nst.plugin.panel import StyleTransferPanel
@@ -142,6 +143,25 @@ def test_planes_can_be_independent(panel, qtbot):
     panel.start()
     finish(panel, qtbot)
     assert all("start" not in run.more for run in panel.engine.made)
+
+
+def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
+    volume = stack.layers["volume"]
+    volume.axis_labels = ("t", "c", "y", "x")
+    panel.controls.planes.offer(volume, stack.dims)
+    volume.data[:, 1] //= 16  # a dim channel
+    panel.controls.advanced.intensities.value = "percentiles"
+    assert panel.controls.planes.choice.current_choice == "all along c"
+    assert not panel.controls.planes.from_previous.isEnabled()
+    panel.start()
+    finish(panel, qtbot)
+    runs = panel.engine.made
+    assert all("start" not in run.more for run in runs)
+    for k, run in enumerate(runs):
+        own = Range.of_percentiles(volume.data[:, k])
+        np.testing.assert_allclose(run.content, own.to_unit(volume.data[1, k]), atol=1e-6)
+        made = stack.layers["volume x paint"].data[0, k]  # which the engine painted white
+        assert (made == round(own.high)).all()
 
 
 def test_a_stopped_stack_keeps_the_planes_that_are_done(stack, panel, qtbot):

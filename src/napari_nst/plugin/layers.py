@@ -287,7 +287,8 @@ def take_plane(
     thick = {axis: index[axis] for axis in planes if _is_slice(index[axis])}
     if thick:
         geometry, factors, index, data = _projected(layer, thick, geometry, factors, index, data)
-    span = range_of(layer, data, shown, "limits" if intensities == "displayed" else intensities)
+    how = "limits" if intensities == "displayed" else intensities
+    span = range_of(layer, data, shown, index, how)
     limits = tuple(float(limit) for limit in layer.contrast_limits)
     look: dict[str, Any] = {"rgb": bool(layer.rgb), "contrast_limits": limits}
     appearance = {"gamma": layer.gamma} | ({} if layer.rgb else {"colormap": layer.colormap})

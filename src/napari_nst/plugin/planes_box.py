@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 from napari_nst.plugin.fields import control
 from napari_nst.plugin.geometry import axis_name, shown_axes
 from napari_nst.plugin.job import Stack
+from napari_nst.plugin.values import channel_axis
 
 if TYPE_CHECKING:
     from napari.components import Dims
@@ -41,6 +42,7 @@ class PlanesBox(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._offered: tuple[tuple[str, int], ...] = (_THIS,)
+        self._channels: int | None = None  # the axis of channels
         self.choice: Any = control(
             ComboBox,
             "Planes",
@@ -51,7 +53,8 @@ class PlanesBox(QWidget):
         self.from_previous = QCheckBox("Start from the plane before")
         self.from_previous.setToolTip(
             "Each plane goes on from the result of the one before it: neighbours agree, and it "
-            "takes a part of the time.  Otherwise each is a picture on its own."
+            "takes a part of the time.  Otherwise each is a picture on its own, as channels are in "
+            "any case."
         )
         self.from_previous.setChecked(True)
         self.on_disk = QCheckBox("Keep the planes on disk")
@@ -73,12 +76,15 @@ class PlanesBox(QWidget):
         """What is chosen; None: this plane."""
         if self.choice.value < 0:
             return None
-        start_from: StartFrom = "previous" if self.from_previous.isChecked() else "content"
-        return Stack(int(self.choice.value), start_from, bool(self.on_disk.isChecked()))
+        axis = int(self.choice.value)
+        follow = self.from_previous.isChecked() and axis != self._channels
+        start_from: StartFrom = "previous" if follow else "content"
+        return Stack(axis, start_from, bool(self.on_disk.isChecked()))
 
     def offer(self, layer: Image | None, dims: Dims) -> bool:
         """Offer the axes of a layer that are hidden; return whether there are any."""
         offered = [_THIS]
+        self._channels = None if layer is None else channel_axis(layer)
         if layer is not None and layer.ndim > 2:
             shape = (layer.data[0] if layer.multiscale else layer.data).shape
             shown = shown_axes(layer, dims)
@@ -98,6 +104,7 @@ class PlanesBox(QWidget):
     def _show_checks(self) -> None:
         several = self.choice.value >= 0
         self.setVisible(several)
+        self.from_previous.setEnabled(self.choice.value != self._channels)
 
     def _on_choice(self, _: object = None) -> None:
         self._show_checks()

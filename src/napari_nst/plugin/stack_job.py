@@ -101,7 +101,7 @@ class StackRun:
         assert job.stack is not None
         self._job, self._stack = job, job.stack
         self._content = job.content
-        planes = PlanesAlong(job.content, self._stack.axis)
+        self._planes = planes = PlanesAlong(job.content, self._stack.axis)
         labels = None if job.content_labels is None else self.labels_along(job.content_labels)
         device = _device(job)
         shape, dtype = _result(job, device)
@@ -207,7 +207,7 @@ class StackRun:
         size = [n for n, i in zip(self.array.shape, self._content.index, strict=True)
                 if isinstance(i, slice)][:2]  # fmt: skip
         height, width = reversed(size) if self._content.transposed else size
-        picture = self._content.restore(step.image((height, width)))
+        picture = self._planes.plane(self._at).restore(step.image((height, width)))
         self.array[self._place(self._at)] = picture.reshape(shape)
         return self.array
 
@@ -228,7 +228,7 @@ class StackRun:
         }
 
     def _put(self, k: int, result: StyleTransferResult) -> None:
-        picture = self._content.restore(result.image)
+        picture = self._planes.plane(k).restore(result.image)
         plane = picture.reshape(tuple(np.delete(self.array.shape, self._stack.axis)))
         if self.store is None:
             self.array[self._place(k)] = plane
@@ -245,7 +245,7 @@ class StackRun:
             slice(None) if isinstance(place, slice) else k if a == axis else 0
             for a, place in enumerate(self._content.index)
         )  # fmt: skip
-        return replace(self._content, data=self.array, index=index).load()
+        return replace(self._planes.plane(k), data=self.array, index=index).load()
 
     def _place(self, k: int) -> tuple[slice | int, ...]:
         return (*(slice(None),) * self._stack.axis, k)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import InputError
+from napari_nst.plugin.values import Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,7 @@ class PlanesAlong:
 
     def __init__(self, plane: Plane, axis: int) -> None:
         self._plane, self._axis = plane, axis
+        self._planes: dict[int, Plane] = {}
 
     def __len__(self) -> int:
         """Return how many planes there are."""
@@ -30,8 +32,16 @@ class PlanesAlong:
         """Read a plane as the engine takes it."""
         if not 0 <= k < len(self):
             raise IndexError(k)
-        index = tuple(k if a == self._axis else place for a, place in enumerate(self._plane.index))
-        return replace(self._plane, index=index).load()
+        return self.plane(k).load()
+
+    def plane(self, k: int) -> Plane:
+        """Return a plane, not read yet; each channel has a range of its own."""
+        if k not in self._planes:
+            whole, axis = self._plane, self._axis
+            index = tuple(k if a == axis else place for a, place in enumerate(whole.index))
+            span = whole.span.at(axis, k) if isinstance(whole.span, Sample) else whole.span
+            self._planes[k] = replace(whole, index=index, span=span)
+        return self._planes[k]
 
 
 class LabelsAlong:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -13,12 +13,20 @@ from napari_nst.errors import InputError
 from napari_nst.intensities import Display, Range, visible_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from napari.layers import Image
     from numpy.typing import NDArray
 
-__all__ = ["Displayed", "Intensities", "Sample", "check_intensities", "display_of", "range_of"]
+__all__ = [
+    "Displayed",
+    "Intensities",
+    "Sample",
+    "channel_axis",
+    "check_intensities",
+    "display_of",
+    "range_of",
+]
 
 Intensities = Literal["limits", "percentiles", "displayed"]
 
@@ -27,7 +35,7 @@ _PLANES = 8
 _SIDE = 2048  # of a plane that is read as a whole; of a larger one, a grid of windows
 _WINDOWS = 4  # in each direction
 
-_COLOURS = ("uint8", "uint16")  # types whose whole range is black to white
+_CHANNELS = ("c", "ch", "channel", "channels")  # labels of an axis, in lower case
 
 
 def check_intensities(choice: str) -> None:
@@ -106,16 +114,25 @@ class Sample:
         without alpha.
     percentiles : bool
         Whether the range is that of percentiles, or of the extremes.
+    channel : tuple of int or None
+        The axis of channels and the one whose values count; None: all values count.
     """
 
     data: Any
     shown: tuple[int, int]
     rgb: bool
     percentiles: bool = True
+    channel: tuple[int, int] | None = None
+
+    def at(self, axis: int, place: int) -> Sample:
+        """Return the sample for the planes at a place on an axis; one of channels has its own."""
+        if self.channel is None or self.channel[0] != axis:
+            return self
+        return replace(self, channel=(axis, place))
 
     @cached_property
     def range(self) -> Range:
-        """The range of the values; the same for every plane."""
+        """The range of the values, the same for every plane of the channel."""
         parts = (np.asarray(self.data[i]) for i in self._places())
         values = np.concatenate(
             [visible_values(part) if self.rgb else part.ravel() for part in parts]
@@ -124,13 +141,16 @@ class Sample:
 
     def _places(self) -> Iterator[tuple[int | slice, ...]]:
         shape = self.data.shape
-        others = [a for a in range(len(shape) - self.rgb) if a not in self.shown]
+        channels = () if self.channel is None else self.channel[:1]
+        others = [a for a in range(len(shape) - self.rgb) if a not in (*self.shown, *channels)]
         lengths = tuple(shape[axis] for axis in others)
         count = math.prod(lengths)
         for plane in np.unique(np.linspace(0, count - 1, min(_PLANES, count)).round().astype(int)):
             index: list[int | slice] = [slice(None)] * len(shape)
             for axis, place in zip(others, np.unravel_index(plane, lengths), strict=True):
                 index[axis] = int(place)
+            if self.channel is not None:
+                index[self.channel[0]] = self.channel[1]
             yield from self._windows(index)
 
     def _windows(self, index: list[int | slice]) -> Iterator[tuple[int | slice, ...]]:
@@ -150,8 +170,18 @@ def _windows(size: int) -> Iterator[slice]:
         yield slice(int(start), int(start) + width)
 
 
+def channel_axis(layer: Image) -> int | None:
+    """Return the axis of a layer whose label says that it is one of channels."""
+    labels = [str(label).lower() for label in layer.axis_labels]
+    return next((axis for axis, label in enumerate(labels) if label in _CHANNELS), None)
+
+
 def range_of(
-    layer: Image, data: Any, shown: tuple[int, int], choice: Intensities
+    layer: Image,
+    data: Any,
+    shown: tuple[int, int],
+    index: Sequence[int | slice],
+    choice: Intensities,
 ) -> Range | Sample | None:
     """Return the range of a layer's intensities, or what it is to be judged by.
 
@@ -163,14 +193,16 @@ def range_of(
         Of the level that is read.
     shown : tuple of int
         The two axes of a plane.
+    index : sequence of int or slice
+        What of the data is the plane: each channel has percentiles of its own.
     choice : {"limits", "percentiles"}
         By what.
 
     Returns
     -------
     Range, Sample or None
-        None: the values are colours that the engine takes as they are: 8 or 16 bits without a
-        sign, and with limits as wide as the type.  All others are taken by their contrast limits,
+        None: the values are colours that the engine takes as they are: 8 bits without a sign, and
+        with limits as wide as the type.  All others are taken by their contrast limits,
         by which the canvas shows colours just as it does grey values.
 
     Raises
@@ -186,10 +218,13 @@ def range_of(
     low, high = (float(limit) for limit in layer.contrast_limits)
     if dtype.kind == "b":
         return Range.of_dtype(dtype)
+    axis = channel_axis(layer)
+    place = None if axis is None else index[axis]
+    channel = (axis, place) if axis is not None and isinstance(place, int) else None
     if choice == "percentiles":
-        return Sample(data, shown, bool(layer.rgb))
-    if layer.rgb and dtype.name in _COLOURS and (low, high) == (0, np.iinfo(dtype).max):
+        return Sample(data, shown, bool(layer.rgb), channel=channel)
+    if layer.rgb and dtype == np.uint8 and (low, high) == (0, 255):
         return None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        return Sample(data, shown, bool(layer.rgb), percentiles=False)
+        return Sample(data, shown, bool(layer.rgb), percentiles=False, channel=channel)
     return Range(low, high)
