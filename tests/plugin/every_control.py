@@ -144,12 +144,12 @@ def operate_every_control(opened: Viewer) -> int:
     done = 0
     for widget in widgets:
         try:
-            deeds = list(values_of(widget))
+            actions = list(values_of(widget))
         except RuntimeError:  # Qt has deleted it meanwhile
             continue
-        for deed in deeds:
+        for action in actions:
             try:
-                deed()
+                action()
             except RuntimeError as error:
                 assert "has been deleted" in str(error)
                 break
@@ -210,6 +210,6 @@ def main(folder: Path) -> None:
     answer_dialogs(folder)
     opened = Viewer(folder)
     done = operate_every_control(opened)
-    assert done > 60, f"only {done} deeds: are the controls found?"
+    assert done > 60, f"only {done} actions: are the controls found?"
     run_every_way(opened, write_vgg19(folder))
     opened.viewer.close()

@@ -113,38 +113,38 @@ class User:
                     dialog.cancel()
                     return
         widgets = [
-            (widget, deeds)
+            (widget, actions)
             for widget in self.panel.findChildren(QWidget)
-            if widget.isEnabled() and not widget.isHidden() and (deeds := list(values_of(widget)))
+            if widget.isEnabled() and not widget.isHidden() and (actions := list(values_of(widget)))
         ]
         # By what they are called: a list of rows must not push aside the button that runs.
-        widget, deeds = self.random.choice(widgets)
+        widget, actions = self.random.choice(widgets)
         if self.random.random() < 0.2:
             if self.random.random() < 0.5:  # nonsense in a field, or bare labels, prevent each run
                 self.panel.presets.choose("draft")
                 self.panel.controls.regions.content_labels.value = None
-            widget, deeds = self.panel._start_button, [self.panel._start_button.click]
+            widget, actions = self.panel._start_button, [self.panel._start_button.click]
         for _ in range(self.random.choice((1, 1, 1, 2))):  # perhaps a double click
             self.history.append(f"{type(widget).__name__} {widget.accessibleName()!r}")
-            self.random.choice(deeds)()
+            self.random.choice(actions)()
 
     def _layer(self, kind: str = "") -> Any:
         layers = [one for one in self.viewer.layers if kind in type(one).__name__]
         return self.random.choice(layers) if layers else None
 
     def _change_layers(self) -> None:
-        deeds = [
+        actions = [
             self._add_image, self._add_image, self._add_labels, self._add_others, self._remove,
             self._rename, self._move, self._hide, self._select, self._set_limits, self._set_place,
             self._paint, self._set_data,
         ]  # fmt: skip
         if len(self.viewer.layers) > 12:
-            deeds = [self._remove]
+            actions = [self._remove]
         if self.random.random() < 0.02:
-            deeds = [self.viewer.layers.clear]
-        deed = self.random.choice(deeds)
-        self.history.append(deed.__name__)
-        deed()
+            actions = [self.viewer.layers.clear]
+        action = self.random.choice(actions)
+        self.history.append(action.__name__)
+        action()
 
     def _array(self, dtype: str, *, colour: bool = False) -> np.ndarray:
         ndim = self.random.choice((1, 2, 2, 2, 3, 4))
@@ -217,13 +217,13 @@ class User:
     def _paint(self) -> None:
         layer = self._layer("Labels")
         if layer is not None and layer.ndim > 1:
-            deeds: tuple[Callable[[], object], ...] = (
+            actions: tuple[Callable[[], object], ...] = (
                 lambda: layer.paint([0] * layer.ndim, self.random.randrange(6)),
                 lambda: layer.fill([0] * layer.ndim, self.random.randrange(6)),
                 layer.undo,
                 layer.redo,
             )
-            self.random.choice(deeds)()
+            self.random.choice(actions)()
 
     def _set_data(self) -> None:
         layer = self._layer("Image")
@@ -233,7 +233,7 @@ class User:
 
     def _look(self) -> None:
         dims = self.viewer.dims
-        deeds: list[Callable[[], object]] = [
+        actions: list[Callable[[], object]] = [
             lambda: dims.set_current_step(
                 self.random.randrange(dims.ndim), self.random.randrange(40)
             ),
@@ -243,9 +243,9 @@ class User:
             lambda: setattr(self.viewer.camera, "zoom", self.random.choice((0.01, 1, 100))),
             self.viewer.reset_view,
         ]
-        number = self.random.randrange(len(deeds))
+        number = self.random.randrange(len(actions))
         self.history.append(f"look {number}")
-        deeds[number]()
+        actions[number]()
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from napari_nst.cli._batch import SeveralStyles, batch
+from napari_nst.cli._options import IntensitiesOption, PlaneOption, StylePlaneOption
 from napari_nst.cli._replay import replay
 from napari_nst.cli._resume import resume
 from napari_nst.cli._sweep import sweep
@@ -152,28 +153,9 @@ def stylize(
             help="Bits of a sample of the result.", show_default="as many as the content has"
         ),
     ] = None,
-    intensities: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|full|percentiles|LOW,HIGH",
-            help="Which values are black and white, in the result as in the content: those of the "
-            "bits in use, the whole range of the type, percentiles 0.1 and 99.9, or two values.",
-        ),
-    ] = "auto",
-    plane: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|N,N,...",
-            help="The plane of a content with several, from 0 on each axis; batch does all.",
-        ),
-    ] = None,
-    style_plane: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N|N,N,...",
-            help="That of styles with several; once, or for each style ('none' for one without).",
-        ),
-    ] = None,
+    intensities: IntensitiesOption = "auto",
+    plane: PlaneOption = None,
+    style_plane: StylePlaneOption = None,
     content_labels: Annotated[
         Path | None,
         typer.Option(

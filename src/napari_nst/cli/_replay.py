@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_nst.cli._options import PlaneOption, StylePlaneOption
 from napari_nst.errors import InputError
 
 __all__ = ["replay"]
@@ -34,20 +35,8 @@ def replay(
     start: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The picture that run started from.")
     ] = None,
-    plane: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|N,N,...",
-            help="The plane of the content that the run was of, if it has several.",
-        ),
-    ] = None,
-    style_plane: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N|N,N,...",
-            help="That of styles with several; once, or for each style ('none' for one without).",
-        ),
-    ] = None,
+    plane: PlaneOption = None,
+    style_plane: StylePlaneOption = None,
     content_labels: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The labels painted on the content.")
     ] = None,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from napari_nst.cli._options import IntensitiesOption, PlaneOption, StylePlaneOption
+
 __all__ = ["sweep"]
 
 
@@ -63,28 +65,9 @@ def sweep(
     iterations: Annotated[
         int | None, typer.Option(metavar="N", help="Evaluations of loss and gradient, in total.")
     ] = None,
-    intensities: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|full|percentiles|LOW,HIGH",
-            help="Which values are black and white, in the result as in the content: those of the "
-            "bits in use, the whole range of the type, percentiles 0.1 and 99.9, or two values.",
-        ),
-    ] = "auto",
-    plane: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|N,N,...",
-            help="The plane of a content with several, from 0 on each axis.",
-        ),
-    ] = None,
-    style_plane: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="N|N,N,...",
-            help="That of styles with several; once, or for each style ('none' for one without).",
-        ),
-    ] = None,
+    intensities: IntensitiesOption = "auto",
+    plane: PlaneOption = None,
+    style_plane: StylePlaneOption = None,
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="What every picture begins with."),
