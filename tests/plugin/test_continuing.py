@@ -181,6 +181,22 @@ def test_a_run_goes_on_with_its_own_plane(viewer: ViewerModel) -> None:
     assert hash_of(continue_layer(result, point=(6, 0, 0)), "content") == hash_of(result, "content")
 
 
+@pytest.mark.parametrize("mode", ["max", "mean"])
+def test_a_run_goes_on_with_its_own_thick_slice(viewer: ViewerModel, mode: str) -> None:
+    stack = viewer.layers["stack"]
+    stack.projection_mode = mode
+    viewer.dims.set_point(0, 8)
+    viewer.dims.margin_left = viewer.dims.margin_right = (3, 0, 0)
+    result = made(viewer, "stack", point=viewer.dims)
+    assert result.scale[0] > stack.scale[0]
+    viewer.dims.set_point(0, 0)
+    viewer.dims.margin_left = viewer.dims.margin_right = (0, 0, 0)
+    again = continue_layer(result)
+    assert hash_of(again, "content") == hash_of(result, "content")
+    np.testing.assert_allclose(again.scale, result.scale)
+    np.testing.assert_allclose(again.translate, result.translate)
+
+
 @pytest.mark.parametrize("displayed", [(0, 2), (1, 0), (2, 1)])
 def test_a_run_goes_on_in_its_own_view(viewer: ViewerModel, displayed: Any) -> None:
     result = made(viewer, "stack", plane=2, displayed=displayed)

@@ -218,14 +218,19 @@ def _intensities(content: Input) -> Intensities:
 
 def _view_of(layer: Image, origin: Origin) -> View:
     """Return the view in which a picture was taken from a layer."""
-    factors = _factors(layer, origin)
-    places = origin.index[: layer.ndim]
-    point = [(place + 0.5) * f - 0.5 if isinstance(place, int) else 0.0
-             for place, f in zip(places, factors, strict=True)]  # fmt: skip
-    shown = [axis for axis, place in enumerate(places) if not isinstance(place, int)]
-    others = [axis for axis in range(layer.ndim) if axis not in shown]
-    order = (*others, *(reversed(shown) if origin.transposed else shown))
-    return View(layer.ndim, tuple(map(float, layer.data_to_world(point))), order)
+    single, factors = origin.single_axes, _factors(layer, origin)
+    point, margin = np.zeros(layer.ndim), np.zeros(layer.ndim)
+    for axis in single:
+        place, factor = origin.index[axis], factors[axis]
+        first, end = (place, place + 1) if isinstance(place, int) else place
+        if not isinstance(place, int):  # a thick slice, of all planes from end to end
+            margin[axis] = ((end - first) * factor - 1) / 2
+        point[axis] = (first + end) / 2 * factor - 0.5
+    shown = [axis for axis in range(layer.ndim) if axis not in single]
+    order = (*single, *(reversed(shown) if origin.transposed else shown))
+    at = np.array(layer.data_to_world(point))
+    margins = tuple(map(float, np.array(layer.data_to_world(point + margin)) - at))
+    return View(layer.ndim, tuple(map(float, at)), order, margins, margins)
 
 
 def _part_of(layer: Image, origin: Origin | None) -> dict[int, tuple[int, int]] | None:
@@ -235,9 +240,11 @@ def _part_of(layer: Image, origin: Origin | None) -> dict[int, tuple[int, int]] 
     full = layer.data[0].shape if layer.multiscale else layer.data.shape
     part = {}
     for axis, (place, f) in enumerate(zip(origin.index, _factors(layer, origin), strict=False)):
+        if axis in origin.single_axes:
+            continue
         if place is None:
             part[axis] = (0, full[axis])
-        elif not isinstance(place, int):
+        else:
             part[axis] = (int(place[0] * f), min(math.ceil(place[1] * f), full[axis]))
     return part
 
