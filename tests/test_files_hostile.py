@@ -158,6 +158,13 @@ def test_a_strip_that_claims_more_than_its_page(tmp_path: Path, compression: str
         assert "65000 x 65000" in message or "16384 x 16384" in message, message
 
 
+@pytest.mark.parametrize("read", READERS)
+def test_strips_whose_claims_nobody_reads(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((32, 32), np.uint8), compression="jpegxl")
+    assert "a.tif is compressed as JPEG XL: save it with another" in error_of(read, path)
+
+
 def test_wrong_counts_of_bytes_do_no_harm(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", compression="zlib")
     claim(tmp_path / "a.tif", StripByteCounts=2**31)

@@ -31,6 +31,7 @@ _MOSAICS = (tifffile.PHOTOMETRIC.CFA, tifffile.PHOTOMETRIC.LINEAR_RAW)
 _JPEG = (6, 7, 33007, 34892)
 _WITH_HEADER = (33003, 33004, 33005, 34712, 34933, 50001)
 _PILLOW = ("JPEG2000", "PNG", "WEBP")
+_JPEG_XL = (50002, 52546)  # whose headers nothing here reads before they are decoded
 _SEGMENT_HEAD = 2**16  # bytes of a strip or tile in which that header is
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PADDING = 4, 2**16  # how many times as many pixels a strip or tile may have, and how many more
@@ -89,6 +90,8 @@ def check_page(path: Path, page: Any) -> None:
         If it claims what its strips and tiles cannot hold.
     """
     key = page.keyframe
+    if key.compression in _JPEG_XL:
+        raise InputError(f"{path} is compressed as JPEG XL: save it with another compression.")
     check_size(path, key.imagewidth, key.imagelength * key.imagedepth)
     itemsize = 1 if key.dtype is None else key.dtype.itemsize
     segment = math.prod(key.chunks)
