@@ -164,7 +164,9 @@ def test_a_view_of_one_row_keeps_its_axes(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "bool"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "uint16", "int16", "int64", "uint64", "float16", "float32", "bool"]
+)
 @pytest.mark.parametrize("colours", [0, 3])
 def test_a_whole_stack_is_saved_with_its_values(tmp_path: Path, dtype: str, colours: int) -> None:
     data = np.random.default_rng(0).integers(0, 100, (12, 1, 5, 14, *[colours][: bool(colours)]))

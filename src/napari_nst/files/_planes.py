@@ -21,6 +21,9 @@ __all__ = ["write_planes"]
 
 _LEADING = {0: "", 1: "Z", 2: "TZ", 3: "TCZ"}  # names that OME-TIFF has for the axes of planes
 
+# Types that OME-TIFF lacks, and those that hold their values.
+_SUBSTITUTES = {"bool": "uint8", "float16": "float32", "int64": "float64", "uint64": "float64"}
+
 
 def write_planes(
     path: Path,
@@ -45,8 +48,9 @@ def write_planes(
     plane_shape : tuple of int
         (H, W), (H, W, 3) or (H, W, 4).
     dtype : dtype_like
-        Of real numbers.  Booleans become 0 and 255, which OME-TIFF has 8 bits for; its shortest
-        floats have 32 bits.
+        Of real numbers.  What OME-TIFF lacks becomes the next type that holds it: booleans are 0
+        and 255 in 8 bits, halves floats of 32 bits, integers of 64 bits floats of as many (exact
+        up to 2**53).
     metadata : mapping
         More for the OME-XML, such as "PhysicalSizeX".
 
@@ -56,8 +60,7 @@ def write_planes(
         If the file cannot be written.
     """
     found = np.dtype(dtype).newbyteorder("=")
-    written = {"b": np.dtype(np.uint8)}.get(found.kind, found)
-    written = np.dtype(np.float32) if found == np.float16 else written
+    written = np.dtype(_SUBSTITUTES.get(found.name, found))
     colours = len(plane_shape) == 3
     axes = f"{_LEADING[len(leading)]}YX{'S' if colours else ''}"
     scratch = path.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
