@@ -1,4 +1,4 @@
-"""What went wrong with one of many, in a sentence, and its traceback for whoever mends it."""
+"""One failure among many jobs: a sentence for the user, and a traceback for the log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST = 200  # characters of an error that was not written for users
 
 
 def in_a_sentence(error: Exception, what: object) -> str:
-    """Return what went wrong with a file or a picture, without the full stop of an unknown error.
+    """Return a sentence about a failure; that of an unexpected error has no full stop yet.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Runs on 16 bits of which fewer are used: what goes in, what comes out, and again."""
+"""Runs on uint16 images that use fewer than 16 bits: values in, values out, replays."""
 
 from __future__ import annotations
 

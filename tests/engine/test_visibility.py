@@ -1,4 +1,4 @@
-"""What cannot be seen counts nothing, and what can be seen in part counts by its alpha."""
+"""Invisible pixels count nothing, and half-transparent ones count by their alpha."""
 
 from __future__ import annotations
 

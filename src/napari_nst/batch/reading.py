@@ -75,14 +75,14 @@ class Reading:
         summaries = [Summary(stack.dtype, size) for _ in range(count)]
         if _has_to_look(intensities, stack.dtype, stack.bits):
             for k, plane in enumerate(stack):  # read as a whole, but not kept
-                summaries[layout.channel_of(k)].add(_colours(plane))
+                summaries[layout.channel_of(k)].add(visible_values(plane))
         ranges = tuple(s.range(intensities, stack.bits) for s in summaries)
         ranges = ranges[:1] if len(set(ranges)) == 1 else ranges
         return cls(stack.dtype, ranges, stack.plane_shape[2:] == (4,), layout)
 
     @property
     def limits(self) -> tuple[float, float] | tuple[tuple[float, float], ...]:
-        """What is black and what is white, of all or of each channel."""
+        """The values of black and white: one pair for all channels, or one for each."""
         found = tuple((each.low, each.high) for each in self.ranges)
         return found[0] if len(found) == 1 else found
 
@@ -98,12 +98,12 @@ class Reading:
         """
         numbers = self.layout.planes(n)
         if not self.layout.together:
-            span = self._range(numbers[0])
+            span = self.range_of(numbers[0])
             if self.dtype == np.uint8 and span == Range.of_dtype(self.dtype):
                 return planes
             return Ranged(planes, span).to_unit()
         colours = [
-            Ranged(plane, self._range(k)).to_unit()
+            Ranged(plane, self.range_of(k)).to_unit()
             for k, plane in zip(numbers, planes, strict=True)
         ]
         nothing = np.zeros_like(colours[0])
@@ -113,12 +113,13 @@ class Reading:
         """Return what came out as the plane or the channels that went in, of their own type."""
         numbers = self.layout.planes(n)
         if not self.layout.together:
-            return self._range(numbers[0]).from_unit(picture, self.dtype, alpha=self.alpha)
+            return self.range_of(numbers[0]).from_unit(picture, self.dtype, alpha=self.alpha)
         return np.stack(
-            [self._range(k).from_unit(picture[..., c], self.dtype) for c, k in enumerate(numbers)]
+            [self.range_of(k).from_unit(picture[..., c], self.dtype) for c, k in enumerate(numbers)]
         )
 
-    def _range(self, k: int) -> Range:
+    def range_of(self, k: int) -> Range:
+        """Return the range of a plane."""
         return self.ranges[self.layout.channel_of(k) if len(self.ranges) > 1 else 0]
 
 
@@ -178,16 +179,12 @@ def read_picture(
         frames = count_frames(path)
         n = _number_of(path, {"frame": frames}, plane, what, option)
         image = read_image(path, n) if n else read_image(path)
-        span = Summary.of(_colours(image)).range(intensities)
-        own = image.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(image.dtype)
-        return Ranged(image, None if own else span)
+        return _ranged(image, Summary.of(visible_values(image)).range(intensities))
     with open_stack(path) as stack:
         lengths = dict(zip(stack.leading_axes, stack.leading, strict=True))
         k = _number_of(path, lengths, plane, what, option)
         reading = Reading.of(stack, intensities, "separate")
-        span = reading.ranges[reading.layout.channel_of(k) if len(reading.ranges) > 1 else 0]
-        own = stack.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(stack.dtype)
-        return Ranged(stack[k], None if own else span)
+        return _ranged(stack[k], reading.range_of(k))
 
 
 def plane_of(path: Path, plane: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -246,7 +243,7 @@ def read_start(
     if start.values.dtype != content.values.dtype:
         return start
     span = content.range or Range.of_dtype(content.values.dtype)
-    known = Summary.of(_colours(start.values))
+    known = Summary.of(visible_values(start.values))
     within = known.low is not None and span.low <= known.low and known.high <= span.high
     return dataclasses.replace(start, range=content.range) if within else start
 
@@ -315,9 +312,10 @@ def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
     return Ranged(image, Range(*about.range)).to_unit()
 
 
-def _colours(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the grey values of an image, or those of its colours that can be seen."""
-    return visible_values(image) if image.ndim == 3 else image
+def _ranged(image: NDArray[Any], span: Range) -> Ranged:
+    """Return an image with its range; None says the whole range of 8 or 16 bits."""
+    own = image.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(image.dtype)
+    return Ranged(image, None if own else span)
 
 
 def _has_to_look(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:

@@ -59,7 +59,7 @@ def match_colors(
     style, content : Tensor
         Shape (1, C, H, W) with the same C; sizes may differ.
     visible : tuple of Tensor or None
-        What can be seen of each, shape (1, H, W): what its pixels count.  None: all alike.
+        Weights of the pixels of each by their visibility, shape (1, H, W); None: all 1.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def prepare(
         "luminance" leaves one channel of each, the styles' brightness matched to the
         content's; "match" recolours the styles; "style" changes nothing.
     visible : sequence of Tensor or None, optional
-        What can be seen of the content and of each style, as `match_colors` takes it.
+        Visibility of the content and of each style, as in `match_colors`.
     """
     if mode == "luminance" or content.shape[1] == 1:
         content, styles = luminance(content), [luminance(style) for style in styles]

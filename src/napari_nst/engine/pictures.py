@@ -306,7 +306,7 @@ def start_like(start: Any, content: InputRecord) -> Any:
     if full is None or image.dtype == np.uint8 or not image.size:
         return start
     share = 1.0 if content.bits is None else 1 / _share_of_bits(content.bits)
-    values = visible_values(image) if image.ndim == 3 else image
+    values = visible_values(image)
     within = float(values[np.isfinite(values)].max(initial=0)) <= full * share * (1 + 1e-6)
     return Ranged(image, bits=content.bits) if within else start
 
@@ -318,8 +318,7 @@ def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> Ranged:
         return Ranged(image, span, recorded.bits)
     if image.dtype.name != "uint16" or image.ndim not in (2, 3) or not image.size:
         return Ranged(image)
-    values = visible_values(image) if image.ndim == 3 else image
-    bits = significant_bits(int(values.max(initial=0)))
+    bits = significant_bits(int(visible_values(image).max(initial=0)))
     return Ranged(image, bits=bits if bits < _BITS else None)
 
 

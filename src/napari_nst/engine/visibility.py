@@ -54,7 +54,7 @@ def fill_hidden(image: Tensor, visible: Tensor) -> Tensor:
 
 
 def premultiplied_correction(image: Tensor, visible: Tensor, height: int, width: int) -> Tensor:
-    """Return what an image resampled by alpha has more than one resampled without.
+    """Return the difference between an image resampled by alpha and one resampled without.
 
     Colours are multiplied by alpha, averaged and divided by the average alpha (Porter and Duff,
     Compositing Digital Images, SIGGRAPH 1984), so that a pixel counts as much as it can be seen.

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 __all__ = ["PNG_HEADER", "RECORD_MARK", "RECORD_TAG", "detail", "rounded"]
 
 PNG_HEADER = 33  # bytes of signature and header chunk together
-TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # A private tag of TIFF, of a number that no program known to tifffile uses. In ImageDescription,
 # tifffile and all that read with it take JSON for the shape of the pixels.

@@ -150,13 +150,15 @@ def real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def visible_values(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the values of colours that can be seen, in one axis.
+    """Return the grey values of an image, or those of its colours that can be seen, in one axis.
 
     Parameters
     ----------
     image : ndarray
-        Shape (..., 3) or (..., 4): colours under alpha 0 are left out, and so is alpha.
+        Shape (H, W), (..., 3) or (..., 4): colours under alpha 0 are left out, and so is alpha.
     """
+    if image.ndim < 3:
+        return image.ravel()
     colors = image[..., :3]
     return colors[image[..., 3] != 0].ravel() if image.shape[-1] == 4 else colors.ravel()
 

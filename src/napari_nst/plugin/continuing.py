@@ -12,7 +12,7 @@ from napari.layers import Layer
 from napari_nst.errors import InputError
 from napari_nst.plugin.copying import record_of
 from napari_nst.plugin.finding import Input, RunInputs, find_layer, needed_layer, origin_of
-from napari_nst.plugin.geometry import View, shown_axes, to_world
+from napari_nst.plugin.geometry import View, full_shape, middle_of, shown_axes, to_world
 from napari_nst.plugin.job import Job
 from napari_nst.plugin.labels import LabelsPlane, take_labels
 from napari_nst.plugin.layers import take_plane, take_start
@@ -237,7 +237,7 @@ def _part_of(layer: Image, origin: Origin | None) -> dict[int, tuple[int, int]] 
     """Return what was taken of the shown axes, in pixels of level zero; None: all."""
     if origin is None:
         return None
-    full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    full = full_shape(layer)
     part = {}
     for axis, (place, f) in enumerate(zip(origin.index, _factors(layer, origin), strict=False)):
         if axis in origin.single_axes:
@@ -259,9 +259,7 @@ def _factors(layer: Image, origin: Origin) -> tuple[float, ...]:
 
 def _middle(layer: Image) -> View:
     """Return the view of the middle plane of a layer."""
-    full = layer.data[0].shape if layer.multiscale else layer.data.shape
-    middle = np.array(full[: layer.ndim]) // 2
-    point = tuple(map(float, layer.data_to_world(middle)))
+    point = tuple(map(float, layer.data_to_world(middle_of(layer))))
     return View(layer.ndim, point, tuple(range(layer.ndim)))
 
 

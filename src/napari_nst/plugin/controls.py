@@ -18,7 +18,7 @@ from napari_nst.plugin.continuing import check_start
 from napari_nst.plugin.copying import record_of
 from napari_nst.plugin.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.finding import RunInputs, find_layer, origin_of
-from napari_nst.plugin.geometry import canvas_corners, visible_part
+from napari_nst.plugin.geometry import canvas_corners, full_shape, visible_part
 from napari_nst.plugin.job import Job
 from napari_nst.plugin.layers import View, take_plane, take_start
 from napari_nst.plugin.origins import KEY
@@ -350,7 +350,7 @@ class Controls:
         """Return the spin box's value for a size; the content's own is a number there."""
         if size is None and self.content.value is not None:
             layer = self.content.value
-            full = layer.data[0].shape if layer.multiscale else layer.data.shape
+            full = full_shape(layer)
             return int(max(full[: layer.ndim][-2:]))
         return size if isinstance(size, int) else 0
 

@@ -187,7 +187,7 @@ def _read(data: Any, one: Input, origin: Origin | None) -> bool:
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What the run of a result had in the end, what was changed on the way included.
+    """Settings and pictures of a run as they were at its end, after all steering.
 
     Attributes
     ----------

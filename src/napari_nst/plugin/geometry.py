@@ -24,7 +24,9 @@ __all__ = [
     "View",
     "axis_name",
     "canvas_corners",
+    "full_shape",
     "geometry_of",
+    "middle_of",
     "place_of",
     "placed",
     "shown_axes",
@@ -39,7 +41,7 @@ _FEWEST_PIXELS = 16  # of a side, for a part of a picture to be worth a run
 
 @dataclass(frozen=True)
 class View:
-    """What a viewer shows, at one moment: what `take_plane` needs of its dims.
+    """Snapshot of a viewer's dims, from which `take_plane` finds the plane that is shown.
 
     Attributes
     ----------
@@ -104,6 +106,16 @@ def shown_axes(layer: Image | Labels, dims: Dims | View) -> tuple[int, int]:
     return axes[-2], axes[-1]
 
 
+def full_shape(layer: Image | Labels) -> tuple[int, ...]:
+    """Return the shape of a layer's data, at level zero of a multiscale one."""
+    return tuple((layer.data[0] if layer.multiscale else layer.data).shape)
+
+
+def middle_of(layer: Any) -> NDArray[np.intp]:
+    """Return the place of a layer's middle pixel, at level zero of a multiscale one."""
+    return np.array(full_shape(layer)[: layer.ndim]) // 2
+
+
 def axis_name(layer: Image | Labels, axis: int) -> str:
     """Return how a message calls an axis of a layer."""
     label = str(layer.axis_labels[axis])
@@ -141,7 +153,7 @@ def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
     hidden = [axis for axis in range(layer.ndim) if axis not in shown]
     if not hidden:
         return {}
-    full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    full = full_shape(layer)
     world = to_world(geometry_of(layer), view.units)
     _check_not_oblique(layer, world, shown, hidden, full)
     across = world.inverse.set_slice(hidden)
@@ -271,13 +283,13 @@ def visible_part(
         If the canvas shows nothing of it, or next to nothing.
     """
     view = View.of(dims)
-    full = layer.data[0].shape if layer.multiscale else layer.data.shape
+    full = full_shape(layer)
     shown = shown_axes(layer, view)
     to_data = to_world(geometry_of(layer), view.units).set_slice(shown).inverse
     pixels = to_data(np.array(list(itertools.product(*corners.T))))
     part = {}
     for number, axis in enumerate(shown):
-        # A pixel reaches half of itself beyond its centre; the rest is rounding.
+        # Pixels extend by a half around their centres; 1e-6 absorbs rounding.
         first, last = pixels[:, number].min() + 0.5 + 1e-6, pixels[:, number].max() + 0.5 - 1e-6
         begin, end = max(math.floor(first), 0), min(math.ceil(last), full[axis])
         if not layer.visible or end - begin < min(_FEWEST_PIXELS, full[axis]):

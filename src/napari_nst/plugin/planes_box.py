@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_nst.plugin.fields import control
-from napari_nst.plugin.geometry import axis_name, shown_axes
+from napari_nst.plugin.geometry import axis_name, full_shape, shown_axes
 from napari_nst.plugin.job import Stack
 from napari_nst.plugin.values import channel_axis
 
@@ -86,7 +86,7 @@ class PlanesBox(QWidget):
         offered = [_THIS]
         self._channels = None if layer is None else channel_axis(layer)
         if layer is not None and layer.ndim > 2:
-            shape = (layer.data[0] if layer.multiscale else layer.data).shape
+            shape = full_shape(layer)
             shown = shown_axes(layer, dims)
             for axis in range(layer.ndim):
                 if axis not in shown and shape[axis] > 1:

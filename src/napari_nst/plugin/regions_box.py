@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 from napari_nst.engine.assignment import assign
 from napari_nst.errors import InputError
 from napari_nst.plugin.fields import Field, LayerChoice, control, field
-from napari_nst.plugin.geometry import geometry_of, placed
+from napari_nst.plugin.geometry import full_shape, geometry_of, placed
 from napari_nst.plugin.labels import LabelsPlane, take_labels
 from napari_nst.plugin.layers import shown_axes, take_plane
 from napari_nst.plugin.regions_table import RegionsTable
@@ -258,7 +258,7 @@ class RegionsBox(QWidget):
         return cast("Labels", layer) if made else None
 
     def _add_labels(self, content: Image) -> Labels:
-        full = (content.data[0] if content.multiscale else content.data).shape[: content.ndim]
+        full = full_shape(content)[: content.ndim]
         shown = shown_axes(content, self._viewer.dims)
         shape = _labels_shape(full, shown)
         layer = self._viewer.add_labels(

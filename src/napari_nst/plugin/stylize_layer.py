@@ -11,6 +11,7 @@ from napari.layers import Image, Labels, Layer
 
 from napari_nst.engine import costs
 from napari_nst.errors import InputError
+from napari_nst.plugin.geometry import full_shape, middle_of
 from napari_nst.plugin.job import Job
 from napari_nst.plugin.labels import take_labels
 from napari_nst.plugin.layers import Intensities, View, take_plane, take_start
@@ -176,7 +177,7 @@ def _view(
         )
     others = [axis for axis in range(ndim) if axis not in shown]
     if point is None:
-        place = _middle(content)
+        place = middle_of(content)
         place[others] = _places(content, others, plane)
         point = content.data_to_world(place)
     elif len(point) != ndim:
@@ -195,7 +196,7 @@ def _with_axes_of(layers: Sequence[Layer], view: View) -> View:
     extra = deepest.ndim - view.ndim
     if extra <= 0:
         return view
-    begin = deepest.data_to_world(_middle(deepest))[:extra]
+    begin = deepest.data_to_world(middle_of(deepest))[:extra]
     none = (0.0,) * extra
     return View(
         deepest.ndim,
@@ -216,15 +217,10 @@ def _agree(layers: Sequence[Layer], view: View) -> bool:
     )
 
 
-def _middle(layer: Any) -> Any:
-    full = layer.data[0].shape if layer.multiscale else layer.data.shape
-    return np.array(full[: layer.ndim]) // 2
-
-
 def _places(content: Image, others: list[int], plane: int | Sequence[int] | None) -> Any:
     if plane is None:
-        return _middle(content)[others]
-    full = content.data[0].shape if content.multiscale else content.data.shape
+        return middle_of(content)[others]
+    full = full_shape(content)
     places = [plane] if isinstance(plane, int | np.integer) else list(plane)
     sizes = [full[axis] for axis in others]
     if len(places) != len(sizes) or any(

@@ -104,9 +104,7 @@ class PlaneRanges:
     def _bits(self) -> int:
         bits = 0
         for k in range(len(self._planes)):
-            values = np.asarray(self._planes[k])
-            values = visible_values(values) if values.ndim == 3 else values
-            highest = int(values.max(initial=0))
+            highest = int(visible_values(np.asarray(self._planes[k])).max(initial=0))
             bits = max(bits, significant_bits(highest))
             if bits == _BITS:
                 break
