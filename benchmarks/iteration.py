@@ -25,12 +25,13 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from napari_nst.engine import costs, weights
-from napari_nst.engine.compute import Device
-from napari_nst.engine.course import Course
-from napari_nst.engine.lbfgs import LBFGS
-from napari_nst.engine.objective import Objective, extractor_for
-from napari_nst.engine.schedule import Scale
+from napari_nst.engine.losses.objective import Objective, extractor_for
+from napari_nst.engine.network import weights
+from napari_nst.engine.optim.lbfgs import LBFGS
+from napari_nst.engine.optim.schedule import Scale
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources.device import Device
+from napari_nst.engine.run.course import Course
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings

@@ -19,12 +19,13 @@ from skimage.color import rgb2gray
 from skimage.filters import gaussian, sobel
 from torch.nn import functional
 
-from napari_nst.engine import costs, weights
-from napari_nst.engine.compute import Device
-from napari_nst.engine.pictures import Picture, resize
-from napari_nst.engine.statistics import Statistics
-from napari_nst.engine.transfer import StyleTransfer
-from napari_nst.engine.vgg import FeatureExtractor
+from napari_nst.engine.images.pictures import Picture, resize
+from napari_nst.engine.losses.statistics import Statistics
+from napari_nst.engine.network import weights
+from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources.device import Device
+from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.files import write_image
 from napari_nst.samples import SAMPLES
 from napari_nst.settings import StyleTransferSettings

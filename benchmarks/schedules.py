@@ -16,12 +16,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from napari_nst.engine import costs
-from napari_nst.engine.compute import Device
-from napari_nst.engine.objective import Objective, extractor_for
-from napari_nst.engine.optimizers import Adam
-from napari_nst.engine.pictures import Picture, resize
-from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.engine.images.pictures import Picture, resize
+from napari_nst.engine.losses.objective import Objective, extractor_for
+from napari_nst.engine.optim.adam import Adam
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources.device import Device
+from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.samples import SAMPLES
 from napari_nst.settings import StyleTransferSettings
 

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from napari_nst.engine import costs
-from napari_nst.engine.compute import Device
-from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources.device import Device
+from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.networks import NETWORKS
 from napari_nst.samples import SAMPLES
 from napari_nst.settings import StyleTransferSettings
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from napari_nst.engine.schedule import Scale
+    from napari_nst.engine.optim.schedule import Scale
 
 __all__ = ["convolutions_seconds", "peak_bytes", "time_run"]
 

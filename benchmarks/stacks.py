@@ -13,7 +13,7 @@ import numpy as np
 from skimage import data, transform
 
 from napari_nst import StyleTransfer, StyleTransferSettings, samples
-from napari_nst.engine.shared import Shared
+from napari_nst.engine.run.shared import Shared
 from napari_nst.stacks import StackTransfer
 
 if TYPE_CHECKING:

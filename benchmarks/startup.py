@@ -39,7 +39,7 @@ _HELP = "import sys; from napari_nst.cli import main; sys.exit(main(sys.argv[1:]
 _FIRST_ITERATION = """
 import os, sys
 from napari_nst.cli import main
-from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.engine.run.transfer import StyleTransfer
 advance = StyleTransfer.__next__
 def first(run):
     advance(run).image()
@@ -90,7 +90,9 @@ def mapped_weights(precision: str) -> dict[str, Any]:
     """
     import torch
 
-    from napari_nst.engine import costs, objective, weights
+    from napari_nst.engine.losses.terms import objective
+    from napari_nst.engine.network import weights
+    from napari_nst.engine.resources import costs
     from napari_nst.settings import StyleTransferSettings
 
     settings = StyleTransferSettings()

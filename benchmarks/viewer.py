@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_nst import samples
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,7 +138,9 @@ def main() -> None:
     panel.controls.fields["iterations"].value = arguments.iterations
     began = time.perf_counter()
     with heartbeat() as held_up:
-        wait(lambda: hasattr(sys.modules.get("napari_nst.engine.transfer"), "StyleTransfer"), 60)
+        wait(
+            lambda: hasattr(sys.modules.get("napari_nst.engine.run.transfer"), "StyleTransfer"), 60
+        )
     warmed = time.perf_counter() - began
     wait(lambda: False, 1)
     first, second = run(panel), run(panel)

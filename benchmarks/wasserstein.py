@@ -11,10 +11,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from napari_nst.engine import pictures, weights
-from napari_nst.engine.losses import wasserstein_term
-from napari_nst.engine.statistics import WASSERSTEIN_RIDGE, Statistics
-from napari_nst.engine.vgg import FeatureExtractor
+from napari_nst.engine.images import pictures
+from napari_nst.engine.losses.statistics import WASSERSTEIN_RIDGE, Statistics
+from napari_nst.engine.losses.terms import wasserstein_term
+from napari_nst.engine.network import weights
+from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.samples import SAMPLES
 
 if TYPE_CHECKING:

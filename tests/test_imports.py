@@ -149,7 +149,7 @@ def test_nothing_imports_a_compiler(module: Path) -> None:
     assert not attributes & {"torch.compile", "torch._dynamo", "torch.optim"}
 
 
-@pytest.mark.parametrize("module", sorted((PACKAGE / "engine").glob("*.py")), ids=lambda m: m.name)
+@pytest.mark.parametrize("module", sorted((PACKAGE / "engine").rglob("*.py")), ids=lambda m: m.name)
 def test_the_engine_never_prints(module: Path) -> None:
     calls = [
         node.func
@@ -192,7 +192,7 @@ def test_importing_the_package_loads_neither_torch_nor_a_viewer() -> None:
         "import napari_nst; napari_nst.intensities",
         "import napari_nst.files",
         "import napari_nst.batch.cluster",
-        "import napari_nst.engine.costs",
+        "import napari_nst.engine.resources.costs",
         "import napari_nst.cli",
     ],
 )

@@ -19,7 +19,7 @@ from qtpy.QtCore import QEventLoop, QTimer
 import napari_nst
 from napari_nst.cli import main as napari_nst_command
 from napari_nst.files import write_image
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from qtpy.QtWidgets import QScrollArea
 from skimage import data
 
-from napari_nst.plugin.section import Section
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
+from napari_nst.plugin.widgets.section import Section
 from napari_nst.samples import SAMPLES
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"

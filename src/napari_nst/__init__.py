@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_nst import batch, intensities, presets, samples, sampling, stacks
-    from napari_nst.engine.snapshots import Snapshot, StyleTransferResult
-    from napari_nst.engine.stylize import stylize
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
+    from napari_nst.engine.run.stylize import stylize
+    from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.errors import StyleTransferError
     from napari_nst.plugin.stylize_layer import stylize_layer
     from napari_nst.record import RunRecord
@@ -38,12 +38,12 @@ __all__ = [
 
 _HOMES = {
     "RunRecord": "record",
-    "Snapshot": "engine.snapshots",
-    "StyleTransfer": "engine.transfer",
+    "Snapshot": "engine.run.snapshots",
+    "StyleTransfer": "engine.run.transfer",
     "StyleTransferError": "errors",
-    "StyleTransferResult": "engine.snapshots",
+    "StyleTransferResult": "engine.run.snapshots",
     "StyleTransferSettings": "settings",
-    "stylize": "engine.stylize",
+    "stylize": "engine.run.stylize",
     "stylize_layer": "plugin.stylize_layer",
 }
 

@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from napari_nst.batch import BatchRecord, batch
-from napari_nst.engine.stylize import stylize
+from napari_nst.engine.run.stylize import stylize
 from napari_nst.errors import InputError, WeightsError
 from napari_nst.files import open_stack, read_image, read_metadata, write_image
 from napari_nst.intensities import Range

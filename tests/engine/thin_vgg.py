@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from napari_nst.engine.costs import layers_in_use
-from napari_nst.engine.vgg import FeatureExtractor
+from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.engine.resources.costs import layers_in_use
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 
-from napari_nst.plugin.job import Job
-from napari_nst.plugin.layers import take_plane
-from napari_nst.plugin.session import Session, State
+from napari_nst.plugin.layers.arrays import take_plane
+from napari_nst.plugin.run.job import Job
+from napari_nst.plugin.run.session import Session, State
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:

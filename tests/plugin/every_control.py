@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ class Viewer:
             "napari-nst", "Neural style transfer"
         )[1]
         self.controls = self.panel.controls
-        self.wait(lambda: "napari_nst.engine.transfer" in sys.modules)
+        self.wait(lambda: "napari_nst.engine.run.transfer" in sys.modules)
         self.spin(0.5)
         self.layers = {name: self.viewer.layers[name] for name in ("content", "style", "stack")}
         self.quick()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.engine.control import Control, Stopped
-from napari_nst.engine.schedule import Scale
+from napari_nst.engine.optim.schedule import Scale
+from napari_nst.engine.run.control import Control, Stopped
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from npe2 import PluginManager
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.commands import continue_layer, stylize_layers
-from napari_nst.plugin.origins import KEY
+from napari_nst.plugin.provenance.origins import KEY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -119,7 +119,7 @@ def test_without_a_viewer_they_are_functions() -> None:
     [("contrast limits", "limits"), ("percentiles", "percentiles"), ("as displayed", "displayed")],
 )
 def test_the_panel_has_the_choice_of_intensities(viewer: Any, words: str, choice: str) -> None:
-    from napari_nst.plugin.controls import Controls
+    from napari_nst.plugin.widgets.controls import Controls
 
     controls = Controls(viewer)
     combo = controls.advanced.intensities

@@ -9,7 +9,7 @@ import napari
 from napari_nst import samples
 from napari_nst.plugin.demo import open_demo
 from napari_nst.plugin.panel import StyleTransferPanel
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 
 def test_the_demo_loads_a_pair_docks_the_panel_and_starts(

@@ -26,8 +26,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nst.plugin.panel import StyleTransferPanel
-from napari_nst.plugin.section import Section
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
+from napari_nst.plugin.widgets.section import Section
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_result_that_memory_cannot_hold_is_a_sentence(viewer, panel, qtbot, mo
     def copy(*_):
         raise MemoryError("Unable to allocate 9 TiB")
 
-    monkeypatch.setattr("napari_nst.plugin.copying.as_python", copy)
+    monkeypatch.setattr("napari_nst.plugin.provenance.copying.as_python", copy)
     button(panel, "Copy as Python").click()
     expected = "⚠ photo x paint does not fit into memory (Unable to allocate 9 TiB)."
     assert panel.status == expected

@@ -18,7 +18,7 @@ import numpy as np
 from qtpy import API_NAME
 from qtpy.QtCore import QEventLoop, QTimer
 
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 assert API_NAME == "PySide6", API_NAME
 

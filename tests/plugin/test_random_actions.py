@@ -31,7 +31,7 @@ from test_stack_job import Engine
 import napari_nst
 from napari_nst.errors import OutOfMemoryError, WeightsError
 from napari_nst.plugin.panel import StyleTransferPanel
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,7 +98,7 @@ class User:
         patch.setattr(QFileDialog, "getSaveFileName", file)
         patch.setattr(QFileDialog, "getOpenFileName", file)
         patch.setattr(QMessageBox, "question", question)
-        patch.setattr("napari_nst.plugin.fetching._default_fetch", lambda: fetch_vgg19)
+        patch.setattr("napari_nst.plugin.run.fetching._default_fetch", lambda: fetch_vgg19)
 
     def _use_panel(self) -> None:
         if self.random.random() < 0.1:

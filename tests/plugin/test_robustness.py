@@ -14,7 +14,7 @@ from napari.utils import progress as activity
 from qtpy.QtCore import QTimer
 
 from napari_nst.plugin.panel import StyleTransferPanel
-from napari_nst.plugin.session import State
+from napari_nst.plugin.run.session import State
 
 WARM_UP, CYCLES = 10, 100
 MOST_BYTES = 0.5e6  # that a cycle may leave

@@ -12,8 +12,8 @@ from napari.layers import Image, Labels
 
 import napari_nst
 from napari_nst.errors import InputError
-from napari_nst.plugin.copying import as_python
-from napari_nst.plugin.origins import KEY
+from napari_nst.plugin.provenance.copying import as_python
+from napari_nst.plugin.provenance.origins import KEY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

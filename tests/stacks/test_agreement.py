@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_nst import StyleTransferSettings
-from napari_nst.engine import costs
+from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError
 from napari_nst.stacks import agreement
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from napari_nst import StyleTransfer, StyleTransferSettings
-from napari_nst.engine.shared import Shared
-from napari_nst.engine.vgg import FeatureExtractor
+from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.engine.run.shared import Shared
 from napari_nst.errors import InputError
 from napari_nst.stacks import PlaneStore, StackRecord, StackTransfer, settings_of
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_nst.batch.reading import Reading
     from napari_nst.batch.records import Asked
     from napari_nst.batch.run import Batch
-    from napari_nst.engine.shared import Shared
+    from napari_nst.engine.run.shared import Shared
 
 __all__ = ["carry_out"]
 
@@ -233,7 +233,7 @@ def _on_worker(work: Callable[..., Any], *given: Any) -> Any:
     """Compute with the threads that the worker has, and the network of the last time."""
     from distributed import get_worker
 
-    from napari_nst.engine.threads import threads
+    from napari_nst.engine.resources.threads import threads
 
     with _one_at_a_time, threads(get_worker().state.nthreads):
         return work(*given, _shared())
@@ -242,6 +242,6 @@ def _on_worker(work: Callable[..., Any], *given: Any) -> Any:
 @cache
 def _shared() -> Shared:
     """Return what the runs of this process have in common."""
-    from napari_nst.engine.shared import Shared
+    from napari_nst.engine.run.shared import Shared
 
     return Shared()

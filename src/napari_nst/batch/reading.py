@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_nst.batch.layout import Channels
-    from napari_nst.engine.snapshots import StyleTransferResult
+    from napari_nst.engine.run.snapshots import StyleTransferResult
     from napari_nst.files import Stack
     from napari_nst.intensities import Intensities
     from napari_nst.record import RunRecord

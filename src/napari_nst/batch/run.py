@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_nst.batch.layout import Channels
-    from napari_nst.engine.shared import Shared
+    from napari_nst.engine.run.shared import Shared
     from napari_nst.intensities import Intensities
 
 __all__ = ["Batch", "batch", "make"]
@@ -123,8 +123,8 @@ class Batch:
 
     def _here(self, tell: Callable[[Step], object]) -> Iterator[tuple[int, Outcome]]:
         """Do one job after the other in this process."""
-        from napari_nst.engine.compute import Device
-        from napari_nst.engine.shared import Shared
+        from napari_nst.engine.resources.device import Device
+        from napari_nst.engine.run.shared import Shared
 
         for device in dict.fromkeys(job.settings.device for job in self.to_do):
             Device.resolve(device)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import Job
     from napari_nst.batch.records import Asked
-    from napari_nst.engine.shared import Shared
-    from napari_nst.engine.snapshots import StyleTransferResult
+    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.snapshots import StyleTransferResult
 
     Watch = Callable[[float], object]
 
@@ -202,7 +202,7 @@ def make_plane(
 
 
 def _transfer(job: Job, planes: Planes, shared: Shared, **options: Any) -> StackTransfer:
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     sequence: Any = planes  # it has a length and items, which is all that is asked of it
     return StackTransfer(

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import Job
     from napari_nst.batch.records import Asked
-    from napari_nst.engine.shared import Shared
-    from napari_nst.engine.snapshots import Snapshot
+    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.intensities import Intensities, Ranged
     from napari_nst.record import RunRecord
     from napari_nst.stacks import StackRecord
@@ -69,7 +69,7 @@ def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
     StyleTransferError
         If a file or the run fails.
     """
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     content = read_picture(job.content, job.intensities, option=None)
     size = None if job.mask is None else check_mask(job.mask, content.values.shape[:2])

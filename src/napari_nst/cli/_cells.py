@@ -15,7 +15,7 @@ from napari_nst.cli._grid import common_choices, in_words
 from napari_nst.cli._pace import Clock, CtrlC, duration
 from napari_nst.cli._progress import say
 from napari_nst.cli._sheet import Tile, draw_sheet, shrink
-from napari_nst.engine import costs
+from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError, WeightsError
 from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
 from napari_nst.files import check_writable, read_image, read_metadata, write_image
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_nst.cli._grid import Cell, Grid
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.intensities import Ranged
 
 __all__ = ["sweep_files"]
@@ -246,7 +246,7 @@ class _Sweep:
 
     def _run(self, cell: Cell) -> StyleTransfer:
         # Only now, for torch takes seconds to load: a wrong file is named at once.
-        from napari_nst.engine.transfer import StyleTransfer
+        from napari_nst.engine.run.transfer import StyleTransfer
 
         names = [path.name for path in self.sources]
         return StyleTransfer(self.pictures[0], self.pictures[1:], cell.settings, names=names)

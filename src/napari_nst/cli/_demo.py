@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_nst.cli._info import installed_qt
 from napari_nst.cli._progress import say
 from napari_nst.cli._stylize import carry_out
-from napari_nst.engine.transfer import StyleTransfer
+from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.files import check_writable
 from napari_nst.samples import SAMPLES
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from napari_nst.cli._gpu import unused_gpu
-from napari_nst.engine import costs, weights
-from napari_nst.engine.compute import Device
+from napari_nst.engine.network import weights
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources.device import Device
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings

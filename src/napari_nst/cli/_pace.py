@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
 __all__ = ["Clock", "CtrlC", "duration"]
 

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from napari_nst.engine.snapshots import Snapshot
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.snapshots import Snapshot
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     Update = Callable[[Snapshot], None]
 

@@ -94,7 +94,7 @@ def replay(
     # Only now, for torch takes seconds to load: a wrong file is named at once.
     import torch
 
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     # Another number of threads adds up in another order, and rounds differently.
     torch.set_num_threads(known.resolved.threads)

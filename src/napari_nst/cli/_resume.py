@@ -37,6 +37,6 @@ def resume(
     check_writable(out)
     if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     carry_out(StyleTransfer.load(run), out, depth, run)

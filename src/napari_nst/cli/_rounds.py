@@ -12,7 +12,7 @@ from napari_nst import speed
 from napari_nst.batch.layout import Layout
 from napari_nst.cli._pace import duration
 from napari_nst.cli._progress import say
-from napari_nst.engine import costs
+from napari_nst.engine.resources import costs
 from napari_nst.files import open_stack, shape_of
 from napari_nst.stacks import cost as cost_of_stack
 
@@ -150,7 +150,7 @@ def say_report(report: BatchReport, masks: bool) -> None:
 
 
 def _device(name: str) -> str:
-    from napari_nst.engine.compute import Device
+    from napari_nst.engine.resources.device import Device
 
     return Device.resolve(name).place.type
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.intensities import Intensities, Ranged
     from napari_nst.settings import StyleTransferSettings
 
@@ -98,7 +98,7 @@ def stylize_files(
     if os.path.exists(out) and any(map(out.samefile, inputs)):
         raise InputError(f"{out} is also an input: name another file for the result.")
     # Only now, for torch takes seconds to load: a wrong file is named at once.
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     names = [path.name for path in sources]
     run = StyleTransfer(pictures[0], pictures[1:], settings, start=first, names=names, **painted)

@@ -53,7 +53,7 @@ def fetch(
 @commands.command("list")
 def list_weights() -> None:
     """Show where each network's weights are, or how to get them."""
-    from napari_nst.engine import weights
+    from napari_nst.engine.network import weights
 
     for network in NETWORKS:
         try:
@@ -70,7 +70,7 @@ def list_weights() -> None:
 def verify() -> None:
     """Hash the weights again; exit with status 2 if some are damaged."""
     from napari_nst.cli._progress import say
-    from napari_nst.engine import weights
+    from napari_nst.engine.network import weights
 
     damaged = False
     for network in NETWORKS:
@@ -97,9 +97,9 @@ def path() -> None:
 
 
 def _fetch(yes: bool, say: Callable[[str], None]) -> None:
-    from napari_nst.engine import converted
-    from napari_nst.engine.download import fetch_vgg19
-    from napari_nst.engine.weights import VGG19_URL
+    from napari_nst.engine.network import converted
+    from napari_nst.engine.network.download import fetch_vgg19
+    from napari_nst.engine.network.weights import VGG19_URL
 
     kept = converted.intact()
     if kept is not None:

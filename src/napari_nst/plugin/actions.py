@@ -15,7 +15,8 @@ from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import QApplication
 
 from napari_nst.errors import InputError, StyleTransferError
-from napari_nst.plugin import copying, fetching, saving
+from napari_nst.plugin.provenance import copying, saving
+from napari_nst.plugin.run import fetching
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ import napari
 from napari.layers import Image
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.continuing import continue_run
-from napari_nst.plugin.layers import Intensities, View, shown_axes
+from napari_nst.plugin.layers.arrays import Intensities, View, shown_axes
+from napari_nst.plugin.provenance.continuing import continue_run
 from napari_nst.plugin.stylize_layer import stylize_layer
 from napari_nst.settings import StyleTransferSettings
 

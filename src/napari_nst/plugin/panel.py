@@ -9,23 +9,23 @@ from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.buttons import ButtonGrid, push_button
-from napari_nst.plugin.controls import Controls
-from napari_nst.plugin.copying import record_of
-from napari_nst.plugin.curves import LossCurves
-from napari_nst.plugin.evolution import Evolution
-from napari_nst.plugin.fetch_button import FetchButton
-from napari_nst.plugin.origins import KEY
+from napari_nst.plugin.layers.evolution import Evolution
 from napari_nst.plugin.preferences import Preferences
-from napari_nst.plugin.presets_box import PresetsBox
-from napari_nst.plugin.progress_view import ProgressView, in_words, planes_done, text_label
-from napari_nst.plugin.results_box import ResultsBox
-from napari_nst.plugin.section import Section
-from napari_nst.plugin.session import Session, State
-from napari_nst.plugin.steering import Steering
-from napari_nst.plugin.tabs import order_tabs
-from napari_nst.plugin.warmup import WarmUp
-from napari_nst.plugin.words import duration
+from napari_nst.plugin.provenance.copying import record_of
+from napari_nst.plugin.provenance.origins import KEY
+from napari_nst.plugin.run.session import Session, State
+from napari_nst.plugin.run.steering import Steering
+from napari_nst.plugin.run.warmup import WarmUp
+from napari_nst.plugin.widgets.buttons import ButtonGrid, push_button
+from napari_nst.plugin.widgets.controls import Controls
+from napari_nst.plugin.widgets.curves import LossCurves
+from napari_nst.plugin.widgets.fetch_button import FetchButton
+from napari_nst.plugin.widgets.presets_box import PresetsBox
+from napari_nst.plugin.widgets.progress_view import ProgressView, in_words, planes_done, text_label
+from napari_nst.plugin.widgets.results_box import ResultsBox
+from napari_nst.plugin.widgets.section import Section
+from napari_nst.plugin.widgets.tabs import order_tabs
+from napari_nst.plugin.widgets.words import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import napari.viewer
     from napari.layers import Image
 
-    from napari_nst.engine.transfer import StyleTransfer
-    from napari_nst.plugin.job import Outcome, Progress
+    from napari_nst.engine.run.transfer import StyleTransfer
+    from napari_nst.plugin.run.job import Outcome, Progress
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["StyleTransferPanel"]

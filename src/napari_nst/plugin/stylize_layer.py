@@ -9,21 +9,21 @@ import numpy as np
 from napari.components import Dims
 from napari.layers import Image, Labels, Layer
 
-from napari_nst.engine import costs
+from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError
-from napari_nst.plugin.geometry import full_shape, middle_of
-from napari_nst.plugin.job import Job
-from napari_nst.plugin.labels import take_labels
-from napari_nst.plugin.layers import Intensities, View, take_plane, take_start
-from napari_nst.plugin.origins import KEY, Origin
+from napari_nst.plugin.layers.arrays import Intensities, View, take_plane, take_start
+from napari_nst.plugin.layers.geometry import full_shape, middle_of
+from napari_nst.plugin.layers.labels import take_labels
+from napari_nst.plugin.provenance.origins import KEY, Origin
+from napari_nst.plugin.run.job import Job
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from napari_nst.engine.snapshots import Snapshot
-    from napari_nst.plugin.labels import LabelsPlane
-    from napari_nst.plugin.layers import Plane
+    from napari_nst.engine.run.snapshots import Snapshot
+    from napari_nst.plugin.layers.arrays import Plane
+    from napari_nst.plugin.layers.labels import LabelsPlane
 
 __all__ = ["longest_side", "run_job", "stylize_layer"]
 
@@ -255,7 +255,7 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
     """Return the longest side worked at, on this machine; None: the content's own."""
     if settings.size != "auto":
         return settings.size
-    from napari_nst.engine.compute import Device
+    from napari_nst.engine.resources.device import Device
 
     return costs.automatic_size(Device.resolve(settings.device).place.type)
 
@@ -295,7 +295,7 @@ def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> I
     StyleTransferError
         If the run fails.
     """
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     labels = job.content_labels
     run = StyleTransfer(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from skimage import transform
 
-from napari_nst.engine import costs
-from napari_nst.engine.costs import Cost
-from napari_nst.engine.schedule import LEARNING_RATE
+from napari_nst.engine.optim.schedule import LEARNING_RATE
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources.costs import Cost
 from napari_nst.errors import InputError, abridged
 
 if TYPE_CHECKING:

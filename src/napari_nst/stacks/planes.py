@@ -14,9 +14,9 @@ from napari_nst.intensities import Ranged, significant_bits, visible_values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_nst.engine.shared import Shared
-    from napari_nst.engine.snapshots import Snapshot
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.snapshots import Snapshot
+    from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import InputRecord
 
 __all__ = [
@@ -63,8 +63,8 @@ class PlaneSnapshot:
 
 def default_engine() -> tuple[Callable[..., StyleTransfer], Shared]:
     """Import the engine, and torch with it, when it is first needed."""
-    from napari_nst.engine.shared import Shared
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.transfer import StyleTransfer
 
     return StyleTransfer, Shared()
 
@@ -122,7 +122,7 @@ def check_labels(labels: Planes | None, planes: Planes) -> None:
 
 def check_unchanged(content: Any, record: InputRecord, plane: int, name: str) -> None:
     """Refuse a plane that is not the one of its record."""
-    from napari_nst.engine.pictures import record_of
+    from napari_nst.engine.images.pictures import record_of
 
     if record.sha256 != record_of(content, "").sha256:
         raise InputError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
-from napari_nst.engine.given import as_array, listed, refuse_path, style_names
+from napari_nst.engine.images.given import as_array, listed, refuse_path, style_names
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
@@ -25,9 +25,9 @@ from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from napari_nst.engine.shared import Shared
-    from napari_nst.engine.snapshots import StyleTransferResult
-    from napari_nst.engine.transfer import StyleTransfer
+    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.snapshots import StyleTransferResult
+    from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import RunRecord
     from napari_nst.stacks.planes import Planes
 

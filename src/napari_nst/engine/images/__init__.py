@@ -1,0 +1,1 @@
+"""Images, labels and colours: arrays to tensors and back."""

@@ -1,0 +1,141 @@
+"""Whose colours the picture gets (Gatys et al., arXiv 1606.05897)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from napari_nst.engine.losses.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+__all__ = ["finish", "luminance", "match_colors", "prepare"]
+
+_LUMA = (0.299, 0.587, 0.114)  # the Y of YIQ and YCbCr (ITU-R BT.601)
+
+# Added to the covariances of colours in [0, 1]: a tenth of a grey level, squared.  Without it a
+# grey or constant picture has no inverse and comes out as NaN.
+_REGULARISER = (0.1 / 255) ** 2
+
+ColorMode = Literal["style", "luminance", "match"]
+
+
+def luminance(image: Tensor) -> Tensor:
+    """Return the brightness of an image.
+
+    Parameters
+    ----------
+    image : Tensor
+        Shape (1, C, H, W), C of 1 or 3.
+
+    Returns
+    -------
+    Tensor
+        Shape (1, 1, H, W); a grey image is its own brightness.
+    """
+    if image.shape[1] == 1:
+        return image
+    return (image * image.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
+
+
+def match_colors(
+    style: Tensor,
+    content: Tensor,
+    visible: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Tensor:
+    """Recolour the style to the content's palette.
+
+    The linear map that gives the style the mean and covariance of the content's colours and
+    changes it the least: A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 with the covariances S and C, the
+    symmetric (Monge) solution among those of arXiv 1606.05897, section 3.  With one channel it
+    is the luminance matching of the same paper, L' = sigma_C / sigma_S (L - mu_S) + mu_C.
+
+    Parameters
+    ----------
+    style, content : Tensor
+        Shape (1, C, H, W) with the same C; sizes may differ.
+    visible : tuple of Tensor or None
+        Weights of the pixels of each by their visibility, shape (1, H, W); None: all 1.
+
+    Returns
+    -------
+    Tensor
+        The style recoloured, clamped to [0, 1].
+    """
+    # On the processor, in float64: Apple's GPUs have neither that nor eigenvectors.
+    of_style, of_content = (
+        Statistics.of(image.cpu().double(), None if weights is None else weights[0].cpu().double())
+        for image, weights in zip((style, content), visible, strict=True)
+    )
+    ridge = _REGULARISER * torch.eye(style.shape[1], dtype=torch.float64)
+    root = _power(of_style.covariance + ridge, 0.5)
+    inverse = _power(of_style.covariance + ridge, -0.5)
+    transport = inverse @ _power(root @ (of_content.covariance + ridge) @ root, 0.5) @ inverse
+    before, after = (part.mean.to(style.dtype).to(style.device) for part in (of_style, of_content))
+    # The transport of a flat picture is large: centred first, its rounding is not.
+    centred = style - before.view(1, -1, 1, 1)
+    transport = transport.to(style.dtype).to(style.device)
+    recolored = torch.einsum("ij,njhw->nihw", transport, centred)
+    return (recolored + after.view(1, -1, 1, 1)).clamp(0, 1)
+
+
+def prepare(
+    content: Tensor,
+    styles: list[Tensor],
+    mode: ColorMode,
+    visible: Sequence[Tensor | None] | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Return what the optimisation sees of content and styles.
+
+    Parameters
+    ----------
+    content : Tensor
+        Shape (1, C, H, W); with one channel everything becomes grey.
+    styles : list of Tensor
+        Shape (1, C', H', W') each.
+    mode : {"style", "luminance", "match"}
+        "luminance" leaves one channel of each, the styles' brightness matched to the
+        content's; "match" recolours the styles; "style" changes nothing.
+    visible : sequence of Tensor or None, optional
+        Visibility of the content and of each style, as in `match_colors`.
+    """
+    if mode == "luminance" or content.shape[1] == 1:
+        content, styles = luminance(content), [luminance(style) for style in styles]
+    else:
+        styles = [style.expand(-1, 3, -1, -1) for style in styles]
+    if mode != "style":
+        own, *others = visible or [None] * (1 + len(styles))
+        styles = [
+            match_colors(style, content, (other, own))
+            for style, other in zip(styles, others, strict=True)
+        ]
+    return content, styles
+
+
+def finish(image: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
+    """Return the picture with its final colours.
+
+    Parameters
+    ----------
+    image : Tensor
+        What was optimised, shape (1, 1 or C, H, W).
+    content : Tensor
+        The content at the same size, shape (1, C, H, W).
+    mode : {"style", "luminance", "match"}
+        With "luminance" the content's colour differences are put back: its I and Q of YIQ.
+    """
+    if mode == "luminance":
+        return (content - luminance(content)).add_(image).clamp_(0, 1)
+    return image.clamp(0, 1)
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """Return a power of a symmetric positive definite matrix."""
+    values, vectors = torch.linalg.eigh(matrix)
+    floor = torch.finfo(values.dtype).tiny
+    powers: Tensor = vectors * values.clamp_min(floor).pow(exponent) @ vectors.mT
+    return powers

@@ -1,0 +1,400 @@
+"""The pictures that go into a run, and how its result becomes a picture like them."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from napari_nst.engine.images import color
+from napari_nst.engine.images.assignment import Assignment, Region, assign, everything
+from napari_nst.engine.images.given import listed, style_names
+from napari_nst.engine.images.labels import Labels
+from napari_nst.engine.images.pictures import Picture, resize, start_like
+from napari_nst.engine.images.regions import Guide, Regions, resized_mask
+from napari_nst.engine.images.visibility import fill_hidden
+from napari_nst.engine.resources import costs
+from napari_nst.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from napari_nst.engine.images.color import ColorMode
+    from napari_nst.engine.optim.schedule import Scale
+    from napari_nst.record import RunRecord
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["SAME", "Inputs"]
+
+SAME: Final[Any] = object()
+"""Says that an input stays what it is: None says that there is to be none."""
+
+# A pixel is frozen where only rounding lets anything but the content into it.
+_WHOLE = 1 - 1e-4
+
+
+class Inputs:
+    """Content, styles, start and labels of a run, checked.
+
+    Parameters
+    ----------
+    content, styles, start, names, content_labels, style_labels
+        As `StyleTransfer` takes them.
+    settings : StyleTransferSettings
+        What they are to be used for.
+    record : RunRecord, optional
+        Of a run to do again: values mean what they meant to that one.
+
+    Attributes
+    ----------
+    content, start : Picture
+        The pictures; start can be None.
+    styles : tuple of Picture
+        The style images.
+    content_labels : Labels or None
+        Of the content.
+    style_labels : tuple of Labels or None, or None
+        Of each style.
+    assignment : Assignment or None
+        What the labels come to.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used, or does not go with the settings.
+    """
+
+    _assigned: Any = None
+
+    def __init__(
+        self,
+        content: Any,
+        styles: Any,
+        start: Any,
+        names: Sequence[str] | None,
+        settings: StyleTransferSettings,
+        content_labels: Any = None,
+        style_labels: Any = None,
+        record: RunRecord | None = None,
+    ) -> None:
+        images = _styles(styles)
+        names = names or ["content", *style_names(len(images))]
+        if len(names) != 1 + len(images):
+            raise InputError(
+                f"names has {len(names)} entries for a content and {len(images)} styles; give one "
+                "for each."
+            )
+        known = None if record is None else record.content
+        self.content = Picture.of(content, names[0], settings.nan, known)
+        if (start is None) == (settings.init == "image"):
+            raise InputError(
+                f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
+                " they go together: a start image is for init='image'."
+            )
+        if start is not None and record is None:
+            start = start_like(start, self.content.record)
+        known = None if record is None else record.start
+        self.start = None if start is None else Picture.of(start, "start", recorded=known)
+        for picture in filter(None, (self.content, self.start)):
+            picture.check_visible()
+        if record is not None and len(record.styles) == len(images):
+            parts = zip(images, names[1:], record.styles, strict=True)
+            images = [Picture.of(image, name, recorded=style) for image, name, style in parts]
+        self._take(settings, images, names[1:], content_labels, style_labels)
+
+    @classmethod
+    def restored(
+        cls,
+        content: Picture,
+        start: Picture | None,
+        styles: tuple[Picture, ...],
+        content_labels: Labels | None,
+        style_labels: tuple[Labels | None, ...] | None,
+        settings: StyleTransferSettings,
+    ) -> Inputs:
+        """Return inputs of what was taken in before."""
+        inputs = cls.__new__(cls)
+        inputs.content, inputs.start, inputs.styles = content, start, styles
+        inputs.content_labels, inputs.style_labels = content_labels, style_labels
+        inputs.check(settings)
+        return inputs
+
+    def replaced(
+        self,
+        settings: StyleTransferSettings,
+        styles: Any = SAME,
+        names: Sequence[str] | None = None,
+        content_labels: Any = SAME,
+        style_labels: Any = SAME,
+    ) -> Inputs:
+        """Return inputs with other styles or labels, or this one where nothing changes.
+
+        Raises
+        ------
+        InputError
+            If one cannot be used, or they do not go together or with the settings.
+        """
+        other = copy.copy(self)
+        images = SAME if styles is SAME else _styles(styles)
+        if images is not SAME and names is None:
+            same = len(images) == len(self.styles)
+            names = [p.record.name for p in self.styles] if same else style_names(len(images))
+        if names is not None and len(names) != (0 if images is SAME else len(images)):
+            raise InputError(
+                f"names has {len(names)} entries for {0 if images is SAME else len(images)} new "
+                "styles; give one for each."
+            )
+        other._take(settings, images, names or (), content_labels, style_labels)
+        return other
+
+    def _take(
+        self,
+        settings: StyleTransferSettings,
+        images: Any,
+        names: Sequence[str],
+        content_labels: Any,
+        style_labels: Any,
+    ) -> None:
+        if images is not SAME:
+            self.styles = tuple(
+                image if isinstance(image, Picture) else Picture.of(image, name)
+                for image, name in zip(images, names, strict=True)
+            )
+            for style in self.styles:
+                style.check_visible()
+        if content_labels is not SAME:
+            self.content_labels = _labels(content_labels, "content_labels", self.content)
+        if style_labels is not SAME:
+            self.style_labels = None
+            if style_labels is not None:
+                painted = listed(style_labels)
+                if len(painted) != len(self.styles):
+                    raise InputError(
+                        f"style_labels has {len(painted)} entries, and the number of styles is "
+                        f"{len(self.styles)}; give one for each, None for a style without labels."
+                    )
+                self.style_labels = tuple(
+                    _labels(labels, f"style_labels of {picture.record.name}", picture)
+                    for labels, picture in zip(painted, self.styles, strict=True)
+                )
+        self.check(settings)
+
+    def check(self, settings: StyleTransferSettings) -> None:
+        """Refuse settings that do not go with the inputs, and assign the labels."""
+        count = len(self.styles)
+        shares = settings.style_weights
+        if shares is not None and len(shares) != count:
+            raise InputError(
+                f"style_weights has {len(shares)} shares for {count} styles; give one for each."
+            )
+        settings.scales_of_styles(count)
+        if self.style_labels is not None:
+            if len(self.style_labels) != count:
+                raise InputError(
+                    f"There are labels for {len(self.style_labels)} styles, and the number of "
+                    f"styles is {count}; give new style_labels with new styles."
+                )
+            for labels, picture in zip(self.style_labels, self.styles, strict=True):
+                if labels is not None and labels.values.shape != picture.shape:
+                    raise InputError(
+                        f"{labels.record.name} has shape {labels.values.shape}, and the style "
+                        f"{picture.shape}; give new style_labels with new styles."
+                    )
+        # Labels are looked through anew only where something of this is: that takes its time.
+        asked = (self.content_labels, self.style_labels, settings.region_styles, count)
+        if asked != self._assigned:
+            self.assignment = self._assign(settings)
+            self._assigned = asked
+
+    def _assign(self, settings: StyleTransferSettings) -> Assignment | None:
+        if self.content_labels is not None:
+            own = zip(self.style_labels or (), self.styles, strict=False)
+            painted = [
+                None if labels is None else _seen_values(labels, picture) for labels, picture in own
+            ]
+            return assign(
+                _seen_values(self.content_labels, self.content),
+                painted or None,
+                settings.region_styles,
+                len(self.styles),
+            )
+        if any(own is not None for own in self.style_labels or ()):
+            raise InputError(
+                "There are style_labels and no content_labels: paint the same labels on the "
+                "content."
+            )
+        if settings.region_styles is not None:
+            raise InputError(
+                "region_styles gives labels their styles, and there are no content_labels: give "
+                "them, or leave it out."
+            )
+        return None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the content."""
+        return self.content.shape
+
+    @property
+    def style_shapes(self) -> list[tuple[int, int]]:
+        """Height and width of each style."""
+        return [style.shape for style in self.styles]
+
+    @property
+    def guides(self) -> int:
+        """How many masks weigh the features: one for each region, or for what can be seen."""
+        if self.assignment is not None:
+            return len(self.assignment.regions)
+        return int(any(picture.visible is not None for picture in (self.content, *self.styles)))
+
+    @property
+    def records(self) -> dict[str, Any]:
+        """What a `RunRecord` says of them."""
+        labels = self.style_labels
+        return {
+            "content": self.content.record,
+            "styles": tuple(style.record for style in self.styles),
+            "start": self.start and self.start.record,
+            "content_labels": self.content_labels and self.content_labels.record,
+            "style_labels": labels and tuple(own and own.record for own in labels),
+        }
+
+    def prepared(self, mode: ColorMode, device: torch.device) -> tuple[Tensor, list[Tensor]]:
+        """Return content and styles as the optimisation sees them in a colour mode."""
+        pictures = (self.content, *self.styles)
+        return color.prepare(
+            self.content.filled.to(device),
+            [style.filled.to(device) for style in self.styles],
+            mode,
+            [picture.visible for picture in pictures],
+        )
+
+    def at_scale(
+        self, settings: StyleTransferSettings, scale: Scale, device: torch.device
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return content and styles as the optimisation sees them at a scale."""
+        content, styles = self.prepared(settings.color, device)
+        return self.content.resize(content, (scale.height, scale.width)), [
+            picture.resize(style, costs.fit_style(settings, picture.shape, scale, index))
+            for index, (picture, style) in enumerate(zip(self.styles, styles, strict=True))
+        ]
+
+    def regions(
+        self, settings: StyleTransferSettings, scale: Scale, device: torch.device
+    ) -> Regions | None:
+        """Return the regions at a scale; None where no labels were given and all can be seen."""
+        assignment, labels = self.assignment, self.content_labels
+        size = (scale.height, scale.width)
+        visible = self.content.visible_at(size, device)
+        guide = None if visible is None else Guide(visible, settings, visible=visible)
+        regions: tuple[Region, ...] = (everything(len(self.styles)),)
+        if assignment is not None and labels is not None:
+            regions = assignment.regions
+            masks = torch.stack([labels.mask(region.labels) for region in regions])
+            masks = self.content.masks_at(masks, size, device)
+            guide = Guide(masks, settings, settings.region_softness, visible)
+        sources = {}
+        for source in {source for region in regions for source in region.sources}:
+            picture = self.styles[source.style]
+            size = costs.fit_style(settings, picture.shape, scale, source.style)
+            own = None if source.label is None else (self.style_labels or ())[source.style]
+            seen = picture.visible_at(size, device)
+            if own is not None and source.label is not None:
+                mask = picture.masks_at(own.mask((source.label,))[None], size, device)
+                sources[source] = Guide(mask, settings, visible=seen)
+            elif seen is not None:
+                sources[source] = Guide(seen, settings, visible=seen)
+        if guide is None and not sources:
+            return None
+        return Regions(regions, guide, sources, visible)
+
+    def kept(self, shape: tuple[int, int], share: float = _WHOLE) -> Tensor | None:
+        """Return where the content's own pixels stay, at a size; None: nowhere.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Height and width.
+        share : float
+            What of a pixel has to be kept.
+
+        Returns
+        -------
+        Tensor or None
+            Bool, of the shape.
+        """
+        if self.assignment is None or self.content_labels is None or not self.assignment.kept:
+            return None
+        mask = self.content_labels.mask(self.assignment.kept)[None]
+        return resized_mask(mask, *shape)[0] >= share
+
+    def first_image(
+        self, settings: StyleTransferSettings, shape: tuple[int, int], device: torch.device
+    ) -> Tensor:
+        """Return what a run starts from, at a size."""
+        content, styles = self.prepared(settings.color, device)
+        if settings.init == "noise":
+            generator = torch.Generator().manual_seed(settings.seed)
+            return torch.rand((1, content.shape[1], *shape), generator=generator).to(device)
+        if settings.init == "style":
+            return self.styles[0].resize(styles[0], shape).clone()
+        if self.start is not None:
+            start = self.start.filled.to(device)
+            grey = content.shape[1] == 1
+            start = color.luminance(start) if grey else start.expand(-1, 3, -1, -1)
+            return self.start.resize(start, shape).clone()
+        return self.content.resize(content, shape).clone()
+
+    def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:
+        """Return an image under way in the channels of another colour mode."""
+        if before == "luminance":
+            return color.finish(image, self._content_at(image), before)
+        return color.luminance(image) if after == "luminance" else image
+
+    def deliver(
+        self, mode: ColorMode, image: Tensor, shape: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return an image under way as an array: resampled, coloured, alpha put back."""
+        # One copy, changed in place, and the array: at large sizes every image counts.
+        size = (image.shape[-2], image.shape[-1])
+        visible = self.content.visible_at(size, image.device)
+        picture = resize(image.clamp(0, 1), *shape, visible)
+        if mode == "luminance":
+            picture = color.finish(picture, self._content_at(picture), mode)
+        if (visible := self.content.visible_at(shape, picture.device)) is not None:
+            picture = fill_hidden(picture, visible)
+        if (kept := self.kept(shape, 0.5)) is not None:
+            same = shape == self.shape  # then they are the content's to the bit, hidden or not
+            content = self.content.pixels.to(picture.device) if same else self._content_at(picture)
+            torch.where(kept.to(picture.device), content, picture, out=picture)
+        return self.content.assemble(picture)
+
+    def _content_at(self, image: Tensor) -> Tensor:
+        """Return the content at the size and on the device of an image."""
+        pixels = self.content.filled.to(image.device)
+        return self.content.resize(pixels, (image.shape[-2], image.shape[-1]))
+
+
+def _styles(given: Any) -> list[Any]:
+    images = listed(given)
+    if not images:
+        raise InputError("There is no style image; give at least one.")
+    return images
+
+
+def _labels(labels: Any, name: str, picture: Picture) -> Labels | None:
+    if labels is None or isinstance(labels, Labels):
+        return labels
+    return Labels.of(labels, name, picture.shape, picture.record.name)
+
+
+def _seen_values(labels: Labels, picture: Picture) -> NDArray[np.int64]:
+    """Return the labels of the pixels of a picture that can be seen, in any shape."""
+    if picture.visible is None:
+        return labels.values
+    return labels.values[picture.visible[0].numpy() > 0]

@@ -1,0 +1,336 @@
+"""From arrays to the tensors that are optimised, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from napari_nst.engine.images.given import as_array
+from napari_nst.engine.images.regions import resized_mask
+from napari_nst.engine.images.visibility import fill_hidden, premultiplied_correction
+from napari_nst.errors import InputError
+from napari_nst.intensities import Range, Ranged, significant_bits, visible_values
+from napari_nst.record import InputRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+__all__ = ["Picture", "record_of", "resize", "start_like"]
+
+_FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
+_SEVERAL = "; several styles are a list of arrays, and planes go to napari_nst.stacks"
+_BITS = 16  # of the widest type that is taken without a range
+_SMALLEST = 8  # pixels a side; less than that has no texture to speak of
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as the engine sees it.
+
+    Attributes
+    ----------
+    pixels : Tensor
+        Shape (1, C, H, W), C of 1 or 3, float32 in [0, 1], all finite.
+    alpha : Tensor or None
+        Shape (1, 1, H, W), float32 in [0, 1].
+    missing : ndarray or None
+        Shape (H, W): where a value was not finite, and was filled with the mean of the rest.
+    record : InputRecord
+        Name, shape, dtype, hash, and which values are 0 and 1.
+    """
+
+    pixels: Tensor
+    alpha: Tensor | None
+    missing: NDArray[np.bool_] | None
+    record: InputRecord
+
+    @classmethod
+    def of(
+        cls,
+        array: Any,
+        name: str,
+        nan: Literal["error", "keep"] | None = None,
+        recorded: InputRecord | None = None,
+    ) -> Picture:
+        """Take in an image.
+
+        Parameters
+        ----------
+        array : array_like or Ranged
+            Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1]; any real
+            numbers with a range.  Of uint16 the largest value tells how many bits are in use.
+        name : str
+            How messages and the record call it.
+        nan : {"error", "keep"}, optional
+            Refuse values that are not finite, or fill them and remember where they were.  None:
+            refuse them in a picture that has no such choice, a style's or a start's.
+        recorded : InputRecord, optional
+            What the values meant to an earlier run, and so mean to this one.
+
+        Raises
+        ------
+        InputError
+            If it is not such an image; the message says what would be right.
+        """
+        given = array if isinstance(array, Ranged) else _ranged(as_array(array, name), recorded)
+        image = given.values
+        if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+            raise InputError(
+                f"{name} has shape {image.shape}; it must be (height, width), "
+                f"(height, width, 3) or (height, width, 4){_advice(image.shape)}."
+            )
+        height, width = image.shape[:2]
+        if min(height, width) < _SMALLEST:
+            raise InputError(
+                f"{name} is {width} x {height} pixels; it must be at least "
+                f"{_SMALLEST} x {_SMALLEST}."
+            )
+        unit = _without_hidden(given.to_unit(), nan == "keep")
+        values, missing = _unit_range(unit, name, nan)
+        if given.bits is not None:
+            colour = values[..., :3] if image.ndim == 3 else values
+            np.minimum(colour * np.float32(_share_of_bits(given.bits)), 1, out=colour)
+        if image.ndim == 2:
+            values = values[:, :, None]
+        tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
+        color, alpha = tensor[:, :3], tensor[:, 3:]
+        record = record_of(image, name, given)
+        return cls(color, alpha if alpha.shape[1] else None, missing, record)
+
+    @cached_property
+    def visible(self) -> Tensor | None:
+        """How much of each pixel can be seen: alpha, and 0 where a value is missing.
+
+        Shape (1, H, W), float32; None where it is 1 everywhere.
+        """
+        if self.alpha is None and self.missing is None:
+            return None
+        shape = (1, *self.shape)
+        visible = torch.ones(shape) if self.alpha is None else self.alpha[0]
+        if self.missing is not None:
+            visible = visible.masked_fill(torch.from_numpy(self.missing), 0)
+        return None if bool((visible == 1).all()) else visible
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[-2], self.pixels.shape[-1]
+
+    def check_visible(self) -> None:
+        """Refuse a picture of which nothing can be seen.
+
+        Raises
+        ------
+        InputError
+            If alpha is 0 wherever a value is not missing.
+        """
+        if self.visible is not None and not bool((self.visible > 0).any()):
+            what = "visible" if self.missing is None else "visible and finite"
+            raise InputError(
+                f"{self.record.name} is wholly transparent: no pixel of it is {what}; give an "
+                "image with an alpha above 0 somewhere."
+            )
+
+    @cached_property
+    def filled(self) -> Tensor:
+        """The pixels, those that cannot be seen in the colours around (`fill_hidden`)."""
+        return self.pixels if self.visible is None else fill_hidden(self.pixels, self.visible)
+
+    def visible_at(self, size: tuple[int, int], device: torch.device) -> Tensor | None:
+        """Return what can be seen at a size, shape (1, height, width); None: all of it."""
+        return None if self.visible is None else resized_mask(self.visible.to(device), *size)
+
+    def masks_at(self, masks: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
+        """Return masks (R, H, W) at a size; they have no share in what is invisible."""
+        if self.visible is not None:
+            masks = masks * self.visible
+        return resized_mask(masks.to(device), *size)
+
+    def resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
+        """Resample what the pixels have become, each counting as much as it can be seen."""
+        return resize(pixels, *size, None if self.visible is None else self.visible.to(pixels))
+
+    def assemble(self, color: Tensor) -> NDArray[np.float32]:
+        """Return colours as an array, with this picture's alpha and missing values put back.
+
+        Parameters
+        ----------
+        color : Tensor
+            Shape (1, C, H', W'), values in [0, 1].
+
+        Returns
+        -------
+        ndarray
+            Shape (H', W'), (H', W', 3) or (H', W', 4), float32, an array of its own.
+        """
+        size = (color.shape[-2], color.shape[-1])
+        channels = color.shape[1]
+        array = np.empty((*size, channels + (self.alpha is not None)), np.float32)
+        array[..., :channels] = color.detach().cpu()[0].permute(1, 2, 0).numpy()
+        if self.record.bits is not None:
+            array[..., :channels] = _as_share(array[..., :channels], self.record.bits)
+        if self.alpha is not None:
+            array[..., channels] = resize(self.alpha, *size)[0, 0].numpy()
+        if self.missing is not None:
+            mask = torch.from_numpy(self.missing)[None, None].float()
+            array[functional.interpolate(mask, size, mode="nearest-exact")[0, 0].numpy() > 0] = (
+                np.nan
+            )
+        return array[:, :, 0] if array.shape[2] == 1 else array
+
+
+def resize(image: Tensor, height: int, width: int, visible: Tensor | None = None) -> Tensor:
+    """Resample an image, bicubic and without aliasing; values stay in [0, 1].
+
+    Parameters
+    ----------
+    image : Tensor
+        Shape (1, C, H, W).
+    height, width : int
+        The new size; the same image comes back if it has it already.
+    visible : Tensor, optional
+        Shape (1, H, W), values in [0, 1]: what each pixel counts.  None: all alike.
+    """
+    if tuple(image.shape[-2:]) == (height, width):
+        return image
+    resampled = functional.interpolate(image, (height, width), mode="bicubic", antialias=True)
+    if visible is not None:
+        resampled += premultiplied_correction(image, visible, height, width)
+    return resampled.clamp_(0, 1)
+
+
+def _advice(shape: tuple[int, ...]) -> str:
+    """Say what makes an image of an array of another shape, where that can be guessed."""
+    *before, first, height, width = (0, 0, 0, *shape)
+    if len(shape) == 3 and shape[2] == 1:
+        return ": leave out the last axis, image[..., 0]"
+    if len(shape) in (3, 4) and first in (1, 3, 4) and min(height, width) >= _SMALLEST:
+        if len(shape) == 4 and before[-1] != 1:
+            return _SEVERAL
+        index = "[0]" * (len(shape) - 3)
+        if first == 1:
+            return f": leave out the axes of one, image{index}[0]"
+        return f": its channels come first, put them last with numpy.moveaxis(image{index}, 0, -1)"
+    return _SEVERAL if len(shape) == 4 or (len(shape) == 3 and width >= _SMALLEST) else ""
+
+
+def _without_hidden(image: NDArray[Any], keep: bool) -> NDArray[Any]:
+    """Return an image with 0 for what cannot be a colour, and need not be one: under alpha 0.
+
+    Where missing values are kept, those are.
+    """
+    if image.shape[2:] != (4,) or image.dtype.kind != "f":
+        return image
+    unfit = ~((image >= 0) & (image <= 1)) & (image[..., 3:] == 0)
+    if keep:
+        unfit &= np.isfinite(image)
+    return np.where(unfit, 0, image) if unfit.any() else image
+
+
+def _unit_range(
+    image: NDArray[Any], name: str, nan: Literal["error", "keep"] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Return the values as float32 in [0, 1], and where they were not finite."""
+    if image.dtype.name in _FULL_SCALE:
+        return image.astype(np.float32) / np.float32(_FULL_SCALE[image.dtype.name]), None
+    if image.dtype.kind != "f":
+        raise InputError(
+            f"{name} has dtype {image.dtype}; it must be uint8, uint16, or floats in [0, 1]."
+        )
+    finite = np.isfinite(image)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is out of range all the same
+        values = image.astype(np.float32)
+    missing: NDArray[np.bool_] | None = None
+    if not finite.all():
+        if nan != "keep" or not finite.any():
+            count = int(np.count_nonzero(~finite))
+            bad, it = (
+                ("1 value that is not finite", "it")
+                if count == 1
+                else (f"{count} values that are not finite", "them")
+            )
+            advice = f"; replace {it}"
+            if not finite.any():  # there is nothing to fill them with
+                advice = " and no others; give another image"
+            elif nan == "error":
+                keep = "nan='keep' (in the panel: Missing pixels)"
+                advice += f", or choose {keep} to fill {it} for the run and put {it} back"
+            raise InputError(f"{name} has {bad}{advice}.")
+        missing = np.logical_not(finite if finite.ndim == 2 else finite.all(axis=2))
+        values = np.where(finite, values, values[finite].mean())
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 1:
+        raise InputError(
+            f"{name} has values from {low:g} to {high:g}; floats must lie in [0, 1]: "
+            "rescale them first."
+        )
+    return values, missing
+
+
+def record_of(image: NDArray[Any], name: str, given: Ranged | None = None) -> InputRecord:
+    """Return what a record says of an array that goes into a run, and of its range."""
+    digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
+    span = None if given is None else given.range
+    return InputRecord(
+        name=name,
+        shape=image.shape,
+        dtype=image.dtype.name,
+        sha256=digest,
+        range=None if span is None else (span.low, span.high),
+        bits=None if given is None else given.bits,
+    )
+
+
+def start_like(start: Any, content: InputRecord) -> Any:
+    """Return an image to start from, whose values mean what the content's do if they can.
+
+    Parameters
+    ----------
+    start : array_like or Ranged
+        The image.
+    content : InputRecord
+        Of a content in uint16; a start in uint16 or in floats, such as an earlier result, that
+        lies within the content's bits has them, too.
+    """
+    if isinstance(start, Ranged) or content.dtype != "uint16" or content.range is not None:
+        return start
+    image = np.asarray(start)
+    full = {"u": _FULL_SCALE["uint16"], "f": 1.0}.get(image.dtype.kind)
+    if full is None or image.dtype == np.uint8 or not image.size:
+        return start
+    share = 1.0 if content.bits is None else 1 / _share_of_bits(content.bits)
+    values = visible_values(image)
+    within = float(values[np.isfinite(values)].max(initial=0)) <= full * share * (1 + 1e-6)
+    return Ranged(image, bits=content.bits) if within else start
+
+
+def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> Ranged:
+    """Return an array with what its values mean: as recorded, or as its largest one tells."""
+    if recorded is not None:
+        span = None if recorded.range is None else Range(*recorded.range)
+        return Ranged(image, span, recorded.bits)
+    if image.dtype.name != "uint16" or image.ndim not in (2, 3) or not image.size:
+        return Ranged(image)
+    bits = significant_bits(int(visible_values(image).max(initial=0)))
+    return Ranged(image, bits=bits if bits < _BITS else None)
+
+
+def _share_of_bits(bits: int) -> float:
+    """Return how much more 16 bits hold than fewer."""
+    return float(_FULL_SCALE["uint16"] / (2**bits - 1))
+
+
+def _as_share(unit: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
+    """Return shares of fewer bits as shares of 16; whole values are the nearest there is."""
+    values = unit.astype(np.float64) * (2**bits - 1)
+    whole = np.rint(values)
+    # Rounding moved them less than this; so what is kept of the content is the content's own.
+    values = np.where(np.abs(values - whole) < 2e-3, whole, values).astype(np.float32)
+    return np.asarray(values / np.float32(_FULL_SCALE["uint16"]))

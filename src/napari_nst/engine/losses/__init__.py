@@ -1,0 +1,1 @@
+"""Style and content losses, and their gradients at an image."""

@@ -1,0 +1,385 @@
+"""The targets of one run at one scale, and the loss and gradient of an image against them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_nst.engine.losses import terms as losses
+from napari_nst.engine.losses.statistics import Statistics, feature_gradient, wide_dtype
+from napari_nst.engine.losses.targets import Targets
+from napari_nst.engine.losses.variation import add_variation
+from napari_nst.engine.network import weights
+from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.engine.resources.costs import layers_in_use
+from napari_nst.engine.resources.tiles import Cutting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from napari_nst.engine.images.assignment import Source
+    from napari_nst.engine.images.regions import Regions
+    from napari_nst.engine.network.vgg import Trace
+    from napari_nst.engine.optim.damping import Damping
+    from napari_nst.engine.resources.tiles import Tile
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["Losses", "Objective"]
+
+
+class Losses:
+    """The losses of one image, term by term and layer by layer.
+
+    The numbers are fetched from the device when one of them is first read, so that a run whose
+    losses nobody looks at never waits for its GPU.
+
+    Parameters
+    ----------
+    values : Tensor
+        The unweighted loss of each content layer and of each style layer, in the settings'
+        order, and the total variation.
+    settings : StyleTransferSettings
+        The weights they have.
+
+    Attributes
+    ----------
+    content_layers, style_layers : mapping of str to float
+        The loss of each layer, before any weight.
+    content, style, tv : float
+        The terms as they enter the total: alpha * sum w_l L_l, beta * sum w_l E_l, and the
+        weighted total variation.
+    total : float
+        Their sum.
+    """
+
+    def __init__(self, values: Tensor, settings: StyleTransferSettings) -> None:
+        self.values = values
+        self._settings = settings
+
+    @classmethod
+    def of(
+        cls,
+        content: Mapping[str, Tensor],
+        style: Mapping[str, Tensor],
+        tv: Tensor,
+        settings: StyleTransferSettings,
+    ) -> Losses:
+        """Gather the unweighted loss of each layer and the total variation."""
+        parts = [content[layer] for layer in settings.content_layers.active]
+        parts += [style[layer] for layer in settings.style_layers.active]
+        return cls(torch.stack([value.to(tv) for value in (*parts, tv)]), settings)
+
+    @cached_property
+    def _numbers(self) -> list[float]:
+        return [float(value) for value in self.values.tolist()]
+
+    @property
+    def content_layers(self) -> Mapping[str, float]:
+        """The content loss of each layer, unweighted."""
+        names = self._settings.content_layers.active
+        return MappingProxyType(dict(zip(names, self._numbers, strict=False)))
+
+    @property
+    def style_layers(self) -> Mapping[str, float]:
+        """The style loss of each layer, unweighted."""
+        numbers = self._numbers[len(self._settings.content_layers.active) : -1]
+        return MappingProxyType(dict(zip(self._settings.style_layers.active, numbers, strict=True)))
+
+    @property
+    def content(self) -> float:
+        """The weighted content term."""
+        layers = self._settings.content_layers
+        total = sum(layers[name] * value for name, value in self.content_layers.items())
+        return self._settings.content_weight * total
+
+    @property
+    def style(self) -> float:
+        """The weighted style term."""
+        layers = self._settings.style_layers
+        total = sum(layers[name] * value for name, value in self.style_layers.items())
+        return self._settings.style_weight * total
+
+    @property
+    def tv(self) -> float:
+        """The weighted total variation."""
+        return self._settings.tv_weight * self._numbers[-1]
+
+    @property
+    def total(self) -> float:
+        """What is minimised: the sum of the three terms."""
+        return self.content + self.style + self.tv
+
+    def __repr__(self) -> str:
+        """Show the total and its three terms."""
+        return (
+            f"Losses(total={self.total:.6g}, content={self.content:.6g}, "
+            f"style={self.style:.6g}, tv={self.tv:.6g})"
+        )
+
+
+class Objective:
+    """What an image is compared with at one scale, and how well it does.
+
+    Parameters
+    ----------
+    content : Tensor
+        Shape (1, 3, H, W), or (1, 1, H, W) for grey; values in [0, 1].
+    styles : sequence of Tensor
+        Shape (1, 3, H_i, W_i) or (1, 1, H_i, W_i): the style images at this scale.
+    settings : StyleTransferSettings
+        The layers, the weights and the form of the losses.
+    extractor : FeatureExtractor or None
+        The network to use, if it is there already; None: the one the settings name, in the
+        content's dtype and on its device.
+    regions : Regions or None
+        Which part of the content takes its style from which part of the styles, and what can be
+        seen of them; None: all of it from all of them.
+    tile : int or None
+        The side of the tiles in which the content's features are computed; None: the whole.
+    known : dict of Source to statistics, or None
+        Sums of sources that need not be computed again; those computed are added to it.
+    between : callable or None
+        Called before each tile; an exception it raises ends the work.
+    """
+
+    def __init__(
+        self,
+        content: Tensor,
+        styles: Sequence[Tensor],
+        settings: StyleTransferSettings,
+        extractor: FeatureExtractor | None = None,
+        *,
+        regions: Regions | None = None,
+        tile: int | None = None,
+        known: dict[Source, Mapping[str, Statistics]] | None = None,
+        between: Callable[[], object] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
+        self._cutting = Cutting(settings.network, layers_in_use(settings))
+        self._visible = regions.visible if regions else None
+        self._area: float = content.shape[-2] * content.shape[-1]  # pixels that can be seen
+        if self._visible is not None:
+            self._area = float(self._visible.sum(dtype=wide_dtype(content.device)))
+        self._targets = Targets(
+            content,
+            styles,
+            settings,
+            self._extractor,
+            self._cutting,
+            regions,
+            tile,
+            known,
+            between or _nothing,
+        )
+
+    @property
+    def dropped(self) -> Sequence[Sequence[str]]:
+        """For each region, the layers where nothing is left of it or of its sources."""
+        layers = self.settings.style_layers.active
+        count = len(self._targets.regions)
+        return [
+            [layer for layer in layers if self._targets.style[layer][index] is None]
+            for index in range(count)
+        ]
+
+    def steer(self, settings: StyleTransferSettings) -> None:
+        """Go on with other weights; layers and the form of the losses stay what they are."""
+        self.settings = settings
+        self._targets.blend(settings.style_weights)
+
+    @torch.no_grad()
+    def loss_and_gradient(
+        self,
+        image: Tensor,
+        tile: int | None = None,
+        between: Callable[[], object] | None = None,
+        damping: Damping | None = None,
+    ) -> tuple[Losses, Tensor]:
+        """Return the losses of an image, and the gradient of their total.
+
+        Parameters
+        ----------
+        image : Tensor
+            Of the content's shape; values in [0, 1], though nothing here depends on it.
+        tile : int or None
+            The side of the tiles, in pixels; None: the whole image at once.
+        between : callable or None
+            Called before each tile; an exception it raises ends the evaluation.
+        damping : Damping or None
+            Of what styles add to the gradient, where the style loss bears it (see `losses`);
+            None: it is exact.  The losses always are.
+
+        Returns
+        -------
+        Losses
+            Term by term and layer by layer.
+        Tensor
+            d(total)/d(image), in the image's shape and dtype.
+
+        Notes
+        -----
+        The losses of style are functions of sums over the whole image.  So there are two passes
+        over its tiles: one without gradients that adds up the sums, and one in which each tile
+        receives the gradient of its features in closed form, and adds what that comes to at
+        the pixels it read to the image's gradient.  That is exact.  One tile needs one pass.
+        """
+        image = image.detach()
+        between = between or _nothing
+        parts = self._cutting.tiles(image, tile)
+        if len(parts) == 1:
+            between()
+            trace = self._extractor.trace(image)
+            terms = self._style_terms(self._sums(trace.features, parts[0]), damping)
+            gradient, content, tv = self._backward(trace, image, parts[0], terms)
+            return self._losses(content, terms, tv), gradient
+
+        sums: dict[str, list[Statistics]] = {}
+        for part in parts:
+            between()
+            _add(sums, self._sums(self._extractor(part.read(image)), part))
+        terms = self._style_terms(sums, damping)
+        gradient = torch.zeros_like(image)
+        contents, variations = [], []
+        for part in parts:
+            between()
+            trace = self._extractor.trace(part.read(image))
+            here, content, tv = self._backward(trace, image, part, terms)
+            part.read(gradient).add_(here)
+            contents.append(content)
+            variations.append(tv)
+        total = {
+            layer: torch.stack([content[layer] for content in contents]).sum(dim=0)
+            for layer in contents[0]
+        }
+        return self._losses(total, terms, torch.stack(variations).sum(dim=0)), gradient
+
+    def _losses(
+        self, content: Mapping[str, Tensor], terms: Mapping[str, _LayerTerm], tv: Tensor
+    ) -> Losses:
+        style = {layer: term.value for layer, term in terms.items()}
+        return Losses.of(content, style, tv, self.settings)
+
+    def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
+        """Return the sums of each region at each layer, over what a tile owns."""
+        exact = self.settings.style_loss in losses.WANT_EXACT_SUMS
+        return {
+            layer: [
+                Statistics.of(
+                    part.owned(features[layer], self._cutting.strides[layer]), weights, exact=exact
+                )
+                for weights in self._targets.weights(layer, part)
+            ]
+            for layer in self.settings.style_layers.active
+        }
+
+    def _style_terms(
+        self, sums: Mapping[str, Sequence[Statistics]], damping: Damping | None
+    ) -> dict[str, _LayerTerm]:
+        """Return the style loss of each layer, and its gradient with respect to the sums."""
+        style_loss = losses.STYLE_TERMS[self.settings.style_loss, self.settings.normalize_gradients]
+        terms = {}
+        for layer, of_regions in sums.items():
+            value = of_regions[0].weight.new_zeros(())
+            gradients: list[tuple[Tensor | None, Tensor] | None] = []
+            shares, targets = self._targets.shares(layer), self._targets.style[layer]
+            for index, (own, target) in enumerate(zip(of_regions, targets, strict=True)):
+                if target is None:
+                    gradients.append(None)
+                    continue
+                damp = losses.exact
+                if damping is not None:
+                    finest = self._cutting.strides[layer] == 1
+                    damp = partial(damping, f"{layer}.{index}", finest=finest)
+                term = style_loss(own, target, damp)
+                value = value + shares[index] * term.value
+                weight = self.settings.style_weight * self.settings.style_layers[layer]
+                factor = shares[index] * weight
+                first = None if term.first is None else factor * term.first
+                gradients.append((first, factor * term.second))
+            terms[layer] = _LayerTerm(value, gradients)
+        return terms
+
+    def _backward(
+        self, trace: Trace, image: Tensor, part: Tile, terms: Mapping[str, _LayerTerm]
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return a tile's gradient at the pixels it reads, its content losses, its variation."""
+        content: dict[str, Tensor] = {}
+
+        def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+            stride = self._cutting.strides[layer]
+            owned, onto = part.owned(features, stride), part.owned(gradient, stride)
+            self._add_content(layer, owned, onto, part, content)
+            if layer in terms:
+                weights = self._targets.weights(layer, part)
+                for own, of_sums in zip(weights, terms[layer].gradients, strict=True):
+                    if of_sums is not None:
+                        feature_gradient(owned, *of_sums, own, onto=onto)
+
+        gradient = trace.gradient(add)
+        seen = None if self._visible is None else part.read(self._visible)
+        count = image.shape[1] * self._area
+        weight = self.settings.tv_weight / count
+        variation = add_variation(gradient, part.read(image), part, weight, seen)
+        return gradient, content, variation / count
+
+    def _add_content(
+        self, layer: str, features: Tensor, onto: Tensor, part: Tile, content: dict[str, Tensor]
+    ) -> None:
+        """Add the gradient of a layer's content loss to that at the features; note the loss."""
+        target = self._targets.content(layer, part)
+        if target is None:
+            return
+        seen = self._targets.seen(layer, part)
+        if self.settings.normalize_gradients:
+            energy = self._targets.energy[layer]
+            term = losses.relative_content_term(features, target, energy, seen)
+        else:
+            term = losses.content_term(features, target, seen)
+        content[layer] = term.value
+        factor = self.settings.content_weight * self.settings.content_layers[layer]
+        onto.add_(term.gradient, alpha=factor)
+
+
+@dataclass(frozen=True)
+class _LayerTerm:
+    """A layer's style loss, and for each region its gradient with respect to the sums."""
+
+    value: Tensor
+    gradients: Sequence[tuple[Tensor | None, Tensor] | None]
+
+
+def _add(sums: dict[str, list[Statistics]], more: Mapping[str, Sequence[Statistics]]) -> None:
+    for layer, of_regions in more.items():
+        before = sums.get(layer)
+        sums[layer] = (
+            [a + b for a, b in zip(before, of_regions, strict=True)] if before else [*of_regions]
+        )
+
+
+def _nothing() -> None:
+    pass
+
+
+def extractor_for(
+    settings: StyleTransferSettings, device: torch.device | str, dtype: torch.dtype
+) -> FeatureExtractor:
+    """Return the network the settings name, with every layer they use."""
+    loaded = weights.load(settings.network, settings.weights, settings.weights_format)
+    return FeatureExtractor(
+        settings.network,
+        loaded.tensors,
+        layers_in_use(settings),
+        pooling=settings.pooling,
+        padding=settings.padding,
+        rescale_pooling=settings.rescale_pooling,
+        normalization=loaded.normalization,
+        device=device,
+        dtype=dtype,
+    )

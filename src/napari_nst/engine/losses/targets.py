@@ -1,0 +1,178 @@
+"""What an image is compared with at one scale: the content's features, the styles' statistics."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional
+
+from napari_nst.engine.images.assignment import everything
+from napari_nst.engine.losses.statistics import Statistics, wide_dtype
+from napari_nst.engine.losses.terms import WANT_EXACT_SUMS
+from napari_nst.engine.resources.activations import HALVED_ABOVE
+from napari_nst.engine.resources.tiles import STYLE_TILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from napari_nst.engine.images.assignment import Region, Source
+    from napari_nst.engine.images.regions import Regions
+    from napari_nst.engine.network.vgg import FeatureExtractor
+    from napari_nst.engine.resources.tiles import Cutting, Tile
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["Targets"]
+
+
+class Targets:
+    """The targets of an `Objective`, whose parameters these are.
+
+    Attributes
+    ----------
+    regions : sequence of Region
+        What takes its style from where: one of everything, where there are none.
+    energy : mapping of str to Tensor
+        For each content layer the sum of its squared features, weighted by what can be seen.
+    style : mapping of str to list of Statistics or None
+        For each style layer the target of each region; None where nothing is left of it.
+    """
+
+    def __init__(
+        self,
+        content: Tensor,
+        styles: Sequence[Tensor],
+        settings: StyleTransferSettings,
+        extractor: FeatureExtractor,
+        cutting: Cutting,
+        regions: Regions | None,
+        tile: int | None,
+        known: dict[Source, Mapping[str, Statistics]] | None,
+        between: Callable[[], object],
+    ) -> None:
+        self._settings = settings
+        self._extractor = extractor
+        self._cutting = cutting
+        self._guide = regions.content if regions else None
+        self._sources = regions.sources if regions else {}
+        self._between = between
+        self._style_tile = min(STYLE_TILE, tile or STYLE_TILE)
+        self.regions = regions.regions if regions else (everything(len(styles)),)
+        self._sums = {} if known is None else known
+        with torch.no_grad():
+            self._take_content(content, tile, regions.visible if regions else None)
+            for source in sorted({source for region in self.regions for source in region.sources}):
+                if source not in self._sums:
+                    self._sums[source] = self._source_sums(source, styles[source.style])
+        self.blend(settings.style_weights)
+
+    def content(self, layer: str, part: Tile) -> Tensor | None:
+        """Return the content's features that a tile owns, None for a layer not compared."""
+        features = self._content.get(layer)
+        return None if features is None else part.cells(features, self._cutting.strides[layer])
+
+    def seen(self, layer: str, part: Tile) -> Tensor | None:
+        """Return what can be seen at the positions of a content layer that a tile owns.
+
+        Shape (H', W'); None: all of it.
+        """
+        seen = self._seen.get(layer)
+        return None if seen is None else part.cells(seen, self._cutting.strides[layer])[0]
+
+    def weights(self, layer: str, part: Tile) -> Sequence[Tensor | None]:
+        """Return the weights of each region at the positions that a tile owns; None: all 1."""
+        if self._guide is None:
+            return (None,)
+        return list(part.cells(self._guide.weights(layer), self._cutting.strides[layer]))
+
+    def shares(self, layer: str) -> Sequence[Tensor | float]:
+        """Return what each region's loss counts: its share of the visible area."""
+        return (1.0,) if self._guide is None else list(self._guide.share(layer))
+
+    def blend(self, shares: Sequence[float] | None) -> None:
+        """Make each region's target of its sources, by the shares of the styles."""
+        self.style: dict[str, list[Statistics | None]] = {}
+        for layer in self._settings.style_layers.active:
+            empty = self._guide.empty(layer) if self._guide else ()
+            self.style[layer] = [
+                None if index in empty else self._target(region, layer, shares)
+                for index, region in enumerate(self.regions)
+            ]
+
+    def _target(
+        self, region: Region, layer: str, shares: Sequence[float] | None
+    ) -> Statistics | None:
+        parts, weights = [], []
+        for source in region.sources:
+            sums = self._sums[source][layer]
+            if float(sums.weight) > 0:
+                parts.append(sums)
+                weights.append(1.0 if shares is None else shares[source.style])
+        if not parts:
+            return None
+        if not sum(weights) > 0:  # a label that only an unused style has is asked for all the same
+            weights = [1.0] * len(parts)
+        return Statistics.blend(parts, weights)
+
+    def _take_content(self, content: Tensor, tile: int | None, visible: Tensor | None) -> None:
+        """Compute the content's features, put together from tiles, and their energy."""
+        height, width = content.shape[-2:]
+        wide = wide_dtype(content.device)
+        layers = self._settings.content_layers.active
+        self._content: dict[str, Tensor] = {}
+        self._seen: dict[str, Tensor] = {}
+        if visible is not None:
+            self._seen = {
+                layer: functional.avg_pool2d(visible[None], self._cutting.strides[layer])[0]
+                for layer in layers
+            }
+        self.energy = {
+            layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers
+        }
+        for part in self._cutting.tiles(content, tile) if layers else ():
+            self._between()
+            features = self._extractor(part.read(content))
+            for layer in layers:
+                stride, value = self._cutting.strides[layer], features[layer]
+                owned = part.owned(value, stride)
+                squared, seen = owned.square(), self.seen(layer, part)
+                if seen is not None:
+                    squared *= seen.to(squared.dtype)
+                self.energy[layer] += squared.sum(dtype=wide)
+                if part.alone:
+                    self._content[layer] = value
+                    continue
+                if layer not in self._content:
+                    shape = (*value.shape[:2], height // stride, width // stride)
+                    self._content[layer] = _empty(shape, value)
+                part.cells(self._content[layer], stride).copy_(owned)
+            del features, value, owned, squared  # not to be there beside the next tile's
+
+    def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:
+        """Return the sums of a style, or of a label in it, added up in tiles: of any size."""
+        guide = self._sources.get(source)
+        sums: dict[str, Statistics] = {}
+        exact = self._settings.style_loss in WANT_EXACT_SUMS
+        for part in self._cutting.tiles(style, self._style_tile):
+            self._between()
+            features = self._extractor(part.read(style))
+            for layer in self._settings.style_layers.active:
+                stride = self._cutting.strides[layer]
+                weights = None if guide is None else part.cells(guide.weights(layer), stride)[0]
+                here = Statistics.of(part.owned(features[layer], stride), weights, exact=exact)
+                sums[layer] = sums[layer] + here if layer in sums else here
+            del features  # not to be there beside the next tile's
+        return sums
+
+
+def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return room for a content layer's features, in half precision where they are many.
+
+    Eleven bits are more than a picture shows, and these are most of what a large image keeps.
+    """
+    many = like.dtype == torch.float32 and math.prod(shape) * like.element_size() > HALVED_ABOVE
+    dtype = torch.float16 if many else like.dtype
+    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=torch.channels_last)

@@ -1,0 +1,60 @@
+"""The total variation of an image, tile by tile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch.nn import functional
+
+from napari_nst.engine.losses import terms as losses
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from napari_nst.engine.resources.tiles import Span, Tile
+
+__all__ = ["add_variation"]
+
+
+def add_variation(
+    gradient: Tensor, window: Tensor, part: Tile, weight: float, visible: Tensor | None
+) -> Tensor:
+    """Add the gradient of a tile's variation to that at the pixels it reads; return the sum.
+
+    Parameters
+    ----------
+    gradient, window : Tensor
+        Shape (1, C, H, W): the gradient, which is changed, and the pixels that the tile reads.
+    part : Tile
+        The tile.
+    weight : float
+        Of the gradient.
+    visible : Tensor or None
+        Shape (1, H, W): what can be seen of those pixels; None: all of it.
+
+    Notes
+    -----
+    It takes a row and a column more than the tile owns; where the image ends, the last ones again.
+    """
+    rows, columns = (_with_next(span) for span in (part.rows, part.columns))
+    padded = _with_border(window)[..., rows, columns]
+    seen = None if visible is None else _with_border(visible)[..., rows, columns]
+    term = losses.variation_term(padded, seen)
+    found = term.gradient
+    if rows.stop > window.shape[-2]:
+        found[..., -2, :] += found[..., -1, :]
+    if columns.stop > window.shape[-1]:
+        found[..., -2] += found[..., -1]
+    onto = gradient[..., rows, columns]
+    onto.add_(found[..., : onto.shape[-2], : onto.shape[-1]], alpha=weight)
+    return term.value
+
+
+def _with_border(pixels: Tensor) -> Tensor:
+    """Return pixels with the last row and the last column twice."""
+    return functional.pad(pixels, (0, 1, 0, 1), mode="replicate")
+
+
+def _with_next(span: Span) -> slice:
+    """Return the pixels that a tile owns and the next, counted in what it reads."""
+    return slice(span.start - span.read_start, span.stop - span.read_start + 1)

@@ -1,0 +1,1 @@
+"""The VGG networks: weights, features and the way back to the pixels."""

@@ -1,0 +1,335 @@
+"""The one download: VGG-19's weights, continued where it was cut, and checked before they count."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from napari_nst.cache import cache_directory
+from napari_nst.engine.network import converted, weights
+from napari_nst.errors import StyleTransferError, WeightsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from typing import IO
+
+    Progress = Callable[[int, int | None], object]
+    Question = Callable[[], bool]
+
+__all__ = ["DownloadCancelled", "download", "fetch_vgg19"]
+
+_TIMEOUT = 20.0  # seconds without a byte
+_PAUSE = 1.0  # seconds before the second attempt; twice as many before each later one
+_ATTEMPTS = 4
+_POLL = 0.1  # seconds between looks at what is waited for
+_CHUNK = 1 << 18
+_MEGABYTE = 10**6
+
+
+class DownloadCancelled(StyleTransferError):
+    """A download was cancelled; what there is of it is kept."""
+
+
+class _Cut(Exception):
+    """The connection failed in a way that another attempt may mend."""
+
+
+def fetch_vgg19(
+    *,
+    url: str | None = None,
+    on_progress: Progress | None = None,
+    cancelled: Question | None = None,
+) -> Path:
+    """Bring VGG-19's convolutions into the cache directory.
+
+    548 MB are downloaded and 40 MB kept: the convolutions, in half precision.  If they are there
+    already, nothing happens.  If another program is fetching them, this one waits for it, and
+    takes over where that one ends before it is done.
+
+    Parameters
+    ----------
+    url : str or None
+        Another place with torchvision's file, instead of its own.
+    on_progress, cancelled
+        As for `download`.
+
+    Returns
+    -------
+    Path
+        The file, which `weights.find` finds from now on.
+
+    Raises
+    ------
+    DownloadCancelled
+        If it was cancelled; the next call goes on where this one ended.
+    WeightsError
+        If the file cannot be had or kept, or is not the right one.
+    """
+    kept = converted.intact()
+    if kept is not None:
+        return kept
+    official = weights.VGG19_URL
+    name = official.rsplit("/", 1)[1]
+    # Not the hash in the name at another place: it has to be the same file.
+    prefix = weights.hash_in_name(name)
+    if prefix is None:
+        raise WeightsError(f"{name} does not end in the beginning of its hash, as it should.")
+    part = cache_directory() / f"{name}.part"
+    with _alone(part, on_progress, cancelled):
+        kept = converted.intact()  # fetched by the one that was waited for
+        if kept is not None:
+            return kept
+        download(url or official, part, prefix, on_progress=on_progress, cancelled=cancelled)
+        file = converted.write(
+            weights.read("vgg19", part), f"torchvision VGG19_Weights.IMAGENET1K_V1, {name}"
+        )
+        part.unlink(missing_ok=True)
+    return file
+
+
+def download(
+    url: str,
+    target: Path,
+    sha256_prefix: str,
+    *,
+    on_progress: Progress | None = None,
+    cancelled: Question | None = None,
+    timeout: float = _TIMEOUT,
+    pause: float = _PAUSE,
+) -> None:
+    """Download a file, or the rest of it.
+
+    A connection that fails is tried again, four times without progress at the most.
+
+    Parameters
+    ----------
+    url : str
+        The file's address.
+    target : Path
+        The file to write.  What is there already is continued.
+    sha256_prefix : str
+        What the file's hash begins with.
+    on_progress : callable, optional
+        Called with the number of bytes there are, and of those there will be, None if unknown.
+    cancelled : callable, optional
+        Asked between chunks of the file whether to end.
+    timeout : float
+        Seconds without a byte after which a connection counts as failed.
+    pause : float
+        Seconds before the second attempt; twice as many before each later one.
+
+    Raises
+    ------
+    DownloadCancelled
+        If it was cancelled; what has been written stays.
+    WeightsError
+        If there is no such file, no connection, no room to write it, or the hash is another: then
+        what has been written is deleted.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        farthest, failures = _size(target), 0
+        while True:
+            try:
+                _receive(url, target, on_progress, cancelled, timeout)
+                break
+            except _Cut as cut:
+                reason = str(cut)
+            size = _size(target)
+            failures = 1 if size > farthest else failures + 1
+            farthest = max(farthest, size)
+            if failures == _ATTEMPTS:
+                raise WeightsError(
+                    f"{url} could not be downloaded in {_ATTEMPTS} attempts ({reason}): look after "
+                    f"the connection and fetch it again; the {_megabytes(size)} that are here stay."
+                )
+            _wait(pause * 2 ** (failures - 1), target, cancelled)
+        sha256 = converted.sha256_of(target)
+        if not sha256.startswith(sha256_prefix):
+            target.unlink()
+            raise WeightsError(
+                f"What came from {url} is damaged and was deleted (its sha256 is {sha256[:8]}..., "
+                f"and should begin with {sha256_prefix}): fetch it again."
+            )
+    except OSError as error:  # the network's are _Cut
+        raise _unwritable(target, error) from None
+
+
+@contextmanager
+def _alone(part: Path, on_progress: Progress | None, cancelled: Question | None) -> Iterator[None]:
+    """Wait until nobody else writes to a part of a file, and have others wait.
+
+    The system holds the lock, not the file beside the part: it ends with the program, however
+    that ends.
+    """
+    lock = part.with_name(f"{part.name}.lock")
+    while True:
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            stream = lock.open("ab")
+        except OSError as error:
+            raise _unwritable(lock, error) from None
+        if _take(stream) and _is_there(stream, lock):
+            break
+        stream.close()
+        if on_progress is not None:
+            on_progress(_size(part), None)  # the other's
+        _end_if(cancelled, part)
+        time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        # While it is held: whoever has it open then finds that it is gone.  Windows keeps it.
+        with suppress(OSError):
+            lock.unlink()
+        stream.close()
+
+
+if sys.platform == "win32":
+
+    def _take(stream: IO[bytes]) -> bool:
+        import msvcrt
+
+        stream.seek(0)
+        try:
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+
+    def _take(stream: IO[bytes]) -> bool:
+        """Lock a file, unless another has it."""
+        import fcntl
+
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks: better alone by chance than no weights
+            return True
+        return True
+
+
+def _is_there(stream: IO[bytes], file: Path) -> bool:
+    """Return whether an open file is still the one of its name."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), file.stat())
+    except OSError:
+        return False
+
+
+def _unwritable(file: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        f"{file} cannot be written ({error.strerror}): make room there, or name another "
+        "directory in the environment variable NAPARI_NST_CACHE."
+    )
+
+
+def _receive(
+    url: str,
+    target: Path,
+    on_progress: Progress | None,
+    cancelled: Question | None,
+    timeout: float,
+) -> None:
+    """Make one attempt at the rest of a file."""
+    _end_if(cancelled, target)
+    done = _size(target)
+    response = _open(url, done, timeout)
+    if response is None:
+        return
+    with response:
+        start, total = _extent(response)
+        if start not in (0, done):
+            target.unlink()  # so that the next attempt asks for the whole
+            raise _Cut(f"the server sent bytes from {start} instead of {done}")
+        done = start
+        with target.open("ab" if start else "wb") as stream:
+            while total is None or done < total:
+                if on_progress is not None:
+                    on_progress(done, total)
+                _end_if(cancelled, target)
+                chunk = _read(response)
+                if not chunk:
+                    break
+                stream.write(chunk)
+                done += len(chunk)
+    if on_progress is not None:
+        on_progress(done, total)
+    if total is not None and done < total:
+        raise _Cut(f"the connection ended after {done} of {total} bytes")
+
+
+def _open(url: str, start: int, timeout: float) -> HTTPResponse | None:
+    """Ask for a file from a byte on; return None if it has no more of them."""
+    request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response: HTTPResponse = urlopen(request, timeout=timeout)
+    except HTTPError as error:
+        error.close()
+        if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+            return None
+        answer = f"the server answered {error.code} {error.reason}"
+        passing = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+        if error.code in passing or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _Cut(answer) from None
+        raise WeightsError(
+            f"{url} cannot be downloaded ({answer}): try again later, or name a copy of the file "
+            "in the setting 'weights'."
+        ) from None
+    except (OSError, HTTPException) as error:
+        raise _Cut(str(error) or type(error).__name__) from None
+    return response
+
+
+def _extent(response: HTTPResponse) -> tuple[int, int | None]:
+    """Return which byte an answer begins with, and how many the whole file has, if it says so."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        given = re.match(r"bytes (\d+)-\d+/(\d+|\*)$", response.headers.get("Content-Range", ""))
+        if given is None:
+            raise _Cut("the server does not say which part of the file it sent")
+        return int(given[1]), None if given[2] == "*" else int(given[2])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() else None
+
+
+def _read(response: HTTPResponse) -> bytes:
+    """Return what has come in, so that a slow connection is not a silent one."""
+    try:
+        return response.read1(_CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _Cut(str(error) or type(error).__name__) from None
+
+
+def _wait(seconds: float, target: Path, cancelled: Question | None) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        _end_if(cancelled, target)
+        time.sleep(min(left, _POLL))
+
+
+def _end_if(cancelled: Question | None, target: Path) -> None:
+    if cancelled is not None and cancelled():
+        raise DownloadCancelled(
+            "The download was cancelled: fetch the file again to go on after the "
+            f"{_megabytes(_size(target))} that are here."
+        )
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / _MEGABYTE:.0f} MB"

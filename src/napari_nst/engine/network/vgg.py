@@ -1,0 +1,266 @@
+"""VGG as a feature extractor: frozen weights, stopped at the last layer in use, forward and back.
+
+The way back to the pixels is written out here.  As the weights are frozen it needs of the way
+forward only where the ReLUs and the maxima let something pass, and so keeps half of what autograd
+does; each gradient is added to in place, and used up by the step before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+from torch.nn import functional
+
+from napari_nst.engine.losses.statistics import wide_dtype
+from napari_nst.engine.network.pooling import Maxima, max_pool, max_unpool
+from napari_nst.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import TypeAlias
+
+    from torch import Tensor
+
+    from napari_nst.networks import Step
+
+    _Kept: TypeAlias = Tensor | Maxima | torch.Size
+
+__all__ = ["CAFFE", "TORCHVISION", "FeatureExtractor", "Normalization", "Trace"]
+
+
+class Normalization(NamedTuple):
+    """What a network wants of RGB in [0, 1]: less the mean, over the deviation."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+TORCHVISION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""What torchvision's weights were trained on."""
+
+CAFFE = Normalization((123.68 / 255, 116.779 / 255, 103.939 / 255), (1.0, 1.0, 1.0))
+"""What the VGG team's own weights were trained on (their model cards: the mean pixel is
+103.939, 116.779, 123.68 as BGR in 0-255), the factor of 255 and the order of the channels being
+folded into the first convolution.  The mean is not: as a bias it would also be subtracted from
+the zeros around the image, which are added after it."""
+
+# Average pooling shrinks what max pooling passes on; this factor keeps the activations at the
+# level the network knows (crowsonkb, style-transfer-pytorch, measured there).
+_AVERAGE_POOLING_GAIN = 2
+
+
+class Trace:
+    """Features of an image, and the way back from them to its pixels, once.
+
+    Attributes
+    ----------
+    features : dict of str to Tensor
+        As `FeatureExtractor` returns them.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        image: Tensor,
+        features: dict[str, Tensor],
+        kept: list[_Kept],
+    ) -> None:
+        self.features = features
+        self._extractor = extractor
+        self._channels, self._dtype = image.shape[1], image.dtype
+        self._kept = kept
+
+    def gradient(self, add: Callable[[str, Tensor, Tensor], None]) -> Tensor:
+        """Return a loss's gradient at the image; features are given up on the way.
+
+        Parameters
+        ----------
+        add : callable
+            Takes a layer, its features, and the gradient at them of what lies deeper, to which
+            it adds, in place, the loss's own at this layer.  Called for every layer in use, the
+            deepest first.
+
+        Returns
+        -------
+        Tensor
+            In the image's shape and dtype.
+        """
+        extractor = self._extractor
+        gradient: Tensor | None = None
+        for step in reversed(extractor.steps):
+            if step.used:
+                features = self.features.pop(step.layer.name)
+                if gradient is None:
+                    gradient = torch.zeros_like(features)
+                add(step.layer.name, features, gradient)
+                del features
+            assert gradient is not None  # the deepest layer is in use
+            gradient = extractor.backward(step, self._kept.pop(), gradient)
+        assert gradient is not None
+        return extractor.at_pixels(gradient, self._channels, self._dtype)
+
+
+class FeatureExtractor:
+    """The part of a VGG network that some layers need, its weights frozen.
+
+    Parameters
+    ----------
+    network : str
+        ``"vgg16"`` or ``"vgg19"``.
+    weights : mapping of str to Tensor
+        ``"conv1_1.weight"`` of shape (out, in, 3, 3), ``"conv1_1.bias"`` of shape (out,), and so
+        on for every convolution up to the deepest layer in use.
+    layers : iterable of str
+        The layers whose features are wanted.
+    pooling : {"max", "average"}
+        Between the blocks.  Gatys et al. (arXiv 1508.06576, section "Methods") prefer average
+        pooling; the weights were trained with max pooling.
+    padding : {"zero", "replicate"}
+        What surrounds the image for the first convolution.  The others pad with zeros, as they
+        were trained; replicating the border once removes most of the frame that zeros leave
+        (crowsonkb, style-transfer-pytorch).
+    rescale_pooling : bool
+        Multiply average pooling by 2, so that deeper layers see activations of the size they
+        were trained with.  The paper does not.
+    normalization : Normalization
+        What the weights want of the image.
+    device, dtype
+        Where, and how precisely, the convolutions are computed.
+
+    Raises
+    ------
+    InputError
+        If the network lacks one of the layers.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        weights: Mapping[str, Tensor],
+        layers: Iterable[str],
+        *,
+        pooling: Literal["max", "average"] = "max",
+        padding: Literal["zero", "replicate"] = "replicate",
+        rescale_pooling: bool = True,
+        normalization: Normalization = TORCHVISION,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.layers = frozenset(layers)
+        self.steps = NETWORKS[network].steps(self.layers, pooling)
+        self._pooling = pooling
+        self._padding = padding
+        self._pooling_divisor = 4 // _AVERAGE_POOLING_GAIN if rescale_pooling else 4
+        self._weights = {
+            # In one go: the tensors are mapped from their file, and this is their only copy.
+            f"{step.layer.name}.{part}": weights[f"{step.layer.name}.{part}"]
+            .to(device, dtype, memory_format=_layout(part))
+            .requires_grad_(False)
+            for step in self.steps
+            if step.kind == "conv"
+            for part in ("weight", "bias")
+        }
+        self._dtype = dtype
+        wide = wide_dtype(torch.device(device))
+        self._mean, self._deviation = (
+            torch.tensor(numbers, device=device, dtype=wide).view(1, 3, 1, 1)
+            for numbers in normalization
+        )
+
+    def __call__(self, image: Tensor) -> dict[str, Tensor]:
+        """Return the features of an image.
+
+        Parameters
+        ----------
+        image : Tensor
+            Shape (1, 3, H, W), or (1, 1, H, W) for a grey image, which all three channels of
+            the network then see.  Values in [0, 1].
+
+        Returns
+        -------
+        dict of str to Tensor
+            Shape (1, N, H', W') per layer asked for, in the order of the network.
+        """
+        return self._forward(image, None)
+
+    def trace(self, image: Tensor) -> Trace:
+        """Return the features of an image, and with them the way back to its pixels.
+
+        Parameters
+        ----------
+        image : Tensor
+            As above.
+        """
+        kept: list[_Kept] = []
+        return Trace(self, image, self._forward(image, kept), kept)
+
+    def _forward(self, image: Tensor, kept: list[_Kept] | None) -> dict[str, Tensor]:
+        """Return the features; add to `kept` what each step needs on the way back."""
+        deviation = self._deviation.to(image.dtype)
+        x = ((image.expand(-1, 3, -1, -1) - self._mean.to(image.dtype)) / deviation).to(self._dtype)
+        x = x.contiguous(memory_format=torch.channels_last)
+        features: dict[str, Tensor] = {}
+        for step in self.steps:
+            keep: _Kept = x.shape
+            if step.kind == "conv":
+                x = self._convolve(x, step.layer.name)
+            elif step.kind == "relu":
+                x = keep = x.relu_() if step.in_place else functional.relu(x)
+            elif self._pooling == "max":
+                x, keep = max_pool(x)
+            else:
+                x = functional.avg_pool2d(x, 2, divisor_override=self._pooling_divisor)
+            if step.used:
+                features[step.layer.name] = x
+            if kept is not None:
+                kept.append(keep)
+        return features
+
+    def _convolve(self, x: Tensor, name: str) -> Tensor:
+        padding = 1
+        if name == "conv1_1" and self._padding == "replicate":
+            x, padding = functional.pad(x, (1, 1, 1, 1), mode="replicate"), 0
+        weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return functional.conv2d(x, weight, bias, padding=padding)
+
+    def backward(self, step: Step, kept: _Kept, gradient: Tensor) -> Tensor:
+        """Return the gradient at what goes into a step from that at what comes out, used up."""
+        if step.kind == "conv":
+            return self._convolve_back(step.layer.name, gradient)
+        if step.kind == "relu":
+            assert isinstance(kept, torch.Tensor)
+            # In the gradient's own memory; the derivative at 0 is 0.
+            torch.ops.aten.threshold_backward(gradient, kept, 0, grad_input=gradient)
+            return gradient
+        if isinstance(kept, Maxima):
+            return max_unpool(gradient, kept)
+        assert isinstance(kept, torch.Size)
+        found = functional.interpolate(gradient.div_(self._pooling_divisor), scale_factor=2)
+        below, right = kept[-2] - found.shape[-2], kept[-1] - found.shape[-1]
+        if below or right:  # what filled no window
+            found = functional.pad(found, (0, right, 0, below))
+        return found.contiguous(memory_format=torch.channels_last)
+
+    def at_pixels(self, gradient: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
+        """Return the gradient at the image from that at what the network saw of it."""
+        found = gradient.to(dtype, memory_format=torch.contiguous_format)
+        found = found / self._deviation.to(dtype)
+        return found if channels == 3 else found.sum(dim=1, keepdim=True)
+
+    def _convolve_back(self, name: str, gradient: Tensor) -> Tensor:
+        # The transposed convolution is the gradient of one with respect to what goes in.
+        weight = self._weights[f"{name}.weight"]
+        if name != "conv1_1" or self._padding != "replicate":
+            return functional.conv_transpose2d(gradient, weight, padding=1)
+        found = functional.conv_transpose2d(gradient, weight)
+        # What reached a replicated pixel belongs to the one it was made of.
+        found[..., 1, :] += found[..., 0, :]
+        found[..., -2, :] += found[..., -1, :]
+        found[..., 1] += found[..., 0]
+        found[..., -2] += found[..., -1]
+        return found[..., 1:-1, 1:-1]
+
+
+def _layout(part: str) -> torch.memory_format:
+    return torch.channels_last if part == "weight" else torch.contiguous_format

@@ -1,0 +1,1 @@
+"""Optimizers on the pixels, and the sizes that they work at."""

@@ -1,0 +1,280 @@
+"""What moves the pixels, with a state that moves to the next scale; and Adam.
+
+Optimizers are our own because their state must be resampled between scales, and because importing
+torch.optim imports a compiler that crashes under software OpenGL.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch.nn import functional
+
+from napari_nst.engine.optim.damping import Damping
+from napari_nst.engine.optim.multilevel import precondition_
+from napari_nst.engine.optim.schedule import LEARNING_RATE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+__all__ = ["SPREAD", "Adam", "Optimizer", "State"]
+
+SPREAD = 0.15
+"""Of Adam's steps; chosen by benchmarks/schedules.py."""
+
+_DAMPING = "damping."  # what the names of its tensors begin with
+
+
+@dataclass(frozen=True)
+class State:
+    """What an optimizer remembers: tensors by name, and numbers that JSON can say."""
+
+    tensors: Mapping[str, Tensor]
+    numbers: Mapping[str, Any]
+
+
+class Optimizer(Protocol):
+    """What the loop asks of an optimizer."""
+
+    @property
+    def damping(self) -> Damping | None:
+        """What damps the styles' pull in the gradients it is given; None: they are to be exact."""
+        ...
+
+    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
+        """Return the next image to evaluate, a tensor of its own; the gradient may be used up."""
+        ...
+
+    def best(self, image: Tensor) -> Tensor:
+        """Return the image to deliver, given the one that would be evaluated next."""
+        ...
+
+    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
+        """Move on to images of another size, for so many iterations, the run's last or not."""
+        ...
+
+    def steered(self) -> None:
+        """Go on with another function from the next step on, without a jump."""
+        ...
+
+    def spare(self) -> bool:
+        """Give up memory that it can do without, with a warning; return whether there was any."""
+        ...
+
+    def state(self) -> State:
+        """Return all that it remembers; its tensors are not copied."""
+        ...
+
+    def restore(self, state: State) -> None:
+        """Remember what `state` said."""
+        ...
+
+
+class Adam:
+    """Adam (Kingma and Ba, arXiv 1412.6980), clamped to [0, 1], its iterates averaged.
+
+    The gradient is taken of the loss times the number of pixels: mean losses have gradients
+    that fall as 1 / pixels, and so the moments need no rescaling between scales, and epsilon
+    means the same at every size.
+
+    In the last iterations of a run the steps become shorter, by half a cosine down to three tenths
+    (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
+    sooner, and only short ones settle in it.  With them the first moment's memory becomes longer,
+    and its mean steadier.
+
+    Parameters
+    ----------
+    learning_rate : float
+        In units of the image's range; where steps become shorter, that of the first.
+    betas : tuple of float
+        Decay of the first and the second moment; that of the first rises to 0.9 as the steps become
+        shorter.  The second of crowsonkb's style-transfer-pytorch is 0.99, which remembers a
+        hundred steps: too long where a scale has fifty.  Chosen by benchmarks/schedules.py.
+    epsilon : float
+        Added to the root of the second moment.
+    iterations : int
+        Of the first scale: the average runs over about a tenth of them.
+    last : bool
+        Whether they are the run's last.
+    spread : float
+        The share of patches in a step, as `multilevel.precondition_` takes it; 0: of pixels alone.
+
+    Attributes
+    ----------
+    damping : Damping
+        Of the styles' pull in the gradients it is given.
+    """
+
+    _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
+    _STEADIEST = 0.9  # the first moment's decay then
+
+    def __init__(
+        self,
+        learning_rate: float = LEARNING_RATE,
+        betas: tuple[float, float] = (0.8, 0.9),
+        epsilon: float = 1e-8,
+        iterations: int = 100,
+        *,
+        last: bool = False,
+        spread: float = SPREAD,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.epsilon = epsilon
+        self.spread = spread
+        self.damping = Damping()
+        self._steps = 0
+        self._unseen = 1.0  # what the first moment still has of its zeros
+        self._first: Tensor | None = None
+        self._second: Tensor | None = None
+        self._norm: Tensor | None = None
+        self._rescale = False
+        self._begin(iterations, last)
+
+    def _begin(self, iterations: int, last: bool) -> None:
+        """Begin a scale: its average, and the way its steps become shorter."""
+        self._average = _Average(iterations)
+        self._left, self._shortens, self._shortened = iterations, last, 0
+
+    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
+        """Return the image after one step; the loss plays no part, the gradient is used up."""
+        self.damping.keep()
+        # In the gradient's own memory: at large sizes every image counts.
+        gradient *= image.shape[-2] * image.shape[-1]
+        norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
+        if self._rescale and self._norm is not None:
+            self._rescale_moments(norm / self._norm.clamp_min(1e-30))
+        self._norm, self._rescale = norm, False
+        if self._first is None or self._second is None:
+            self._first, self._second = torch.zeros_like(gradient), torch.zeros_like(gradient)
+        rate, first_decay, second_decay = self._constants()
+        self._steps += 1
+        self._unseen *= first_decay
+        self._first.lerp_(gradient, 1 - first_decay)
+        self._second.lerp_(gradient.square_(), 1 - second_decay)
+        root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
+        root.sqrt_().add_(self.epsilon)
+        direction = precondition_(torch.div(self._first, root, out=root), self.spread)
+        image = image.add(direction, alpha=-rate / (1 - self._unseen)).clamp_(0, 1)
+        self._average.add(image)
+        return image
+
+    def _constants(self) -> tuple[float, float, float]:
+        """Return the learning rate and the decays of this step, and count it."""
+        part = min(self._shortened / max(self._left, 1), 1) if self._shortens else 0
+        self._shortened += 1
+        half = (1 + math.cos(math.pi * part)) / 2
+        rate = self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
+        first, second = self.betas
+        return rate, first + (max(self._STEADIEST, first) - first) * part, second
+
+    def best(self, image: Tensor) -> Tensor:
+        """Return the average of the iterates, which has less noise than the last of them."""
+        return self._average.value(image)
+
+    def steered(self) -> None:
+        """Begin a new average, and bring the moments to the new function's scale.
+
+        Steps are long again, and become shorter in the iterations that are left: at the end of a
+        run, too, it can be seen what a control does.
+
+        The second moment remembers ten steps.  Left alone, it would all but stop a run whose
+        weights were lowered, and let it leap where they were raised.
+        """
+        self._average.restart()
+        self.damping.restart()
+        self._rescale = True
+        self._left, self._shortened = max(self._left - self._shortened, 1), 0
+
+    def _rescale_moments(self, ratio: Tensor) -> None:
+        if self._first is not None and self._second is not None:
+            self._first *= ratio
+            self._second *= ratio.square()
+
+    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
+        """Resample the moments and begin a new average.
+
+        A mean of squares is at least the mean squared (both corrected for their bias).  That is
+        kept here: beside pixels that never had a gradient, bicubic resampling alone would leave a
+        first moment with no second, and a step without bounds, which would carry its patch along.
+        """
+        if self._first is not None and self._second is not None:
+            size = (height, width)
+            self._first = functional.interpolate(self._first, size, mode="bicubic")
+            second = functional.interpolate(self._second, size, mode="bilinear")
+            seen = (1 - self.betas[1] ** self._steps) / (1 - self._unseen) ** 2
+            least = self._first.square() * seen
+            self._second = torch.maximum(second, least)
+        self.damping.restart()
+        self._begin(iterations, last)
+
+    def spare(self) -> bool:
+        """Return that it needs all it has."""
+        return False
+
+    def state(self) -> State:
+        """Return moments, average, damping and counters."""
+        tensors = {
+            "first": self._first,
+            "second": self._second,
+            "norm": self._norm,
+            "average": self._average.sum,
+        }
+        tensors |= {f"{_DAMPING}{key}": mean for key, mean in self.damping.tensors.items()}
+        numbers = {
+            "damping": self.damping.weight,
+            "steps": self._steps,
+            "unseen": self._unseen,
+            "rescale": self._rescale,
+            "decay": self._average.decay,
+            "weight": self._average.weight,
+            "left": self._left,
+            "shortens": self._shortens,
+            "shortened": self._shortened,
+        }
+        return State({k: v for k, v in tensors.items() if v is not None}, numbers)
+
+    def restore(self, state: State) -> None:
+        """Go on from moments, average, damping and counters."""
+        means = {
+            name.removeprefix(_DAMPING): mean
+            for name, mean in state.tensors.items()
+            if name.startswith(_DAMPING)
+        }
+        self.damping.restore(means, state.numbers["damping"])
+        find = state.tensors.get
+        self._first, self._second, self._norm = find("first"), find("second"), find("norm")
+        self._steps, self._rescale = state.numbers["steps"], state.numbers["rescale"]
+        self._unseen = state.numbers["unseen"]
+        self._average.sum = find("average")
+        self._average.decay = state.numbers["decay"]
+        self._average.weight = state.numbers["weight"]
+        self._left, self._shortened = state.numbers["left"], state.numbers["shortened"]
+        self._shortens = state.numbers["shortens"]
+
+
+class _Average:
+    """A running average of images over about a tenth of a scale's iterations."""
+
+    def __init__(self, iterations: int) -> None:
+        self.decay = 1 - 1 / max(iterations / 10, 1)
+        self.restart()
+
+    def restart(self) -> None:
+        self.sum: Tensor | None = None
+        self.weight = 0.0
+
+    def add(self, image: Tensor) -> None:
+        if self.sum is None:
+            self.sum = torch.zeros_like(image)
+        self.sum.lerp_(image, 1 - self.decay)
+        self.weight += (1 - self.weight) * (1 - self.decay)
+
+    def value(self, default: Tensor) -> Tensor:
+        # The weight corrects for the zeros the sum began with.
+        return default if self.sum is None else self.sum / self.weight

@@ -1,0 +1,224 @@
+"""L-BFGS on the pixels: one evaluation a step, rolled back where it went wrong."""
+
+from __future__ import annotations
+
+import math
+import traceback
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from napari_nst.engine.optim.adam import State
+from napari_nst.engine.optim.multilevel import precondition_
+from napari_nst.engine.resources.costs import LBFGS_HISTORY, SHORTEST_HISTORY
+from napari_nst.engine.resources.device import is_out_of_memory
+from napari_nst.errors import StyleTransferWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+__all__ = ["LBFGS"]
+
+T = TypeVar("T")
+
+_SPREAD = 1.0  # with more, steps go too far now and then, and cost an evaluation
+
+
+@dataclass
+class _Trial:
+    """A step from an accepted image that awaits its evaluation."""
+
+    image: Tensor
+    loss: float
+    gradient: Tensor
+    direction: Tensor
+    slope: float
+    length: float
+    shortened: int = 0
+
+
+class LBFGS:
+    """Limited-memory BFGS (Nocedal 1980), one evaluation a step, never clamped.
+
+    A step is tried at its full length.  Where it does not lower the loss enough (Armijo's
+    condition) the optimizer rolls back to the last accepted image and tries a shorter one, so
+    that a diverging step costs an evaluation and no picture.  Where memory runs out, it forgets
+    the older half of its history and goes on.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The length a step is tried at first; 1 is the method's own.
+    history : int
+        How many pairs of steps and gradient changes are remembered.
+
+    spread : float
+        Of the matrix that the inverse Hessian is built up from: the share of patches in it, as
+        `multilevel.precondition_` takes it.  0: the identity, as in the paper.
+
+    Attributes
+    ----------
+    history : int
+        As given, or less where memory ran out.
+    damping : None
+        Curvature is found from exact gradients.
+    """
+
+    damping = None
+
+    _SUFFICIENT = 1e-4  # Armijo's constant (Nocedal and Wright, equation 3.4)
+    _FIRST_CHANGE = 0.01  # mean change of a pixel in the first step, when no curvature is known
+    _MOST_SHORTENINGS = 8
+
+    def __init__(
+        self,
+        learning_rate: float = 1.0,
+        history: int = LBFGS_HISTORY,
+        *,
+        spread: float = _SPREAD,
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.history = history
+        self.spread = spread
+        self._pairs: list[tuple[Tensor, Tensor, float]] = []
+        self._trial: _Trial | None = None
+
+    def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
+        """Judge the image that was evaluated, and return the next to evaluate."""
+        trial = self._trial
+        if trial is not None:
+            enough = trial.loss + self._SUFFICIENT * trial.length * trial.slope
+            if not (math.isfinite(loss) and loss <= enough):
+                # Against the gradient there is a length that helps, however short.
+                if trial.shortened < self._MOST_SHORTENINGS or not self._pairs:
+                    trial.length /= 2
+                    trial.shortened += 1
+                    return self._in_memory(partial(_moved, trial))
+                # Not even a 256th of the step helps: the remembered curvature is wrong.
+                self._pairs.clear()
+                image, loss, gradient = trial.image, trial.loss, trial.gradient
+            else:
+                self._remember(*self._in_memory(partial(_since, trial, image, gradient)))
+        direction = self._in_memory(partial(self._direction, gradient))
+        slope = _dot(gradient, direction)
+        if not slope < 0:
+            self._pairs.clear()
+            direction = -gradient
+            slope = -_dot(gradient, gradient)
+        length = self.learning_rate
+        if not self._pairs:
+            length *= self._FIRST_CHANGE / max(float(direction.abs().mean()), 1e-30)
+        # The one before is let go of first: at large sizes every image counts.
+        self._trial = trial = _Trial(image, loss, gradient, direction, slope, length)
+        return self._in_memory(partial(_moved, trial))
+
+    def best(self, image: Tensor) -> Tensor:
+        """Return the last image that was accepted."""
+        return image if self._trial is None else self._trial.image
+
+    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
+        """Begin anew: curvature measured at one size does not hold at another."""
+        self.steered()
+
+    def steered(self) -> None:
+        """Forget the history: it belongs to another function."""
+        self._pairs.clear()
+        self._trial = None
+
+    def spare(self) -> bool:
+        """Forget the older half of the history, as far as there is more than the least."""
+        before = len(self._pairs)
+        if before <= SHORTEST_HISTORY:
+            return False
+        self.remember(max(before // 2, SHORTEST_HISTORY))
+        warnings.warn(
+            f"Memory ran out: L-BFGS remembers {self.history} steps from now on, and had {before}.",
+            StyleTransferWarning,
+            stacklevel=2,
+        )
+        return True
+
+    def remember(self, pairs: int) -> None:
+        """Forget what is older than the last so many steps, from now on."""
+        self.history = pairs
+        del self._pairs[:-pairs]
+
+    def state(self) -> State:
+        """Return the history, and the step on trial."""
+        tensors: dict[str, Tensor] = {}
+        for index, (step, change, _) in enumerate(self._pairs):
+            tensors |= {f"step.{index}": step, f"change.{index}": change}
+        numbers: dict[str, Any] = {"scales": [scale for *_, scale in self._pairs], "trial": None}
+        if (trial := self._trial) is not None:
+            names = ("image", "gradient", "direction")
+            tensors |= {f"trial.{name}": getattr(trial, name) for name in names}
+            parts = ("loss", "slope", "length", "shortened")
+            numbers["trial"] = {name: getattr(trial, name) for name in parts}
+        return State(tensors, numbers)
+
+    def restore(self, state: State) -> None:
+        """Go on from a history, and a step on trial."""
+        tensors = state.tensors
+        self._pairs = [
+            (tensors[f"step.{index}"], tensors[f"change.{index}"], scale)
+            for index, scale in enumerate(state.numbers["scales"])
+        ]
+        numbers = state.numbers["trial"]
+        self._trial = numbers and _Trial(
+            image=tensors["trial.image"],
+            gradient=tensors["trial.gradient"],
+            direction=tensors["trial.direction"],
+            **numbers,
+        )
+
+    def _in_memory(self, work: Callable[[], T]) -> T:
+        """Do something that changes nothing, again with a shorter history if memory runs out."""
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or len(self._pairs) <= SHORTEST_HISTORY:
+                    raise
+                # The frames of the failed attempt hold its tensors.
+                traceback.clear_frames(error.__traceback__)
+            self.spare()
+
+    def _remember(self, step: Tensor, change: Tensor) -> None:
+        curvature = _dot(step, change)
+        if curvature > 1e-10 * _dot(
+            change, change
+        ):  # else the inverse Hessian would not be positive
+            self._pairs.append((step, change, 1 / curvature))
+            del self._pairs[: -self.history]
+
+    def _direction(self, gradient: Tensor) -> Tensor:
+        """Return minus the inverse Hessian times the gradient, by the two-loop recursion."""
+        direction = -gradient
+        factors = []
+        for step, change, scale in reversed(self._pairs):
+            factors.append(scale * _dot(step, direction))
+            direction = direction.add(change, alpha=-factors[-1])
+        direction = precondition_(direction, self.spread)
+        if self._pairs:
+            _, change, scale = self._pairs[-1]
+            direction /= scale * _dot(change, precondition_(change.clone(), self.spread))
+        for (step, change, scale), factor in zip(self._pairs, reversed(factors), strict=True):
+            direction.add_(step, alpha=factor - scale * _dot(change, direction))
+        return direction
+
+
+def _since(trial: _Trial, image: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    return image - trial.image, gradient - trial.gradient
+
+
+def _moved(trial: _Trial) -> Tensor:
+    return trial.image + trial.length * trial.direction
+
+
+def _dot(left: Tensor, right: Tensor) -> float:
+    return float(torch.dot(left.flatten(), right.flatten()))

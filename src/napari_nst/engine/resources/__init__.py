@@ -1,0 +1,1 @@
+"""Device, precision, threads, memory and tiles."""

@@ -1,0 +1,164 @@
+"""Which device, how precisely, and what its failures mean."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+from napari_nst.engine.resources import allocator, precision
+from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
+
+if TYPE_CHECKING:
+    from napari_nst.engine.optim.schedule import Scale
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = ["Device", "is_out_of_memory", "translate"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device and the precision of the network's convolutions on it.
+
+    Attributes
+    ----------
+    place : torch.device
+        The device.
+    dtype : torch.dtype
+        Of the convolutions.
+    """
+
+    place: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, settings: StyleTransferSettings) -> Device:
+        """Return the device and the precision that settings come to on this machine.
+
+        Of itself the precision is bfloat16 where the device is faster with it and the loss
+        stands it.  Those of Gram matrices do; the Wasserstein distance is sensitive to small
+        eigenvalues, which rounding drowns, and L-BFGS to noise in the differences of gradients.
+
+        Raises
+        ------
+        InputError
+            If a device is asked for that is not there.
+        """
+        found = cls.resolve(settings.device, settings.precision)
+        sensitive = settings.style_loss == "wasserstein" or settings.optimizer == "lbfgs"
+        if settings.precision != "auto" or sensitive:
+            return found
+        faster = precision.bfloat16_is_faster(found.place, found.name)
+        return cls(found.place, torch.bfloat16 if faster else torch.float32)
+
+    @classmethod
+    def resolve(cls, device: str, precision: str = "float32") -> Device:
+        """Return a device of this machine by its name.
+
+        Parameters
+        ----------
+        device : str
+            As in `StyleTransferSettings`.
+        precision : str
+            "bfloat16", or another word for float32.
+
+        Raises
+        ------
+        InputError
+            If a device is asked for that is not there.
+        """
+        found = torch.device(_automatic() if device == "auto" else device)
+        if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+            raise InputError(
+                f"device is {device!r}, but torch {torch.__version__} sees "
+                f"{torch.cuda.device_count()} CUDA devices; choose 'auto' or 'cpu', or see "
+                "'napari-nst info'."
+            )
+        if found.type == "mps" and not torch.backends.mps.is_available():
+            raise InputError("device is 'mps', but there is none here; choose 'auto' or 'cpu'.")
+        return cls(found, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+    @property
+    def name(self) -> str:
+        """The name of the card or the processor."""
+        if self.place.type == "cuda":
+            return torch.cuda.get_device_name(self.place)
+        return _processor()
+
+    @property
+    def precision(self) -> str:
+        """The dtype's name; "tf32" where a GPU rounds what float32 convolutions multiply to that.
+
+        TF32 has the 10 bits of half precision and adds up in float32.  torch's convolutions use it
+        of themselves where there is hardware for it (CUDA's compute capability 8 and later).
+        """
+        if (
+            self.dtype == torch.float32
+            and self.place.type == "cuda"
+            and torch.backends.cudnn.allow_tf32
+            and torch.cuda.get_device_capability(self.place) >= (8, 0)
+        ):
+            return "tf32"
+        return str(self.dtype).removeprefix("torch.")
+
+    def let_go(self) -> None:
+        """Give memory that is not used any more back to the system."""
+        if self.place.type == "cuda":
+            torch.cuda.empty_cache()
+        elif self.place.type == "mps":
+            torch.mps.empty_cache()
+        else:
+            allocator.give_back()
+
+    def keep_freed(self) -> None:
+        """Keep memory that is freed, for it will be wanted again; GPUs do so of themselves."""
+        if self.place.type == "cpu":
+            allocator.keep_freed_memory()
+
+    @property
+    def free_bytes(self) -> int:
+        """Memory that a run can have now."""
+        if self.place.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.place)[0])
+        return int(psutil.virtual_memory().available)
+
+
+@cache
+def _processor() -> str:
+    """Return the processor's name; Python knows only the architecture on Linux."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
+        for line in lines:
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _automatic() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error of torch's says that memory ran out."""
+    # The allocator of the processor raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error)
+
+
+def translate(error: RuntimeError, scale: Scale) -> StyleTransferError:
+    """Return one of our errors for one of torch's."""
+    if is_out_of_memory(error):
+        failure: StyleTransferError = OutOfMemoryError(
+            f"There was not enough memory to work at {scale.width} x {scale.height} pixels; "
+            "choose a smaller size."
+        )
+    else:
+        failure = StyleTransferError(f"The transfer failed: {error}")
+    failure.__cause__ = error
+    return failure

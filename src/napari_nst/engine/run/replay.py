@@ -1,0 +1,175 @@
+"""A run done again from its record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_nst.engine.images.given import as_array
+from napari_nst.engine.images.pictures import Picture, record_of
+from napari_nst.errors import InputError
+from napari_nst.intensities import Ranged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from napari_nst.engine.images.inputs import Inputs
+    from napari_nst.engine.optim.schedule import Scale
+    from napari_nst.record import InputRecord, RunRecord, SteeringRecord
+
+__all__ = ["Replay"]
+
+_Key = tuple[str, tuple[int, ...], str]
+
+
+class Replay:
+    """What a record says of a run, and the images that came in while it went on.
+
+    Parameters
+    ----------
+    record : RunRecord
+        The run to do again.
+    inputs : Inputs
+        Those that the run begins with.
+    replacements : sequence of array_like
+        The styles and labels that replaced others during the run, in any order: they are known
+        by their hashes.
+
+    Raises
+    ------
+    InputError
+        If an image is not that of the record, or one is missing.
+    """
+
+    def __init__(self, record: RunRecord, inputs: Inputs, replacements: Sequence[Any]) -> None:
+        _check(record, inputs)
+        self._record = record
+        labels = (inputs.content_labels, *(inputs.style_labels or ()))
+        self._styles: dict[_Key, Any] = {_key(one.record): one for one in inputs.styles}
+        self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
+        for array in replacements:
+            given = array.values if isinstance(array, Ranged) else array
+            key = _key(record_of(as_array(given, "A replacement"), ""))
+            self._styles[key] = self._painted[key] = array
+        for change in record.steering:
+            self.images(change)
+
+    @property
+    def sides(self) -> list[int | None]:
+        """The tiles of each size, in the end."""
+        return [scale.tile for scale in self._record.resolved.scales]
+
+    def changes(self, iteration: int) -> Iterator[SteeringRecord]:
+        """Return what was changed after so many evaluations."""
+        return (change for change in self._record.steering if change.iteration == iteration)
+
+    def has_sizes(self, scales: Sequence[Scale]) -> bool:
+        """Return whether the run had these sizes: another device may have others."""
+        had = [(scale.height, scale.width) for scale in self._record.resolved.scales]
+        return had == [(scale.height, scale.width) for scale in scales]
+
+    def ran_short(self, iteration: int) -> bool:
+        """Return whether memory ran out at the evaluation that comes after so many."""
+        return any(shortage.iteration == iteration for shortage in self._record.shortages)
+
+    def had_before(self, iteration: int, scale: int, end: int) -> tuple[int | None, int | None]:
+        """Return what the run had until it had done so many evaluations.
+
+        Parameters
+        ----------
+        iteration : int
+            The evaluations.
+        scale, end : int
+            The scale at work, and the evaluations done when it is over.
+
+        Returns
+        -------
+        int or None
+            The side of the tiles.
+        int or None
+            The pairs L-BFGS remembered.
+        """
+        resolved = self._record.resolved
+        tile, pairs = resolved.scales[scale].tile, resolved.lbfgs_history
+        later = [one for one in self._record.shortages if one.iteration >= iteration]
+        if later:
+            pairs = later[0].lbfgs_history
+            if later[0].iteration < end:
+                tile = later[0].tile
+        return tile, pairs
+
+    def images(self, change: SteeringRecord) -> dict[str, Any]:
+        """Return the images that a change brought in, as `Inputs.replaced` takes them."""
+        found: dict[str, Any] = {}
+        if change.styles is not None:
+            found["styles"] = [self._style(record) for record in change.styles]
+            found["names"] = [record.name for record in change.styles]
+        if change.content_labels is not None:
+            found["content_labels"] = self._labels(change.content_labels)
+        if change.style_labels == "removed":
+            found["style_labels"] = None
+        elif change.style_labels is not None:
+            found["style_labels"] = [own and self._labels(own) for own in change.style_labels]
+        return found
+
+    def over(self, iterations: int) -> bool:
+        """Return whether a run that was stopped has been replayed as far as it went."""
+        return self._record.ended != "finished" and iterations >= self._record.iterations
+
+    def _style(self, record: InputRecord) -> Picture:
+        known = _find(record, self._styles)
+        if isinstance(known, Picture):
+            return known
+        return Picture.of(known, record.name, recorded=record)
+
+    def _labels(self, record: InputRecord | str) -> Any:
+        return None if isinstance(record, str) else _find(record, self._painted)
+
+
+def _key(record: InputRecord) -> _Key:
+    # Flat images of different shapes can have the same bytes.
+    return record.sha256, record.shape, record.dtype
+
+
+def _find(record: InputRecord, known: Mapping[_Key, Any]) -> Any:
+    found = known.get(_key(record))
+    if found is None:
+        raise InputError(
+            f"{record.name} came in during the run and is missing: give the image whose "
+            f"sha256 begins with {record.sha256[:8]} as one of the replacements."
+        )
+    return found
+
+
+def _check(record: RunRecord, inputs: Inputs) -> None:
+    """Refuse inputs that are not those of a record."""
+    given = inputs.records
+    if len(record.styles) != len(given["styles"]):
+        raise InputError(
+            f"The record is of {len(record.styles)} styles, and {len(given['styles'])} are given."
+        )
+    pairs: list[tuple[InputRecord | None, InputRecord | None]] = [
+        (record.content, given["content"]),
+        (record.start, given["start"]),
+        (record.content_labels, given["content_labels"]),
+        *zip(record.styles, given["styles"], strict=True),
+        *zip(
+            record.style_labels or (None,) * len(record.styles),
+            given["style_labels"] or (None,) * len(record.styles),
+            strict=True,
+        ),
+    ]
+    for old, new in pairs:
+        if old is None and new is None:
+            continue
+        if old is None or new is None:
+            named = old or new
+            assert named is not None
+            raise InputError(
+                f"The record is of a run {'with' if old else 'without'} {named.name}, which is "
+                f"{'missing' if old else 'given'}."
+            )
+        if old.sha256 != new.sha256:
+            raise InputError(
+                f"{new.name} is not the image of the record: its sha256 begins with "
+                f"{new.sha256[:8]}, and that of {old.name} with {old.sha256[:8]}."
+            )

@@ -1,0 +1,367 @@
+"""A run, as those see it who begin it, watch it, steer it and keep its result."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+
+from napari_nst.engine.images.inputs import SAME, Inputs
+from napari_nst.engine.network import weights
+from napari_nst.engine.resources import costs
+from napari_nst.engine.resources import device as compute
+from napari_nst.engine.resources.memory import Tiling
+from napari_nst.engine.run import checkpoint
+from napari_nst.engine.run.course import Course
+from napari_nst.engine.run.loop import Loop, Wish
+from napari_nst.engine.run.replay import Replay
+from napari_nst.engine.run.shared import Shared
+from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
+from napari_nst.errors import InputError
+from napari_nst.record import Resolved, RunRecord, ScaleRecord, SteeringRecord
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from os import PathLike
+
+    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.engine.optim.schedule import Scale
+
+__all__ = ["StyleTransfer"]
+
+_STEERABLE = frozenset(
+    {
+        "color",
+        "content_weight",
+        "region_guidance",
+        "region_softness",
+        "region_styles",
+        "style_weight",
+        "style_weights",
+        "tv_weight",
+    }
+)
+
+
+class StyleTransfer:
+    """A run: an iterator of `Snapshot`, one for each evaluation of loss and gradient.
+
+    Parameters
+    ----------
+    content : array_like or Ranged
+        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
+        many bits count as its largest value needs: 8, 10, 12, 14 or 16.  With a range, any
+        numbers.
+    styles : array_like or sequence of array_like
+        One or several such images, of any size.
+    settings : StyleTransferSettings, optional
+        Every choice.
+    start : array_like, optional
+        The image to start from, with ``init="image"``; its values mean what the content's do.
+    names : sequence of str, optional
+        What messages and the record call the content and the styles.
+    content_labels : array_like, optional
+        Integers of 0 or more, of the content's height and width: the regions.
+    style_labels : sequence of array_like or None, optional
+        For each style the labels painted on it, or None.  Which label takes its style from
+        where says `assignment.assign`.
+    replay : RunRecord, optional
+        A run to do again, with its steering and, if it was stopped, its end; `settings` should
+        be the record's.
+    replacements : sequence of array_like, optional
+        With `replay`, the styles and labels that replaced others during the run, in any order.
+    shared : Shared, optional
+        What an earlier run left for this one to use: the network, the styles' statistics.
+
+    Raises
+    ------
+    InputError
+        If an image, its labels or the device cannot be used, or the images are not those of
+        `replay`.
+    WeightsError
+        If the network's weights are missing or damaged.
+    OutOfMemoryError
+        If the run would need more memory than there is.
+    """
+
+    def __init__(
+        self,
+        content: Any,
+        styles: Any,
+        settings: StyleTransferSettings | None = None,
+        *,
+        start: Any = None,
+        names: Sequence[str] | None = None,
+        content_labels: Any = None,
+        style_labels: Any = None,
+        replay: RunRecord | None = None,
+        replacements: Sequence[Any] = (),
+        shared: Shared | None = None,
+    ) -> None:
+        settings = settings or StyleTransferSettings()
+        inputs = Inputs(
+            content, styles, start, names, settings, content_labels, style_labels, replay
+        )
+        again = None if replay is None else Replay(replay, inputs, replacements)
+        course = Course(settings)
+        if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
+            course.pairs = replay.resolved.lbfgs_history or costs.LBFGS_HISTORY
+        self._begin(settings, inputs, inputs, course, None, again, shared=shared)
+
+    def _begin(
+        self,
+        settings: StyleTransferSettings,
+        first: Inputs,
+        inputs: Inputs,
+        course: Course,
+        sides: Sequence[int | None] | None,
+        replay: Replay | None,
+        scales: Sequence[Scale] | None = None,
+        shared: Shared | None = None,
+    ) -> None:
+        self.settings = settings
+        self._first_inputs = first
+        self._replay = replay
+        device = compute.Device.of(settings)
+        scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
+        if replay is not None and replay.has_sizes(scales):
+            sides = replay.sides
+        shapes, pairs, regions = inputs.style_shapes, course.pairs, inputs.guides
+        tiling = Tiling(settings, scales, shapes, device, sides, history=pairs, regions=regions)
+        course.pairs = tiling.history
+        self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
+        shared = shared or Shared()
+        self._loop = Loop(settings, inputs, course, device, scales, tiling, replay, shared)
+        self._snapshots = self._loop.run()
+        self._wished = (course.now, inputs)  # what will hold when every wish is taken
+        self._one_at_a_time = threading.Lock()
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> StyleTransfer:
+        """Return a run that `save` wrote, to be gone on with.
+
+        On the same machine, with the same versions and number of threads, it comes to the same
+        bytes as an unbroken run.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+
+        Raises
+        ------
+        InputError
+            If it is not such a file.
+        """
+        saved = checkpoint.load(path)
+        run = cls.__new__(cls)
+        first, inputs, course = saved.first_inputs, saved.inputs, saved.course
+        run._begin(saved.settings, first, inputs, course, saved.tiles, None, saved.scales)
+        course.move_to(run._loop.device.place)
+        for wish in saved.wishes:
+            run._wished = (run._wished[0].replace(**wish.record.choices), wish.inputs)
+            run._loop.control.steer(wish)
+        return run
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the run to one file, its images included; `load` goes on from there.
+
+        To be called between two iterations, by the thread that iterates.
+
+        Parameters
+        ----------
+        path : path-like
+            The file, which is replaced in one go: an older one stays whole until then.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written, or the run replays a record.
+        """
+        if self._replay is not None:
+            raise InputError("A run that replays a record cannot be saved: its record is.")
+        loop = self._loop
+        saved = checkpoint.Saved(
+            self.settings,
+            self._first_inputs,
+            loop.inputs,
+            loop.course,
+            loop.scales,
+            loop.tiling.sides,
+            loop.control.wishes,
+        )
+        checkpoint.save(path, saved)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The sizes the picture grows through, coarsest first."""
+        return tuple(self._loop.scales)
+
+    @property
+    def output_shape(self) -> tuple[int, int]:
+        """Height and width of the result."""
+        if self.settings.output_size == "content":
+            return self._first_inputs.shape
+        return self.scales[-1].height, self.scales[-1].width
+
+    def __iter__(self) -> Self:
+        """Return the run itself: a loop that was left can be entered again."""
+        return self
+
+    def __next__(self) -> Snapshot:
+        """Do one evaluation and one step, and return the snapshot after it.
+
+        Raises
+        ------
+        OutOfMemoryError
+            If the device runs out of memory.
+        StyleTransferError
+            If torch fails in any other way.
+        """
+        try:
+            return next(self._snapshots)
+        except StopIteration:
+            raise
+        except RuntimeError as error:
+            self._loop.course.ended = "failed"
+            # The frames of the failed evaluation hold its tensors: let go of them.
+            traceback.clear_frames(error.__traceback__)
+            failure = compute.translate(error, self.scales[-1])
+        except BaseException:
+            self._loop.course.ended = "failed"
+            raise
+        raise failure
+
+    def stop(self) -> None:
+        """End the run before its next tile or evaluation; any thread may ask."""
+        self._loop.control.stop()
+
+    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+        """End the run as `stop` does when a condition holds.
+
+        Parameters
+        ----------
+        abandoned : callable
+            Asked by the thread that iterates, before every tile, and while the run is paused.
+        """
+        self._loop.control.stop_when(abandoned)
+
+    def pause(self) -> None:
+        """Wait before the next tile or evaluation; any thread may ask."""
+        self._loop.control.pause()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._loop.control.resume()
+
+    @property
+    def held(self) -> float:
+        """Seconds that the run was held by `pause` so far."""
+        return self._loop.control.held
+
+    def steer(
+        self,
+        *,
+        styles: Any = SAME,
+        names: Sequence[str] | None = None,
+        content_labels: Any = SAME,
+        style_labels: Any = SAME,
+        **choices: Any,
+    ) -> None:
+        """Change settings, styles or labels while the run goes on; any thread may ask.
+
+        It takes effect at the next evaluation.
+
+        Parameters
+        ----------
+        styles, names
+            Other style images, all of them, and their names.
+        content_labels, style_labels
+            Other labels, or None: no regions any more.
+        **choices
+            Any of ``content_weight``, ``style_weight``, ``tv_weight``, ``style_weights``,
+            ``color``, ``region_styles``, ``region_guidance`` and ``region_softness``.
+
+        Raises
+        ------
+        InputError
+            If one of them cannot be changed during a run, or not so; then nothing is.
+        """
+        fixed = sorted(set(choices) - _STEERABLE)
+        if fixed:
+            raise InputError(
+                f"{fixed[0]} cannot be changed during a run; {', '.join(sorted(_STEERABLE))} can."
+            )
+        if self._replay is not None:
+            raise InputError("A run that replays a record cannot be steered: its record does that.")
+        parts = {"styles": styles, "content_labels": content_labels, "style_labels": style_labels}
+        with self._one_at_a_time:  # or one change would be made of what another replaces
+            settings, inputs = self._wished
+            settings = settings.replace(**choices)
+            changed = inputs.replaced(settings, styles, names, content_labels, style_labels)
+            records = changed.records
+            came = {
+                part: records[part] or "removed"
+                for part, value in parts.items()
+                if value is not SAME
+            }
+            record = SteeringRecord(iteration=0, choices=choices, **came)
+            self._wished = (settings, changed)
+            self._loop.control.steer(Wish(record, changed))
+
+    def result(self) -> StyleTransferResult:
+        """Return the picture as it is now, whatever ended the run or if it goes on."""
+        course = self._loop.course
+        image = course.image
+        if image is None:
+            image = self._loop.first_image()
+        elif course.optimizer is not None:
+            image = course.optimizer.best(image)
+        picture = self._loop.inputs.deliver(course.now.color, image, self.output_shape)
+        return StyleTransferResult(picture, self.settings, self.record, self.history)
+
+    @property
+    def history(self) -> tuple[Losses, ...]:
+        """The losses of each evaluation so far."""
+        return tuple(self._loop.course.history)
+
+    @property
+    def record(self) -> RunRecord:
+        """How the picture came to be, up to now."""
+        course, assignment = self._loop.course, self._loop.inputs.assignment
+        last = course.history[-1] if course.history else None
+        terms = ("content", "style", "tv", "total")
+        return RunRecord.model_validate(
+            {
+                "settings": self.settings,
+                "resolved": self._resolve(),
+                **self._first_inputs.records,
+                "regions": course.regions,
+                "kept_labels": assignment.kept if assignment else (),
+                "steering": tuple(course.steering),
+                "shortages": tuple(course.shortages),
+                "iterations": len(course.history),
+                "losses": {term: getattr(last, term) for term in terms} if last else {},
+                "ended": course.ended,
+            }
+        )
+
+    def _resolve(self) -> Resolved:
+        loop = self._loop
+        return Resolved(
+            device=str(loop.device.place),
+            device_name=loop.device.name,
+            precision=loop.device.precision,
+            threads=torch.get_num_threads(),
+            weights=self._weights.source,
+            weights_sha256=self._weights.sha256,
+            weights_format=self._weights.format,
+            scales=tuple(
+                ScaleRecord(**vars(scale), tile=side)
+                for scale, side in zip(loop.scales, loop.tiling.sides, strict=True)
+            ),
+            lbfgs_history=loop.course.lbfgs_history,
+        )

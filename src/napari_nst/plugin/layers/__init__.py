@@ -1,0 +1,1 @@
+"""napari layers: pixels, place, intensities and labels."""

@@ -1,0 +1,90 @@
+"""Content and result in turn, for the eye to compare.  No Qt here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.layers.finding import RunInputs, needed_layer
+from napari_nst.plugin.provenance.copying import record_of
+from napari_nst.plugin.provenance.origins import KEY as ORIGINS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+__all__ = ["KEY", "Comparison"]
+
+KEY = "H"
+
+
+class Comparison:
+    """Shows the content in the place of a result, for as long as it is wanted.
+
+    While the canvas has the keyboard, holding H does so; nothing of napari's has that key.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Where.
+    result : callable
+        Returns the result layer, or None.
+
+    Attributes
+    ----------
+    problem : Signal
+        Emitted with a sentence if the content cannot be shown.
+    """
+
+    problem = Signal(str)
+
+    def __init__(self, viewer: Viewer, result: Callable[[], Image | None]) -> None:
+        self._viewer, self._result = viewer, result
+        self._before: dict[Any, bool] = {}
+        try:
+            viewer.bind_key(KEY, self._while_held)
+            self._bound = True
+        except ValueError:  # the user, or another panel, has bound it already
+            self._bound = False
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the content shows."""
+        return bool(self._before)
+
+    def flip(self, content: bool) -> None:
+        """Show the content in the place of the result, or the result again.
+
+        Nothing changes if no layer has the pixels of the content any more.
+        """
+        for layer, visible in self._before.items():
+            layer.visible = visible
+        self._before = {}
+        result = self._result()
+        if not content or result is None:
+            return
+        try:
+            inputs = RunInputs.of(record_of(result), result.metadata.get(ORIGINS, {}))
+            found = needed_layer(inputs.content, self._viewer.layers, result)
+        except InputError as error:
+            self.problem.emit(str(error))
+            return
+        shown = {result: False, found: True}
+        self._before = {layer: layer.visible for layer in shown}
+        for layer, visible in shown.items():
+            layer.visible = visible
+
+    def close(self) -> None:
+        """Show the result again, and give the key back."""
+        self.flip(False)
+        if self._bound:
+            self._viewer.bind_key(KEY, None)
+
+    def _while_held(self, _: Viewer) -> Iterator[None]:
+        self.flip(True)
+        yield
+        self.flip(False)

@@ -1,0 +1,124 @@
+"""Labels that lie over an image, and the marks by which a user knows them.  No Qt here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.layers.geometry import geometry_of, to_world
+from napari_nst.sampling import nearest, under
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_nst.plugin.layers.arrays import Plane
+
+__all__ = ["LabelsPlane", "present", "take_labels"]
+
+_COUNTABLE = 2**16  # labels below this are counted, which takes a tenth of the time of sorting
+
+
+@dataclass(frozen=True)
+class LabelsPlane:
+    """The labels that lie over a plane, read when they are asked for: again and again.
+
+    Attributes
+    ----------
+    name : str
+        The layer's name when the plane was taken.
+    data : array_like
+        The layer's data, of the finest level.
+    to_labels : ndarray
+        Shape (ndim of the labels, ndim of the image + 1): maps pixels of the image's level zero,
+        and 1, to pixels of the labels.
+    point : tuple of float
+        The image's pixel, of level zero, on the axes that are not displayed.
+    shown : tuple of int
+        The image's axes that are rows and columns of the plane.
+    grid : tuple of ndarray
+        The plane's rows and columns, in pixels of level zero.
+    """
+
+    name: str
+    data: Any
+    to_labels: NDArray[np.float64]
+    point: tuple[float, ...]
+    shown: tuple[int, int]
+    grid: tuple[NDArray[np.intp], NDArray[np.intp]]
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """The map of the plane's rows and columns to the labels, as `nearest` takes it."""
+        hidden = [axis for axis in range(len(self.point)) if axis not in self.shown]
+        start = self.to_labels[:, -1] + self.to_labels[:, hidden] @ np.array(self.point)[hidden]
+        return np.column_stack([self.to_labels[:, self.shown], start])
+
+    def at(self, axis: int, place: float) -> LabelsPlane:
+        """Return the labels over another plane of the image: its pixel on an axis, level zero."""
+        point = tuple(place if a == axis else p for a, p in enumerate(self.point))
+        return replace(self, point=point)
+
+    def load(self) -> NDArray[Any]:
+        """Return the labels as they are now: shape (H, W) of the image's plane, a copy."""
+        return nearest(self.data, self.matrix, *self.grid)
+
+    def present(self) -> list[int]:
+        """Return the labels that lie over the image now, in order; 0 also where none do."""
+        part, covered = under(self.data, self.matrix, *self.grid)
+        found = present(part)
+        return found if covered or 0 in found else sorted([0, *found])
+
+
+def take_labels(layer: Labels, image: Plane) -> LabelsPlane:
+    """Return the labels that lie over the plane of an image, by their place in the world.
+
+    Parameters
+    ----------
+    layer : Labels
+        Of any number of dimensions, with one level or several, of any resolution and direction.
+    image : Plane
+        The image's.
+
+    Raises
+    ------
+    InputError
+        If the layer has fewer than two dimensions.
+    """
+    if layer.ndim < 2:
+        raise InputError(f"{layer.name} has {layer.ndim} dimension; it must have at least two.")
+    view, ndim = image.view, len(image.factors)
+    world = to_world(image.geometry, view.units)
+    shown = image.shown
+    hidden = [axis for axis in range(ndim) if axis not in shown]
+    point = np.zeros(ndim)
+    if hidden:
+        point[hidden] = world.inverse.set_slice(hidden)(view.of_layer(hidden, ndim)[0])
+    # The world's coordinates of a pixel, on the labels' axes: the last of the viewer's.
+    affine = np.zeros((layer.ndim, ndim + 1))
+    for axis in range(-layer.ndim, 0):
+        affine[axis] = world.affine_matrix[axis - 1] if axis >= -ndim else 0
+        if axis < -ndim:
+            affine[axis, -1] = view.point[axis]
+    to_labels = to_world(geometry_of(layer), view.units).inverse
+    matrix = to_labels.linear_matrix @ affine
+    matrix[:, -1] += to_labels.translate
+    data = layer.data[0] if layer.multiscale else layer.data
+    return LabelsPlane(layer.name, data, matrix, tuple(map(float, point)), shown, image.grid)
+
+
+def present(labels: NDArray[Any]) -> list[int]:
+    """Return the labels in an array, in order."""
+    if labels.size == 0:
+        return []
+    if labels.min() >= 0 and labels.max() < _COUNTABLE:
+        # Row by row: to count, numpy makes integers of eight bytes of them.
+        rows = labels.reshape(-1, labels.shape[-1])
+        seen = np.zeros(int(labels.max()) + 1, bool)
+        for row in rows:
+            seen[row] = True
+        return [int(label) for label in np.flatnonzero(seen)]
+    return [int(label) for label in np.unique(labels)]

@@ -1,0 +1,1 @@
+"""How a result was made: record, copy, continue, save."""

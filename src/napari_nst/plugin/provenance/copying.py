@@ -1,0 +1,338 @@
+"""The record of a result layer as text that makes the same pixels again.  No Qt here.
+
+Same machine, versions and precision: the same bytes.  Elsewhere: the same picture to the eye.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pprint
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_nst.cache import cache_directory
+from napari_nst.errors import InputError
+from napari_nst.files import read_image
+from napari_nst.plugin.layers.finding import Input, find_layer
+from napari_nst.plugin.provenance.origins import KEY, Origin, level_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from napari.layers import Layer
+    from numpy.typing import NDArray
+
+__all__ = ["as_command", "as_file_name", "as_python", "record_of"]
+
+# What a variable is called, and the option of `napari-nst replay`; None: an argument.
+_OPTIONS = {
+    "content": None,
+    "style": None,
+    "start": "--start",
+    "content_labels": "--content-labels",
+    "style_labels": "--style-labels",
+    "replacement": "--replacement",
+}
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One picture of a run, and what it is to the run."""
+
+    role: str  # of _OPTIONS
+    variable: str
+    picture: Input
+
+    @property
+    def origin(self) -> Origin | None:
+        return next(iter(self.picture.origins), None)
+
+
+def record_of(layer: Layer) -> dict[str, Any]:
+    """Return the record of a result layer.
+
+    Raises
+    ------
+    InputError
+        If the layer has none.
+    """
+    record = layer.metadata.get("napari_nst")
+    if not isinstance(record, dict) or "settings" not in record:
+        raise InputError(
+            f"{layer.name} has no record of a run: choose a layer that the style transfer made."
+        )
+    return record
+
+
+def _record_of_picture(layer: Layer) -> dict[str, Any]:
+    record = record_of(layer)
+    if "start_from" in record:
+        raise InputError(
+            f"{layer.name} is a whole stack, which is not made again in one go: restyle 'this "
+            "plane' and copy that, or begin the stack again."
+        )
+    return record
+
+
+def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
+    """Return Python that replays the run that made a layer.
+
+    Pictures that come from files or samples are read from there; the others are named as layers
+    of ``viewer``, as napari's console calls it.  The replay checks the hash of each.
+
+    Parameters
+    ----------
+    layer : Layer
+        The result.
+    layers : iterable of Layer
+        The viewer's, by which renamed ones are known; those that are not found have the names of
+        then.
+
+    Raises
+    ------
+    InputError
+        If the layer has no record.
+    """
+    record = _record_of_picture(layer)
+    inputs = [*_inputs(layer, record), *_replacements(layer, record)]
+    layers = list(layers)
+    blocks = ["\n".join(_load_in_python(one, layers)) for one in inputs]
+    text = "\n\n".join(blocks)
+    known = {"np.": "import numpy as np", "tifffile.": "import tifffile"}
+    imports = [line for use, line in known.items() if use in text]
+    ours = [
+        "import napari_nst",
+        *(["from napari_nst import samples"] if "samples." in text else []),
+        *(["from napari_nst.files import read_image"] if "read_image(" in text else []),
+    ]
+    content = next(one for one in inputs if one.role == "content")
+    restoring = [] if content.origin is None else list(content.origin.restore_in_python("picture"))
+    if any("np." in line for line in restoring) and known["np."] not in imports:
+        imports.insert(0, known["np."])
+    shown = pprint.pformat(record, width=96, sort_dicts=False)
+    return "\n".join(
+        [
+            f"# Makes {json.dumps(layer.name)} again: the same bytes on the same machine, with",
+            "# the same versions.",
+            *imports,
+            *ours,
+            "",
+            text,
+            "",
+            f"record = napari_nst.RunRecord.model_validate(\n{_indented(shown)}\n)",
+            f"result = napari_nst.stylize({', '.join(_arguments(inputs, record))}, record=record)",
+            "picture = result.image",
+            *restoring,
+            "",
+        ]
+    )
+
+
+def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
+    """Return the command line that replays the run that made a layer, and writes its picture.
+
+    The record, and each picture that no file holds as the run took it, is kept in the cache
+    directory, under ``replays``; the command names these files.
+
+    Parameters
+    ----------
+    layer : Layer
+        The result.
+    layers : iterable of Layer
+        The viewer's, for pictures that came from no file.
+
+    Raises
+    ------
+    InputError
+        If the layer has no record, or a picture of the run is not to be had any more.
+    """
+    record = _record_of_picture(layer)
+    text = json.dumps(record, indent=2)
+    folder = cache_directory() / "replays" / hashlib.sha256(text.encode()).hexdigest()[:12]
+    layers = list(layers)
+    files: dict[str, list[str]] = {role: [] for role in _OPTIONS}
+    for one in _inputs(layer, record):
+        files[one.role].append(_file(one, layers, folder))
+    put_in = list(_replacements(layer, record))
+    for number, needed in enumerate(_steered_in(record), start=1):
+        variable = f"replacement_{number}"
+        tries = [
+            _Input("replacement", variable, Input((needed,), one.picture.origins)) for one in put_in
+        ]
+        files["replacement"].append(_first_file(tries, layers, folder))
+    if files["style_labels"]:
+        files["style_labels"] = _for_each_style(record, files["style_labels"], "none")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(text, encoding="utf-8")
+    words = ["napari-nst", "replay", str(folder / "record.json")]
+    for role, option in _OPTIONS.items():
+        words += [w for file in files[role] for w in ([option, file] if option else [file])]
+    words += ["-o", f"{as_file_name(layer.name)}.png"]
+    return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
+    origins = layer.metadata.get(KEY, {})
+    groups: list[tuple[str, Any, Any]] = [
+        ("content", [record["content"]], [origins.get("content")]),
+        ("style", record["styles"], origins.get("styles")),
+        ("start", [record.get("start")], [origins.get("start")]),
+        ("content_labels", [record.get("content_labels")], [origins.get("content_labels")]),
+        ("style_labels", record.get("style_labels") or (), origins.get("style_labels")),
+    ]
+    for role, records, found in groups:
+        padded = [*(found or ()), *[None] * len(records)]
+        for number, (one, origin) in enumerate(zip(records, padded, strict=False), start=1):
+            if one is not None:
+                variable = role if len(records) == 1 else f"{role}_{number}"
+                origins = () if origin is None else (Origin.from_dict(origin),)
+                yield _Input(role, variable, Input((one,), origins))
+
+
+def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
+    """Yield what was put in on the way, as far as its origins are known, else by its name.
+
+    The replay finds each by its hash, whatever their order and whatever else there is.
+    """
+    needed = tuple(_steered_in(record))
+    if not needed:
+        return
+    origins = layer.metadata.get(KEY, {}).get("replacements", ())
+    for number, origin in enumerate(origins, start=1):
+        picture = Input(needed, (Origin.from_dict(origin),))
+        yield _Input("replacement", f"replacement_{number}", picture)
+    if not origins:
+        for number, one in enumerate(needed, start=1):
+            yield _Input("replacement", f"replacement_{number}", Input((one,)))
+
+
+def _steered_in(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the records of the pictures that were put in, each once, if they were not there."""
+    labels = (record.get("content_labels"), *(record.get("style_labels") or ()))
+    known = {one["sha256"] for one in (*record["styles"], *labels) if one}
+    for change in record.get("steering", ()):
+        painted = change.get("style_labels")  # a list, the word "removed" or nothing
+        for one in (
+            *(change.get("styles") or ()),
+            change.get("content_labels"),
+            *(painted if isinstance(painted, list) else ()),
+        ):
+            if isinstance(one, dict) and one["sha256"] not in known:
+                known.add(one["sha256"])
+                yield one
+
+
+def _load_in_python(one: _Input, layers: Sequence[Layer]) -> Iterator[str]:
+    """Yield the lines that give a variable the picture that the engine was given."""
+    expression, found = _source_in_python(one, layers)
+    if layers and not found:
+        name = json.dumps(one.picture.name)
+        yield f"# No layer has these pixels now: bring back {name}, or give its array here."
+    yield f"{one.variable} = {expression}"
+    if one.origin is not None:
+        yield from one.origin.take_in_python(one.variable)
+    if expression.startswith("viewer."):
+        yield f"{one.variable} = np.asarray({one.variable})"
+
+
+def _source_in_python(one: _Input, layers: Sequence[Layer]) -> tuple[str, bool]:
+    """Return an expression for a layer's data, and whether it has the pixels of the run."""
+    origin = one.origin
+    for expression, read in () if origin is None else origin.sources():
+        # Painting a sample takes seconds, too long for a look at the second of two.
+        if expression.endswith(".style()") or _is_it(one, read):
+            return expression, True
+    layer = find_layer(one.picture, layers)
+    name = one.picture.name if layer is None else layer.name
+    level = "" if origin is None or origin.level is None else f"[{origin.level}]"
+    return f"viewer.layers[{name!r}].data{level}", layer is not None
+
+
+def _is_it(one: _Input, read: Any) -> bool:
+    """Return whether a source still has the picture; the file may be another one now."""
+    assert one.origin is not None
+    try:
+        return one.picture.is_it(one.origin.take(read()))
+    except Exception:  # whatever the file holds, it is not this picture
+        return False
+
+
+def _for_each_style(record: dict[str, Any], given: Sequence[str], none: str = "None") -> list[str]:
+    """Return the labels given for each style, in the order of the styles."""
+    left = iter(given)
+    return [none if labels is None else next(left) for labels in record["style_labels"]]
+
+
+def _arguments(inputs: Sequence[_Input], record: dict[str, Any]) -> Iterator[str]:
+    variables: dict[str, list[str]] = {role: [] for role in _OPTIONS}
+    for one in inputs:
+        variables[one.role].append(one.variable)
+    yield variables["content"][0]
+    yield f"[{', '.join(variables['style'])}]"
+    for role in ("start", "content_labels"):
+        if variables[role]:
+            yield f"{role}={role}"
+    if variables["style_labels"]:
+        yield f"style_labels=[{', '.join(_for_each_style(record, variables['style_labels']))}]"
+    if variables["replacement"]:
+        yield f"replacements=[{', '.join(variables['replacement'])}]"
+
+
+def _first_file(tries: list[_Input], layers: Sequence[Layer], folder: Path) -> str:
+    """Return the file of the first that is what it was."""
+    for one in tries[:-1]:
+        try:
+            return _file(one, layers, folder)
+        except InputError:  # another one may be it
+            continue
+    return _file(tries[-1], layers, folder)
+
+
+def _file(one: _Input, layers: Sequence[Layer], folder: Path) -> str:
+    """Return a file with the picture as the engine was given it; make one where there is none."""
+    origin = one.origin
+    if origin is not None and origin.path is not None and Path(origin.path).is_file():
+        try:
+            if one.picture.is_it(read_image(origin.path)):
+                return str(Path(origin.path).absolute())
+        except InputError:  # it is no single picture
+            pass
+    file = folder / f"{one.variable}.npy"
+    array = _array(one, layers)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+    return str(file)
+
+
+def _array(one: _Input, layers: Sequence[Layer]) -> NDArray[Any]:
+    origin, picture = one.origin, one.picture
+    layer = find_layer(picture, layers)
+    if layer is not None:
+        if origin is None:
+            return np.asarray(layer.data)
+        return origin.take(level_of(layer, origin.level))
+    for _, read in () if origin is None else origin.sources():
+        if origin is not None and _is_it(one, read):
+            return origin.take(read())
+    raise InputError(
+        f"{picture.name} is not what it was when the run began: no layer and no file has its "
+        f"pixels{picture.size_in_words}.  Bring back the layer as it was, or copy as Python and "
+        "give it the array."
+    )
+
+
+def as_file_name(name: str) -> str:
+    """Return a name without the characters that file systems refuse."""
+    kept = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
+    return kept or "result"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,0 +1,366 @@
+"""What the user chooses, and what that comes to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import FloatSpinBox, Slider
+from napari.layers import Image
+from psygnal import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+
+from napari_nst import speed
+from napari_nst.engine.resources import costs
+from napari_nst.errors import InputError
+from napari_nst.plugin.layers.arrays import View, take_plane, take_start
+from napari_nst.plugin.layers.finding import RunInputs, find_layer, origin_of
+from napari_nst.plugin.layers.geometry import canvas_corners, full_shape, visible_part
+from napari_nst.plugin.provenance.continuing import check_start
+from napari_nst.plugin.provenance.copying import record_of
+from napari_nst.plugin.provenance.origins import KEY
+from napari_nst.plugin.run.job import Job
+from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
+from napari_nst.plugin.widgets.advanced import Advanced
+from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.widgets.planes_box import PlanesBox
+from napari_nst.plugin.widgets.regions_box import RegionsBox
+from napari_nst.plugin.widgets.styles_list import StylesList
+from napari_nst.plugin.widgets.words import duration
+from napari_nst.presets import preset
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+__all__ = ["Controls"]
+
+_DEFAULTS = StyleTransferSettings()
+_BALANCED = 50  # the middle of the slider, where the style weight is the default's
+
+
+class Controls:
+    """Content, styles, strength, size, colour; regions and everything advanced.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Whose layers and planes they are about.
+
+    Attributes
+    ----------
+    device : str
+        The kind of device that a run will have, as far as is known without torch.
+    native : QWidget
+        The main controls, one below the other.
+    form : QFormLayout
+        Which they are laid out in.
+    changed : Signal
+        Emitted when any of them changes.
+    content : LayerChoice
+        Of the viewer's image layers.
+    planes : PlanesBox
+        Which planes of a stack; hidden where the content is none.
+    styles : StylesList
+        The styles and their shares.
+    strength : Slider
+        From 0 to 100: 50 is the default style weight, 100 ten times as much.
+    size : FloatSpinBox
+        The longest side worked at; 0 is automatic.
+    color : ComboBox
+        Whose colours.
+    regions : RegionsBox
+        Labels and their styles.
+    advanced : Advanced
+        The rest.
+    fields : dict of str to Field
+        All settings that have a control of their own.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._told_apart = self._filling = False
+        self._base = _DEFAULTS  # what no control shows
+        self.device = "cpu"
+        self.content: Any = control(
+            LayerChoice,
+            "&Content",
+            "The picture whose things and places are kept.",
+            choices=self._images,
+            nullable=False,
+        )
+        self.planes = PlanesBox()
+        self.styles = StylesList(self._images)
+        self.strength: Any = control(
+            Slider,
+            "Style stren&gth",
+            "How far the style goes: 50 is balanced, more dissolves the content.  It acts on a "
+            "run that goes on, too.",
+            min=0,
+            max=2 * _BALANCED,
+        )
+        self.size: Any = control(
+            FloatSpinBox,  # the one that can show a word for its lowest value
+            "Si&ze (px)",
+            "The longest side worked at.  Time and memory grow with its square.  Automatic: the "
+            "content's own, at most 512 on a processor and 1024 on a GPU.",
+            min=0,
+            max=100000,
+            step=64,
+        )
+        self.size.native.setDecimals(0)
+        self.size.native.setSpecialValueText("automatic")
+        color = field(
+            "color",
+            "C&olours",
+            "The style's.  Or the content's: only brightness is taken from the style.  Or matched: "
+            "the style is recoloured to the content first.  It acts on a run that goes on, too.",
+            words={"style": "of the style", "luminance": "of the content", "match": "matched"},
+        )
+        self.color = color.widget
+        self.regions = RegionsBox(viewer, lambda: self.content.value, lambda: self.styles.layers)
+        self.advanced = Advanced(self._on_changed)
+        self.fields = {
+            "style_weight": Field(
+                "style_weight", self.strength, _strength_of_weight, _weight_of_strength
+            ),
+            "size": Field("size", self.size, self._shown_size, lambda size: int(size) or "auto"),
+            "color": color,
+            **self.regions.fields,
+            **self.advanced.fields,
+        }
+        self.native = QWidget()
+        self.form = form = QFormLayout(self.native)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        form.addRow(self.content.label, self.content.native)
+        self._planes_label = QLabel(self.planes.choice.label)
+        self._planes_label.setBuddy(self.planes.choice.native)
+        form.addRow(self._planes_label, self.planes.choice.native)
+        form.addRow(self.planes)
+        self.planes.changed.connect(self._on_changed)
+        label = QLabel("&Style")
+        label.setBuddy(self.styles.rows[0].choice.native)
+        form.addRow(label, self.styles)
+        for each in (self.strength, self.size, self.color):
+            form.addRow(each.label, each.native)
+            each.changed.connect(self._on_changed)
+        self.content.changed.connect(self._on_content)
+        self.styles.changed.connect(self._on_styles)
+        self.regions.changed.connect(self._on_changed)
+        self.reset_choices()
+
+    @property
+    def settings(self) -> StyleTransferSettings:
+        """The settings that the controls say.
+
+        Raises
+        ------
+        InputError
+            If one of them is impossible.
+        """
+        return self._base.replace(
+            **{name: each.value for name, each in self.fields.items()},
+            style_weights=self.styles.shares,
+            region_styles=self.regions.region_styles,
+        )
+
+    @settings.setter
+    def settings(self, settings: StyleTransferSettings) -> None:
+        if settings.init == "image":  # which takes a picture: Continue has one
+            settings = settings.replace(init=_DEFAULTS.init)
+        self._filling = True
+        try:
+            self._base = settings
+            for name, each in self.fields.items():
+                each.value = getattr(settings, name)
+            self.styles.shares = settings.style_weights
+            self.regions.table.choose_all(settings.region_styles)
+        finally:
+            self._filling = False
+        self.changed.emit()
+
+    def reuse(self, record: dict[str, Any], origins: dict[str, Any]) -> list[str]:
+        """Have the settings of a run, steering included, and its layers where they still are.
+
+        Parameters
+        ----------
+        record, origins : dict
+            From the metadata of a result layer.
+
+        Returns
+        -------
+        list of str
+            Names of the layers that are gone or have changed; their controls stay as they are.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        before = RunInputs.of(record, origins)
+        found: Any = {one: find_layer(one, self._viewer.layers) for one in before.all}
+        if found[before.content] is not None:
+            self.content.value = found[before.content]
+        styles = [found[one] for one in before.styles]
+        if None not in styles:
+            self.styles.choose(styles)
+        labels = before.style_labels or (None,) * len(styles)
+        self.regions.choose(
+            before.content_labels and found[before.content_labels],
+            [one and found[one] for one in labels],
+        )
+        taken = origins.get("content") or {}
+        self.advanced.intensities.value = taken.get("intensities") or "limits"
+        self.settings = before.settings
+        return [one.name for one, layer in found.items() if layer is None]
+
+    def job(self, *, draft: bool = False, start: Image | None = None) -> Job:
+        """Return what is to be done to the layers as the viewer shows them now.
+
+        Parameters
+        ----------
+        draft : bool
+            A quick look at what is on the canvas.
+        start : Image, optional
+            A result to go on from.
+
+        Raises
+        ------
+        InputError
+            If no layer is chosen, one cannot be used, or a setting is impossible.
+        """
+        layers = [self.content.value, *self.styles.layers]
+        if None in layers:
+            raise InputError(
+                "There is no image layer: open a picture, or one of File > Open Sample > "
+                "Neural style transfer."
+            )
+        settings = self.settings
+        if draft:
+            quick = preset("draft")
+            settings = settings.replace(size=quick.size, iterations=quick.iterations)
+        longest = settings.size
+        if longest == "auto":
+            longest = costs.automatic_size(self.device)
+        dims = self._viewer.dims
+        part = visible_part(layers[0], dims, canvas_corners(self._viewer)) if draft else None
+        how = self.advanced.intensities.value
+        stack = None if draft else self.planes.stack
+        view = View.of(dims)
+        if stack is not None:  # each plane by itself, however thick the slice on the canvas
+            view = view.thin(stack.axis - layers[0].ndim)
+        content = take_plane(layers[0], view, longest, part, how)
+        styles = tuple(take_plane(layer, dims, longest, None, how) for layer in layers[1:])
+        begin = None
+        if start is not None:
+            settings = settings.replace(init="image")
+            begin = take_start(start, dims, content)
+            check_start(content, begin)
+            self._check_content(layers[0], start)
+        if stack is not None and start is not None:
+            raise InputError(
+                f"Planes is {self.planes.choice.current_choice!r}, and a run goes on from the "
+                "result of one plane: choose 'this plane'."
+            )
+        of_content, of_styles = self.regions.take(content, styles)
+        if not draft:  # what is on the canvas may lack a label; the engine knows
+            self.regions.check()
+        return Job(content, styles, settings, begin, of_content, of_styles, stack)
+
+    def estimate(self) -> str:
+        """Return in a sentence what a run will take, or why there can be none."""
+        try:
+            return self._estimate(self.job())
+        except InputError as error:
+            return str(error)
+
+    def _estimate(self, job: Job) -> str:
+        scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
+        styles = [style.shape for style in job.styles]
+        cost, what, more = None, "", ""
+        if job.stack is not None:
+            cost = in_all(job, self.device, job.stack)
+            what = f"{job.content.data.shape[job.stack.axis]} planes of "
+            if not stays_in_memory(job, self.device):
+                size = result_bytes(job, self.device) / 2**30
+                more = f"  The result takes {size:.1f} GiB on disk."
+        regions = len(job.settings.region_styles or "1") if job.content_labels else 0
+        cost = cost or costs.cost(
+            job.settings, *job.content.shape, self.device, styles, regions=regions
+        )
+        rate, measured = speed.recall(self.device)
+        return (
+            f"{what}{scale.width} x {scale.height} px will take "
+            f"{'about' if measured else 'roughly'} {duration(cost.operations / rate)} and "
+            f"{cost.memory / 2**30:.1f} GiB of memory.{more}"
+        )
+
+    def offer_planes(self) -> None:
+        """Offer the axes along which the content has planes, if there are any."""
+        several = self.planes.offer(self.content.value, self._viewer.dims)
+        self._planes_label.setVisible(several)
+        self.planes.choice.native.setVisible(several)
+
+    def reset_choices(self) -> None:
+        """Bring the layer choices up to date; two that would agree are told apart once."""
+        self.content.reset_choices()
+        self.offer_planes()
+        self.styles.reset_choices()
+        self.regions.reset_choices()
+        choices = self._images()
+        first = self.styles.rows[0].choice
+        if len(choices) > 1 and not self._told_apart:
+            self._told_apart = True  # from now on the user may choose one layer for both
+            if first.value is self.content.value:
+                first.value = next(c for c in choices if c is not self.content.value)
+        self.regions.set_styles(self._style_names())
+
+    def _on_changed(self, _: object = None) -> None:
+        if not self._filling:
+            self.changed.emit()
+
+    def _on_content(self) -> None:
+        self.offer_planes()
+        self.regions.refresh()
+        self._on_changed()
+
+    def _on_styles(self) -> None:
+        self.regions.set_styles(self._style_names())
+        self._on_changed()
+
+    def _style_names(self) -> list[str]:
+        return [layer.name if layer is not None else "none" for layer in self.styles.layers]
+
+    def _check_content(self, content: Image, start: Image) -> None:
+        """Refuse a result that was made of another layer than the content."""
+        before = RunInputs.of(record_of(start), start.metadata.get(KEY, {}))
+        if before.content.origins and origin_of(content, before.content) is None:
+            raise InputError(
+                f"{start.name} was made of {before.content.name}, and Content is {content.name}: "
+                "choose the layer that it was made of, or Reuse settings."
+            )
+
+    def _images(self, _: object = None) -> list[Image]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+
+    def _shown_size(self, size: int | str | None) -> int:
+        """Return the spin box's value for a size; the content's own is a number there."""
+        if size is None and self.content.value is not None:
+            layer = self.content.value
+            full = full_shape(layer)
+            return int(max(full[: layer.ndim][-2:]))
+        return size if isinstance(size, int) else 0
+
+
+def _strength_of_weight(weight: float) -> int:
+    if weight <= 0:
+        return 0
+    strength = _BALANCED * (1 + np.log10(weight / _DEFAULTS.style_weight))
+    return int(np.clip(round(strength), 0, 2 * _BALANCED))
+
+
+def _weight_of_strength(strength: float) -> float:
+    return _DEFAULTS.style_weight * float(10 ** (strength / _BALANCED - 1))

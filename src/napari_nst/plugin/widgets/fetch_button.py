@@ -1,0 +1,85 @@
+"""The way to VGG-19's weights, shown where they are wanted and missing."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from psygnal import Signal
+
+from napari_nst.errors import WeightsError
+from napari_nst.plugin.run import fetching
+from napari_nst.plugin.widgets.buttons import push_button
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QWidget
+
+__all__ = ["FetchButton"]
+
+
+class FetchButton:
+    """A button that is there while a network is chosen whose weights are not.
+
+    Parameters
+    ----------
+    parent : QWidget
+        Whose dialogs they are.
+
+    Attributes
+    ----------
+    native : QPushButton
+        The button.
+    said, problem : Signal
+        Emitted with a sentence on how the download ended.
+    """
+
+    said = Signal(str)
+    problem = Signal(str)
+
+    def __init__(self, parent: QWidget) -> None:
+        self._parent = parent
+        self._fetch: fetching.Fetch | None = None
+        self.native = push_button(
+            "Fetch VGG-19 ...",
+            "Download the weights of VGG-19, the paper's network: you are asked first, and can "
+            "cancel.",
+            self._ask,
+        )
+        self.native.setVisible(False)
+
+    def show_for(self, network: str) -> None:
+        """Show the button if the network's weights are missing."""
+        self.native.setVisible(network == "vgg19" and not self._fetch and _missing(network))
+
+    def close(self) -> None:
+        """Give up the download, if there is one."""
+        if self._fetch is not None:
+            self._fetch.close()
+
+    def _ask(self) -> None:
+        if self._fetch is not None:
+            return
+        self._fetch = fetching.ask_and_fetch(self._parent)
+        if self._fetch is not None:
+            self._fetch.ended.connect(self._on_ended)
+            self.native.setVisible(False)
+
+    def _on_ended(self, problem: str) -> None:
+        fetch, self._fetch = self._fetch, None
+        if problem:
+            self.problem.emit(problem)
+        elif fetch is not None and fetch.file is not None:
+            self.said.emit("VGG-19 is here now.")
+        self.show_for("vgg19")
+
+
+def _missing(network: str) -> bool:
+    # torch comes with it; until that is loaded in the background, nothing is known.
+    weights = sys.modules.get("napari_nst.engine.network.weights")
+    if not hasattr(weights, "find"):
+        return False
+    try:
+        weights.find(network)  # type: ignore[union-attr]
+    except WeightsError:
+        return True
+    return False

@@ -1,0 +1,114 @@
+"""Which planes of a stack are to be done: the one that is shown, or every one along an axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox
+from psygnal import Signal
+from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+
+from napari_nst.plugin.layers.geometry import axis_name, full_shape, shown_axes
+from napari_nst.plugin.layers.intensities import channel_axis
+from napari_nst.plugin.run.job import Stack
+from napari_nst.plugin.widgets.fields import control
+
+if TYPE_CHECKING:
+    from napari.components import Dims
+    from napari.layers import Image
+
+    from napari_nst.stacks import StartFrom
+
+__all__ = ["PlanesBox"]
+
+_THIS = ("this plane", -1)  # magicgui tells nothing of a choice that becomes None
+
+
+class PlanesBox(QWidget):
+    """How planes follow one another, and, to be laid out above it, the choice of planes.
+
+    Attributes
+    ----------
+    changed : Signal
+        Emitted when the user chooses otherwise.
+    choice : ComboBox
+        -1 for this plane, or an axis of the layer.
+    from_previous, on_disk : QCheckBox
+        Whether a plane starts from the one before, and whether the planes are kept on the disk.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._offered: tuple[tuple[str, int], ...] = (_THIS,)
+        self._channels: int | None = None  # the axis of channels
+        self.choice: Any = control(
+            ComboBox,
+            "Planes",
+            "What of a stack is restyled: the plane that is shown, or every plane along an axis; "
+            "along other hidden axes the result has the one place that is shown.",
+            choices=[_THIS],
+        )
+        self.from_previous = QCheckBox("Start from the plane before")
+        self.from_previous.setToolTip(
+            "Each plane goes on from the result of the one before it: neighbours agree, and it "
+            "takes a part of the time.  Otherwise each is a picture on its own, as channels are in "
+            "any case."
+        )
+        self.from_previous.setChecked(True)
+        self.on_disk = QCheckBox("Keep the planes on disk")
+        self.on_disk.setToolTip(
+            "In the cache folder, so that a run that was stopped or broken off goes on when it is "
+            "begun again.  Results that would fill memory are kept there in any case."
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.from_previous, self.on_disk):
+            layout.addWidget(widget)
+        self.choice.changed.connect(self._on_choice)
+        self.from_previous.toggled.connect(self._on_toggled)
+        self.on_disk.toggled.connect(self._on_toggled)
+        self._on_choice()
+
+    @property
+    def stack(self) -> Stack | None:
+        """What is chosen; None: this plane."""
+        if self.choice.value < 0:
+            return None
+        axis = int(self.choice.value)
+        follow = self.from_previous.isChecked() and axis != self._channels
+        start_from: StartFrom = "previous" if follow else "content"
+        return Stack(axis, start_from, bool(self.on_disk.isChecked()))
+
+    def offer(self, layer: Image | None, dims: Dims) -> bool:
+        """Offer the axes of a layer that are hidden; return whether there are any."""
+        offered = [_THIS]
+        self._channels = None if layer is None else channel_axis(layer)
+        if layer is not None and layer.ndim > 2:
+            shape = full_shape(layer)
+            shown = shown_axes(layer, dims)
+            for axis in range(layer.ndim):
+                if axis not in shown and shape[axis] > 1:
+                    offered.append((f"all along {axis_name(layer, axis)}", axis))
+        if tuple(offered) != self._offered:
+            self._offered = tuple(offered)
+            with self.choice.changed.blocked():
+                before = self.choice.value
+                self.choice.choices = offered
+                axes = [axis for _, axis in offered]
+                self.choice.value = before if before in axes else _THIS[1]
+            self._show_checks()
+        return len(offered) > 1
+
+    def _show_checks(self) -> None:
+        several = self.choice.value >= 0
+        self.setVisible(several)
+        self.from_previous.setEnabled(self.choice.value != self._channels)
+
+    def _on_choice(self, _: object = None) -> None:
+        self._show_checks()
+        self.changed.emit()
+
+    def _on_toggled(self, _: bool) -> None:
+        self.changed.emit()

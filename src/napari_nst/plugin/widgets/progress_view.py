@@ -1,0 +1,121 @@
+"""What is going on: a bar, a sentence, and where it is computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+
+from napari_nst.plugin.widgets.words import duration
+
+if TYPE_CHECKING:
+    from napari_nst.plugin.run.job import Machine, Outcome, Progress
+
+__all__ = ["ProgressView", "in_words", "planes_done", "text_label"]
+
+_GIB = 2**30
+_MILLISECONDS_OF_A_REMARK = 10_000
+
+
+class ProgressView(QWidget):
+    """Shows the progress of a run, and says what the panel has to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar = QProgressBar()
+        self._bar.setAccessibleName("Progress")
+        self._bar.setToolTip("How much of the run is done.")
+        self._status = text_label("What is going on")
+        self._machine = text_label("Where it is computed")
+        self._machine.setVisible(False)
+        self._remark = text_label("What to know about the run")
+        self._remark.setVisible(False)
+        self._forget = QTimer(self)
+        self._forget.setSingleShot(True)
+        self._forget.setInterval(_MILLISECONDS_OF_A_REMARK)
+        self._forget.timeout.connect(lambda: self._remark.setVisible(False))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._bar, self._status, self._remark, self._machine):
+            layout.addWidget(widget)
+
+    @property
+    def status(self) -> str:
+        """What is said."""
+        return str(self._status.text())
+
+    @property
+    def machine(self) -> str:
+        """What is said of the machine."""
+        return str(self._machine.text())
+
+    def say(self, text: str, *, problem: bool = False) -> None:
+        """Say something, with a mark if it is a problem."""
+        self._status.setText(f"⚠ {text}" if problem else text)
+
+    @property
+    def remark(self) -> str:
+        """What was remarked lately."""
+        return str(self._remark.text())
+
+    def remark_on(self, text: str) -> None:
+        """Say something that the next report of the run does not push aside."""
+        self._remark.setText(text)
+        self._remark.setVisible(True)
+        self._forget.start()
+
+    def begin(self) -> None:
+        """Be busy until the first report of a run."""
+        self._bar.setRange(0, 0)
+        self._machine.setVisible(False)
+        self.say("Starting ...")
+
+    def show_progress(self, progress: Progress) -> None:
+        """Move the bar, and say where the machine is."""
+        self._bar.setRange(0, progress.iterations)
+        self._bar.setValue(progress.iteration)
+        self._machine.setText(_machine(progress.machine))
+        self._machine.setVisible(True)
+
+    def end(self, *, finished: bool) -> None:
+        """Be busy no more: the run is over."""
+        self._bar.setRange(0, max(self._bar.maximum(), 1))  # no longer busy
+        if finished:
+            self._bar.setValue(self._bar.maximum())
+
+
+def in_words(progress: Progress) -> str:
+    """Return how far a run is, in two short sentences."""
+    height, width = progress.shape
+    left = "" if progress.remaining is None else f"  About {duration(progress.remaining)} left."
+    plane = f"Plane {progress.plane} of {progress.planes}.  " if progress.planes > 1 else ""
+    return (
+        f"{plane}Size {progress.scale} of {progress.scales} ({width} x {height} px), iteration "
+        f"{progress.iteration} of {progress.iterations}.{left}"
+    )
+
+
+def planes_done(outcome: Outcome) -> str:
+    """Return how many planes of a stack are done, in a sentence after two spaces, or nothing."""
+    if "finished" not in outcome.record:
+        return ""
+    done, planes = len(outcome.record["finished"]), outcome.record["content"]["shape"][0]
+    return f"  {done} of {planes} planes are done."
+
+
+def text_label(accessible_name: str) -> QLabel:
+    """Return a label for sentences, which can be selected and copied."""
+    label = QLabel()
+    label.setAccessibleName(accessible_name)
+    label.setWordWrap(True)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def _machine(machine: Machine) -> str:
+    network = machine.network.upper().replace("VGG", "VGG-")
+    return (
+        f"{network} on {machine.device} ({machine.name}), {machine.precision}; "
+        f"{machine.memory / _GIB:.1f} GiB in use."
+    )

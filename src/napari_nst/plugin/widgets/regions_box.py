@@ -1,0 +1,344 @@
+"""Regions: which Labels layer lies over which image, and which label takes which style."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import psutil
+from napari.layers import Labels
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_nst.engine.images.assignment import assign
+from napari_nst.errors import InputError
+from napari_nst.plugin.layers.arrays import shown_axes, take_plane
+from napari_nst.plugin.layers.geometry import full_shape, geometry_of, placed
+from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
+from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.widgets.regions_table import RegionsTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from napari.layers import Image
+    from napari.viewer import Viewer
+
+    from napari_nst.plugin.layers.arrays import Plane
+
+__all__ = ["RegionsBox"]
+
+_MILLISECONDS = 300  # between looks at labels that are being painted
+_BRUSH = 1 / 12  # of the longest side: for filling regions, not for drawing
+_MOST_OF_FREE = 0.25  # of the memory, for the labels of a whole stack
+_MOST_PIXELS = 2**26  # of a plane of labels: each stroke has all of them drawn and counted
+
+
+class _Nullable(LayerChoice):
+    """A choice with a word for none."""
+
+    null_string = "none"
+
+
+class RegionsBox(QWidget):
+    """Labels of the content, labels of the styles, and who takes which style.
+
+    Parameters
+    ----------
+    viewer : Viewer
+        Whose Labels layers they are.
+    content : callable
+        Returns the content layer, or None.
+    styles : callable
+        Returns the style layers, None where none is chosen.
+
+    Attributes
+    ----------
+    content_labels : LayerChoice
+        Of the viewer's Labels layers, or none.
+    style_labels : list of LayerChoice
+        The same for each style.
+    table : RegionsTable
+        A row for each label.
+    changed : Signal
+        Emitted when a choice changes.
+    painted : Signal
+        Emitted, a few times a second at the most, when labels are painted.
+    said : Signal
+        Emitted with a sentence on how a new layer differs from the content.
+    """
+
+    changed = Signal()
+    painted = Signal()
+    said = Signal(str)
+
+    def __init__(
+        self,
+        viewer: Viewer,
+        content: Callable[[], Image | None],
+        styles: Callable[[], Sequence[Image | None]],
+    ) -> None:
+        super().__init__()
+        self._viewer, self._content, self._style_layers = viewer, content, styles
+        self._styles: list[str] = []
+        self._painted: dict[int, list[int]] = {}  # the labels on each style that has any
+        self._watched: list[Labels] = []
+        self._made: tuple[weakref.ref[Labels], weakref.ref[Image]] | None = None  # by `paint`
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_MILLISECONDS)
+        self._timer.timeout.connect(self._on_painted)
+        self.content_labels = self._combo(
+            "La&bels",
+            "A Labels layer painted over the content: each label can have a style of its own.",
+        )
+        self.paint_button = QPushButton("Paint regions")
+        self.paint_button.setToolTip(
+            "Add a Labels layer over the content, and paint into it.  What you paint during a run "
+            "acts on it."
+        )
+        self.paint_button.clicked.connect(self.paint)
+        self.style_labels: list[Any] = []
+        self.table = RegionsTable()
+        self.table.changed.connect(self.changed.emit)
+        self._problem = QLabel()
+        self._problem.setAccessibleName("What is wrong with the regions")
+        self._problem.setWordWrap(True)
+        self.fields: dict[str, Field] = {
+            "region_softness": field(
+                "region_softness",
+                "Softness",
+                "How wide one region fades into the next, as a share of the longest side.",
+            ),
+            "region_guidance": field(
+                "region_guidance",
+                "Borders",
+                "Whether a style may see across the borders of its region a little, or keeps "
+                "strictly inside.",
+                words={"all": "may be crossed", "inside": "strict"},
+            ),
+        }
+        self._form = QFormLayout()
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._form.addRow(self.content_labels.label, self.content_labels.native)
+        self._form.addRow(self.paint_button)
+        for each in self.fields.values():
+            self._form.addRow(each.widget.label, each.widget.native)
+            each.widget.changed.connect(lambda _: self.changed.emit())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._form)
+        layout.addWidget(self._problem)
+        layout.addWidget(self.table)
+
+    @property
+    def region_styles(self) -> Mapping[int, int | None] | None:
+        """What `StyleTransferSettings.region_styles` is to be."""
+        return None if self.content_labels.value is None else self.table.region_styles
+
+    def take(
+        self, content: Plane, styles: Sequence[Plane]
+    ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
+        """Return the labels of the content and of the styles, as they lie over them.
+
+        Raises
+        ------
+        InputError
+            If a layer has no plane of labels.
+        """
+        if self.content_labels.value is None:
+            return None, None
+        of_content = take_labels(self.content_labels.value, content)
+        of_styles = tuple(
+            combo.value and take_labels(combo.value, style)
+            for combo, style in zip(self.style_labels, styles, strict=False)
+        )
+        return of_content, (of_styles if any(of_styles) else None)
+
+    def check(self) -> None:
+        """Refuse labels that have no style, or a style that is on no label.
+
+        Raises
+        ------
+        InputError
+            Says which.
+        """
+        if self.content_labels.value is None or not self.table.labels:
+            return
+        of_styles = [
+            np.array(self._painted[i]) if i in self._painted else None
+            for i in range(len(self._styles))
+        ]
+        assign(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
+
+    def choose(self, content: Labels | None, styles: Sequence[Labels | None]) -> None:
+        """Choose the labels of the content and of the styles; None: no labels."""
+        self.content_labels.value = content
+        for combo, layer in zip(self.style_labels, styles, strict=False):
+            combo.value = layer
+
+    def set_styles(self, names: Sequence[str]) -> None:
+        """Follow the list of styles, given their names."""
+        self._styles = list(names)
+        while len(self.style_labels) > len(names):
+            combo = self.style_labels.pop()
+            self._form.removeRow(combo.native)
+        for index, name in enumerate(names):
+            if index == len(self.style_labels):
+                combo = self._combo("", f"A Labels layer painted over style {index + 1}: a label "
+                    "of the content takes the style of the same label there.")  # fmt: skip
+                self.style_labels.append(combo)
+                self._form.insertRow(2 + index, f"On style {index + 1}", combo.native)
+            self.style_labels[index].native.setAccessibleName(
+                f"Labels on style {index + 1}, {name}"
+            )
+        self.refresh()
+
+    def reset_choices(self) -> None:
+        """Bring the layer choices up to date."""
+        for combo in (self.content_labels, *self.style_labels):
+            with combo.changed.blocked():
+                combo.reset_choices()
+        self.refresh()
+
+    def refresh(self, *_: object) -> None:
+        """Look at the labels again, and show a row for each."""
+        self._watch()
+        layer, content = self.content_labels.value, self._content()
+        labels: list[int] = []
+        problem = ""
+        try:
+            self._painted = {
+                index: self._present(combo.value, style)
+                for index, (combo, style) in enumerate(
+                    zip(self.style_labels, self._style_layers(), strict=False)
+                )
+                if combo.value is not None and style is not None
+            }
+            if layer is not None and content is not None:
+                labels = self._present(layer, content)
+        except InputError as error:
+            problem = f"⚠ {error}"
+        self._problem.setText(problem)
+        self._problem.setVisible(bool(problem))
+        self.table.show_labels(labels, layer, self._styles, same=bool(self._painted))
+
+    def paint(self) -> None:
+        """Make a Labels layer over the content ready for painting.
+
+        It is a new one, unless nothing is painted on the one that is chosen.  It has the shape of
+        the content, or, where that would fill memory, one plane for all planes; a plane of many
+        pixels is coarser than the content's.
+        """
+        content = self._content()
+        if content is None or content.ndim < 2:
+            return
+        layer = self._unpainted(content) or self._add_labels(content)
+        layer.mode = "paint"
+        self._viewer.layers.selection.active = layer
+        self.content_labels.value = layer
+
+    def close_watch(self) -> None:
+        """Listen to no layer any more."""
+        self._timer.stop()
+        for layer in self._watched:
+            self._listen(layer, on=False)
+        self._watched = []
+
+    def _unpainted(self, content: Image) -> Labels | None:
+        """Return the labels that are chosen, if they were made for the content and are all zero."""
+        layer = self.content_labels.value
+        if layer is None or self.table.labels != [0]:
+            return None
+        made = self._made == (weakref.ref(layer), weakref.ref(content))
+        return cast("Labels", layer) if made else None
+
+    def _add_labels(self, content: Image) -> Labels:
+        full = full_shape(content)[: content.ndim]
+        shown = shown_axes(content, self._viewer.dims)
+        shape = _labels_shape(full, shown)
+        layer = self._viewer.add_labels(
+            np.zeros(shape, np.uint8),
+            name=f"regions of {content.name}",
+            **placed(
+                geometry_of(content), (1.0,) * len(full), (slice(None),) * len(full), full, shape
+            ),
+        )
+        self._made = weakref.ref(layer), weakref.ref(content)
+        layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
+        if shape != full:
+            height, width = (shape[axis] for axis in shown)
+            self.said.emit(
+                f"{layer.name} is one plane of {width} x {height} pixels, for all of "
+                f"{content.name}: in its own shape it would take {math.prod(full) / 2**30:.1f} GiB."
+            )
+        return layer
+
+    def _present(self, layer: Labels, image: Image) -> list[int]:
+        """Return the labels of a layer that lie over the plane of an image."""
+        return take_labels(layer, take_plane(image, self._viewer.dims)).present()
+
+    def _combo(self, label: str, tooltip: str) -> Any:
+        combo = control(_Nullable, label, tooltip, choices=self._layers, nullable=True)
+        combo.changed.connect(self._on_choice)
+        return combo
+
+    def _layers(self, _: object = None) -> list[Labels]:
+        return [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+
+    def _on_choice(self) -> None:
+        self.refresh()
+        self.changed.emit()
+
+    def _watch(self) -> None:
+        combos = (self.content_labels, *self.style_labels)
+        wanted = [combo.value for combo in combos if combo.value is not None]
+        for layer in self._watched:
+            if layer not in wanted:
+                self._listen(layer, on=False)
+        for layer in dict.fromkeys(wanted):
+            if layer not in self._watched:
+                self._listen(layer, on=True)
+        self._watched = list(dict.fromkeys(wanted))
+
+    def _listen(self, layer: Labels, *, on: bool) -> None:
+        events = layer.events
+        # A stroke tells of itself by labels_update while it lasts; fill, too.  Undo and redo only
+        # draw the layer anew, and paint is all that a hidden layer says.
+        for event in (events.paint, events.labels_update, events.set_data, events.data):
+            if on:
+                event.connect(self._on_event)
+            else:
+                event.disconnect(self._on_event)
+
+    def _on_event(self, event: object = None) -> None:
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def _on_painted(self) -> None:
+        self.refresh()
+        self.painted.emit()
+
+
+def _labels_shape(full: tuple[int, ...], shown: tuple[int, int]) -> tuple[int, ...]:
+    """Return the shape of new labels, of one byte each, over an image.
+
+    Parameters
+    ----------
+    full : tuple of int
+        Of the image, without colours.
+    shown : tuple of int
+        The axes of a plane.
+    """
+    pixels = math.prod(full[axis] for axis in shown)
+    room = _MOST_OF_FREE * psutil.virtual_memory().available
+    if pixels <= _MOST_PIXELS and math.prod(full) <= room:
+        return full
+    coarser = max(math.sqrt(pixels / _MOST_PIXELS), 1)
+    return tuple(
+        max(int(size / coarser), 1) if axis in shown else 1 for axis, size in enumerate(full)
+    )

@@ -1,0 +1,139 @@
+"""Regions, and runs that are saved and resumed, from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_nst.cli import main
+from napari_nst.engine.run.transfer import StyleTransfer
+from napari_nst.files import read_image, write_image
+from napari_nst.record import RunRecord
+
+TINY = ["--size", "40", "--iterations", "3"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    generator = np.random.default_rng(0)
+    for name, shape in (("content.png", (40, 48, 3)), ("a.png", (36, 40, 3)), ("b.png", (32, 32))):
+        write_image(name, generator.random(shape, np.float32))
+    labels = np.zeros((40, 48), np.uint8)
+    labels[:20], labels[20:30] = 1, 2
+    Image.fromarray(labels).save("labels.png")
+    half = np.ones((36, 40), np.uint8)
+    half[:, 20:] = 2
+    Image.fromarray(half).save("labels_a.png")
+    return tmp_path
+
+
+def record_of(path: str) -> RunRecord:
+    with Image.open(path) as image:
+        return RunRecord.model_validate_json(image.text["napari-nst"])  # type: ignore[attr-defined]
+
+
+def test_labels_take_the_styles_they_are_given_and_the_rest_is_kept(folder: Path) -> None:
+    chosen = ["--content-labels", "labels.png", "--set", 'region_styles={"1": 1, "2": 0}']
+    assert main(["stylize", "content.png", "a.png", "b.png", "-o", "out.png", *TINY, *chosen]) == 0
+    content, out = read_image("content.png"), read_image("out.png")
+    np.testing.assert_array_equal(out[30:], content[30:])
+    assert (out[:30] != content[:30]).any(axis=2).mean() > 0.9
+    record = record_of("out.png")
+    assert record.kept_labels == (0,)
+    assert [(region.labels, region.sources) for region in record.regions] == [
+        ((1,), ("style 1",)),
+        ((2,), ("style 0",)),
+    ]
+
+
+def test_labels_of_the_styles_go_with_those_of_the_content(folder: Path) -> None:
+    chosen = ["--content-labels", "labels.png", "--style-labels", "labels_a.png"]
+    chosen += ["--style-labels", "none"]
+    assert main(["stylize", "content.png", "a.png", "b.png", "-o", "out.png", *TINY, *chosen]) == 0
+    sources = [region.sources for region in record_of("out.png").regions]
+    assert sources == [("style 0, label 1",), ("style 0, label 2",)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--content-labels", "content.jpg"], "content.jpg is a JPEG file, which blurs labels"),
+        (["--content-labels", "labels_a.png"], "has shape (36, 40); it must be that of content"),
+        (["--content-labels", "no.png"], "no.png does not exist"),
+        (["--style-labels", "labels_a.png"], "style_labels and no content_labels"),
+        (["--content-labels", "labels.png", "--style-labels", "ones.png"], "Label 2 is on the con"),
+        (["--save-run", "no/folder/run"], "no/folder/run cannot be written"),
+    ],
+)
+def test_what_is_wrong_with_them_is_one_line(
+    folder: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image("content.jpg", np.zeros((40, 48, 3), np.float32))
+    Image.fromarray(np.ones((36, 40), np.uint8)).save("ones.png")
+    assert main(["stylize", "content.png", "a.png", "-o", "out.png", *TINY, *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_was_interrupted_is_resumed_to_the_same_picture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["stylize", "content.png", "a.png", "--content-labels", "labels.png", *TINY]
+    assert main([*asked, "-o", "whole.png"]) == 0
+    original = StyleTransfer.__next__
+
+    def interrupted(run: StyleTransfer) -> object:
+        snapshot = original(run)
+        if snapshot.iteration == 2:
+            run.stop()  # as Ctrl-C does
+        return snapshot
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StyleTransfer, "__next__", interrupted)
+        assert main([*asked, "-o", "part.png", "--save-run", "run.nst"]) == 130
+    assert "napari-nst resume run.nst -o part.png" in capsys.readouterr().err
+    assert record_of("part.png").iterations == 2
+    assert main(["resume", "run.nst", "-o", "resumed.png"]) == 0
+    np.testing.assert_array_equal(read_image("resumed.png"), read_image("whole.png"))
+    record = record_of("resumed.png")
+    assert (record.iterations, record.ended) == (3, "finished")
+
+
+def test_a_file_that_is_not_a_run_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["resume", "a.png", "-o", "out.png"]) == 2
+    assert "a.png is not a run that was saved" in capsys.readouterr().err
+    assert not Path("out.png").exists()
+
+
+def test_every_setting_of_regions_is_one_of_the_command_line(folder: Path) -> None:
+    Path("settings.json").write_text(
+        json.dumps({"region_styles": {"1": 0}, "region_guidance": "inside", "region_softness": 0})
+    )
+    chosen = ["--settings", "settings.json", "--content-labels", "labels.png"]
+    assert main(["stylize", "content.png", "a.png", "-o", "out.png", *TINY, *chosen]) == 0
+    settings = record_of("out.png").settings
+    assert settings.region_guidance == "inside"
+    assert settings.region_styles == {1: 0}
+
+
+def test_what_a_run_does_otherwise_is_said_in_a_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image("large.png", np.zeros((800, 800), np.float32) + 0.5)
+    asked = ["--size", "none", "--iterations", "1", "--set", "optimizer=lbfgs", "--set"]
+    shallow = ["--set", "style_layers=relu1_1", "--set", "content_layers=relu1_1"]
+    limit = ["memory_limit=0.5", "--set", "tile=128", *shallow]
+    assert main(["stylize", "large.png", "b.png", "-o", "out.png", *asked, *limit]) == 0
+    said = capsys.readouterr().err
+    (line,) = (line for line in said.splitlines() if "L-BFGS remembers" in line)
+    assert line.startswith("napari-nst: L-BFGS remembers ") and "memory_limit is 0.5 GiB" in line

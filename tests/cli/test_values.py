@@ -1,0 +1,204 @@
+"""What `stylize` and its siblings make of values, planes and channels of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from napari_nst.cli import main
+from napari_nst.engine.run.stylize import stylize
+from napari_nst.files import read_image, read_metadata, write_image
+from napari_nst.intensities import Range, Ranged
+from napari_nst.record import RunRecord
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+CHOICES: dict[str, Any] = {"size": 48, "iterations": 2, "scales": 1, "precision": "float32"}
+TINY = [word for name, value in CHOICES.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Any:
+    """Grey values in [0, 1]; a style is in style.png, two channels and three depths in stack."""
+    monkeypatch.chdir(tmp_path)
+    write_image("style.png", stripes(40, 40))
+    scene = photo(40, 48)[..., 0]
+    planes = np.stack([np.roll(scene, 2 * z, axis=1) for z in range(3)])
+    stack = np.stack([planes * 3000 + 50, planes * 50_000], axis=1).astype(np.uint16)
+    about = {"axes": "ZCYX"}
+    tifffile.imwrite("stack.ome.tif", stack, photometric="minisblack", metadata=about)
+    return scene
+
+
+def values_in(name: str) -> Any:
+    if name.endswith(".tif"):
+        with tifffile.TiffFile(name) as tiff:
+            return tiff.pages.first.asarray()
+    return read_image(name)
+
+
+def record_in(name: str) -> RunRecord:
+    return RunRecord.model_validate_json(read_metadata(name) or "")
+
+
+@pytest.mark.parametrize("out", ["new.tif", "new.png"])
+def test_a_camera_of_12_bits_is_not_black(scene: Any, out: str) -> None:
+    counts = (scene * 3000).astype(np.uint16)
+    tifffile.imwrite("a.tif", counts)
+    assert main(["stylize", "a.tif", "style.png", "-o", out, *TINY]) == 0
+    made = values_in(out)
+    expected = stylize(counts, read_image("style.png"), **CHOICES).image
+    np.testing.assert_allclose(made.astype(float), expected * 65_535, atol=1)
+    assert np.corrcoef(made.ravel(), counts.ravel())[0, 1] > 0.8
+    assert record_in(out).content.range == (0, 4095)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("int16", -500, 2000), ("int32", 1200, 3100), ("float32", 1200, 3100), ("uint64", 0, 10**9)],
+)
+def test_values_of_any_type_come_back_in_a_tiff_and_as_a_share_in_a_png(
+    scene: Any, capsys: pytest.CaptureFixture[str], dtype: str, low: float, high: float
+) -> None:
+    values = (low + scene * (high - low)).astype(dtype)
+    tifffile.imwrite("a.tif", values)
+    assert main(["stylize", "a.tif", "style.png", "-o", "new.tif", *TINY]) == 0
+    made = values_in("new.tif")
+    assert made.dtype == dtype
+    assert abs(made.mean() - values.mean()) < 0.1 * (high - low)
+    assert "are 0 to" not in capsys.readouterr().err
+    assert main(["stylize", "a.tif", "style.png", "-o", "new.png", *TINY]) == 0
+    first, last = record_in("new.png").content.range or (0, 1)
+    said = f"its values from {first:g} to {last:g} are 0 to 65535 in new.png."
+    assert said in capsys.readouterr().err
+    unit = (made.astype(float) - first) / (last - first)
+    np.testing.assert_allclose(values_in("new.png") / 65_535, unit, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [["-o", "new.jpg"], ["-o", "new.png", "--depth", "8"]])
+def test_12_bits_in_8_are_stretched_and_that_is_said(
+    scene: Any, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    tifffile.imwrite("a.tif", (scene * 4000).astype(np.uint16))
+    assert main(["stylize", "a.tif", "style.png", *options, *TINY]) == 0
+    assert values_in(options[1]).max() > 150
+    assert f"its values from 0 to 4095 are 0 to 255 in {options[1]}." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("choice", "span"),
+    [("auto", (0, 4095)), ("full", None), ("percentiles", None), ("100,2500", (100, 2500))],
+)
+def test_intensities_are_those_of_batch(scene: Any, choice: str, span: Any) -> None:
+    counts = (scene * 3000).astype(np.uint16)
+    tifffile.imwrite("a.tif", counts)
+    words = ["--intensities", choice, *TINY]
+    assert main(["stylize", "a.tif", "style.png", "-o", "new.tif", *words]) == 0
+    assert main(["batch", "a.tif", "--styles", "style.png", "-o", "out", *words]) == 0
+    np.testing.assert_array_equal(values_in("new.tif"), values_in("out/a.tif"))
+    if choice == "percentiles":
+        found = Range.of_percentiles(counts)
+        span = (found.low, found.high)
+    assert record_in("new.tif").content.range == span
+    meant = Ranged(counts, None if span is None else Range(*span))
+    expected = stylize(meant, read_image("style.png"), **CHOICES).record
+    assert record_in("new.tif").losses == expected.losses
+
+
+def test_a_plane_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["stylize", "stack.ome.tif", "style.png", "-o", "new.tif", *TINY]
+    assert main(command) == 2
+    assert capsys.readouterr().err == (
+        "napari-nst: stack.ome.tif has 6 planes, and a content is one picture: name one with "
+        "--plane N,N (z 0 to 2, c 0 to 1), or restyle all with 'napari-nst batch'.\n"
+    )
+    for plane in ("1", "3,0", "0,0,0"):
+        assert main([*command, "--plane", plane]) == 2
+        said = capsys.readouterr().err
+        assert f"--plane is {plane}, and stack.ome.tif has 6 planes: give N,N (z 0" in said
+    with tifffile.TiffFile("stack.ome.tif") as tiff:
+        stack = tiff.asarray()
+    for c, span in ((0, (0, 4095)), (1, (0, 65_535))):
+        assert main([*command, "--plane", f"2,{c}"]) == 0
+        counts = Ranged(stack[2, c], Range(*span))
+        expected = stylize(counts, read_image("style.png"), **CHOICES).image
+        np.testing.assert_array_equal(
+            values_in("new.tif"), Range(*span).from_unit(expected, np.uint16)
+        )
+
+
+def test_a_plane_of_a_style_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["stylize", "style.png", "style.png", "stack.ome.tif", "-o", "new.png", *TINY]
+    assert main(command) == 2
+    assert "and a style is one picture: name one with --style-plane N,N" in capsys.readouterr().err
+    assert main([*command, "--style-plane", "1,0"]) == 0
+    first = values_in("new.png")
+    assert main([*command, "--style-plane", "none", "--style-plane", "1,0"]) == 0
+    np.testing.assert_array_equal(values_in("new.png"), first)
+    assert main([*command, *["--style-plane", "1,0"] * 3]) == 2
+    assert "--style-plane is given 3 times, and there are 2 styles" in capsys.readouterr().err
+    assert record_in("new.png").styles[1].range == (0, 4095)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_a_frame_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    frames = [Image.fromarray((scene * 80 * k).astype(np.uint8)).convert("RGB") for k in (1, 2, 3)]
+    frames[0].save(name, save_all=True, append_images=frames[1:], lossless=True)
+    command = ["stylize", name, "style.png", "-o", "new.png", *TINY]
+    assert main(command) == 2
+    assert "name one with --plane N (frame 0 to 2).\n" in capsys.readouterr().err
+    assert main([*command, "--plane", "2"]) == 0
+    assert record_in("new.png").content.sha256 == (
+        stylize(read_image(name, 2), read_image("style.png"), **CHOICES).record.content.sha256
+    )
+
+
+def test_a_run_on_a_plane_is_replayed_and_resumed(scene: Any) -> None:
+    inputs = ["stack.ome.tif", "style.png"]
+    more = ["--plane", "2,0", "--intensities", "percentiles", "--save-run", "run.nst", *TINY]
+    assert main(["stylize", *inputs, "-o", "new.tif", *more]) == 0
+    assert main(["replay", "new.tif", *inputs, "-o", "again.tif", "--plane", "2,0"]) == 0
+    assert main(["resume", "run.nst", "-o", "resumed.tif"]) == 0
+    for name in ("again.tif", "resumed.tif"):
+        np.testing.assert_array_equal(values_in(name), values_in("new.tif"))
+    assert main(["replay", "new.tif", *inputs, "-o", "again.tif", "--plane", "1,0"]) == 2
+
+
+def test_a_start_has_the_contents_range(scene: Any) -> None:
+    tifffile.imwrite("a.tif", (scene * 3000).astype(np.uint16))
+    tifffile.imwrite("dim.tif", (scene * 200).astype(np.uint16))
+    command = ["stylize", "a.tif", "style.png", "-o", "new.png", *TINY, "--start"]
+    for start, span in (("dim.tif", (0, 4095)), ("style.png", None)):
+        assert main([*command, start]) == 0
+        record = record_in("new.png").start
+        assert record is not None and record.range == span
+
+
+def test_a_sheet_shows_a_plane_and_keeps_its_intensities(scene: Any) -> None:
+    command = ["sweep", "stack.ome.tif", "style.png", "-o", "sheet.png", "--plane", "0,0"]
+    command += ["--rows", "style_weight=1,2", "--keep", "kept", "--size", "48"]
+    assert main([*command, "--iterations", "2"]) == 0
+    kept = [read_image(path) for path in Path("kept").glob("*.png")]
+    assert len(kept) == 2
+    assert all(picture.dtype == np.uint16 and 1500 < picture.max() <= 4095 for picture in kept)
+    first = read_image("sheet.png")
+    assert main([*command, "--iterations", "2"]) == 0  # all kept from before, and as bright
+    again = read_image("sheet.png")
+    assert np.abs(first.astype(float).mean() - again.astype(float).mean()) < 1
+    assert main([*command, "--iterations", "2", "--intensities", "0,20000"]) == 0
+    assert {read_image(path).max() for path in Path("kept").glob("*.png")} != {
+        picture.max() for picture in kept
+    }
+
+
+def test_batch_takes_channels_and_a_plane_of_a_style(scene: Any) -> None:
+    command = ["batch", "stack.ome.tif", "--styles", "stack.ome.tif", "-o", "out", *TINY]
+    assert main([*command, "--style-plane", "0,1", "--channels", "together"]) == 0
+    with tifffile.TiffFile("out/stack.ome.tif") as tiff:
+        assert tiff.asarray().shape == (3, 2, 40, 48)
+    assert main(command) == 2

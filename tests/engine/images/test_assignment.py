@@ -1,0 +1,123 @@
+"""Which label takes its style from where."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_nst.engine.images.assignment import Region, Source, assign, check_labels
+from napari_nst.errors import InputError
+
+WHOLE = Source(0)
+
+
+def painted(*labels: int) -> Any:
+    return np.array([labels, labels])
+
+
+def found(content: Any, styles: Any, chosen: Any, count: int) -> tuple[dict[int, Any], Any]:
+    assignment = assign(content, styles, chosen, count)
+    by_label = {label: r.sources for r in assignment.regions for label in r.labels}
+    return by_label, assignment.kept
+
+
+def test_without_anything_else_what_is_painted_takes_every_style() -> None:
+    both = (Source(0), Source(1))
+    assert found(painted(0, 3, 7), None, None, 2) == ({3: both, 7: both}, (0,))
+    assert found(painted(1, 2), None, None, 1) == ({1: (WHOLE,), 2: (WHOLE,)}, ())
+
+
+def test_region_styles_alone_keep_what_they_do_not_name() -> None:
+    assert found(painted(0, 1, 2, 3), None, {1: 1, 2: None, 9: 0}, 2) == (
+        {1: (Source(1),)},
+        (0, 2, 3),
+    )
+    assert found(painted(0, 1), None, {0: 0}, 1) == ({0: (WHOLE,)}, (1,))  # 0, too, can be named
+
+
+def test_labels_take_the_same_label_of_the_styles_that_have_it() -> None:
+    styles = [painted(0, 1, 2), None, painted(2, 2, 2)]
+    assert found(painted(0, 1, 2), styles, None, 3) == (
+        {1: (Source(0, 1),), 2: (Source(0, 2), Source(2, 2))},
+        (0,),
+    )
+
+
+def test_region_styles_come_before_labels_on_the_styles() -> None:
+    styles = [painted(1, 2, 3, 4)]
+    assert found(painted(0, 1, 2, 3), styles, {1: 0, 2: None, 4: 0}, 1) == (
+        {1: (WHOLE,), 3: (Source(0, 3),)},
+        (0, 2),
+    )
+
+
+def test_styles_without_labels_are_as_if_none_were_given() -> None:
+    assert found(painted(0, 1), [None, None], None, 2) == found(painted(0, 1), None, None, 2)
+
+
+def test_labels_of_the_same_source_are_one_region() -> None:
+    assignment = assign(painted(1, 2, 3, 4), None, {1: 0, 2: 1, 3: 0, 4: 0}, 2)
+    assert assignment.regions == (
+        Region((1, 3, 4), (Source(0),)),
+        Region((2,), (Source(1),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "styles", "chosen", "message"),
+    [
+        (painted(0, 1, 5), [painted(1)], None, r"^Label 5 is on the content and on no style; "),
+        (painted(0, 1), [painted(1, 6)], None, r"^Label 6 is on style 0 and not on the content"),
+        (painted(1), [None, painted(0, 1, 8)], None, r"^Label 8 is on style 1 and not on the"),
+        (painted(1), None, {1: 2}, r"^region_styles gives label 1 the style 2, .* 0 to 1\.$"),
+        (painted(0), None, None, r"^No label of the content has a style \(labels 0\): "),
+        (painted(1, 2), None, {1: None}, r"^No label of the content has a style \(labels 1, 2\)"),
+    ],
+)
+def test_what_cannot_be_assigned_is_said(
+    content: Any, styles: Any, chosen: Any, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        assign(content, styles, chosen, 2)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_source_says_where_it_is() -> None:
+    assert str(Source(1)) == "style 1"
+    assert str(Source(0, 7)) == "style 0, label 7"
+    order = [Source(0), Source(0, 0), Source(0, 3), Source(1), Source(1, 2)]
+    assert sorted([order[3], order[2], order[4], order[0], order[1]]) == order
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.uint64])
+def test_labels_of_any_integers_are_taken(dtype: Any) -> None:
+    labels = np.array([[0, 1], [1, 0]], dtype)
+    taken = check_labels(labels, "content_labels", (2, 2), "content")
+    assert taken.dtype == np.int64
+    np.testing.assert_array_equal(taken, [[0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((2, 3), float), r"^mine has dtype float64; labels must be integers\.$"),
+        (np.full((2, 3), "a"), r"^mine has dtype <U1; labels must be integers\.$"),
+        ([[1, None]], r"^mine has dtype object; "),
+        (np.zeros((3, 2), int), r"^mine has shape \(3, 2\); it must be that of photo, \(2, 3\)"),
+        (np.zeros((2, 3, 1), int), r"^mine has shape \(2, 3, 1\); "),
+        (np.full((2, 3), -1), r"^mine has values from -1 to -1; labels must be 0 or more\.$"),
+        (np.full((2, 3), 2**63, np.uint64), r"^mine has values from 9223372036854775808 to"),
+    ],
+)
+def test_what_is_not_labels_is_said(labels: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_labels(labels, "mine", (2, 3), "photo")
+
+
+def test_assigning_takes_no_torch() -> None:
+    code = "import sys, napari_nst.engine.images.assignment; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,154 @@
+"""What is given as an image: an array, or a sentence on what would be one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_nst.engine.images.assignment import check_labels
+from napari_nst.engine.images.given import as_array, listed
+from napari_nst.engine.images.inputs import Inputs
+from napari_nst.engine.images.pictures import Picture
+from napari_nst.errors import InputError
+from napari_nst.settings import StyleTransferSettings
+
+PICTURE = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
+BYTES = (255 * PICTURE).astype(np.uint8)
+
+
+class Lazy:
+    """An array that is computed when it is asked for, as dask's and xarray's are."""
+
+    shape = PICTURE.shape
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return PICTURE.astype(dtype or PICTURE.dtype)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        PICTURE.tolist(),
+        tuple(map(tuple, PICTURE.tolist())),
+        list(PICTURE),
+        torch.from_numpy(PICTURE),
+        torch.from_numpy(PICTURE).requires_grad_(),
+        Lazy(),
+        np.ma.masked_array(PICTURE),
+    ],
+    ids=["lists", "tuples", "rows", "tensor", "with gradient", "lazy", "nothing masked"],
+)
+def test_what_is_as_good_as_an_array_is_an_image(given: Any) -> None:
+    expected = Picture.of(PICTURE, "style").pixels
+    torch.testing.assert_close(Picture.of(given, "style").pixels, expected)
+    inputs = Inputs(PICTURE, given, None, None, StyleTransferSettings())
+    assert [style.shape for style in inputs.styles] == [(9, 12)]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_pictures_of_pil_are_images_if_their_values_are_colours(mode: str) -> None:
+    image = Image.fromarray(BYTES).convert("L").convert(mode)
+    found = as_array(image, "style")
+    assert found.shape[:2] == (9, 12)
+    np.testing.assert_array_equal(found, np.asarray(image))
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "CMYK", "HSV", "LAB", "YCbCr", "I"])
+def test_pictures_of_pil_with_other_values_are_not_taken_for_colours(mode: str) -> None:
+    image = Image.fromarray(BYTES)
+    if mode in ("P", "1", "CMYK", "HSV", "YCbCr", "I"):
+        image = image.convert("L" if mode == "I" else "RGB").convert(mode)
+    else:
+        image = Image.frombytes(mode, (12, 9), BYTES.tobytes())
+    with pytest.raises(InputError, match=rf"style is a PIL image of mode '{mode}'; .*convert"):
+        Picture.of(image, "style")
+
+
+@pytest.mark.parametrize("path", ["photo.png", Path("photos") / "photo.png", b"photo.png"])
+def test_a_path_is_to_be_read_first(path: Any) -> None:
+    for name in ("content", "style", "start"):
+        with pytest.raises(InputError, match=rf"^{name} is .*photo.png.*files\.read_image"):
+            Picture.of(path, name)
+    with pytest.raises(InputError, match=r"labels is .*photo.png.*files\.read_labels"):
+        check_labels(path, "labels", (9, 12), "content")
+    assert listed([path]) == [path]
+
+
+def test_a_layer_is_for_stylize_layer() -> None:
+    layer = SimpleNamespace(name="cells", data=PICTURE, as_layer_data_tuple=lambda: ())
+    with pytest.raises(InputError, match=r"content is the napari layer 'cells'.*stylize_layer"):
+        Picture.of(layer, "content")
+
+
+def test_masked_values_are_to_be_decided_on() -> None:
+    masked = np.ma.masked_array(BYTES, np.zeros(BYTES.shape, bool))
+    masked[1, 2] = np.ma.masked
+    with pytest.raises(InputError, match=r"content is a masked array with 3 values masked; .*NaN"):
+        Picture.of(masked, "content")
+
+
+@pytest.mark.parametrize(
+    ("shape", "advice"),
+    [
+        ((3, 9, 12), r"put them last with numpy\.moveaxis\(image, 0, -1\)"),
+        ((4, 9, 12), r"put them last with numpy\.moveaxis\(image, 0, -1\)"),
+        ((1, 9, 12), r"leave out the axes of one, image\[0\]"),
+        ((1, 3, 9, 12), r"put them last with numpy\.moveaxis\(image\[0\], 0, -1\)"),
+        ((1, 1, 9, 12), r"leave out the axes of one, image\[0\]\[0\]"),
+        ((9, 12, 1), r"leave out the last axis, image\[\.\.\., 0\]"),
+        ((2, 3, 9, 12), "several styles are a list of arrays"),
+        ((5, 9, 12, 3), "several styles are a list of arrays"),
+        ((5, 9, 12), "several styles are a list of arrays"),
+        ((9,), r"or \(height, width, 4\)\.$"),
+    ],
+)
+@pytest.mark.parametrize("make", [np.zeros, torch.zeros], ids=["array", "tensor"])
+def test_another_order_of_axes_is_told_how_to_become_an_image(
+    make: Any, shape: tuple[int, ...], advice: str
+) -> None:
+    with pytest.raises(InputError, match=rf"^style has shape \({shape[0]},.*{advice}"):
+        Picture.of(make(shape), "style")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "object", "datetime64[s]", "U4", "bool", "int64"])
+def test_values_that_are_no_intensities_are_refused(dtype: str) -> None:
+    with pytest.raises(InputError, match=r"content has dtype .*; it must be uint8, uint16, or"):
+        Picture.of(np.zeros((9, 12), dtype), "content")
+
+
+def test_what_is_no_array_at_all_is_said() -> None:
+    with pytest.raises(InputError, match="content cannot be made an array"):
+        Picture.of([[1.0, 2.0], [3.0]], "content")
+    with pytest.raises(InputError, match=r"style has shape \(\)"):
+        Picture.of(None, "style")
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        (PICTURE, 1),
+        ([PICTURE], 1),
+        ((PICTURE, PICTURE[..., 0]), 2),
+        ([PICTURE.tolist(), PICTURE.tolist()], 2),
+        ([PICTURE[..., 0].tolist()] * 3, 3),
+        (list(PICTURE[..., 0]), 1),
+        ([[0.1, 0.2], [0.3, 0.4]], 1),
+        ([None, PICTURE[..., 0]], 2),
+        ([], 0),
+    ],
+)
+def test_several_images_are_told_from_the_rows_of_one(given: Any, count: int) -> None:
+    assert len(listed(given)) == count
+
+
+def test_labels_can_be_a_tensor_and_are_no_colours() -> None:
+    found = check_labels(torch.ones(9, 12, dtype=torch.int32), "labels", (9, 12), "content")
+    assert found.dtype == np.int64
+    with pytest.raises(InputError, match=r"labels has shape \(9, 12, 2\)"):
+        check_labels(np.ones((9, 12, 2), bool), "labels", (9, 12), "content")

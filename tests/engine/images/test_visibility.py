@@ -1,0 +1,350 @@
+"""Invisible pixels count nothing, and half-transparent ones count by their alpha."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from napari_nst.engine.images import color
+from napari_nst.engine.images.assignment import Source, everything
+from napari_nst.engine.images.inputs import Inputs
+from napari_nst.engine.images.pictures import Picture
+from napari_nst.engine.images.regions import Guide, Regions, resized_mask
+from napari_nst.engine.images.visibility import fill_hidden
+from napari_nst.engine.losses.objective import Objective
+from napari_nst.engine.losses.statistics import Statistics
+from napari_nst.engine.optim.schedule import Scale
+from napari_nst.engine.run.shared import Shared
+from napari_nst.engine.run.stylize import stylize
+from napari_nst.engine.run.transfer import StyleTransfer
+from napari_nst.errors import InputError
+from napari_nst.settings import StyleTransferSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+QUICK: dict[str, Any] = {"size": 64, "iterations": 4, "precision": "float32"}
+LAYERS = {"style_layers": ("relu1_1", "relu3_1"), "content_layers": ("relu2_2",)}
+
+
+def alpha_of(height: int, width: int) -> Any:
+    """A round alpha with a soft border."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.clip(0.4 * width - np.hypot(y - height / 2, x - width / 2), 0, 1)
+
+
+def cut_out(picture: Any, hidden: float = 0.0) -> Any:
+    alpha = alpha_of(*picture.shape[:2])[..., None]
+    return np.dstack([np.where(alpha > 0, picture, hidden), alpha]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def images(photo: Any, stripes: Any) -> tuple[Any, Any]:
+    return photo(64, 72), stripes(60, 52)
+
+
+def same_whatever_is_hidden(make: Any) -> Any:
+    results = [make(hidden) for hidden in (0.0, 1.0)]
+    np.testing.assert_array_equal(*results)
+    return results[0]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"style_loss": "gram+moments", "color": "match"},
+        {"style_loss": "wasserstein", "color": "luminance"},
+        {"normalize_gradients": False, "style_weight": 1e-3, "content_weight": 1e-6},
+        {"tile": 64, "size": 96, "iterations": 3},
+        {"optimizer": "lbfgs"},
+        {"init": "style"},
+        {"init": "noise", "padding": "zero", "pooling": "average"},
+        {"size": 40, "style_scale": 1.3},
+    ],
+    ids=lambda choices: ", ".join(choices) or "default",
+)
+def test_no_hidden_colour_reaches_the_result(images: Any, choices: dict[str, Any]) -> None:
+    content, style = images
+    chosen = {**QUICK, **choices}
+
+    def make(hidden: float) -> Any:
+        return stylize(cut_out(content, hidden), cut_out(style, hidden), **chosen).image
+
+    result = same_whatever_is_hidden(make)
+    assert result.shape == (64, 72, 4)
+    np.testing.assert_allclose(result[..., 3], alpha_of(64, 72), atol=1e-6)
+    opaque = stylize(content, style, **chosen).image
+    assert np.abs(result[24:40, 24:48, :3] - opaque[24:40, 24:48]).max() > 0.01
+
+
+@pytest.mark.parametrize("guidance", ["all", "inside"])
+def test_neither_do_hidden_labels(images: Any, guidance: str) -> None:
+    content, style = images
+    labels, painted = np.ones((64, 72), int), np.ones((60, 52), int)
+    labels[:, 36:], painted[:30] = 2, 2
+
+    def make(hidden: float) -> Any:
+        shown, given = labels.copy(), painted.copy()
+        shown[alpha_of(64, 72) == 0] = int(3 * hidden)  # label 3 has no style
+        given[alpha_of(60, 52) == 0] = 1 + int(hidden)
+        return stylize(
+            cut_out(content, hidden),
+            cut_out(style, hidden),
+            content_labels=shown,
+            style_labels=[given],
+            region_guidance=guidance,
+            **QUICK,
+        ).image
+
+    same_whatever_is_hidden(make)
+
+
+def test_nor_do_those_of_a_start(images: Any) -> None:
+    content, style = images
+
+    def make(hidden: float) -> Any:
+        start = cut_out(content[::-1], hidden)
+        return stylize(content, style, start=start, init="image", **QUICK).image
+
+    same_whatever_is_hidden(make)
+
+
+@pytest.mark.parametrize("loss", ["gram", "gram+moments", "wasserstein"])
+def test_missing_pixels_count_nothing_either(images: Any, loss: str) -> None:
+    content, style = images
+    holes, hidden = content.copy(), np.dstack([content, np.ones((64, 72, 1), np.float32)])
+    holes[20:40, 30:50] = np.nan
+    hidden[20:40, 30:50, 3] = 0
+    missing = stylize(holes, style, nan="keep", style_loss=loss, **QUICK).image
+    shown = stylize(hidden, style, style_loss=loss, **QUICK).image
+    known = np.isfinite(missing)
+    assert not known[20:40, 30:50].any() and known.sum() == 3 * (64 * 72 - 400)
+    np.testing.assert_array_equal(missing[known], shown[..., :3][known])
+
+
+@pytest.mark.parametrize("mode", ["style", "match", "luminance"])
+def test_an_alpha_that_hides_nothing_is_no_alpha(images: Any, mode: str) -> None:
+    content, style = (
+        np.dstack([image, np.ones((*image.shape[:2], 1), np.float32)]) for image in images
+    )
+    found = stylize(content, style, color=mode, **QUICK).image
+    expected = stylize(*images, color=mode, **QUICK).image
+    np.testing.assert_array_equal(found[..., :3], expected)
+
+
+def test_an_alpha_of_one_half_everywhere_changes_no_more_than_rounding(images: Any) -> None:
+    content, style = (
+        np.dstack([image, np.full((*image.shape[:2], 1), 0.5, np.float32)]) for image in images
+    )
+    chosen = StyleTransferSettings(style_loss="gram+moments", color="match", **QUICK)
+    runs = [StyleTransfer(*given, chosen) for given in ((content, style), images)]
+    found, expected = (next(run).losses for run in runs)
+    for name in ("content", "style", "tv"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-4), name
+
+
+def test_a_padded_picture_comes_out_as_its_visible_part(images: Any) -> None:
+    content, style = images
+    padded = np.zeros((96, 104, 4), np.float32)
+    padded[16:80, 16:88] = np.dstack([content, np.ones((64, 72, 1))])
+    padded[..., 0] += padded[..., 3] == 0  # red around it
+    run = {"precision": "float32", "scales": 1, "iterations": 10}
+    alone = stylize(content, style, size=72, style_scale=104 / 72, **run).image
+    found = stylize(padded, style, size=104, **run).image[16:80, 16:88, :3]
+    solid = stylize(padded[..., :3], style, size=104, **run).image[16:80, 16:88]
+    distance, worse = (np.abs(part - alone)[24:40, 24:48].mean() for part in (found, solid))
+    assert distance < 0.7 * worse
+
+
+def weighted_mean(values: Any, weights: Any) -> Any:
+    return (values * weights).sum(axis=(-2, -1)) / weights.sum()
+
+
+def double(image: Any) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).double()
+
+
+def seen_by(alpha: Any, settings: StyleTransferSettings) -> Regions:
+    """Regions of a content and a style of the same alpha."""
+    visible = torch.from_numpy(alpha)[None]
+    guide = Guide(visible, settings, visible=visible)
+    return Regions((everything(1),), guide, {Source(0): guide}, visible)
+
+
+def test_losses_are_those_of_features_weighted_by_alpha(images: Any) -> None:
+    content, style = (double(image[:48, :48]) for image in images)
+    alpha = np.random.default_rng(0).random((48, 48)) * (alpha_of(48, 48) > 0)
+    settings = StyleTransferSettings(normalize_gradients=False, tv_weight=1, **LAYERS)
+    objective = Objective(content, [style], settings, regions=seen_by(alpha, settings))
+    image = torch.rand(content.shape, dtype=torch.float64, generator=torch.manual_seed(0))
+    losses, _ = objective.loss_and_gradient(image)
+    extract = objective._extractor
+    features = [extract(one) for one in (image, content, style)]
+
+    def pooled(layer: str) -> Any:
+        side = 48 // features[0][layer].shape[-1]
+        return alpha.reshape(48 // side, side, 48 // side, side).mean(axis=(1, 3))
+
+    for layer in settings.style_layers:
+        mine, _, its = (one[layer][0].numpy() for one in features)
+        grams = [weighted_mean(f[:, None] * f[None], pooled(layer)) for f in (mine, its)]
+        expected = ((grams[0] - grams[1]) ** 2).sum() / (4 * len(mine) ** 2)
+        assert losses.style_layers[layer] == pytest.approx(expected, rel=1e-6)
+    mine, its, _ = (one["relu2_2"][0].numpy() for one in features)
+    expected = 0.5 * (pooled("relu2_2") * (mine - its) ** 2).sum()
+    assert losses.content_layers["relu2_2"] == pytest.approx(expected, rel=1e-6)
+    pixels = image[0].numpy()
+    variation = 0.0
+    for weight, one, other in (
+        (2 / 3, np.s_[:, 1:], np.s_[:, :-1]),
+        (2 / 3, np.s_[1:], np.s_[:-1]),
+        (1 / 6, np.s_[1:, 1:], np.s_[:-1, :-1]),
+        (1 / 6, np.s_[:-1, 1:], np.s_[1:, :-1]),
+    ):
+        both = np.minimum(alpha[one], alpha[other])
+        variation += weight * sum((both * (p[one] - p[other]) ** 2).sum() for p in pixels)
+    # Replicated, the last row and column have diagonal neighbours, too.
+    for edge, seen in ((pixels[:, -1], alpha[-1]), (pixels[:, :, -1], alpha[:, -1])):
+        both = np.minimum(seen[1:], seen[:-1])
+        variation += 2 / 6 * (both * (edge[:, 1:] - edge[:, :-1]) ** 2).sum()
+    assert losses.tv == pytest.approx(variation / (3 * alpha.sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["gram", "gram+moments", "wasserstein"])
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("tile", [None, 64])
+def test_the_gradient_is_that_of_the_losses(
+    images: Any, loss: str, normalized: bool, tile: int | None
+) -> None:
+    content = torch.nn.functional.pad(double(images[0]), (0, 8, 0, 32), mode="replicate")
+    style = double(images[1])
+    settings = StyleTransferSettings(
+        style_loss=loss, normalize_gradients=normalized, content_weight=0.01, **LAYERS
+    )
+    visible = torch.from_numpy(alpha_of(*content.shape[-2:]))[None]
+    shown = torch.from_numpy(alpha_of(*style.shape[-2:]))[None]
+    regions = Regions(
+        (everything(1),),
+        Guide(visible, settings, visible=visible),
+        {Source(0): Guide(shown, settings, visible=shown)},
+        visible,
+    )
+    objective = Objective(content, [style], settings, regions=regions, tile=tile)
+    generator = torch.manual_seed(1)
+    image = (content + 0.1 * torch.randn(content.shape, generator=generator)).double()
+    direction = torch.randn(image.shape, dtype=torch.float64, generator=generator)
+    losses, gradient = objective.loss_and_gradient(image, tile)
+    step = 1e-7  # smaller than the way to the next kink of a ReLU
+    ahead, back = (
+        objective.loss_and_gradient(image + s * direction, tile)[0] for s in (step, -step)
+    )
+    slope = (ahead.total - back.total) / (2 * step)
+    assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-5)
+    if tile is not None:
+        whole, expected = objective.loss_and_gradient(image)
+        torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-12)
+        assert losses.total == pytest.approx(whole.total, rel=1e-9)
+    # Far from what can be seen nothing matters.
+    assert gradient[..., -4:, -4:].abs().max() == 0
+
+
+def test_colours_are_matched_by_what_can_be_seen(images: Any) -> None:
+    generator = torch.manual_seed(0)
+    content = 0.4 + 0.2 * double(images[0])  # so that nothing is clipped
+    style = 0.4 + 0.1 * torch.rand(1, 3, 60, 52, generator=generator, dtype=torch.float64)
+    style += torch.linspace(0, 0.2, 60).view(1, 1, -1, 1)
+    masks = [torch.from_numpy(alpha_of(*image.shape[-2:]))[None] for image in (content, style)]
+    _, (matched,) = color.prepare(content, [style], "match", masks)
+    of_content, of_style = (
+        Statistics.of(image, mask[0]) for image, mask in zip((content, matched), masks, strict=True)
+    )
+    torch.testing.assert_close(of_style.mean, of_content.mean, atol=1e-6, rtol=0)
+    torch.testing.assert_close(of_style.covariance, of_content.covariance, atol=1e-5, rtol=0)
+    unweighted = color.match_colors(style, content)
+    assert (Statistics.of(unweighted, masks[1][0]).mean - of_content.mean).abs().max() > 1e-3
+
+
+def test_a_region_of_which_nothing_can_be_seen_is_none(images: Any) -> None:
+    content, style = images
+    labels = np.ones((64, 72), int)
+    labels[alpha_of(64, 72) == 0] = 2
+    run = StyleTransfer(
+        cut_out(content), style, StyleTransferSettings(**QUICK), content_labels=labels
+    )
+    next(run)
+    (region,) = run.record.regions
+    assert region.labels == (1,)
+    assert region.share == pytest.approx(1)
+    painted = np.ones((60, 52), int)
+    painted[alpha_of(60, 52) == 0] = 2
+    labels[:32] = 2
+    with pytest.raises(InputError, match="Label 2 is on the content and on no style"):
+        Inputs(
+            content,
+            cut_out(style),
+            None,
+            None,
+            StyleTransferSettings(),
+            content_labels=labels,
+            style_labels=[painted],
+        )
+
+
+def test_a_run_without_labels_records_no_regions(images: Any) -> None:
+    run = StyleTransfer(cut_out(images[0]), images[1], StyleTransferSettings(**QUICK))
+    next(run)
+    assert run.record.regions == ()
+
+
+@pytest.mark.parametrize("part", ["content", "style", "start"])
+def test_what_is_wholly_transparent_is_refused(images: Any, part: str) -> None:
+    given = {"content": images[0], "style": images[1], "start": images[0]}
+    given[part] = np.dstack([given[part], np.zeros((*given[part].shape[:2], 1))])
+    with pytest.raises(InputError, match=f"^{part} is wholly transparent: "):
+        stylize(**given, init="image", **QUICK)
+
+
+def test_a_saved_run_goes_on_with_what_could_be_seen(images: Any, tmp_path: Any) -> None:
+    content, style = map(cut_out, images)
+    settings = StyleTransferSettings(color="match", **QUICK)
+    run = StyleTransfer(content, style, settings)
+    next(run)
+    run.save(tmp_path / "run")
+    other = StyleTransfer.load(tmp_path / "run")
+    for each in (run, other):
+        for _ in each:
+            pass
+    np.testing.assert_array_equal(run.result().image, other.result().image)
+    replayed = stylize(content, style, record=run.record).image
+    np.testing.assert_array_equal(replayed, run.result().image)
+
+
+def test_runs_share_the_sums_of_styles_only_where_they_show_the_same(images: Any) -> None:
+    content, style = images
+    flat = np.full_like(style, 0.5)  # the same pixels, whatever of them can be seen
+    shared = Shared()
+    for given in (flat, cut_out(flat, 0.5), cut_out(flat, 0.2), cut_out(flat[::-1, ::-1], 0.5)):
+        next(StyleTransfer(content, given, StyleTransferSettings(**QUICK), shared=shared))
+    assert shared.computed == 2
+
+
+def test_hidden_pixels_of_a_result_have_the_colours_beside_them(images: Any) -> None:
+    result = stylize(cut_out(images[0], 1), images[1], **QUICK).image
+    shown = result[..., 3] > 0
+    assert result[~shown][:, :3].std() < result[shown][:, :3].std()
+    again = torch.from_numpy(result[..., :3].transpose(2, 0, 1)[None].copy())
+    mask = resized_mask(torch.from_numpy(result[..., 3])[None], 64, 72)
+    torch.testing.assert_close(fill_hidden(again, mask), again, atol=1e-6, rtol=0)
+
+
+def test_guides_are_counted_for_the_estimate_of_memory(images: Any) -> None:
+    content, style = images
+    settings = StyleTransferSettings()
+    assert Inputs(content, style, None, None, settings).guides == 0
+    assert Inputs(content, cut_out(style), None, None, settings).guides == 1
+    inputs = Inputs(cut_out(content), style, None, None, settings)
+    assert inputs.regions(settings, Scale(32, 36, 1), torch.device("cpu")) is not None
+    assert Picture.of(content, "content").visible is None

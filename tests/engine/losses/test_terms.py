@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from napari_nst.engine.losses import terms as losses
+from napari_nst.engine.losses.statistics import Statistics, feature_gradient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+Array = Any  # a float64 array; hypothesis strategies need a name at run time
+values = st.floats(-100, 100, width=32)
+features = arrays(np.float64, array_shapes(min_dims=3, max_dims=3, max_side=5), elements=values)
+
+GENERATED, CONTENT, STYLE = (
+    np.random.default_rng(0).normal(0.3, 1, (2, 4, 5, 3)).transpose(0, 1, 3, 2)[0],
+    np.random.default_rng(1).normal(0.3, 1, (4, 3, 5)),
+    np.random.default_rng(2).normal(-0.1, 2, (4, 2, 3)),
+)
+
+
+def exactly(actual: torch.Tensor, expected: Array, rtol: float = 1e-12) -> None:
+    """The same up to float64's rounding, on the scale of the largest entry."""
+    expected = np.asarray(expected, np.float64)
+    scale = max(float(np.abs(expected).max()), 1e-300)
+    np.testing.assert_allclose(actual.detach().numpy() / scale, expected / scale, atol=rtol)
+
+
+def gram_in_numpy(f: Array) -> Array:
+    """Equation 3, sum by sum."""
+    f = f.reshape(f.shape[0], -1)
+    n, m = f.shape
+    return np.array(
+        [[sum(f[i, k] * f[j, k] for k in range(m)) for j in range(n)] for i in range(n)]
+    )
+
+
+def moment_in_numpy(f: Array) -> Array:
+    return gram_in_numpy(f) / f[0].size
+
+
+def finite_differences(function: Callable[[Array], float], at: Array, step: float) -> Array:
+    """Central differences, entry by entry."""
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(at.shape):
+        there, back = at.copy(), at.copy()
+        there[index] += step
+        back[index] -= step
+        gradient[index] = (function(there) - function(back)) / (2 * step)
+    return gradient
+
+
+# The paper's equations, in numpy.
+
+
+def content_in_numpy(f: Array, p: Array) -> float:
+    return 0.5 * float(((f - p) ** 2).sum())
+
+
+def relative_content_in_numpy(f: Array, p: Array) -> float:
+    return float(((f - p) ** 2).sum() / (p**2).sum())
+
+
+def gram_loss_in_numpy(f: Array, a: Array) -> float:
+    difference = moment_in_numpy(f) - moment_in_numpy(a)
+    return float((difference**2).sum()) / (4 * f.shape[0] ** 2)
+
+
+def relative_gram_in_numpy(f: Array, a: Array) -> float:
+    target = moment_in_numpy(a)
+    difference = moment_in_numpy(f) - target
+    numerator = (difference**2).sum() / np.abs(difference).sum()
+    return float(numerator / ((target**2).sum() / np.abs(target).sum()))
+
+
+@settings(max_examples=30)
+@given(features)
+def test_gram_matrix_is_equation_3(f: Array) -> None:
+    exactly(losses.gram_matrix(torch.from_numpy(f)), gram_in_numpy(f))
+
+
+def test_gram_matrix_of_a_batch_is_that_of_each() -> None:
+    batch = np.random.default_rng(3).normal(size=(2, 3, 4, 5, 6))
+    grams = losses.gram_matrix(torch.from_numpy(batch))
+    assert grams.shape == (2, 3, 4, 4)
+    for index in np.ndindex(2, 3):
+        exactly(grams[index], gram_in_numpy(batch[index]))
+
+
+def test_gram_matrix_by_hand() -> None:
+    f = torch.tensor([[[1.0, 2.0]], [[3.0, -1.0]]])
+    assert losses.gram_matrix(f).tolist() == [[5.0, 1.0], [1.0, 10.0]]
+
+
+@settings(max_examples=30)
+@given(st.data(), array_shapes(min_dims=3, max_dims=4, max_side=4))
+def test_content_loss_is_equation_1(data: st.DataObject, shape: tuple[int, ...]) -> None:
+    f, p = (data.draw(arrays(np.float64, shape, elements=values)) for _ in range(2))
+    exactly(losses.content_loss(torch.from_numpy(f), torch.from_numpy(p)), content_in_numpy(f, p))
+
+
+def test_style_loss_is_equation_4_where_the_sizes_agree() -> None:
+    n, m = 4, 15
+    f, a = gram_in_numpy(GENERATED), gram_in_numpy(CONTENT)
+    expected = ((f - a) ** 2).sum() / (4 * n**2 * m**2)
+    found = losses.style_loss(torch.from_numpy(GENERATED), torch.from_numpy(CONTENT))
+    exactly(found, expected)
+
+
+@settings(max_examples=30)
+@given(
+    st.data(),
+    st.integers(1, 4),
+    array_shapes(min_dims=2, max_dims=2, max_side=4),
+    array_shapes(min_dims=2, max_dims=2, max_side=4),
+)
+def test_style_loss_divides_each_gram_matrix_by_its_own_size(
+    data: st.DataObject, channels: int, size: tuple[int, int], other: tuple[int, int]
+) -> None:
+    f = data.draw(arrays(np.float64, (channels, *size), elements=values))
+    a = data.draw(arrays(np.float64, (channels, *other), elements=values))
+    found = losses.style_loss(torch.from_numpy(f)[None], torch.from_numpy(a)[None])
+    largest = max(np.abs(f).max(), np.abs(a).max(), 1e-30)
+    assert float(found) == pytest.approx(gram_loss_in_numpy(f, a), rel=1e-9, abs=1e-12 * largest**4)
+
+
+def test_a_tiled_style_has_no_style_loss() -> None:
+    f = torch.from_numpy(GENERATED)
+    assert float(losses.style_loss(f, f.repeat(1, 2, 3))) == pytest.approx(0, abs=1e-28)
+
+
+@settings(max_examples=30)
+@given(
+    arrays(
+        np.float64,
+        st.tuples(st.just(1), st.sampled_from([1, 3]), st.integers(1, 5), st.integers(1, 5)),
+        elements=st.floats(0, 1, width=32),
+    )
+)
+def test_total_variation_sums_squared_differences_over_nine_points(image: Array) -> None:
+    _, channels, height, width = image.shape
+    total = 0.0
+    for c, y, x in np.ndindex(channels, height, width):
+        down, right = min(y + 1, height - 1), min(x + 1, width - 1)
+        here, beside = image[0, c, y, x], image[0, c, y, right]
+        below, across = image[0, c, down, x], image[0, c, down, right]
+        total += ((beside - here) ** 2 + (below - here) ** 2) / 3
+        total += ((across - here) ** 2 + (beside - below) ** 2) / 12
+    found = losses.total_variation(torch.from_numpy(image))
+    assert float(found) == pytest.approx(2 * total / image.size, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("size", [(1, 3, 5, 7), (1, 1, 2, 2), (1, 3, 2, 9)])
+def test_the_variation_term_is_that_sum_with_its_gradient(size: tuple[int, ...]) -> None:
+    padded = torch.from_numpy(np.random.default_rng(3).random(size)).requires_grad_()
+    corner, right = padded[..., :-1, :-1], padded[..., :-1, 1:]
+    below, opposite = padded[..., 1:, :-1], padded[..., 1:, 1:]
+    straight = (right - corner).square().sum() + (below - corner).square().sum()
+    diagonal = (opposite - corner).square().sum() + (right - below).square().sum()
+    expected = 2 * (straight / 3 + diagonal / 12)
+    (gradient,) = torch.autograd.grad(expected, padded)
+    before = padded.detach().clone()
+    term = losses.variation_term(padded.detach())
+    torch.testing.assert_close(term.value, expected.detach(), rtol=1e-13, atol=0)
+    torch.testing.assert_close(term.gradient, gradient, rtol=1e-12, atol=1e-13)
+    assert torch.equal(padded.detach(), before)
+
+
+def test_content_term_is_equation_1_with_equation_2() -> None:
+    term = losses.content_term(torch.from_numpy(GENERATED), torch.from_numpy(CONTENT))
+    exactly(term.value, content_in_numpy(GENERATED, CONTENT))
+    exactly(term.gradient, GENERATED - CONTENT)
+
+
+def relative_content_term(f: torch.Tensor, p: torch.Tensor) -> losses.ContentTerm:
+    return losses.relative_content_term(f, p, p.square().sum())
+
+
+CONTENT_TERMS = [
+    pytest.param(losses.content_term, content_in_numpy, id="content"),
+    pytest.param(relative_content_term, relative_content_in_numpy, id="relative content"),
+]
+STYLE_TERMS = [
+    pytest.param(losses.gram_term, gram_loss_in_numpy, id="gram"),
+    pytest.param(losses.relative_gram_term, relative_gram_in_numpy, id="relative gram"),
+]
+
+
+@pytest.mark.parametrize(("term", "formula"), CONTENT_TERMS)
+def test_content_terms_have_the_gradient_of_their_value(term: Any, formula: Any) -> None:
+    found = term(torch.from_numpy(GENERATED.copy()), torch.from_numpy(CONTENT))
+    assert float(found.value) == pytest.approx(formula(GENERATED, CONTENT), rel=1e-12)
+    measured = finite_differences(lambda f: formula(f, CONTENT), GENERATED, 1e-4)
+    exactly(found.gradient, measured, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("term", "formula"), CONTENT_TERMS)
+def test_content_terms_leave_the_features_alone(term: Any, formula: Any) -> None:
+    f, p = torch.from_numpy(GENERATED.copy()), torch.from_numpy(CONTENT.copy())
+    term(f, p)
+    assert np.array_equal(f.numpy(), GENERATED)
+    assert np.array_equal(p.numpy(), CONTENT)
+
+
+def closed_form(term: Any, generated: NDArray[Any], target: NDArray[Any]) -> torch.Tensor:
+    f = torch.from_numpy(np.ascontiguousarray(generated))
+    found = term(Statistics.of(f), Statistics.of(torch.from_numpy(target)))
+    return feature_gradient(f, found.first, found.second)
+
+
+@pytest.mark.parametrize(("term", "formula"), STYLE_TERMS)
+def test_style_terms_are_their_formula(term: Any, formula: Any) -> None:
+    found = term(*(Statistics.of(torch.from_numpy(f)) for f in (GENERATED, STYLE)))
+    assert float(found.value) == pytest.approx(formula(GENERATED, STYLE), rel=1e-12)
+
+
+@pytest.mark.parametrize(("term", "formula"), STYLE_TERMS)
+def test_style_terms_have_the_gradient_of_their_value(term: Any, formula: Any) -> None:
+    measured = finite_differences(lambda f: formula(f, STYLE), GENERATED, 1e-5)
+    exactly(closed_form(term, GENERATED, STYLE), measured, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("term", "formula"), STYLE_TERMS)
+def test_style_terms_have_the_gradient_autograd_finds(term: Any, formula: Any) -> None:
+    f = torch.from_numpy(GENERATED.copy()).requires_grad_()
+    value = term(Statistics.of(f), Statistics.of(torch.from_numpy(STYLE))).value
+    (expected,) = torch.autograd.grad(value, f)
+    exactly(closed_form(term, GENERATED, STYLE), expected.numpy())
+
+
+def test_gram_term_has_equation_6_for_a_gradient() -> None:
+    # dE/dF = 1 / (N^2 M^2) F^T (G - A), for a style of the content's size
+    difference = gram_in_numpy(GENERATED) - gram_in_numpy(CONTENT)
+    matrix = GENERATED.reshape(4, 15)
+    expected = (difference @ matrix / (4**2 * 15**2)).reshape(GENERATED.shape)
+    exactly(closed_form(losses.gram_term, GENERATED, CONTENT), expected)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 1e4])
+def test_relative_terms_are_one_for_black_at_every_scale(scale: float) -> None:
+    black = torch.zeros(4, 3, 5, dtype=torch.float64)
+    content, style = torch.from_numpy(CONTENT * scale), torch.from_numpy(STYLE * scale)
+    assert float(relative_content_term(black, content).value) == pytest.approx(1, rel=1e-12)
+    term = losses.relative_gram_term(Statistics.of(black), Statistics.of(style))
+    assert float(term.value) == pytest.approx(1, rel=1e-12)
+
+
+@settings(max_examples=20)
+@given(st.floats(0.1, 1e3))
+def test_relative_terms_are_free_of_scale(scale: float) -> None:
+    f, p, a = (torch.from_numpy(array.copy()) for array in (GENERATED, CONTENT, STYLE))
+    plain, scaled = relative_content_term(f, p), relative_content_term(scale * f, scale * p)
+    assert float(scaled.value) == pytest.approx(float(plain.value), rel=1e-9)
+    exactly(scaled.gradient * scale, plain.gradient.numpy(), rtol=1e-9)
+    one = losses.relative_gram_term(Statistics.of(f), Statistics.of(a))
+    other = losses.relative_gram_term(Statistics.of(scale * f), Statistics.of(scale * a))
+    assert float(other.value) == pytest.approx(float(one.value), rel=1e-9)
+
+
+@pytest.mark.parametrize("target", [GENERATED, np.zeros_like(GENERATED)])
+@pytest.mark.parametrize(("term", "formula"), STYLE_TERMS)
+def test_style_terms_are_zero_and_at_rest_on_their_target(
+    term: Any, formula: Any, target: NDArray[Any]
+) -> None:
+    f = torch.from_numpy(target.copy())
+    found = term(Statistics.of(f), Statistics.of(f))
+    assert float(found.value) == 0
+    assert not found.second.any()
+
+
+def test_content_terms_are_zero_and_at_rest_on_their_target() -> None:
+    for array in (CONTENT, np.zeros_like(CONTENT)):
+        f = torch.from_numpy(array.copy())
+        for term in (losses.content_term(f, f), relative_content_term(f, f)):
+            assert float(term.value) == 0
+            assert not term.gradient.any()
+
+
+def test_style_terms_of_half_precision_features_are_summed_in_full() -> None:
+    # 400 ones add up to 400, which bfloat16 alone cannot count to (it stops at 256).
+    f = torch.ones(1, 2, 20, 20, dtype=torch.bfloat16)
+    assert float(losses.style_loss(f, torch.zeros_like(f))) == 4 / (4 * 2**2)

@@ -1,0 +1,461 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from napari_nst.engine.network import weights
+from napari_nst.engine.network.download import DownloadCancelled, download, fetch_vgg19
+from napari_nst.errors import StyleTransferError, WeightsError
+from napari_nst.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+
+
+def prefix(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+# The transport
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "cache" / "file.part"
+
+
+@pytest.fixture
+def fetch(server: Any, target: Path) -> Callable[..., None]:
+    """Download the server's file, impatiently."""
+    server.content = CONTENT
+
+    def fetch(**options: Any) -> None:
+        options = {"timeout": 0.3, "pause": 0.0} | options
+        download(f"{server.url}/file", target, prefix(CONTENT), **options)
+
+    return fetch
+
+
+def test_a_file_is_downloaded(fetch: Callable[..., None], target: Path, server: Any) -> None:
+    seen: list[tuple[int, int | None]] = []
+    fetch(on_progress=lambda done, total: seen.append((done, total)))
+    assert target.read_bytes() == CONTENT
+    assert seen[0] == (0, len(CONTENT)) and seen[-1] == (len(CONTENT), len(CONTENT))
+    assert seen == sorted(seen) and len(seen) > 5
+    assert server.ranges == [None]
+
+
+@pytest.mark.parametrize("stalls", [False, True], ids=["cut", "stalled"])
+def test_a_broken_connection_is_resumed(
+    fetch: Callable[..., None], target: Path, server: Any, stalls: bool
+) -> None:
+    server.will_answer({"upto": 1_000_000, "stalls": stalls}, {"upto": 2_000_000, "stalls": stalls})
+    fetch()
+    assert target.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-", "bytes=2000000-"]
+
+
+def test_attempts_that_get_farther_are_not_counted(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    server.will_answer(*({"upto": 200_000 * k} for k in range(1, 11)))
+    fetch()
+    assert target.read_bytes() == CONTENT
+    assert len(server.ranges) == 11
+
+
+def test_what_is_there_from_before_is_continued(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    target.parent.mkdir()
+    target.write_bytes(CONTENT[:1234])
+    seen: list[tuple[int, int | None]] = []
+    fetch(on_progress=lambda done, total: seen.append((done, total)))
+    assert target.read_bytes() == CONTENT
+    assert seen[0] == (1234, len(CONTENT))
+    assert server.ranges == ["bytes=1234-"]
+
+
+def test_a_file_that_was_whole_already_is_checked(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    target.parent.mkdir()
+    target.write_bytes(CONTENT)
+    fetch()
+    assert target.read_bytes() == CONTENT
+    assert len(server.ranges) == 1
+    target.write_bytes(CONTENT + b"more")
+    with pytest.raises(WeightsError, match="is damaged and was deleted"):
+        fetch()
+    assert not target.exists()
+
+
+def test_a_server_without_ranges_begins_again(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    server.will_answer({"upto": 1_000_000}, {"ranges": False})
+    fetch()
+    assert target.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-"]
+
+
+def test_a_server_without_ranges_that_always_hangs_up_is_given_up(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    server.will_answer(*[{"upto": 1_000_000, "ranges": False}] * 9)
+    with pytest.raises(WeightsError) as caught:
+        fetch()
+    message = str(caught.value)
+    assert message.startswith(f"{server.url}/file could not be downloaded in 4 attempts (the conn")
+    assert "after 1000000 of 3000000 bytes" in message and "1 MB" in message
+    assert target.stat().st_size == 1_000_000
+    assert len(server.ranges) == 4
+
+
+def test_another_part_than_asked_for_is_not_taken(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    server.will_answer({"upto": 1_000_000}, {"shift": -10})
+    fetch()
+    assert target.read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-", None]
+
+
+def test_a_wrong_byte_is_noticed_and_the_file_deleted(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    wrong = bytearray(CONTENT)
+    wrong[1_500_000] ^= 1
+    server.content = bytes(wrong)
+    with pytest.raises(WeightsError) as caught:
+        fetch()
+    assert str(caught.value) == (
+        f"What came from {server.url}/file is damaged and was deleted (its sha256 is "
+        f"{prefix(bytes(wrong))}..., and should begin with {prefix(CONTENT)}): fetch it again."
+    )
+    assert not target.exists()
+    server.content = CONTENT
+    fetch()
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_file_that_is_not_there_is_not_asked_for_again(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    server.will_answer({"status": 404})
+    with pytest.raises(WeightsError, match=r"answered 404 Not Found.*setting 'weights'"):
+        fetch()
+    assert not target.exists()
+    assert len(server.ranges) == 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_busy_server_is_asked_again(
+    fetch: Callable[..., None], target: Path, server: Any, status: int
+) -> None:
+    server.will_answer({"status": status}, {"status": status})
+    fetch()
+    assert target.read_bytes() == CONTENT
+    server.will_answer(*[{"status": status}] * 4)
+    target.unlink()
+    with pytest.raises(WeightsError, match=f"4 attempts .the server answered {status}"):
+        fetch()
+
+
+def test_a_length_that_is_not_told_is_not_needed(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    server.will_answer({"length": False})
+    seen: list[tuple[int, int | None]] = []
+    fetch(on_progress=lambda done, total: seen.append((done, total)))
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), None)
+    target.unlink()
+    server.will_answer({"length": False, "upto": 1_000_000})
+    with pytest.raises(WeightsError, match="is damaged and was deleted"):
+        fetch()  # no way to tell where it was cut: half a file does not pass
+
+
+def test_without_a_connection(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
+        with pytest.raises(WeightsError) as caught:
+            download(url, tmp_path / "file.part", "0" * 8, timeout=0.5, pause=0.0)
+    assert str(caught.value).startswith(f"{url} could not be downloaded in 4 attempts (")
+    assert "\n" not in str(caught.value)
+
+
+def test_cancel_and_resume(fetch: Callable[..., None], target: Path, server: Any) -> None:
+    done = 0
+
+    def note(so_far: int, total: int | None) -> None:
+        nonlocal done
+        done = so_far
+
+    with pytest.raises(DownloadCancelled, match=r"to go on after the \d MB") as caught:
+        fetch(on_progress=note, cancelled=lambda: done > 1_000_000)
+    assert isinstance(caught.value, StyleTransferError)
+    kept = target.stat().st_size
+    assert kept == done < len(CONTENT)
+    fetch()
+    assert target.read_bytes() == CONTENT
+    assert server.ranges == [None, f"bytes={kept}-"]
+
+
+def test_cancel_before_the_next_attempt(fetch: Callable[..., None], server: Any) -> None:
+    server.will_answer({"status": 503})
+    with pytest.raises(DownloadCancelled):
+        fetch(pause=100.0, cancelled=lambda: len(server.ranges) == 1)
+    assert len(server.ranges) == 1
+
+
+def test_a_full_disk_is_one_sentence(fetch: Callable[..., None], target: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    target.parent.mkdir()
+    target.symlink_to("/dev/full")
+    with pytest.raises(WeightsError) as caught:
+        fetch()
+    assert str(caught.value) == (
+        f"{target} cannot be written (No space left on device): make room there, or name another "
+        "directory in the environment variable NAPARI_NST_CACHE."
+    )
+
+
+def test_a_directory_that_cannot_be_made_is_one_sentence(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
+    target.parent.write_text("a file")  # stops root, too
+    with pytest.raises(WeightsError, match=r"cannot be written .*NAPARI_NST_CACHE"):
+        fetch()
+    assert server.ranges == []
+
+
+# VGG-19
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(autouse=True)
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Torch hub's cache, empty."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path / "hub" / "checkpoints"
+
+
+def publish(server: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, scale: float = 1.0) -> str:
+    """Have the server serve a VGG-19 as torchvision's, and return its name.
+
+    The k-th kernel is k + 0.5 throughout: one stored number, expanded.
+    """
+    network = NETWORKS["vgg19"]
+    places = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
+    state: dict[str, Any] = {"classifier.0.bias": torch.ones(3)}
+    for k, (name, place) in enumerate(zip(network.convolutions, places, strict=True)):
+        layer = network.layer(name)
+        value = torch.tensor([scale * (k + 0.5)])
+        state[f"features.{place}.weight"] = value.expand(layer.channels, layer.inputs, 3, 3)
+        state[f"features.{place}.bias"] = -value.expand(layer.channels)
+    file = folder / "published.pth"
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    server.content = file.read_bytes()
+    name = f"vgg19-{prefix(server.content)}.pth"
+    url = f"{server.url}/models/{name}"
+    monkeypatch.setattr(weights, "VGG19_URL", url)
+    return name
+
+
+@pytest.fixture
+def name(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    return publish(server, monkeypatch, tmp_path)
+
+
+def test_vgg19_is_fetched_converted_and_found(cache: Path, name: str, server: Any) -> None:
+    with pytest.raises(WeightsError, match="'napari-nst weights fetch vgg19'"):
+        weights.find("vgg19")
+    file = fetch_vgg19()
+    assert file == cache / "vgg19_features.safetensors" == weights.find("vgg19")
+    assert {each.name for each in cache.iterdir()} == {file.name, "vgg19_features.json"}
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert json.loads((cache / "vgg19_features.json").read_text())["sha256"] == sha256
+    with safe_open(file, "pt") as opened:
+        assert opened.metadata() == {
+            "source": f"torchvision VGG19_Weights.IMAGENET1K_V1, {name}",
+        }
+    loaded = weights.load("vgg19")
+    assert (loaded.source, loaded.sha256) == (file.name, sha256)
+    assert len(loaded.tensors) == 32
+    for k, convolution in enumerate(NETWORKS["vgg19"].convolutions):
+        weight, bias = (loaded.tensors[f"{convolution}.{part}"] for part in ("weight", "bias"))
+        assert weight.dtype == bias.dtype == torch.float16
+        assert weight.min() == weight.max() == k + 0.5
+        assert bias.min() == bias.max() == -k - 0.5
+    assert fetch_vgg19() == file
+    assert len(server.ranges) == 1  # there is nothing to fetch any more
+
+
+def test_the_converted_file_goes_before_torch_hubs(cache: Path, name: str, hub: Path) -> None:
+    hub.mkdir(parents=True)
+    (hub / name).write_bytes(b"not even read")
+    assert weights.find("vgg19") == hub / name
+    file = fetch_vgg19()
+    assert weights.find("vgg19") == file
+    (cache / "vgg19_features.json").unlink()  # as if the end of the conversion was never reached
+    assert weights.find("vgg19") == hub / name
+
+
+@pytest.mark.parametrize("damage", ["bit", "half"])
+def test_a_damaged_converted_file_is_noticed_and_fetched_again(
+    cache: Path, name: str, server: Any, damage: str
+) -> None:
+    file = fetch_vgg19()
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content if damage == "bit" else content[: len(content) // 2])
+    with pytest.raises(WeightsError, match="is damaged"):
+        weights.load("vgg19")
+    assert fetch_vgg19() == file
+    assert file.read_bytes() == whole
+    assert len(server.ranges) == 2
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", '{"sha256": 7}'])
+def test_a_damaged_note_does_not_count(cache: Path, name: str, note: str) -> None:
+    cache.mkdir()
+    (cache / "vgg19_features.safetensors").write_bytes(b"anything")
+    (cache / "vgg19_features.json").write_text(note)
+    with pytest.raises(WeightsError, match="not on this machine"):
+        weights.find("vgg19")
+
+
+def test_a_conversion_that_fails_keeps_the_download(cache: Path, name: str, server: Any) -> None:
+    obstacle = cache / "vgg19_features.safetensors" / "in the way"
+    obstacle.mkdir(parents=True)
+    with pytest.raises(WeightsError, match=r"cannot be written .*NAPARI_NST_CACHE"):
+        fetch_vgg19()
+    assert {each.name for each in cache.iterdir()} == {obstacle.parent.name, f"{name}.part"}
+    obstacle.rmdir()
+    obstacle.parent.rmdir()
+    assert fetch_vgg19() == weights.find("vgg19")
+    assert server.ranges == [None, f"bytes={len(server.content)}-"]
+
+
+def test_cancelling_keeps_what_was_downloaded(cache: Path, name: str, server: Any) -> None:
+    server.content += bytes(1000)
+    with pytest.raises(DownloadCancelled):
+        fetch_vgg19(cancelled=lambda: bool(server.ranges))
+    assert [each.name for each in cache.iterdir()] == [f"{name}.part"]
+
+
+def test_another_place_has_to_have_the_same_file(
+    cache: Path, name: str, server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    genuine = server.content
+    other = publish(server, monkeypatch, tmp_path, scale=2.0)
+    forged = server.content
+    server.content = genuine
+    with pytest.raises(WeightsError, match=r"is damaged and was deleted"):
+        fetch_vgg19(url=f"{server.url}/mirror/{name}")  # true to its name, but not torchvision's
+    server.content = forged
+    assert fetch_vgg19(url=f"{server.url}/mirror/any-name") == weights.find("vgg19")
+    assert other != name
+
+
+# Two at once
+
+
+def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
+    """Notice that a fetch waits: it is told how far the other is, and not how far that will go."""
+
+    def note(done: int, total: int | None) -> None:
+        if total is None:
+            seen.set()
+
+    return note
+
+
+def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: Any) -> None:
+    half, seen = len(server.content) // 2, threading.Event()
+    # The first comes no farther than this before the second has begun to wait.
+    server.will_answer({"upto": half, "before_the_end": lambda: seen.wait(30)})
+
+    def second() -> Path:
+        while not server.ranges:
+            seen.wait(0.01)
+        return fetch_vgg19(on_progress=waiting(seen))
+
+    with ThreadPoolExecutor() as pool:
+        both = pool.submit(fetch_vgg19), pool.submit(second)
+        assert {each.result(60) for each in both} == {weights.find("vgg19")}
+    assert seen.is_set()
+    assert server.ranges == [None, f"bytes={half}-"]  # both of them the first one's
+    assert {each.suffix for each in cache.iterdir()} == {".json", ".safetensors"}
+
+
+def test_the_second_goes_on_where_the_first_is_cancelled(
+    cache: Path, name: str, server: Any
+) -> None:
+    half, seen = len(server.content) // 2, threading.Event()
+    server.will_answer({"upto": half, "before_the_end": lambda: seen.wait(30)})
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(fetch_vgg19, cancelled=seen.is_set)
+        while not server.ranges:
+            seen.wait(0.01)
+        file = fetch_vgg19(on_progress=waiting(seen))
+        with pytest.raises(DownloadCancelled):
+            first.result(60)
+    assert file == weights.find("vgg19")
+    given = [None if each is None else int(each[6:-1]) for each in server.ranges]
+    assert given[0] is None and len(given) == 2 and 0 < (given[1] or 0) <= half
+
+
+HOLD = """
+import fcntl, sys
+stream = open(sys.argv[1], "ab")
+fcntl.flock(stream, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the other program uses flock")
+def test_another_program_is_waited_for_and_its_death_noticed(
+    cache: Path, name: str, server: Any
+) -> None:
+    cache.mkdir()
+    command = [sys.executable, "-c", HOLD, str(cache / f"{name}.part.lock")]
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        waited: list[int] = []
+        with pytest.raises(DownloadCancelled, match="cancelled"):
+            fetch_vgg19(
+                on_progress=lambda done, total: waited.append(done),
+                cancelled=lambda: len(waited) == 3,
+            )
+        assert server.ranges == []  # nothing while it is held
+        other.kill()
+        other.wait()
+        assert fetch_vgg19() == weights.find("vgg19")  # the file it left behind holds nobody
+    assert {each.suffix for each in cache.iterdir()} == {".json", ".safetensors"}

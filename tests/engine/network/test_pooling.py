@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from napari_nst.engine.network import pooling
+from napari_nst.engine.network.pooling import max_pool, max_unpool
+
+
+@given(
+    st.integers(2, 9),
+    # The last ones: rows that go one by one, and such that 16 bits do not reach.
+    st.integers(2, 9) | st.sampled_from([2**13, 2**14 - 1, 2**14, 2**14 + 1, 2**15 + 3]),
+    st.sampled_from([torch.bfloat16, torch.float32, torch.float64]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_maxima_and_their_gradient_are_torchs(
+    height: int, width: int, dtype: torch.dtype, as_on_a_gpu: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # Few values, so that there are equal ones among four.
+    x = torch.randint(-3, 4, (1, 5, height, width), generator=generator).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    expected = functional.max_pool2d(x, 2)
+    gradient = torch.rand(expected.shape, generator=generator).to(dtype)
+    gradient = gradient.contiguous(memory_format=torch.channels_last)
+    (expected_back,) = torch.autograd.grad(expected, x, gradient)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        if as_on_a_gpu:
+            patch.setattr(pooling, "_in_strips", lambda x: False)
+        found, maxima = max_pool(x)
+        back = max_unpool(gradient, maxima)
+    assert torch.equal(found, expected)
+    assert torch.equal(back, expected_back)
+    assert back.dtype == dtype
+
+
+@pytest.mark.parametrize("width", [600, 2**14 + 2])
+def test_strips_make_no_difference(width: int) -> None:
+    x = torch.rand(1, 3, 131, width).contiguous(memory_format=torch.channels_last)
+    expected, where = functional.max_pool2d(x, 2, return_indices=True)
+    found, maxima = max_pool(x)
+    assert torch.equal(found, expected)
+    back = max_unpool(found, maxima)
+    assert torch.equal(back, functional.max_unpool2d(found, where, [2, 2], output_size=x.shape))
+
+
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+def test_features_stay_channels_last_and_little_is_kept(
+    size: tuple[int, int], as_on_a_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if as_on_a_gpu:
+        monkeypatch.setattr(pooling, "_in_strips", lambda x: False)
+    x = torch.rand(1, 16, *size).contiguous(memory_format=torch.channels_last)
+    found, maxima = max_pool(x)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert maxima.places.is_contiguous(memory_format=torch.channels_last)
+    assert maxima.places.element_size() <= 2
+    back = max_unpool(found, maxima)
+    assert back.shape == x.shape and back.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+import torchvision
+from torch.nn import functional
+
+from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.errors import InputError
+from napari_nst.networks import NETWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    Weights = dict[str, Tensor]
+
+MEAN = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(1, 3, 1, 1)
+DEVIATION = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
+
+
+def named(modules: torch.nn.Sequential) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Name torchvision's anonymous modules by counting them."""
+    block, index = 1, 0
+    for module in modules:
+        if isinstance(module, torch.nn.Conv2d):
+            index += 1
+            yield f"conv{block}_{index}", module
+        elif isinstance(module, torch.nn.ReLU):
+            yield f"relu{block}_{index}", module
+        else:
+            yield f"pool{block}", module
+            block, index = block + 1, 0
+
+
+def torchvisions(network: str) -> torch.nn.Sequential:
+    """Return torchvision's network, with weights that keep random features alive and apart."""
+    with torch.device("meta"):  # without the classifier's half gigabyte
+        modules = getattr(torchvision.models, network)(weights=None).features
+    modules = modules.to_empty(device="cpu").double()
+    generator = torch.Generator().manual_seed(1)
+    for parameter in modules.parameters():
+        fan_in = parameter[0].numel() if parameter.ndim == 4 else 100
+        parameter.data.normal_(0, (2 / fan_in) ** 0.5, generator=generator)
+    return modules.requires_grad_(False)
+
+
+def ours(modules: torch.nn.Sequential) -> Weights:
+    return {
+        f"{name}.{part}": parameter.detach().clone()
+        for name, module in named(modules)
+        for part, parameter in module.named_parameters()
+    }
+
+
+@pytest.fixture(scope="module")
+def vgg16() -> torch.nn.Sequential:
+    return torchvisions("vgg16")
+
+
+@pytest.fixture(scope="module")
+def weights(vgg16: torch.nn.Sequential) -> Weights:
+    return ours(vgg16)
+
+
+@pytest.fixture(scope="module")
+def image() -> Tensor:
+    return torch.rand(1, 3, 39, 45, generator=torch.Generator().manual_seed(2)).double()
+
+
+def directly(
+    modules: torch.nn.Sequential,
+    image: Tensor,
+    pool: Callable[[Tensor], Tensor],
+    padding: str = "zero",
+) -> dict[str, Tensor]:
+    """Compute every layer one after the other, nothing in place."""
+    x = (image - MEAN) / DEVIATION
+    features = {}
+    for name, module in named(modules):
+        if isinstance(module, torch.nn.Conv2d):
+            replicate = padding == "replicate" and name == "conv1_1"
+            x = functional.pad(x, (1, 1, 1, 1), mode="replicate" if replicate else "constant")
+            x = functional.conv2d(x, module.weight, module.bias)
+        elif isinstance(module, torch.nn.ReLU):
+            x = x.clamp(min=0)
+        else:
+            x = pool(x)
+        features[name] = x
+    return features
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert value.abs().max() > 1e-3, f"{name} is dead: the test would see nothing"
+        torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+def test_every_layer_is_torchvisions(network: str, image: Tensor) -> None:
+    modules = torchvisions(network)
+    expected, x = {}, (image - MEAN) / DEVIATION
+    for name, module in named(modules):
+        x = module(x.clone())  # its ReLUs work in place
+        expected[name] = x
+    extract = FeatureExtractor(
+        network, ours(modules), expected, padding="zero", dtype=torch.float64
+    )
+    same(extract(image), expected)
+
+
+@pytest.mark.parametrize(("rescale", "gain"), [(True, 2.0), (False, 1.0)])
+def test_average_pooling_is_the_mean_of_four_and_rescaled_if_asked(
+    vgg16: torch.nn.Sequential, weights: Weights, image: Tensor, rescale: bool, gain: float
+) -> None:
+    def pool(x: Tensor) -> Tensor:
+        x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
+        corners = x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]
+        return corners * gain / 4
+
+    expected = directly(vgg16, image, pool)
+    extract = FeatureExtractor(
+        "vgg16",
+        weights,
+        expected,
+        pooling="average",
+        padding="zero",
+        rescale_pooling=rescale,
+        dtype=torch.float64,
+    )
+    same(extract(image), expected)
+
+
+def test_replicate_padding_is_that_of_the_first_convolution_alone(
+    vgg16: torch.nn.Sequential, weights: Weights, image: Tensor
+) -> None:
+    expected = directly(vgg16, image, lambda x: functional.max_pool2d(x, 2), "replicate")
+    extract = FeatureExtractor("vgg16", weights, expected, padding="replicate", dtype=torch.float64)
+    same(extract(image), expected)
+
+
+@pytest.mark.parametrize(
+    "layers", [("conv2_1",), ("relu2_1",), ("conv2_1", "relu2_1"), ("relu1_2", "pool1")]
+)
+def test_any_choice_of_layers_gives_the_same_features(
+    vgg16: torch.nn.Sequential, weights: Weights, image: Tensor, layers: tuple[str, ...]
+) -> None:
+    every = directly(vgg16, image, lambda x: functional.max_pool2d(x, 2))
+    extract = FeatureExtractor("vgg16", weights, layers, padding="zero", dtype=torch.float64)
+    same(extract(image), {name: every[name] for name in layers})
+
+
+def test_a_convolution_beside_its_relu_keeps_what_is_negative(
+    weights: Weights, image: Tensor
+) -> None:
+    extract = FeatureExtractor("vgg16", weights, ("conv1_2", "relu1_2"), dtype=torch.float64)
+    features = extract(image)
+    assert features["conv1_2"].min() < 0
+    assert torch.equal(features["conv1_2"].clamp(min=0), features["relu1_2"])
+
+
+def test_features_come_in_the_order_of_the_network(weights: Weights, image: Tensor) -> None:
+    extract = FeatureExtractor(
+        "vgg16", weights, ("relu2_1", "pool1", "conv1_1"), dtype=torch.float64
+    )
+    assert list(extract(image)) == ["conv1_1", "pool1", "relu2_1"]
+
+
+def test_nothing_beyond_the_last_layer_in_use_is_needed(weights: Weights, image: Tensor) -> None:
+    first = {key: value for key, value in weights.items() if key.startswith("conv1_")}
+    extract = FeatureExtractor("vgg16", first, ("relu1_2",), dtype=torch.float64)
+    # five poolings would leave nothing of 2 x 2 pixels
+    assert extract(image[..., :2, :2])["relu1_2"].shape == (1, 64, 2, 2)
+
+
+def test_grey_is_seen_by_all_three_channels(weights: Weights, image: Tensor) -> None:
+    extract = FeatureExtractor("vgg16", weights, ("relu2_2",), dtype=torch.float64)
+    grey = image[:, :1].clone()
+    traces = [extract.trace(seen) for seen in (grey, grey.repeat(1, 3, 1, 1))]
+    features, expected = (trace.features["relu2_2"] for trace in traces)
+    torch.testing.assert_close(features, expected, rtol=1e-12, atol=1e-12)
+    found, three = (trace.gradient(of_squares) for trace in traces)
+    torch.testing.assert_close(found, three.sum(dim=1, keepdim=True), rtol=1e-9, atol=1e-9)
+
+
+def of_squares(layer: str, features: Tensor, gradient: Tensor) -> None:
+    """Add the gradient of the sum of squares."""
+    gradient.add_(features, alpha=2)
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("padding", ["zero", "replicate"])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ("relu3_1",),
+        ("relu1_1", "relu2_1", "relu3_2"),
+        ("conv1_1", "conv1_2", "conv2_2"),  # beside ReLUs and poolings that others need
+        ("relu1_2", "pool1", "conv2_1", "relu2_1"),
+        ("pool1", "pool2"),
+    ],
+    ids=" ".join,
+)
+def test_the_way_back_is_autograds(
+    vgg16: torch.nn.Sequential,
+    weights: Weights,
+    image: Tensor,
+    layers: tuple[str, ...],
+    pooling: Any,
+    padding: Any,
+) -> None:
+    pools: dict[str, Callable[[Tensor], Tensor]] = {
+        "max": lambda x: functional.max_pool2d(x, 2),
+        "average": lambda x: 2 * functional.avg_pool2d(x, 2),
+    }
+    pixels = image.clone().requires_grad_()
+    every = directly(vgg16, pixels, pools[pooling], padding)
+    torch.autograd.backward(torch.stack([every[name].square().sum() for name in layers]).sum())
+    assert pixels.grad is not None
+    extract = FeatureExtractor(
+        "vgg16", weights, layers, pooling=pooling, padding=padding, dtype=torch.float64
+    )
+    trace = extract.trace(image)
+    same(trace.features, {name: every[name].detach() for name in layers})
+    order: list[str] = []
+
+    def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+        order.append(layer)
+        of_squares(layer, features, gradient)
+
+    found = trace.gradient(add)
+    assert order == list(reversed(layers))
+    assert trace.features == {}  # given up on the way
+    scale = pixels.grad.abs().max()
+    torch.testing.assert_close(found / scale, pixels.grad / scale, rtol=0, atol=1e-12)
+
+
+def test_the_way_back_lets_go_of_what_it_has_passed(weights: Weights, image: Tensor) -> None:
+    extract = FeatureExtractor(
+        "vgg16", weights, ("relu1_1", "relu2_1", "relu3_1"), dtype=torch.float64
+    )
+    trace = extract.trace(image)
+    held = {name: weakref.ref(features) for name, features in trace.features.items()}
+
+    def add(layer: str, features: Tensor, gradient: Tensor) -> None:
+        alive = [name for name, reference in held.items() if reference() is not None]
+        assert alive[-1] == layer
+
+    trace.gradient(add)
+    assert all(reference() is None for reference in held.values())
+
+
+def test_weights_are_frozen_and_stay_as_they_were(weights: Weights, image: Tensor) -> None:
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    extract = FeatureExtractor("vgg16", weights, ("relu2_1",), dtype=torch.float64)
+    pixels = image.clone()
+    assert extract.trace(pixels).gradient(of_squares).abs().sum() > 0
+    assert all(tensor.grad is None for tensor in weights.values())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())
+    assert torch.equal(pixels, image)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_convolutions_are_computed_in_the_precision_asked_for(
+    weights: Weights, image: Tensor, dtype: torch.dtype
+) -> None:
+    exact: Any = FeatureExtractor("vgg16", weights, ("conv2_1",), dtype=torch.float64)
+    extract = FeatureExtractor("vgg16", weights, ("conv2_1",), dtype=dtype)
+    found = extract(image.float())["conv2_1"]
+    assert found.dtype == dtype
+    expected = exact(image.float().double())["conv2_1"]
+    error = (found.double() - expected).norm() / expected.norm()
+    assert error < 4 * torch.finfo(dtype).eps + 1e-7  # the image itself is float32
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+def test_a_layer_the_network_lacks_is_an_error(network: str, weights: Weights) -> None:
+    with pytest.raises(InputError, match=rf"^{network} has no layer 'relu6_1'; "):
+        FeatureExtractor(network, weights, ("relu1_1", "relu6_1"))
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+def test_channels_are_those_torchvision_has(network: str) -> None:
+    with torch.device("meta"):
+        modules = getattr(torchvision.models, network)(weights=None).features
+    for name, module in named(modules):
+        if isinstance(module, torch.nn.Conv2d):
+            layer = NETWORKS[network].layer(name)
+            assert (layer.inputs, layer.channels) == (module.in_channels, module.out_channels)

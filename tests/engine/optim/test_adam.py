@@ -1,0 +1,305 @@
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_nst.engine.optim.adam import Adam, State
+from napari_nst.engine.optim.multilevel import precondition_
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Function = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+SHAPE = (1, 3, 4, 5)
+PIXELS = 20
+
+
+def images(number: int, seed: int = 0) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(0, 1, (number, *SHAPE))
+
+
+def adam_in_numpy(
+    image: NDArray[Any],
+    gradients: NDArray[Any],
+    *,
+    rate: float,
+    betas: tuple[float, float] = (0.8, 0.9),
+    epsilon: float = 1e-8,
+) -> NDArray[Any]:
+    """Algorithm 1 of arXiv 1412.6980 on the loss times the pixels, each iterate clipped."""
+    m, v = np.zeros_like(image), np.zeros_like(image)
+    iterates = []
+    for t, g in enumerate(gradients * PIXELS, start=1):
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+        image = np.clip(image - rate * m_hat / (np.sqrt(v_hat) + epsilon), 0, 1)
+        iterates.append(image)
+    return np.array(iterates)
+
+
+def adam(image: NDArray[Any], gradients: NDArray[Any], optimizer: Adam) -> list[Tensor]:
+    x, iterates = torch.from_numpy(image), []
+    for gradient in gradients:
+        x = optimizer.step(x, 0.0, torch.from_numpy(gradient.copy()))
+        iterates.append(x)
+    return iterates
+
+
+def test_adam_moves_patches_as_well_as_pixels() -> None:
+    gradient = torch.from_numpy(images(1)[0])
+    start = torch.full(SHAPE, 0.5).double()
+    alone = Adam(0.05, spread=0).step(start, 0.0, gradient.clone()) - start
+    moved = Adam(0.05, spread=0.4).step(start, 0.0, gradient.clone()) - start
+    torch.testing.assert_close(moved, precondition_(alone.clone(), 0.4), atol=1e-9, rtol=0)
+    assert not torch.allclose(moved, alone)
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.3])
+@pytest.mark.parametrize("scale", [1.0, 1e-9])
+def test_adam_is_the_papers_algorithm(rate: float, scale: float) -> None:
+    start, gradients = np.full(SHAPE, 0.5), images(12) * scale
+    expected = adam_in_numpy(start, gradients, rate=rate)
+    assert (expected == 1).any() == (rate > 0.1)  # the large rate reaches the border
+    found = adam(start, gradients, Adam(rate, spread=0))
+    np.testing.assert_allclose(np.array([x.numpy() for x in found]), expected, atol=1e-12)
+
+
+def test_adam_takes_other_constants() -> None:
+    start, gradients = np.full(SHAPE, 0.5), images(6)
+    expected = adam_in_numpy(start, gradients, rate=0.01, betas=(0.5, 0.9), epsilon=3.0)
+    found = adam(start, gradients, Adam(0.01, betas=(0.5, 0.9), epsilon=3.0, spread=0))
+    np.testing.assert_allclose(found[-1].numpy(), expected[-1], atol=1e-12)
+
+
+def test_adams_first_step_is_the_learning_rate_against_the_sign() -> None:
+    gradient = images(1)[0]
+    optimizer = Adam(0.05, spread=0)
+    moved = optimizer.step(torch.full(SHAPE, 0.5).double(), 0.0, torch.from_numpy(gradient.copy()))
+    np.testing.assert_allclose(moved.numpy(), 0.5 - 0.05 * np.sign(gradient), atol=1e-7)
+
+
+@settings(max_examples=20)
+@given(st.floats(0.001, 10), st.integers(0, 100))
+def test_adam_stays_in_the_range_of_an_image(rate: float, seed: int) -> None:
+    for image in adam(np.full(SHAPE, 0.9), images(3, seed), Adam(rate)):
+        assert 0 <= float(image.min()) <= float(image.max()) <= 1
+
+
+def test_adam_leaves_images_alone() -> None:
+    start, gradients = torch.full(SHAPE, 0.5), images(3)
+    optimizer, x = Adam(), start
+    x = optimizer.step(x, 0.0, torch.from_numpy(gradients[0]).float())
+    first, best = x.clone(), optimizer.best(x)
+    kept = best.clone()
+    optimizer.step(x, 0.0, torch.from_numpy(gradients[1]).float())
+    assert torch.equal(start, torch.full(SHAPE, 0.5))
+    assert torch.equal(x, first)
+    assert torch.equal(best, kept)
+
+
+@pytest.mark.parametrize("iterations", [5, 40, 300])
+def test_adam_delivers_the_average_of_a_tenth_of_the_iterates(iterations: int) -> None:
+    optimizer = Adam(0.05, iterations=iterations)
+    iterates = adam(np.full(SHAPE, 0.5), images(9), optimizer)
+    decay = 1 - 1 / max(iterations / 10, 1)
+    weights = np.array([decay**age for age in range(8, -1, -1)])
+    expected = np.tensordot(weights / weights.sum(), [x.numpy() for x in iterates], axes=1)
+    np.testing.assert_allclose(optimizer.best(iterates[-1]).numpy(), expected, atol=1e-12)
+
+
+def test_adams_average_begins_anew_when_it_is_steered() -> None:
+    optimizer = Adam(0.05, iterations=100)
+    iterates = adam(np.full(SHAPE, 0.5), images(4), optimizer)
+    optimizer.steered()
+    assert torch.equal(optimizer.best(iterates[-1]), iterates[-1])
+    (last,) = adam(iterates[-1].numpy(), images(1, seed=5), optimizer)
+    torch.testing.assert_close(optimizer.best(last), last, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("factor", [1e-4, 0.01, 100.0, 1e4])
+def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float) -> None:
+    # Adam does not know the scale of a function; a change of it half-way must not show either.
+    # A start far from the border, and small steps: nothing is clamped.
+    start, target = torch.full(SHAPE, 0.5).double(), torch.as_tensor(images(1)[0]).double()
+
+    def path(scale: float) -> list[torch.Tensor]:
+        optimizer, image, found = Adam(0.001, epsilon=0), start, []
+        for step in range(40):
+            if step == 20:
+                optimizer.steered()
+            gradient = (image - target) * (scale if step >= 20 else 1)
+            image = optimizer.step(image, 0.0, gradient)
+            found.append(image)
+        return found
+
+    # The scale is taken from the norms of two gradients that are one step apart, hence the bound.
+    for once, scaled in zip(path(1.0), path(factor), strict=True):
+        torch.testing.assert_close(scaled, once, rtol=0, atol=1e-12)
+
+
+def test_adams_moments_move_to_another_size() -> None:
+    # Moments that are the same everywhere stay so: at any size the step is that of the one pixel.
+    values = [0.3, -1.0, 0.2]
+    optimizer = Adam(0.01, spread=0)
+    adam(
+        np.full((1, 1, 4, 5), 0.5), np.array([np.full((1, 1, 4, 5), g) for g in values]), optimizer
+    )
+    optimizer.resize(6, 10, 50)
+    image = torch.full((1, 1, 6, 10), 0.5).double()
+    g = torch.full_like(image, 0.7 * PIXELS / 60)  # the gradient of a mean falls with the pixels
+    found = optimizer.step(image, 0.0, g)
+    m = v = 0.0
+    for value in [*values, 0.7]:
+        m, v = 0.8 * m + 0.2 * value * PIXELS, 0.9 * v + 0.1 * (value * PIXELS) ** 2
+    step = 0.01 * m / (1 - 0.8**4) / (math.sqrt(v / (1 - 0.9**4)) + 1e-8)
+    np.testing.assert_allclose(found.numpy(), 0.5 - step, atol=1e-12)
+
+
+def test_adams_average_does_not_outlive_its_scale() -> None:
+    optimizer = Adam(0.05, iterations=100)
+    adam(np.full(SHAPE, 0.5), images(4), optimizer)
+    optimizer.resize(8, 10, 200)
+    image = torch.full((1, 3, 8, 10), 0.5).double()
+    assert torch.equal(optimizer.best(image), image)
+    gradient = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).double()
+    one = optimizer.step(image, 0.0, gradient)
+    two = optimizer.step(one, 0.0, gradient)
+    expected = (0.95 * one + two) / 1.95  # the decay is 1 - 10 / 200
+    torch.testing.assert_close(optimizer.best(two), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5])
+def test_adam_survives_moments_that_bicubic_resampling_overshoots(spread: float) -> None:
+    # Pixels without a gradient beside one that has a large one, as where the content is kept.
+    optimizer = Adam(0.02, spread=spread)
+    spike = torch.zeros(1, 1, 6, 6)
+    spike[0, 0, 3, 3] = 1e3
+    image = optimizer.step(torch.full_like(spike, 0.5), 0.0, spike)
+    optimizer.resize(17, 13, 50)
+    image = torch.full((1, 1, 17, 13), 0.5)
+    for _ in range(3):
+        before, image = image, optimizer.step(image, 0.0, torch.zeros_like(image))
+        # |m| <= sqrt(v), so a pixel's own step is no longer than the rate; patches add to it what
+        # such steps of all their pixels come to.
+        longest = 0.02 * float(precondition_(torch.ones(1, 1, 17, 13), spread).max())
+        assert float((image - before).abs().max()) <= 1.01 * longest
+
+
+def test_adam_may_be_resized_before_its_first_step() -> None:
+    optimizer = Adam(0.05, spread=0)
+    optimizer.resize(8, 8, 50)
+    image = torch.full((1, 1, 8, 8), 0.5)
+    moved = optimizer.step(image, 0.0, torch.ones_like(image))
+    torch.testing.assert_close(moved, torch.full_like(image, 0.45))
+
+
+def shortened(iterations: int, step: int) -> float:
+    """Half a cosine from 1 to 0.3 (equation 5 of arXiv 1608.03983)."""
+    return 0.3 + 0.7 * (1 + math.cos(math.pi * step / iterations)) / 2
+
+
+def lengths(optimizer: Adam, number: int) -> list[float]:
+    """Return how far a pixel is moved by each step, the gradient being always the same."""
+    image, found = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), []
+    for _ in range(number):
+        moved = optimizer.step(image, 0.0, torch.ones_like(image))
+        found.append(float(image - moved))
+    return found
+
+
+def test_adams_last_steps_become_shorter_by_half_a_cosine() -> None:
+    found = lengths(Adam(0.1, iterations=8, last=True), 8)
+    assert found == pytest.approx([0.1 * shortened(8, step) for step in range(8)], rel=1e-6)
+    assert lengths(Adam(0.1, iterations=8), 8) == pytest.approx([0.1] * 8, rel=1e-6)
+
+
+@pytest.mark.parametrize("first", [0.8, 0.95])
+def test_adams_first_moment_becomes_steadier_as_steps_become_shorter(first: float) -> None:
+    gradients = images(8)
+    optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, last=True, spread=0)
+    found = adam(np.full(SHAPE, 0.5), gradients, optimizer)
+    m, v, zeros, image = np.zeros(SHAPE), np.zeros(SHAPE), 1.0, np.full(SHAPE, 0.5)
+    for step, g in enumerate(gradients * PIXELS):
+        decay = first + (max(0.9, first) - first) * step / 8
+        m, v, zeros = decay * m + (1 - decay) * g, 0.9 * v + 0.1 * g**2, zeros * decay
+        root = np.sqrt(v / (1 - 0.9 ** (step + 1)))
+        image = image - 0.01 * shortened(8, step) * m / (1 - zeros) / (root + 1e-8)
+        np.testing.assert_allclose(found[step].numpy(), image, atol=1e-12)
+
+
+def test_adams_steps_stay_short_when_there_are_more_than_was_said() -> None:
+    assert lengths(Adam(0.1, iterations=4, last=True), 7)[4:] == pytest.approx([0.03] * 3)
+
+
+def test_adams_steps_become_shorter_in_the_scale_that_is_the_last() -> None:
+    optimizer = Adam(0.1, iterations=3)
+    assert lengths(optimizer, 3) == pytest.approx([0.1] * 3, rel=1e-6)
+    optimizer.resize(1, 1, 6, last=True)
+    expected = [0.1 * shortened(6, step) for step in range(6)]
+    assert lengths(optimizer, 6) == pytest.approx(expected, rel=1e-6)
+
+
+def test_adams_steps_are_long_again_after_it_is_steered() -> None:
+    optimizer = Adam(0.1, iterations=10, last=True)
+    lengths(optimizer, 7)
+    optimizer.steered()
+    expected = [0.1 * shortened(3, step) for step in range(3)]
+    assert lengths(optimizer, 3) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_adam_goes_on_from_its_state_with_the_steps_it_would_have_made(last: bool) -> None:
+    optimizer, other = Adam(0.1, iterations=9, last=last), Adam(0.1, iterations=1)
+    lengths(optimizer, 2)
+    optimizer.resize(1, 1, 9, last=last)
+    lengths(optimizer, 4)
+    state = optimizer.state()
+    other.restore(State({name: one.clone() for name, one in state.tensors.items()}, state.numbers))
+    assert lengths(other, 5) == lengths(optimizer, 5)
+
+
+def pulled(optimizer: Adam, value: float) -> float:
+    """Return a pull as it is damped, and take a step."""
+    found = float(optimizer.damping("relu3_1.0", "gram", torch.tensor([value]), finest=False))
+    lengths(optimizer, 1)
+    return found
+
+
+def test_a_step_of_adam_says_that_the_evaluation_counts() -> None:
+    optimizer = Adam()
+    assert pulled(optimizer, 1.0) == pytest.approx(1)
+    mean = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
+    assert pulled(optimizer, 3.0) == pytest.approx(0.4 * 3 + 0.6 * mean)
+
+
+@pytest.mark.parametrize("change", ["steered", "resized"])
+def test_adam_forgets_what_another_function_pulled(change: str) -> None:
+    optimizer = Adam()
+    pulled(optimizer, 1.0)
+    if change == "steered":
+        optimizer.steered()
+    else:
+        optimizer.resize(1, 1, 5)
+    assert pulled(optimizer, 3.0) == pytest.approx(3)
+
+
+def test_adams_state_has_what_damps() -> None:
+    optimizer, other = Adam(), Adam()
+    pulled(optimizer, 1.0)
+    other.restore(optimizer.state())
+    assert pulled(other, 3.0) == pulled(optimizer, 3.0) != 3
+
+
+def test_adam_has_nothing_to_spare() -> None:
+    assert not Adam().spare()

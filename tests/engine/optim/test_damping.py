@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_nst.engine.optim.damping import Damping
+
+
+def follow(damping: Damping, values: list[float], *, finest: bool = False) -> list[float]:
+    """Return what becomes of one number's gradients, evaluation by evaluation."""
+    found = []
+    for value in values:
+        found.append(float(damping("a", "gram", torch.tensor([value]), finest=finest)))
+        damping.keep()
+    return found
+
+
+@pytest.mark.parametrize(("finest", "at_once"), [(True, 0.7), (False, 0.4)])
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
+def test_a_part_comes_at_once_and_the_rest_from_the_mean(
+    finest: bool, at_once: float, values: list[float]
+) -> None:
+    expected = []
+    for count in range(1, len(values) + 1):
+        weights = 0.9 ** np.arange(count - 1, -1, -1)
+        mean = np.average(values[:count], weights=weights)
+        expected.append(at_once * values[count - 1] + (1 - at_once) * mean)
+    found = follow(Damping(), values, finest=finest)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+
+
+def test_what_does_not_change_is_left_alone() -> None:
+    gradient = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double()
+    damping = Damping()
+    for _ in range(20):
+        found = damping("a", "gram", gradient, finest=False)
+        damping.keep()
+        torch.testing.assert_close(found, gradient, rtol=1e-5, atol=1e-6)
+        assert found.dtype == torch.float64
+
+
+def test_an_evaluation_that_is_repeated_counts_once() -> None:
+    once, repeated = Damping(), Damping()
+    assert follow(once, [1.0]) == follow(repeated, [1.0])
+    repeated("a", "gram", torch.tensor([7.0]), finest=False)
+    assert follow(once, [2.0, 5.0]) == follow(repeated, [2.0, 5.0])
+
+
+def test_keys_have_nothing_in_common() -> None:
+    damping = Damping()
+    damping("a", "gram", torch.tensor([1.0]), finest=False)
+    damping("b", "gram", torch.tensor([100.0]), finest=False)
+    damping("a", "mean", torch.tensor([-100.0]), finest=False)
+    damping.keep()
+    alone = Damping()
+    follow(alone, [1.0])
+    assert follow(damping, [2.0]) == follow(alone, [2.0])
+
+
+def test_it_goes_on_from_its_means() -> None:
+    damping, other = Damping(), Damping()
+    follow(damping, [1.0, 2.0])
+    other.restore({name: mean.clone() for name, mean in damping.tensors.items()}, damping.weight)
+    assert follow(other, [5.0, 3.0]) == follow(damping, [5.0, 3.0])
+
+
+def test_after_a_restart_it_has_seen_nothing() -> None:
+    damping = Damping()
+    follow(damping, [1.0, 2.0])
+    damping.restart()
+    assert follow(damping, [9.0]) == pytest.approx([9])
+    assert damping.weight == pytest.approx(0.1)

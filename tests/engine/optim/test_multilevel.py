@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_nst.engine.optim.multilevel import LEVELS, precondition_
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+
+def halving(side: int) -> Array:
+    """The transpose of bilinear interpolation to twice the size along an axis, zeros around."""
+    matrix = np.zeros((side // 2, side))
+    for row in range(side // 2):
+        for column, weight in enumerate((0.25, 0.75, 0.75, 0.25), start=2 * row - 1):
+            if 0 <= column < side:
+                matrix[row, column] = weight
+    return matrix
+
+
+def in_numpy(step: Array, share: float) -> Array:
+    rows, columns = np.eye(step.shape[-2]), np.eye(step.shape[-1])
+    found = step.copy()
+    for level in range(1, LEVELS + 1):
+        if min(len(rows), len(columns)) < 2:
+            break
+        rows, columns = halving(len(rows)) @ rows, halving(len(columns)) @ columns
+        coarse = rows @ step @ columns.T
+        found += share * 2.0**-level * (rows.T @ coarse @ columns)
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 41), st.integers(1, 41), st.sampled_from([1, 3]), st.floats(0, 4), st.integers(0)
+)
+def test_a_step_gains_what_it_comes_to_at_coarser_sizes(
+    height: int, width: int, channels: int, share: float, seed: int
+) -> None:
+    step = np.random.default_rng(seed).normal(size=(1, channels, height, width))
+    found = torch.from_numpy(step.copy())
+    assert precondition_(found, share) is found
+    np.testing.assert_allclose(found.numpy(), in_numpy(step, share), atol=1e-12)
+
+
+def test_what_goes_down_goes_down_and_a_patch_goes_further_than_a_pixel() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 3, 64, 64, generator=generator, dtype=torch.float64)
+    patch = torch.ones_like(noise)
+    gains = []
+    for step in (noise, patch):
+        along = float((precondition_(step.clone(), 0.5) * step).sum())
+        gains.append(along / float(step.square().sum()))
+    assert gains[0] > 1
+    assert gains[1] > 5 * gains[0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_step_of_one_pixel_stays_what_it_is(share: float) -> None:
+    assert precondition_(torch.full((1, 3, 1, 9), 0.25), share).eq(0.25).all()

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from napari_nst.engine.optim.schedule import Scale, fit, plan
+
+sides = st.integers(32, 3000)
+counts = st.one_of(st.just("auto"), st.integers(1, 12))
+
+
+@settings(max_examples=200)
+@given(sides, sides, st.integers(1, 1000), counts, st.sampled_from([2, 4, 8, 16, 32]))
+def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
+    height: int, width: int, iterations: int, scales: int | str, shortest: int
+) -> None:
+    found = plan(height, width, iterations, scales, shortest)
+    assert sum(scale.iterations for scale in found) == iterations
+    assert all(scale.iterations >= 1 for scale in found)
+    assert (found[-1].height, found[-1].width) == (height, width)
+    for scale in found:
+        assert min(scale.height, scale.width) >= shortest
+        assert scale.height == pytest.approx(
+            height * max(scale.height, scale.width) / max(height, width), abs=1
+        )
+        assert scale.width == pytest.approx(
+            width * max(scale.height, scale.width) / max(height, width), abs=1
+        )
+    for small, large in pairwise(found):
+        assert max(small.height, small.width) < max(large.height, large.width)
+        assert small.height <= large.height and small.width <= large.width
+    if scales != "auto":
+        assert len(found) <= int(scales)
+    # Beyond the one that each has at least, and up to rounding: the first of several scales has
+    # three tenths, and of the rest each before the last has a third of what the last has.
+    if len(found) > 1:
+        first, *between, last = (scale.iterations - 1 for scale in found)
+        spare = iterations - len(found)
+        assert first == pytest.approx(0.3 * spare, abs=1)
+        assert last == pytest.approx(0.7 * spare / (1 + len(between) / 3), abs=1)
+        assert between == pytest.approx([last / 3] * len(between), abs=2)
+
+
+@settings(max_examples=50)
+@given(sides, sides, st.integers(12, 1000))
+def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
+    height: int, width: int, iterations: int
+) -> None:
+    assume(40 * min(height, width) > max(height, width))  # else the short side is the limit
+    found = plan(height, width, iterations, "auto", 2)
+    first = max(found[0].height, found[0].width)
+    longest = max(height, width)
+    if longest <= 128 * 2**0.5:
+        assert first == longest
+    elif longest <= 512:
+        assert first == pytest.approx(longest / 2, abs=1)
+    else:
+        assert 256 / 2**0.5 - 1 <= first <= 256 * 2**0.5 + 1
+    for small, large in pairwise(found):
+        growth = max(large.height, large.width) / max(small.height, small.width)
+        assert growth == pytest.approx(2, abs=0.03)
+
+
+def test_a_plan_by_hand() -> None:
+    assert plan(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
+    assert plan(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
+    assert plan(768, 1024, 100) == (Scale(192, 256, 30), Scale(384, 512, 18), Scale(768, 1024, 52))
+    assert [scale.iterations for scale in plan(1536, 2048, 100)] == [30, 14, 15, 41]
+    assert plan(135, 180, 100) == (Scale(135, 180, 100),)
+    assert len(plan(137, 182, 100)) == 2
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "iterations", "scales", "expected"),
+    [
+        (100, 120, 50, "auto", 1),
+        (512, 512, 2, "auto", 2),  # an iteration for each
+        (512, 512, 1, 9, 1),
+        (512, 64, 100, "auto", 2),  # 64 and 32 pixels on the short side
+        (512, 512, 100, 2, 2),
+        (512, 512, 100, 9, 5),
+        (32, 4000, 100, "auto", 1),
+    ],
+)
+def test_the_number_of_scales(
+    height: int, width: int, iterations: int, scales: int | str, expected: int
+) -> None:
+    assert len(plan(height, width, iterations, scales, 32)) == expected
+
+
+def test_one_scale_is_the_whole_run() -> None:
+    assert plan(50, 70, 9, 1) == (Scale(50, 70, 9),)
+
+
+@settings(max_examples=100)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 64))
+def test_fit_keeps_the_aspect_ratio_and_the_shortest_side(
+    height: int, width: int, longest: int, shortest: int
+) -> None:
+    found = fit(height, width, longest, shortest)
+    factor = max(longest / max(height, width), shortest / min(height, width))
+    assert found[0] == pytest.approx(height * factor, abs=0.5) or found[0] == shortest
+    assert found[1] == pytest.approx(width * factor, abs=0.5) or found[1] == shortest
+    assert min(found) >= shortest
+    assert max(found) == longest or min(found) == shortest
+
+
+@pytest.mark.parametrize(
+    ("size", "longest", "shortest", "expected"),
+    [
+        ((30, 40), 80, 1, (60, 80)),
+        ((400, 300), 100, 1, (100, 75)),
+        ((20, 1200), 512, 32, (32, 1920)),  # the short side comes first
+        ((7, 9), 9, 1, (7, 9)),
+        ((1, 1000), 10, 1, (1, 1000)),
+        ((50, 100), 64.4, 1, (32, 64)),
+    ],
+)
+def test_fit_by_hand(
+    size: tuple[int, int], longest: float, shortest: int, expected: tuple[int, int]
+) -> None:
+    assert fit(*size, longest, shortest) == expected

@@ -1,0 +1,365 @@
+"""Runs in tiles: as large as memory allows, and smaller where it turns out to allow less."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from napari_nst import StyleTransfer, StyleTransferSettings, stylize
+from napari_nst.engine.network.vgg import FeatureExtractor, Trace
+from napari_nst.engine.resources.costs import bytes_needed
+from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Image = NDArray[np.float32]
+
+QUICK: dict[str, Any] = {
+    "content_layers": ("relu2_1",),
+    "style_layers": ("relu1_1", "relu2_1"),
+    "size": None,
+    "scales": 1,
+    "iterations": 4,
+    "device": "cpu",
+    "precision": "float32",
+}
+GIB = 2**30
+SHARE = 0.8  # of the memory there is that tiles may fill
+
+ERRORS = {
+    "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+    "cpu": lambda: RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"
+    ),
+}
+each_error = pytest.mark.parametrize("kind", ERRORS)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def quick(**choices: Any) -> StyleTransferSettings:
+    return StyleTransferSettings(**{**QUICK, **choices})
+
+
+@pytest.fixture(scope="module")
+def big(photo: Callable[[int, int], Image]) -> Image:
+    return photo(200, 264)
+
+
+def sides(run: StyleTransfer) -> list[int | None]:
+    return [scale.tile for scale in run.record.resolved.scales]
+
+
+def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
+    return bytes_needed(run.settings, run.scales[-1], [style.shape[:2]], 4, tile)  # type: ignore[list-item]
+
+
+# Chosen before
+
+
+def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None:
+    plain = StyleTransfer(big, style, quick())
+    assert sides(plain) == [None]
+    steps = [None, *range(260, 63, -2)]
+    memory = {step: needed(plain, style, step) for step in steps}
+    assert memory[64] < memory[100] < memory[None]
+    for budget in (memory[100], memory[140], memory[132], memory[64] + 1, memory[None] - 1):
+        run = StyleTransfer(big, style, quick(memory_limit=budget / SHARE / GIB * (1 + 1e-9)))
+        (side,) = sides(run)
+        assert side is not None
+        found = needed(run, style, side)
+        assert found <= budget
+        # of all there are, none fits that needs more
+        assert found == max(bytes_ for bytes_ in memory.values() if bytes_ <= budget)
+    whole = StyleTransfer(big, style, quick(memory_limit=(memory[None] + 1) / SHARE / GIB))
+    assert sides(whole) == [None]
+
+
+def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
+    plain = StyleTransfer(big, style, quick(scales=3))
+    last, first = plain.scales[-1], plain.scales[0]
+    limit = bytes_needed(plain.settings, first, [(44, 36)]) / SHARE / GIB * (1 + 1e-9)
+    run = StyleTransfer(big, style, quick(scales=3, memory_limit=limit))
+    assert sides(run)[0] is None
+    assert sides(run)[-1] is not None
+    assert (last.height, last.width) == (200, 264)
+    assert len(list(run)) == 4
+
+
+def test_what_cannot_fit_is_refused_before_it_begins(big: Image, style: Image) -> None:
+    plain = StyleTransfer(big, style, quick())
+    smallest = needed(plain, style, 64)
+    for limit, fits in ((smallest * 1.001, True), (smallest * 0.999, False)):
+        settings = quick(memory_limit=limit / GIB)
+        if fits:
+            assert sides(StyleTransfer(big, style, settings)) == [64]
+            continue
+        with pytest.raises(OutOfMemoryError) as caught:
+            StyleTransfer(big, style, settings)
+        about = f"Working at 264 x 200 pixels needs about {smallest / GIB:.1f} GiB"
+        assert str(caught.value).startswith(about)
+        assert f"memory_limit is {limit / GIB:g} GiB" in str(caught.value)
+
+
+def test_tiles_that_were_asked_for_are_not_changed(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    assert sides(StyleTransfer(big, style, quick(tile=96))) == [96]
+    assert sides(StyleTransfer(big, style, quick(tile="off"))) == [None]
+    plain = StyleTransfer(big, style, quick())
+    enough_for_tiles = needed(plain, style, 64) + 2**20
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: SimpleNamespace(available=enough_for_tiles)
+    )
+    assert sides(StyleTransfer(big, style, quick())) == [64]
+    assert sides(StyleTransfer(big, style, quick(tile=64))) == [64]
+    for tile in ("off", 256):
+        with pytest.raises(OutOfMemoryError, match="are free; choose a smaller size"):
+            StyleTransfer(big, style, quick(tile=tile))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+def test_a_run_in_tiles_paints_the_same_picture(optimizer: str, big: Image, style: Image) -> None:
+    settings = quick(optimizer=optimizer, init="noise")
+    whole = stylize(big, style, settings)
+    tiled = stylize(big, style, settings.replace(tile=64))
+    alike(tiled.image, whole.image)
+    assert [x.total for x in tiled.history] == pytest.approx(
+        [x.total for x in whole.history], rel=1e-4
+    )
+    again = stylize(big, style, record=tiled.record)
+    assert again.image.tobytes() == tiled.image.tobytes()
+
+
+# Halved during it
+
+
+def fail_above(
+    monkeypatch: pytest.MonkeyPatch, pixels: int, error: Callable[[], Exception], after: int = 0
+) -> tuple[list[int], list[Any]]:
+    """Let memory run out for windows of more pixels; note all windows and failed tensors."""
+    windows: list[int] = []
+    failed: list[Any] = []
+
+    def limited(original: Callable[..., Any]) -> Callable[..., Any]:
+        def limit(self: FeatureExtractor, image: torch.Tensor) -> Any:
+            # What failed is gone before anything is tried again.
+            assert [ref for ref in failed if ref() is not None] == []
+            found = original(self, image)
+            windows.append(image.shape[-2] * image.shape[-1])
+            if windows[-1] > pixels and len(windows) > after:
+                features = found.features if isinstance(found, Trace) else found
+                failed.extend(weakref.ref(value) for value in (image, *features.values()))
+                raise error()
+            return found
+
+        return limit
+
+    for name in ("__call__", "trace"):  # one way, and both
+        original = getattr(FeatureExtractor, name)
+        monkeypatch.setattr(FeatureExtractor, name, limited(original))
+    return windows, failed
+
+
+def alike(one: Image, other: Image) -> None:
+    """Compare pictures whose gradients were rounded otherwise: here and there a ReLU differs."""
+    difference = np.abs(one - other)
+    assert difference.mean() < 1e-4
+    assert difference.max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "optimizer"),
+    [
+        ("cuda", "targets", "adam"),
+        ("cpu", "first evaluation", "lbfgs"),
+        ("cpu", "third evaluation", "adam"),
+        ("cuda", "third evaluation", "lbfgs"),
+    ],
+)
+def test_out_of_memory_halves_the_tile_and_goes_on(
+    kind: str,
+    at: str,
+    optimizer: str,
+    monkeypatch: pytest.MonkeyPatch,
+    big: Image,
+    style: Image,
+) -> None:
+    settings = quick(optimizer=optimizer, init="noise")
+    plain = stylize(big, style, settings)
+    # calls: content, style, then one for each evaluation
+    after = {"targets": 0, "first evaluation": 2, "third evaluation": 4}[at]
+    _, failed = fail_above(monkeypatch, 200 * 200, ERRORS[kind], after)
+    run = StyleTransfer(big, style, settings)
+    iterations = []
+    for snapshot in run:
+        iterations.append(snapshot.iteration)
+        gc.collect()
+        assert [ref() for ref in failed if ref() is not None] == []
+    assert iterations == [1, 2, 3, 4]  # none is lost, and none done twice
+    assert len(failed) > 0
+    assert sides(run) == [132]
+    assert run.record.ended == "finished"
+    alike(run.result().image, plain.image)
+    assert [x.total for x in run.history] == pytest.approx(
+        [x.total for x in plain.history], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize("at", [0, 2, 4, 5, 7, 9])
+def test_a_run_that_ran_short_is_replayed_to_the_same_bytes(
+    at: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    """Calls of the network: content and style, 2 evaluations at the first size, and so on."""
+    settings = quick(optimizer=optimizer, scales=2, iterations=6, init="noise")
+    with monkeypatch.context() as patch:
+        fail_above(patch, 90 * 90, ERRORS["cpu"], after=at)
+        run = StyleTransfer(big, style, settings)
+        list(run)
+    shortages = run.record.shortages
+    assert shortages
+    assert shortages[0].tile is None
+    again = StyleTransfer(big, style, run.settings, replay=run.record)
+    list(again)
+    assert again.result().image.tobytes() == run.result().image.tobytes()
+    assert [x.total for x in again.history] == [x.total for x in run.history]
+    assert again.record == run.record
+
+
+def test_a_run_that_ran_short_is_saved_and_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    settings = quick(scales=2, iterations=8, init="noise")
+    with monkeypatch.context() as patch:
+        fail_above(patch, 200 * 200, ERRORS["cpu"], after=8)
+        run = StyleTransfer(big, style, settings)
+        for _ in range(5):
+            next(run)
+    (shortage,) = run.record.shortages
+    assert (shortage.tile, sides(run)[-1]) == (None, 132)
+    run.save(tmp_path / "run")
+    loaded = StyleTransfer.load(tmp_path / "run")
+    for one in (run, loaded):
+        list(one)
+    assert loaded.result().image.tobytes() == run.result().image.tobytes()
+    assert loaded.record == run.record
+
+
+def test_it_is_halved_as_often_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    windows, _ = fail_above(monkeypatch, 110 * 110, ERRORS["cpu"])
+    run = StyleTransfer(big, style, quick())
+    assert len(list(run)) == 4
+    assert sides(run) == [66]
+    assert sum(window > 110 * 110 for window in windows) == 2  # the whole, and tiles of 132
+
+
+def test_memory_that_runs_out_at_the_smallest_tile_ends_the_run(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    windows, failed = fail_above(monkeypatch, 10, ERRORS["cpu"], after=3)
+    run = StyleTransfer(big, style, quick())
+    next(run)
+    with pytest.raises(OutOfMemoryError, match="264 x 200 pixels; choose a smaller size"):
+        next(run)
+    assert [ref() for ref in failed if ref() is not None] == []
+    assert len(windows) - 3 == 3  # the whole, 132 and 66
+    assert (run.record.ended, run.record.iterations) == ("failed", 1)
+    assert np.isfinite(run.result().image).all()
+
+
+@each_error
+def test_without_tiles_running_out_of_memory_ends_the_run(
+    kind: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    windows, _ = fail_above(monkeypatch, 200 * 200, ERRORS[kind], after=2)
+    run = StyleTransfer(big, style, quick(tile="off"))
+    with pytest.raises(OutOfMemoryError):
+        next(run)
+    assert len(windows) == 3
+    assert sides(run) == [None]
+
+
+def test_another_failure_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    windows, _ = fail_above(monkeypatch, 200 * 200, lambda: RuntimeError("a bug"), after=2)
+    with pytest.raises(StyleTransferError, match="a bug"):
+        next(StyleTransfer(big, style, quick()))
+    assert len(windows) == 3
+
+
+def test_a_steer_may_run_out_of_memory_too(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    run = StyleTransfer(big, style, quick())
+    next(run)
+    fail_above(monkeypatch, 200 * 200, ERRORS["cpu"])
+    labels = np.zeros((200, 264), int)
+    labels[:, 130:] = 1
+    run.steer(content_labels=labels)
+    assert len(list(run)) == 3
+    assert sides(run) == [132]
+    np.testing.assert_array_equal(run.result().image[labels == 0], big[labels == 0])
+
+
+# The history of L-BFGS
+
+
+def test_lbfgs_shortens_its_history_where_it_would_not_fit(big: Image, style: Image) -> None:
+    settings = quick(optimizer="lbfgs", tile="off", init="noise")
+    plain = StyleTransfer(big, style, settings)
+    assert plain.record.resolved.lbfgs_history == 10
+    assert StyleTransfer(big, style, quick()).record.resolved.lbfgs_history is None
+    four = bytes_needed(settings, plain.scales[-1], [(36, 44)], history=4)
+    limited = settings.replace(memory_limit=four / SHARE / GIB * 1.0001)
+    with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 200"):
+        run = StyleTransfer(big, style, limited)
+    list(run)
+    assert run.record.resolved.lbfgs_history == 4
+    # The same history when it is done again, without a warning, whatever memory there is.
+    again = StyleTransfer(big, style, settings, replay=run.record)
+    list(again)
+    assert again.record.resolved.lbfgs_history == 4
+    assert again.result().image.tobytes() == run.result().image.tobytes()
+
+
+def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
+    monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
+) -> None:
+    run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=12))
+    for _ in range(10):  # steps that were too long leave nothing to remember
+        next(run)
+    original, calls = FeatureExtractor.trace, []
+
+    def once(self: FeatureExtractor, image: torch.Tensor) -> Any:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ERRORS["cpu"]()
+        return original(self, image)
+
+    monkeypatch.setattr(FeatureExtractor, "trace", once)
+    with pytest.warns(StyleTransferWarning, match="Memory ran out: L-BFGS remembers 3 steps"):
+        next(run)
+    assert len(list(run)) == 1
+    assert run.record.resolved.lbfgs_history == 3
+    (shortage,) = run.record.shortages
+    assert (shortage.iteration, shortage.lbfgs_history) == (10, 10)
+    # Done again, it remembers ten until then and three from then on.
+    again = StyleTransfer(big, style, run.settings, replay=run.record)
+    list(again)
+    assert again.result().image.tobytes() == run.result().image.tobytes()
+    assert again.record == run.record

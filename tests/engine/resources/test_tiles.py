@@ -1,0 +1,323 @@
+"""Tiles: how an image is cut, and that nobody can tell from the loss or the gradient."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import thin_vgg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_nst.engine.images.assignment import Region, Source
+from napari_nst.engine.images.regions import Guide, Regions
+from napari_nst.engine.losses import targets
+from napari_nst.engine.losses.objective import Objective
+from napari_nst.engine.resources import tiles
+from napari_nst.engine.resources.tiles import Cutting
+from napari_nst.networks import NETWORKS
+from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# Where an image is cut
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "stride", "halo"),
+    [
+        ("vgg16", "conv1_1", 1, 1),
+        ("vgg16", "relu5_1", 16, 64),
+        ("vgg16", "relu5_3", 16, 96),
+        ("vgg19", "relu5_1", 16, 80),
+        ("vgg19", "relu5_4", 16, 128),
+    ],
+)
+def test_the_halo_is_what_the_deepest_layer_sees(
+    network: str, layer: str, stride: int, halo: int
+) -> None:
+    cutting = Cutting(network, ["relu1_1", layer])
+    assert (cutting.stride, cutting.halo) == (stride, halo)
+    sees = NETWORKS[network].layer(layer).receptive_field
+    assert halo - stride < (sees - stride) / 2 <= halo
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(16, 400),
+    st.integers(16, 400),
+    st.one_of(st.none(), st.integers(16, 420)),
+    st.sampled_from(["relu1_2", "relu3_1", "relu5_1", "relu5_3"]),
+)
+def test_every_position_of_every_layer_is_owned_once(
+    height: int, width: int, size: int | None, deepest: str
+) -> None:
+    cutting = Cutting("vgg16", [deepest])
+    image = torch.zeros(1, 3, height, width)
+    parts = cutting.tiles(image, size)
+    pixels = torch.zeros(height, width)
+    read = []
+    for part in parts:
+        view = part.read(image)
+        read.append(view.shape[-2] * view.shape[-1])
+        for span, length in ((part.rows, height), (part.columns, width)):
+            assert span.start % cutting.stride == span.read_start % cutting.stride == 0
+            assert span.read_start in {0, span.start - cutting.halo}
+            assert span.read_stop in {length, span.stop + cutting.halo}
+            assert size is None or span.stop - span.start <= max(size, cutting.stride)
+        pixels[part.rows.start : part.rows.stop, part.columns.start : part.columns.stop] += 1
+    assert (pixels == 1).all()
+    assert max(read) <= cutting.most_read(height, width, size)
+    assert parts[0].alone == (len(parts) == 1)
+    for stride in set(cutting.strides.values()):
+        whole = torch.zeros(height // stride, width // stride)
+        for part in parts:
+            view = part.read(image)
+            features = torch.ones(view.shape[-2] // stride, view.shape[-1] // stride)
+            owned = part.owned(features, stride)
+            part.cells(whole, stride).add_(owned)
+            assert part.cells(whole, stride).shape == owned.shape
+        assert (whole == 1).all()
+
+
+def test_the_whole_is_one_tile_and_tiles_are_even() -> None:
+    cutting = Cutting("vgg16", ["relu5_1"])
+    image = torch.zeros(1, 3, 100, 530)
+    (whole,) = cutting.tiles(image, None)
+    assert whole.alone
+    widths = [part.columns.stop - part.columns.start for part in cutting.tiles(image, 512)]
+    assert widths == [272, 258]  # not 512 and a sliver of 18
+    assert cutting.most_read(100, 530, 512) == 100 * (272 + 64)
+    assert cutting.most_read(100, 530, None) == 100 * 530
+
+
+# The loss and the gradient
+
+
+def chosen(**choices: Any) -> StyleTransferSettings:
+    return StyleTransferSettings(
+        **{
+            "content_layers": {"relu2_2": 0.5, "relu4_2": 1},
+            "style_layers": ("relu1_1", "conv2_1", "relu3_1", "relu4_1", "relu5_1"),
+            "content_weight": 0.3,
+            "style_weight": 2,
+            "tv_weight": 3,
+            **choices,
+        }
+    )
+
+
+def regions_of(settings: StyleTransferSettings, height: int, width: int) -> Regions:
+    """Three softly bordered regions and some pixels without one; a label is one's source."""
+    left = torch.zeros(3, height, width, dtype=torch.float64)
+    left[0, :, : width // 3] = left[1, : height // 2, width // 3 : -9] = 1
+    left[2, height // 2 :, width // 3 : -9] = 1
+    painted = torch.zeros(1, 90, 75, dtype=torch.float64)
+    painted[0, 10:80, :50] = 1
+    whole, label = Source(0), Source(1, 2)
+    return Regions(
+        (Region((1,), (whole,)), Region((2,), (label,)), Region((3,), (whole, Source(1)))),
+        Guide(left, settings, 0.1),
+        {label: Guide(painted, settings)},
+    )
+
+
+def objective(
+    settings: StyleTransferSettings,
+    size: tuple[int, int],
+    *,
+    dtype: torch.dtype = torch.float64,
+    regions: bool = False,
+    **options: Any,
+) -> Objective:
+    return Objective(
+        thin_vgg.picture(1, *size, dtype=dtype),
+        [thin_vgg.picture(2, 70, 101, dtype=dtype), 1 - thin_vgg.picture(3, 90, 75, dtype=dtype)],
+        settings,
+        thin_vgg.extractor(settings, dtype),
+        regions=regions_of(settings, *size) if regions else None,
+        **options,
+    )
+
+
+def off(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def same(
+    one: Objective,
+    other: Objective,
+    image: Tensor,
+    tile: int | None,
+    tolerance: float,
+) -> float:
+    """Compare one's whole evaluation with the other's in tiles; return how far it is off."""
+    losses, gradient = one.loss_and_gradient(image)
+    tiled, found = other.loss_and_gradient(image, tile)
+    # Against the total: a single layer's loss can be a tiny difference of large sums.
+    alike = {"rel": tolerance, "abs": tolerance * losses.total}
+    assert tiled.total == pytest.approx(losses.total, rel=tolerance)
+    assert dict(tiled.content_layers) == pytest.approx(dict(losses.content_layers), **alike)
+    assert dict(tiled.style_layers) == pytest.approx(dict(losses.style_layers), **alike)
+    assert tiled.tv == pytest.approx(losses.tv, rel=tolerance)
+    assert found.dtype == image.dtype and found.shape == image.shape
+    assert off(found, gradient) < tolerance
+    return off(found, gradient)
+
+
+@pytest.mark.parametrize("network", ["vgg16", "vgg19"])
+@pytest.mark.parametrize(
+    ("pooling", "padding"),
+    [("max", "replicate"), ("max", "zero"), ("average", "replicate"), ("average", "zero")],
+)
+@pytest.mark.parametrize(
+    ("size", "tile"),
+    [
+        ((110, 163), 64),  # odd
+        ((97, 193), 96),  # a row and a column that the pooling drops
+        ((33, 301), 80),  # a sliver of an image
+        ((50, 80), 16),  # as small as can be: a tile that owns no cell
+    ],
+)
+def test_tiles_make_no_difference(
+    network: str, pooling: str, padding: str, size: tuple[int, int], tile: int
+) -> None:
+    settings = chosen(network=network, pooling=pooling, padding=padding)
+    whole = objective(settings, size)
+    same(whole, whole, thin_vgg.picture(4, *size), tile, 1e-10)
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
+@pytest.mark.parametrize("normalize", [False, True], ids=["paper", "normalised"])
+@pytest.mark.parametrize("regions", [None, "all", "inside"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["64", "32"]
+)
+def test_tiles_make_no_difference_to_any_style_loss(
+    style_loss: str, normalize: bool, regions: str | None, dtype: torch.dtype, tolerance: float
+) -> None:
+    settings = chosen(
+        style_loss=style_loss,
+        normalize_gradients=normalize,
+        region_guidance=regions or "all",
+    )
+    size = (117, 171)
+    whole = objective(settings, size, regions=regions is not None, dtype=dtype)
+    same(whole, whole, thin_vgg.picture(4, *size, dtype=dtype), 64, tolerance)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"style_layers": ()},
+        {"content_layers": ()},
+        {"content_layers": ("relu1_1",), "style_layers": ("conv1_1",)},
+        {"content_layers": ("relu1_1",), "style_layers": (), "content_weight": 0},
+        {"style_layers": ("relu5_3",)},
+        {"network": "vgg19", "style_layers": ("relu5_4",), "content_layers": ("conv5_4",)},
+        {"style_layers": ("pool2", "pool4"), "content_layers": ("pool3",)},
+    ],
+    ids=lambda choices: " ".join(map(str, choices.values())),
+)
+def test_tiles_make_no_difference_whatever_is_compared(choices: dict[str, Any]) -> None:
+    size = (97, 163)
+    whole = objective(chosen(**choices), size)
+    same(whole, whole, thin_vgg.picture(4, *size), 64, 1e-10)
+
+
+def test_targets_found_in_tiles_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (150, 203)
+    settings = chosen()
+    whole = objective(settings, size, regions=True)
+    monkeypatch.setattr(targets, "STYLE_TILE", 32)
+    in_tiles = objective(settings, size, regions=True, tile=64)
+    same(whole, in_tiles, thin_vgg.picture(4, *size), 64, 1e-10)
+
+
+@pytest.mark.parametrize(
+    ("network", "deepest"), [("vgg16", "relu5_1"), ("vgg16", "relu5_3"), ("vgg19", "relu5_4")]
+)
+def test_a_narrower_halo_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, network: str, deepest: str
+) -> None:
+    size = (40, 400)
+    settings = chosen(network=network, content_layers=(), style_layers=(deepest,), tv_weight=0)
+    image = thin_vgg.picture(4, *size)
+    whole = objective(settings, size)
+    assert same(whole, whole, image, 64, 1e-10) < 1e-10
+    original = Cutting.__init__
+
+    def narrow(self: Cutting, *arguments: Any) -> None:
+        original(self, *arguments)
+        self.halo -= 16
+
+    monkeypatch.setattr(Cutting, "__init__", narrow)
+    _, expected = whole.loss_and_gradient(image)
+    _, found = objective(settings, size).loss_and_gradient(image, 64)
+    assert off(found, expected) > 1e-6
+
+
+@pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["64", "32"]
+)
+def test_the_bundled_network_in_tiles(
+    style_loss: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    # Its deepest layers have fewer positions here than channels.
+    settings = chosen(style_loss=style_loss)
+    content, style, image = (thin_vgg.picture(n, 50, 150, dtype=dtype) for n in range(3))
+    whole = Objective(content, [style], settings)
+    same(whole, whole, image, 64, tolerance)
+
+
+def test_something_is_called_before_each_tile_and_can_end_it() -> None:
+    class EnoughError(Exception):
+        pass
+
+    size = (64, 200)
+    settings = chosen()
+    calls: list[int] = []
+
+    def count() -> None:
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise EnoughError
+
+    stop_at = 0
+    cutting = Cutting("vgg16", ["relu5_1"])
+    parts, *of_styles = (
+        len(cutting.tiles(torch.zeros(1, 3, *shape), 64)) for shape in (size, (70, 101), (90, 75))
+    )
+    assert (parts, of_styles) == (4, [4, 4])
+    whole = objective(settings, size, tile=64, between=count)
+    assert len(calls) == parts + sum(of_styles)
+    image = thin_vgg.picture(4, *size)
+    calls.clear()
+    whole.loss_and_gradient(image, 64, count)
+    assert len(calls) == 2 * parts
+    for stop_at in (2, parts + 1):
+        calls.clear()
+        with pytest.raises(EnoughError):
+            whole.loss_and_gradient(image, 64, count)
+        assert len(calls) == stop_at
+    calls.clear()
+    stop_at = 3
+    with pytest.raises(EnoughError):
+        objective(settings, size, tile=64, between=count)
+    assert len(calls) == 3
+
+
+def test_corners_lie_where_the_pooling_falls() -> None:
+    cutting = Cutting("vgg16", ["relu5_1"])
+    for size in (tiles.SMALLEST_TILE, 70, 100, 250):
+        spans = {
+            (p.columns.start, p.columns.stop) for p in cutting.tiles(torch.zeros(1, 500), size)
+        }
+        assert all(a[1] == b[0] and a[1] % 16 == 0 for a, b in pairwise(sorted(spans)))

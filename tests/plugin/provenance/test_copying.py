@@ -1,0 +1,256 @@
+"""What is copied is run, and must make the same bytes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+from npe2 import PluginManager
+from PIL import Image
+
+from napari_nst.engine.run.transfer import StyleTransfer
+from napari_nst.errors import InputError
+from napari_nst.files import read_image
+from napari_nst.plugin.layers.arrays import take_plane
+from napari_nst.plugin.layers.labels import take_labels
+from napari_nst.plugin.provenance.copying import as_command, as_python
+from napari_nst.plugin.provenance.origins import KEY, origins_of_job, origins_of_wish
+from napari_nst.plugin.run.job import Job, Wish
+from napari_nst.settings import StyleTransferSettings
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    """Layers without a window, and the readers and samples that are installed."""
+    PluginManager.instance().discover()
+    return ViewerModel()
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with a photo, a painting and a stack of 16 bits."""
+    rng = np.random.default_rng(0)
+    for name, shape in (("photo.png", (40, 48, 3)), ("it's paint.png", (44, 36, 3))):
+        Image.fromarray(rng.integers(0, 255, shape, np.uint8)).save(tmp_path / name)
+    stack = rng.integers(500, 900, (4, 36, 40), np.uint16)
+    tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack")
+    return tmp_path
+
+
+def restyle(
+    viewer: Any,
+    content: Any,
+    *styles: Any,
+    steer: bool = False,
+    origins: bool = True,
+    **choices: Any,
+) -> Any:
+    """Do what the panel does, and return the result layer."""
+    layers = (content, *styles)
+    planes = [take_plane(layer, viewer.dims) for layer in layers]
+    images = [plane.load() for plane in planes]
+    settings = StyleTransferSettings(**({"iterations": 3, "size": 48} | choices))
+    run = StyleTransfer(images[0], images[1:], settings, names=[plane.name for plane in planes])
+    for snapshot in run:
+        if steer and snapshot.iteration == 1:
+            run.steer(style_weight=5)
+    result = run.result()
+    job = Job(planes[0], tuple(planes[1:]), settings)
+    metadata: dict[str, Any] = {"napari_nst": result.record.to_dict()}
+    if origins:
+        metadata[KEY] = origins_of_job(job, viewer.layers)
+    data = planes[0].restore(result.image)
+    return viewer.add_image(data, name="result", rgb=planes[0].rgb, metadata=metadata)
+
+
+def run_python(text: str, viewer: Any = None) -> np.ndarray:
+    names: dict[str, Any] = {} if viewer is None else {"viewer": viewer}
+    exec(compile(text, "copied", "exec"), names)
+    return np.asarray(names["picture"])
+
+
+def run_command(text: str, folder: Path) -> np.ndarray:
+    """Run a command in a shell, and return the picture it wrote."""
+    scripts = str(Path(sys.executable).parent)
+    path = os.pathsep.join([scripts, os.environ["PATH"]])
+    subprocess.run(text, shell=True, check=True, cwd=folder, env={**os.environ, "PATH": path})
+    return read_image(folder / shlex.split(text)[-1])
+
+
+def same(a: np.ndarray, b: Any) -> bool:
+    b = np.asarray(b)
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def test_pictures_from_files_are_read_from_them(viewer: Any, pictures: Path) -> None:
+    (photo,) = viewer.open(pictures / "photo.png", plugin="napari")
+    (paint,) = viewer.open(pictures / "it's paint.png", plugin="napari")
+    layer = restyle(viewer, photo, paint, steer=True)
+    photo.name = "renamed"
+    viewer.layers.remove(paint)
+
+    text = as_python(layer)
+    assert "viewer" not in text
+    assert same(run_python(text), layer.data)
+    command = as_command(layer, viewer.layers)
+    assert shlex.split(command)[3:] == [
+        str(pictures / "photo.png"), str(pictures / "it's paint.png"), "-o", "result.png",
+    ]  # fmt: skip
+    assert same(run_command(command, pictures), layer.data)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
+def test_a_plane_of_a_grey_stack_is_taken_and_scaled_as_it_was(
+    viewer: Any, pictures: Path, order: tuple[int, ...]
+) -> None:
+    (stack,) = viewer.open(pictures / "stack.tif", plugin="napari")
+    stack.contrast_limits = (450.5, 850)
+    paint = viewer.add_image(np.asarray(Image.open(pictures / "it's paint.png")), name="paint")
+    viewer.dims.order = order
+    viewer.dims.set_current_step(0, 2)
+    layer = restyle(viewer, stack, paint)
+    viewer.dims.set_current_step(0, 0)
+    stack.contrast_limits = (0, 9000)
+
+    text = as_python(layer)
+    assert "tifffile.imread(" in text
+    assert "[2, :, :]" in text
+    assert 'viewer.layers["paint"]' in text.replace("'", '"')
+    assert layer.data.dtype == np.uint16
+    assert same(run_python(text, viewer), layer.data)
+
+    written = run_command(as_command(layer, viewer.layers), pictures)
+    shown = (layer.data[0].T if order == (0, 2, 1) else layer.data[0]).astype(float)
+    assert written.dtype == np.uint16
+    # The file has the whole of 16 bits, the layer the grey values between its limits.
+    np.testing.assert_allclose(written / 65535, (shown - 450.5) / (850 - 450.5), atol=1 / 399)
+
+
+def test_samples_are_named(viewer: Any, tmp_path: Path) -> None:
+    camera, woodcut = viewer.open_sample("napari-nst", "camera_woodcut")
+    layer = restyle(viewer, camera, woodcut)
+
+    text = as_python(layer)
+    assert "samples.SAMPLES['camera_woodcut'].content()" in text
+    assert "samples.SAMPLES['camera_woodcut'].style()" in text
+    assert "viewer" not in text
+    assert same(run_python(text), layer.data)
+    command = as_command(layer, viewer.layers)
+    viewer.layers.clear()
+    assert as_command(layer, viewer.layers) == command  # painted anew
+    written = run_command(command, tmp_path)
+    assert written.shape == layer.data.shape
+
+
+def test_arrays_go_by_name_and_their_hashes_are_checked(viewer: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    photo = viewer.add_image(rng.random((40, 48, 4)), name='pho"to', rgb=True)  # float64, alpha
+    one = viewer.add_image([rng.random((44, 36)), rng.random((22, 18))], name="one")  # two levels
+    two = viewer.add_image(rng.integers(0, 99, (44, 36, 3), np.uint8), name="two", rgb=True)
+    layer = restyle(viewer, photo, one, two, style_weights=(0.3, 0.7))
+
+    text = as_python(layer)
+    assert same(run_python(text, viewer), layer.data)
+    command = as_command(layer, viewer.layers)
+    assert run_command(command, tmp_path).shape == (40, 48, 4)
+    two.data = two.data + 1
+    with pytest.raises(InputError, match="is not the image"):
+        run_python(text, viewer)
+    with pytest.raises(InputError, match="two is not what it was"):
+        as_command(layer, viewer.layers)
+
+
+def test_a_file_that_changed_since_is_not_named(viewer: Any, pictures: Path) -> None:
+    (photo,) = viewer.open(pictures / "photo.png", plugin="napari")
+    layer = restyle(viewer, photo, photo)
+    (pictures / "photo.png").write_bytes((pictures / "it's paint.png").read_bytes())
+    assert "viewer.layers['photo']" in as_python(layer)
+    (pictures / "photo.png").unlink()
+
+    assert same(run_python(as_python(layer), viewer), layer.data)
+    assert "photo.png" not in as_command(layer, viewer.layers)
+
+
+def test_a_result_without_origins_is_replayed_from_layers_of_those_names(viewer: Any) -> None:
+    rng = np.random.default_rng(1)
+    photo = viewer.add_image(rng.integers(0, 255, (40, 48, 3), np.uint8), name="photo")
+    layer = restyle(viewer, photo, photo, origins=False)
+
+    assert (
+        run_python(as_python(layer), viewer).astype(np.float64) * 255
+    ).round().tolist() == layer.data.tolist()
+    assert as_command(layer, viewer.layers).startswith("napari-nst replay ")
+
+
+def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    photo, one, two, three = (
+        viewer.add_image(rng.integers(0, 255, (*shape, 3), np.uint8), name=name, rgb=True)
+        for name, shape in (
+            ("photo", (40, 48)), ("one", (44, 36)), ("two", (40, 40)), ("three", (36, 44)),
+        )
+    )  # fmt: skip
+    halves = np.ones((40, 48), np.uint8)
+    halves[:, 24:] = 2
+    labels = viewer.add_labels(halves, name="halves")
+    thirds = viewer.add_labels(np.where(np.arange(48) < 16, 1, 2) * np.ones((40, 1), int))
+    on_one = viewer.add_labels(np.ones((44, 36), np.uint8), name="on one")
+    on_two = viewer.add_labels(np.full((40, 40), 2, np.uint8), name="on two")
+    content, *styles = (take_plane(layer, viewer.dims) for layer in (photo, one, two))
+    painted = [take_labels(labels, content)]
+    painted += [
+        take_labels(layer, plane) for layer, plane in zip((on_one, on_two), styles, strict=True)
+    ]
+    settings = StyleTransferSettings(iterations=4, size=48)
+    job = Job(content, tuple(styles), settings, None, painted[0], tuple(painted[1:]))
+    run = StyleTransfer(
+        content.load(),
+        [style.load() for style in styles],
+        settings,
+        names=["photo", "one", "two"],
+        content_labels=painted[0].load(),
+        style_labels=[each.load() for each in painted[1:]],
+    )
+    origins = origins_of_job(job, viewer.layers)
+    for snapshot in run:
+        if snapshot.iteration == 2:
+            other = take_plane(three, viewer.dims)
+            wish = Wish((styles[0], other), take_labels(thirds, content), (None, None))
+            run.steer(
+                styles=[styles[0].load(), other.load()],
+                content_labels=thirds.data,
+                style_labels=None,
+            )
+            origins["replacements"] = origins_of_wish(wish, viewer.layers)
+    result = run.result()
+    layer = viewer.add_image(
+        content.restore(result.image),
+        name="result",
+        metadata={"napari_nst": result.record.to_dict(), KEY: origins},
+    )
+
+    assert same(run_python(as_python(layer), viewer), layer.data)
+    assert same(run_command(as_command(layer, viewer.layers), tmp_path), layer.data)
+    thirds.data = thirds.data + 1
+    with pytest.raises(InputError, match="is not what it was when the run began"):
+        as_command(layer, viewer.layers)
+
+
+def test_a_layer_that_is_no_result_says_so(viewer: Any) -> None:
+    layer = viewer.add_image(np.zeros((9, 9)), name="mine")
+    for copy in (as_python, lambda layer: as_command(layer, viewer.layers)):
+        with pytest.raises(InputError) as caught:
+            copy(layer)
+        assert str(caught.value) == (
+            "mine has no record of a run: choose a layer that the style transfer made."
+        )

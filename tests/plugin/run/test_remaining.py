@@ -1,0 +1,49 @@
+"""The time left: soon near the truth, whatever the sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from napari_nst.plugin.run.remaining import RemainingTime
+
+PLAN = [10_000] * 60 + [40_000] * 40 + [160_000] * 20
+
+
+def seconds(pixels: int) -> float:
+    """Return what an iteration takes on a machine with an overhead of its own."""
+    return 1e-6 * (pixels + 20_000)
+
+
+def test_nothing_is_said_in_the_first_seconds() -> None:
+    remaining = RemainingTime([100] * 10)
+    remaining.tick(1.0)
+    assert remaining.seconds is None
+    remaining.tick(3.0)
+    assert remaining.seconds is not None
+
+
+@pytest.mark.parametrize("done", [20, 60, 70, 110])
+def test_growing_pictures_are_reckoned_with(done: int) -> None:
+    remaining = RemainingTime(PLAN)
+    for pixels in PLAN[:done]:
+        remaining.tick(100 * seconds(pixels))
+
+    assert remaining.seconds == pytest.approx(100 * sum(map(seconds, PLAN[done:])))
+
+
+def test_a_machine_that_becomes_slower_is_noticed_within_twenty_iterations() -> None:
+    remaining = RemainingTime([1000] * 200)
+    for _ in range(100):
+        remaining.tick(0.1)
+    for _ in range(20):
+        remaining.tick(0.5)
+
+    assert remaining.seconds == pytest.approx(80 * 0.5)
+
+
+def test_nothing_is_left_at_the_end() -> None:
+    remaining = RemainingTime([1000] * 5)
+    for _ in range(5):
+        remaining.tick(1)
+
+    assert remaining.seconds == 0

@@ -1,0 +1,330 @@
+"""Whole stacks from the panel, in the real viewer, with an engine that paints nothing."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from fake_engine import FakeEngine, FakeRun
+
+from napari_nst import stacks
+from napari_nst.engine.images.pictures import record_of
+from napari_nst.errors import InputError
+from napari_nst.intensities import Range
+from napari_nst.plugin.panel import StyleTransferPanel
+from napari_nst.plugin.provenance.copying import as_command, as_python
+from napari_nst.plugin.run import stack_job
+from napari_nst.plugin.run.session import State
+from napari_nst.record import Resolved, RunRecord, ScaleRecord
+
+
+class Run(FakeRun):
+    """A run with a whole record."""
+
+    @property
+    def record(self):
+        resolved = Resolved(
+            device="cpu", device_name="abacus", precision="float32", threads=1, weights="w",
+            weights_sha256="0", scales=[ScaleRecord(**vars(scale)) for scale in self.scales],
+        )  # fmt: skip
+        return RunRecord(
+            settings=self.settings,
+            resolved=resolved,
+            content=record_of(self.content, self.names[0]),
+            styles=[record_of(s, n) for s, n in zip(self.styles, self.names[1:], strict=True)],
+            iterations=len(self.history),
+            losses={"total": 1.0},
+        )
+
+
+class Engine(FakeEngine):
+    def __call__(self, content, styles, settings, *, names, **more):
+        run = Run(self, np.asarray(content), styles, settings, list(names), more)
+        self.made.append(run)
+        return run
+
+
+@pytest.fixture
+def stack(make_napari_viewer):
+    viewer = make_napari_viewer()
+    rng = np.random.default_rng(0)
+    volume = rng.integers(0, 4000, (3, 4, 20, 24), dtype=np.uint16)
+    layer = viewer.add_image(volume, name="volume", contrast_limits=(0, 4000), scale=(1, 3, 1, 1))
+    layer.axis_labels = ("t", "z", "y", "x")
+    viewer.add_image(rng.integers(0, 255, (30, 30, 3), dtype=np.uint8), name="paint", rgb=True)
+    viewer.dims.set_current_step(0, 1)
+    return viewer
+
+
+@pytest.fixture
+def panel(stack):
+    panel = StyleTransferPanel(stack, Engine())
+    panel.engine = panel.session._engine
+    panel.controls.fields["iterations"].value = 4
+    stack.window.add_dock_widget(panel, name="stacks")
+    panel.controls.content.value = stack.layers["volume"]
+    panel.controls.planes.choice.value = 1
+    return panel
+
+
+def finish(panel, qtbot):
+    qtbot.waitUntil(lambda: panel.session.state is State.IDLE, timeout=20000)
+
+
+def stop_in_plane(panel, qtbot, plane):
+    """Run, and stop in the first iteration of a plane, from 1."""
+    reached, gate = threading.Event(), threading.Event()
+
+    def step(iteration):
+        if len(panel.engine.made) == plane and iteration == 1:
+            reached.set()
+            gate.wait(20)
+
+    panel.engine.made.clear()
+    panel.engine.step = step
+    panel.start()
+    assert reached.wait(20)
+    panel.stop()
+    gate.set()
+    finish(panel, qtbot)
+    panel.engine.step = None
+
+
+def test_planes_are_offered_along_each_hidden_axis(stack, panel):
+    planes = panel.controls.planes
+    assert planes.choice.choices == (-1, 0, 1)
+    assert planes.choice.current_choice == "all along z"
+    assert not planes.choice.native.isHidden()
+    assert not planes.isHidden()
+    planes.choice.value = -1
+    assert planes.isHidden()
+    assert not planes.choice.native.isHidden()
+    panel.controls.content.value = stack.layers["paint"]
+    assert planes.isHidden()
+    assert planes.choice.native.isHidden()
+    assert panel.controls.job().stack is None
+
+
+def test_the_axes_offered_are_those_that_are_hidden(stack, panel):
+    stack.dims.order = (1, 0, 2, 3)
+    assert panel.controls.planes.choice.choices == (-1, 0, 1)
+    stack.dims.order = (0, 2, 1, 3)
+    assert panel.controls.planes.choice.choices == (-1, 0, 2)
+    assert panel.controls.planes.stack is None
+
+
+def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot):
+    words = []
+    panel.session.progressed.connect(words.append)
+    panel.start()
+    finish(panel, qtbot)
+    layer = stack.layers["volume x paint"]
+    assert layer.data.shape == (1, 4, 20, 24)
+    assert layer.data.dtype == np.uint16
+    assert (layer.data == 4000).all()
+    np.testing.assert_array_equal(layer.scale, (1, 3, 1, 1))
+    np.testing.assert_array_equal(layer.translate, (1, 0, 0, 0))
+    record = layer.metadata["napari_nst"]
+    assert [plane["plane"] for plane in record["finished"]] == [0, 1, 2, 3]
+    assert stacks.StackRecord.model_validate(record).ended == "finished"
+    volume = stack.layers["volume"].data
+    for k, run in enumerate(panel.engine.made):
+        np.testing.assert_allclose(run.content, volume[1, k] / 4000, atol=1e-6)
+        assert ("start" in run.more) == (k > 0)
+    iterations = [word.iteration for word in words]
+    assert sorted(iterations) == iterations
+    assert {(word.planes, word.iterations) for word in words} == {(4, 16)}
+    assert "4 of 4 planes are done." in panel.status
+
+
+def test_planes_can_be_independent(panel, qtbot):
+    panel.controls.planes.from_previous.setChecked(False)
+    panel.start()
+    finish(panel, qtbot)
+    assert all("start" not in run.more for run in panel.engine.made)
+
+
+def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
+    volume = stack.layers["volume"]
+    volume.axis_labels = ("t", "c", "y", "x")
+    panel.controls.planes.offer(volume, stack.dims)
+    volume.data[:, 1] //= 16  # a dim channel
+    panel.controls.advanced.intensities.value = "percentiles"
+    assert panel.controls.planes.choice.current_choice == "all along c"
+    assert not panel.controls.planes.from_previous.isEnabled()
+    panel.start()
+    finish(panel, qtbot)
+    runs = panel.engine.made
+    assert all("start" not in run.more for run in runs)
+    for k, run in enumerate(runs):
+        own = Range.of_percentiles(volume.data[:, k])
+        np.testing.assert_allclose(run.content, own.to_unit(volume.data[1, k]), atol=1e-6)
+        made = stack.layers["volume x paint"].data[0, k]  # which the engine painted white
+        assert (made == round(own.high)).all()
+
+
+def test_a_stopped_stack_keeps_the_planes_that_are_done(stack, panel, qtbot):
+    stop_in_plane(panel, qtbot, 3)
+    layer = stack.layers["volume x paint"]
+    assert [int(plane.max()) for plane in layer.data[0]] == [4000, 4000, 0, 0]
+    assert layer.metadata["napari_nst"]["ended"] == "stopped"
+    assert panel.status.startswith("Stopped")
+    assert "2 of 4 planes are done." in panel.status
+
+
+def test_a_stack_without_a_plane_leaves_no_layer(stack, panel, qtbot):
+    stop_in_plane(panel, qtbot, 1)
+    assert len(stack.layers) == 2
+
+
+def test_a_failing_plane_leaves_those_before_it(stack, panel, qtbot):
+    def step(iteration):
+        if len(panel.engine.made) == 3:
+            raise ValueError("odd")
+
+    panel.engine.step = step
+    panel.start()
+    finish(panel, qtbot)
+    assert [int(p.max()) for p in stack.layers["volume x paint"].data[0]] == [4000, 4000, 0, 0]
+    assert "The transfer failed: odd." in panel.status
+
+
+def test_a_stack_on_disk_goes_on_where_it_was_stopped(stack, panel, qtbot, own_cache):
+    panel.controls.planes.on_disk.setChecked(True)
+    stop_in_plane(panel, qtbot, 3)
+    (folder,) = (own_cache / "stacks").iterdir()
+    told = []
+    panel.session.told.connect(told.append)
+    panel.engine.made.clear()
+    panel.start()
+    finish(panel, qtbot)
+    assert len(panel.engine.made) == 2
+    assert told == [
+        f"2 planes were done in an earlier run and found in {folder}: going on from there."
+    ]
+    layer = stack.layers["volume x paint [1]"]
+    assert (layer.data == 4000).all()
+    assert len(layer.metadata["napari_nst"]["finished"]) == 4
+    np.testing.assert_array_equal(np.load(folder / "planes.npy"), layer.data)
+    panel.engine.made.clear()
+    panel.start()  # one that is complete is left alone
+    finish(panel, qtbot)
+    assert len(panel.engine.made) == 4
+    assert len(list((own_cache / "stacks").iterdir())) == 2
+
+
+def test_other_settings_are_another_store(panel, qtbot, own_cache):
+    panel.controls.planes.on_disk.setChecked(True)
+    stop_in_plane(panel, qtbot, 2)
+    panel.controls.strength.value = 70
+    stop_in_plane(panel, qtbot, 2)
+    assert len(panel.engine.made) == 2  # from its first plane
+    assert len(list((own_cache / "stacks").iterdir())) == 2
+
+
+def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
+    panel.controls.planes.on_disk.setChecked(True)
+    gate = threading.Event()
+    panel.engine.step = lambda _: len(panel.engine.made) < 3 or gate.wait(20)
+    panel.start()
+    qtbot.waitUntil(lambda: len(panel.engine.made) == 3, timeout=4000)
+    panel.cancel()
+    gate.set()
+    finish(panel, qtbot)
+    assert len(stack.layers) == 2
+    assert list((own_cache / "stacks").iterdir()) == []
+
+
+def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monkeypatch, own_cache):
+    assert "on disk" not in panel.estimate
+    free = stack_job.result_bytes(panel.controls.job(), "cpu") * 2 - 1
+    vm = type("Memory", (), {"available": free})
+    monkeypatch.setattr(stack_job.psutil, "virtual_memory", lambda: vm)
+    assert not stack_job.stays_in_memory(panel.controls.job(), "cpu")
+    panel.start()
+    finish(panel, qtbot)
+    assert len(list((own_cache / "stacks").iterdir())) == 1
+
+
+def test_the_estimate_needs_neither_the_device_nor_the_data(panel, stack, monkeypatch):
+    """It is made while torch is being imported, and of stacks that take minutes to read."""
+
+    def refuse(*_):
+        raise AssertionError("read")
+
+    monkeypatch.setattr("napari_nst.plugin.layers.intensities.Sample._places", refuse)
+    monkeypatch.setattr("napari_nst.engine.resources.device.Device.resolve", refuse)
+    panel.controls.fields["device"].value = "mps"
+    panel.controls.fields["output_size"].value = "working"
+    panel.controls.advanced.intensities.value = "percentiles"
+    assert panel.estimate.startswith("4 planes of ")
+
+
+def test_the_estimate_is_of_all_planes(panel):
+    assert panel.estimate.startswith("4 planes of ")
+    panel.controls.planes.choice.value = -1
+    assert "planes" not in panel.estimate
+
+
+def test_a_draft_is_of_the_plane_that_is_shown(panel):
+    assert panel.controls.job().stack is not None
+    job = panel.controls.job(draft=True)
+    assert job.stack is None
+
+
+def test_what_cannot_be_done_with_a_stack_is_refused_in_a_sentence(stack, panel, qtbot):
+    panel.start()
+    finish(panel, qtbot)
+    layer = stack.layers["volume x paint"]
+    for copy in (as_python, lambda layer: as_command(layer, stack.layers)):
+        with pytest.raises(InputError, match="is a whole stack"):
+            copy(layer)
+    panel.go_on(layer)
+    assert "a run goes on from the result of one plane" in panel.status
+    panel.reuse(layer)
+    assert panel.status == "The settings are those of volume x paint."
+
+
+def test_labels_of_as_many_planes_are_those_of_each(stack, panel, qtbot):
+    labels = np.zeros((3, 4, 20, 24), np.uint8)
+    labels[1, :, :10] = np.arange(1, 5)[:, None, None]
+    layer = stack.add_labels(labels, scale=(1, 3, 1, 1))
+    panel.controls.regions.content_labels.value = layer
+    panel.start()
+    finish(panel, qtbot)
+    assert [run.more["content_labels"].max() for run in panel.engine.made] == [1, 2, 3, 4]
+
+
+def test_labels_lie_over_the_planes_by_their_place(stack, panel, qtbot):
+    labels = np.zeros((2, 10, 12), np.uint8)
+    labels[:] = np.arange(1, 3)[:, None, None]
+    layer = stack.add_labels(labels, scale=(6, 2, 2), translate=(1.5, 0.5, 0.5))
+    panel.controls.regions.content_labels.value = layer
+    panel.start()
+    finish(panel, qtbot)
+    assert [run.more["content_labels"].max() for run in panel.engine.made] == [1, 1, 2, 2]
+    assert panel.engine.made[0].more["content_labels"].min() == 1
+
+
+def test_a_plane_that_no_label_lies_over_is_told_before_the_run(stack, panel, qtbot):
+    labels = np.ones((2, 20, 24), np.uint8)
+    layer = stack.add_labels(labels, scale=(3, 1, 1), name="cells")
+    panel.controls.regions.content_labels.value = layer
+    panel.start()
+    finish(panel, qtbot)
+    assert panel.engine.made == []
+    assert "cells has no label over plane 4 of 4 of volume: paint on every plane" in panel.status
+
+
+def test_of_a_thick_slice_each_plane_is_done_by_itself(stack, panel, qtbot):
+    stack.dims.thickness = (2, 6, 0, 0)
+    panel.start()
+    finish(panel, qtbot)
+    volume, result = stack.layers["volume"], stack.layers["volume x paint"]
+    assert len(panel.engine.made) == 4
+    expected = volume.data.mean(axis=0) / 4000  # t alone is projected
+    np.testing.assert_allclose(panel.engine.made[2].content, expected[2], atol=1e-6)
+    assert result.data.shape == (1, 4, 20, 24)
+    assert result.data_to_world((-0.5, 0, 0, 0))[0] == pytest.approx(-0.5)
+    assert result.data_to_world((0.5, 0, 0, 0))[0] == pytest.approx(2.5)

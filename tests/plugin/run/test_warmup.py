@@ -1,0 +1,58 @@
+"""The engine is imported ahead of its first use, in whatever way the machine allows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from qtpy.QtCore import QObject
+
+from napari_nst.plugin.run.warmup import WarmUp
+
+USE = "import torch; assert float(torch.ones(3) @ torch.ones(3)) == 3; print(device)"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "import torch",
+        # Where torch's libraries lie elsewhere, the import does without the head start.
+        "from napari_nst.plugin import warmup; warmup._LIBRARIES = ('no_such_library.so',)",
+    ],
+)
+def test_the_engine_is_there_afterwards_and_works(before: str) -> None:
+    code = f"{before}\nfrom napari_nst.plugin.run.warmup import import_engine\n"
+    code += "device = import_engine()\nimport sys; sys.modules['napari_nst.engine.run.transfer']\n"
+    code += USE
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() in ("cpu", "cuda", "mps")
+
+
+def test_a_program_can_end_while_the_engine_is_being_imported() -> None:
+    code = (
+        "from qtpy.QtCore import QCoreApplication, QTimer\n"
+        "from napari_nst.plugin.run.warmup import WarmUp\n"
+        "app = QCoreApplication([])\n"
+        "WarmUp(app).start()\n"
+        "QTimer.singleShot(50, app.quit)\n"
+        "app.exec()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_device_is_told_when_the_engine_is_there(qtbot: Any) -> None:
+    parent = QObject()
+    warming_up = WarmUp(parent)
+    told: list[str] = []
+    warming_up.done.connect(told.append)
+    warming_up.start()
+    qtbot.waitUntil(lambda: bool(told), timeout=60000)
+    qtbot.wait(300)
+
+    assert told in (["cpu"], ["cuda"], ["mps"])

@@ -1,0 +1,199 @@
+"""The loss curves, drawn by the real pyqtgraph in the real viewer."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_nst.plugin.widgets.curves import LossCurves, import_pyqtgraph
+
+
+@pytest.fixture
+def curves(viewer: Any) -> LossCurves:
+    viewer.window._qt_window.show()  # what is hidden is not drawn
+    curves = LossCurves(viewer)
+    curves.setMinimumWidth(280)
+    viewer.window.add_dock_widget(curves)
+    return curves
+
+
+def feed(curves: LossCurves, *iterations: int, scale: int = 1) -> None:
+    for i in iterations:
+        curves.add(i, scale, content=0.1, style=10 / i, total=0.1 + 10 / i)
+
+
+def drawn(curves: LossCurves) -> dict[str, Any]:
+    """The curves that pyqtgraph shows, by the names in its legend."""
+    pg = import_pyqtgraph()
+    items = [i for view in curves.findChildren(pg.GraphicsView) for i in view.scene().items()]
+    return {
+        label.text: sample.item
+        for legend in items
+        if isinstance(legend, pg.LegendItem)
+        for sample, label in legend.items
+    }
+
+
+def points(curves: LossCurves, name: str) -> list[tuple[float, float]]:
+    found = drawn(curves)
+    if name not in found:
+        return []
+    x, y = found[name].getOriginalDataset()
+    return [] if x is None else list(zip(x.tolist(), y.tolist(), strict=True))
+
+
+def lines(curves: LossCurves) -> list[float]:
+    pg = import_pyqtgraph()
+    (view,) = curves.findChildren(pg.GraphicsView)
+    return sorted(i.value() for i in view.scene().items() if isinstance(i, pg.InfiniteLine))
+
+
+def wait_for(qtbot: Any, curves: LossCurves, count: int) -> None:
+    qtbot.waitUntil(lambda: len(points(curves, "total")) == count, timeout=10000)
+
+
+def test_each_loss_is_a_curve_that_can_be_told_without_colour(curves: Any, qtbot: Any) -> None:
+    feed(curves, 1, 2, 5)
+    wait_for(qtbot, curves, 3)
+
+    assert points(curves, "style") == [(1, 10), (2, 5), (5, 2)]
+    assert points(curves, "content") == [(1, 0.1), (2, 0.1), (5, 0.1)]
+    np.testing.assert_allclose(points(curves, "total"), [(1, 10.1), (2, 5.1), (5, 2.1)])
+    found = drawn(curves)
+    assert len({tuple(curve.opts["pen"].dashPattern()) for curve in found.values()}) == 3
+    assert all(curve.opts["logMode"] == [False, True] for curve in found.values())
+    assert curves.accessibleDescription() == ("After iteration 5: total 2.1, style 2, content 0.1.")
+
+
+def test_a_narrow_panel_shows_the_whole_legend(curves: Any, qtbot: Any) -> None:
+    curves.setFixedWidth(245)
+    feed(curves, 1, 2)
+    wait_for(qtbot, curves, 2)
+    pg = import_pyqtgraph()
+    (view,) = curves.findChildren(pg.GraphicsView)
+    (legend,) = [item for item in view.scene().items() if isinstance(item, pg.LegendItem)]
+    qtbot.wait(50)
+
+    assert legend.sceneBoundingRect().right() <= view.viewRect().right()
+
+
+def test_growth_is_marked_between_the_iterations_and_forgotten_with_the_run(
+    curves: Any, qtbot: Any
+) -> None:
+    feed(curves, 1, 2)
+    feed(curves, 3, 4, scale=2)
+    feed(curves, 8, scale=3)
+    wait_for(qtbot, curves, 5)
+    assert lines(curves) == [2.5, 6]
+    curves.clear()
+    feed(curves, 1, scale=1)
+    wait_for(qtbot, curves, 1)
+
+    assert lines(curves) == []
+
+
+@pytest.mark.parametrize("values", [(0.41, 0.44), (1e-9, 1e9), (3, 3), (0, -1), (np.nan, np.inf)])
+def test_any_numbers_can_be_drawn(curves: Any, qtbot: Any, values: tuple[float, float]) -> None:
+    for i, value in enumerate(values):
+        curves.add(i + 1, 1, content=value, style=value, total=value)
+    wait_for(qtbot, curves, 2)
+    curves.grab()
+
+    possible = [v for v in values if np.isfinite(v) and v > 0]
+    assert [y for _, y in points(curves, "total") if np.isfinite(y)] == possible
+
+
+def test_a_long_run_is_thinned_for_drawing_and_keeps_its_ends(curves: Any, qtbot: Any) -> None:
+    feed(curves, *range(1, 20001))
+    wait_for(qtbot, curves, 500)
+    kept = points(curves, "style")
+
+    assert kept[0] == (1, 10)
+    assert kept[-1] == (20000, 10 / 20000)
+
+
+def test_what_is_hidden_costs_nothing_until_it_is_shown(curves: Any, qtbot: Any) -> None:
+    curves.hide()
+    feed(curves, 1, 2)
+    assert not any(timer.isActive() for timer in curves.findChildren(QTimer))
+    curves.show()
+    wait_for(qtbot, curves, 2)
+    curves.hide()
+    feed(curves, 3)
+    qtbot.wait(700)
+    assert len(points(curves, "total")) == 2
+    curves.show()
+
+    wait_for(qtbot, curves, 3)
+
+
+def test_a_flood_of_points_is_drawn_a_few_times_a_second(curves: Any, qtbot: Any) -> None:
+    feed(curves, 1)
+    wait_for(qtbot, curves, 1)
+    changes = []
+    drawn(curves)["total"].sigPlotChanged.connect(changes.append)
+    for iteration in range(2, 102):
+        feed(curves, iteration)
+        QApplication.processEvents()
+    wait_for(qtbot, curves, 101)
+
+    assert len(changes) <= 10
+
+
+def test_the_curves_take_the_colours_of_the_theme(viewer: Any, curves: Any, qtbot: Any) -> None:
+    seen = {}
+    for theme in ("light", "dark", "light"):
+        viewer.theme = theme
+        feed(curves, 1, 2)
+        qtbot.waitUntil(lambda: bool(drawn(curves)), timeout=10000)
+        qtbot.wait(20)
+        corner = curves.grab().toImage().pixelColor(0, 0).name()
+        assert corner == get_theme(theme).background.as_hex(format="long")
+        pens = {name: curve.opts["pen"].color().name() for name, curve in drawn(curves).items()}
+        assert pens["total"] == get_theme(theme).text.as_hex(format="long")
+        seen[theme] = pens
+
+    assert all(seen["light"][name] != seen["dark"][name] for name in seen["light"])
+
+
+def test_nothing_is_left_of_closed_curves(viewer: Any, qtbot: Any) -> None:
+    viewer.window._qt_window.show()
+    before = len(QApplication.topLevelWidgets())
+    gone = []
+    for _ in range(3):
+        curves = LossCurves(viewer)
+        dock = viewer.window.add_dock_widget(curves)
+        feed(curves, 1, 2)
+        wait_for(qtbot, curves, 2)
+        feed(curves, 3)  # with a drawing still to come
+        viewer.window.remove_dock_widget(dock)
+        curves.deleteLater()
+        gone.append(weakref.ref(curves))
+        del curves, dock
+    qtbot.wait(500)
+    gc.collect()
+
+    assert [ref() for ref in gone] == [None] * 3
+    assert len(QApplication.topLevelWidgets()) <= before
+
+
+def test_pyqtgraph_leaves_uncaught_exceptions_to_napari() -> None:
+    code = (
+        "import sys, threading\n"
+        "sys.excepthook = mine = lambda *a: None\n"
+        "threading.excepthook = ours = lambda *a: None\n"
+        "from napari_nst.plugin.widgets.curves import import_pyqtgraph\n"
+        "assert 'pyqtgraph' not in sys.modules\n"
+        "assert import_pyqtgraph() is import_pyqtgraph()\n"
+        "assert sys.excepthook is mine and threading.excepthook is ours\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,94 @@
+"""A control shows a setting, and gives back exactly what it was set to."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+from napari.components import ViewerModel
+
+from napari_nst.errors import InputError
+from napari_nst.plugin.widgets.controls import Controls
+from napari_nst.plugin.widgets.fields import field
+from napari_nst.presets import presets
+from napari_nst.settings import StyleTransferSettings
+
+FIELDS = StyleTransferSettings.model_fields
+
+
+@pytest.fixture
+def controls(qtbot: Any) -> Controls:
+    return Controls(ViewerModel())
+
+
+@pytest.mark.parametrize("key", presets())
+def test_every_preset_comes_back_as_it_was_set(controls: Controls, key: str) -> None:
+    settings = presets()[key].resolve()
+    controls.settings = settings
+
+    assert controls.settings == settings
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"style_weight": 0.0},
+        {"style_weight": 1234.5},
+        {"size": 333, "scales": 2, "tile": "off", "memory_limit": 2.5},
+        {"device": "cuda:1", "weights": "some/file.pth", "learning_rate": 0.3},
+        {"style_scale": (1.0, 0.5), "region_softness": 0.125, "seed": 7},
+    ],
+)
+def test_whatever_is_set_comes_back(controls: Controls, choices: dict[str, Any]) -> None:
+    settings = StyleTransferSettings(**choices)
+    controls.settings = settings
+
+    assert controls.settings == settings
+
+
+def test_what_is_touched_is_read_and_the_rest_is_kept(controls: Controls) -> None:
+    controls.settings = StyleTransferSettings(style_weight=1234.5, content_weight=3e-7)
+    controls.fields["content_weight"].widget.value = "0.25"
+    controls.fields["scales"].widget.value = " 3 "
+    controls.fields["learning_rate"].widget.value = "automatic"
+
+    assert controls.settings == StyleTransferSettings(
+        style_weight=1234.5, content_weight=0.25, scales=3
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("content_weight", "much"), ("scales", "-1"), ("tile", "some"), ("memory_limit", "0")],
+)
+def test_what_is_impossible_is_told_in_the_settings_words(
+    controls: Controls, name: str, text: str
+) -> None:
+    controls.fields[name].widget.value = text
+
+    with pytest.raises(InputError, match=f"^{name} is "):
+        _ = controls.settings
+
+
+@pytest.mark.parametrize("name", ["style_loss", "color", "network", "optimizer", "precision"])
+def test_a_list_offers_what_the_setting_can_be(qtbot: Any, name: str) -> None:
+    widget = field(name, "Label", "Explanation.").widget
+
+    assert tuple(widget.choices) == get_args(FIELDS[name].annotation)
+
+
+def test_the_strength_is_on_a_logarithmic_scale(controls: Controls) -> None:
+    default = StyleTransferSettings().style_weight
+    weights = []
+    for strength in (0, 50, 100):
+        controls.strength.value = strength
+        weights.append(controls.settings.style_weight)
+
+    assert weights == pytest.approx([default / 10, default, default * 10])
+
+
+def test_a_picture_to_start_from_is_not_among_the_settings(controls: Controls) -> None:
+    controls.settings = StyleTransferSettings(init="image")
+
+    assert controls.settings.init == "content"
+    assert "image" not in controls.fields["init"].widget.choices

@@ -1,0 +1,186 @@
+"""The list of presets and the menu of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from qtpy.QtWidgets import QFileDialog, QInputDialog, QMessageBox
+
+from napari_nst import own_presets, presets
+from napari_nst.errors import InputError
+from napari_nst.plugin.widgets.presets_box import PresetsBox
+from napari_nst.settings import StyleTransferSettings
+
+
+class Controls:
+    """What the box asks for the settings."""
+
+    settings = StyleTransferSettings()
+
+
+@pytest.fixture
+def controls() -> Controls:
+    return Controls()
+
+
+@pytest.fixture
+def box(qtbot: Any, controls: Controls, tmp_path: Path, monkeypatch: Any) -> PresetsBox:
+    monkeypatch.setenv("NAPARI_NST_CONFIG", str(tmp_path / "config"))
+    box = PresetsBox(lambda: controls.settings)
+    qtbot.addWidget(box)
+    box.chosen.connect(lambda settings: setattr(controls, "settings", settings))
+    return box
+
+
+@pytest.fixture
+def problems(box: PresetsBox) -> list[str]:
+    said: list[str] = []
+    box.problem.connect(said.append)
+    return said
+
+
+def shown(box: PresetsBox) -> list[str]:
+    return [box.combo.itemText(i) for i in range(box.combo.count()) if box.combo.itemText(i)]
+
+
+def action(box: PresetsBox, text: str) -> Any:
+    box.menu.aboutToShow.emit()
+    (found,) = [a for a in box.menu.actions() if text in a.text().replace("&", "")]
+    return found
+
+
+def test_the_packages_presets_are_offered_with_what_they_are_for(box: Any, controls: Any) -> None:
+    assert shown(box) == [preset.name for preset in presets.presets().values()]
+    assert box.current == "balanced"  # the defaults
+    index = box.combo.findData("keep-colours")
+    assert box.combo.itemData(index, 3) == presets.presets()["keep-colours"].purpose
+    box.combo.setCurrentIndex(index)
+    box.combo.activated.emit(index)
+
+    assert controls.settings == presets.preset("keep-colours")
+
+
+def test_what_is_no_preset_is_shown_as_ones_own_choices(box: Any) -> None:
+    box.show_for(StyleTransferSettings(style_weight=1.25))
+    assert box.current is None
+    assert box.combo.currentText() == "(your own)"
+    box.show_for(presets.preset("draft"))
+    assert box.current == "draft"
+    assert "(your own)" not in shown(box)
+
+
+def test_a_preset_leaves_the_machine_alone(box: Any, controls: Any) -> None:
+    controls.settings = StyleTransferSettings(device="cpu", precision="float32")
+    box.show_for(controls.settings)
+    assert box.current == "balanced"
+    box.choose("keep-colours")
+    assert controls.settings == presets.preset("keep-colours").replace(
+        device="cpu", precision="float32"
+    )
+
+
+def test_an_own_preset_is_saved_chosen_and_deleted(
+    box: Any, controls: Any, problems: list[str], monkeypatch: Any
+) -> None:
+    controls.settings = mine = StyleTransferSettings(style_weight=1.25)
+    box.show_for(mine)
+    assert not action(box, "Delete").isEnabled()
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("Soft lines", True))
+    action(box, "Save as").trigger()
+    assert box.current == "soft-lines"
+    assert shown(box)[-1] == "Soft lines"
+    assert own_presets.preset("soft-lines") == mine
+    box.choose("draft")
+    assert controls.settings == presets.preset("draft")
+    assert not action(box, "Delete").isEnabled()
+    box.choose("soft-lines")
+    assert controls.settings == mine
+    answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
+    action(box, "Delete").trigger()
+    assert "soft-lines" in own_presets.own()
+    action(box, "Delete").trigger()
+
+    assert not own_presets.own()
+    assert box.current is None
+    assert controls.settings == mine
+    assert problems == []
+
+
+def test_settings_go_out_and_come_in_as_the_command_lines_json(
+    box: Any, controls: Any, problems: list[str], monkeypatch: Any, tmp_path: Path
+) -> None:
+    controls.settings = mine = StyleTransferSettings(seed=9)
+    file = str(tmp_path / "mine.json")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (file, ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: (file, ""))
+    action(box, "Export").trigger()
+    assert Path(file).read_text() == mine.to_json() + "\n"
+    controls.settings = StyleTransferSettings()
+    action(box, "Import").trigger()
+    assert controls.settings == mine
+    assert box.current is None
+    Path(file).write_text("{")
+    action(box, "Import").trigger()
+
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{file} does not hold settings")
+    assert controls.settings == mine
+
+
+def test_what_cannot_be_done_is_said(box: Any, problems: list[str], monkeypatch: Any) -> None:
+    box.save("Draft")
+    box.choose("gone")
+    box.delete()
+    box.export("/proc/none/x.json")
+    assert [said.split(" ")[0] for said in problems] == [
+        "'Draft'", "There", "'balanced'", "/proc/none/x.json",
+    ]  # fmt: skip
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("", False))
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
+    for text in ("Save as", "Export", "Import"):
+        action(box, text).trigger()  # and left again
+    assert len(problems) == 4
+
+
+def test_choosing_a_preset_mends_impossible_settings(qtbot: Any) -> None:
+    """With nonsense in a text field, the controls come to no settings at all."""
+    possible = [StyleTransferSettings(device="cpu")]
+
+    def settings() -> StyleTransferSettings:
+        if not possible:
+            raise InputError("scales is 'nonsense'; it must be 'auto' or a whole number.")
+        return possible[0]
+
+    box = PresetsBox(settings)
+    qtbot.addWidget(box)
+    chosen: list[StyleTransferSettings] = []
+    problems: list[str] = []
+    box.chosen.connect(chosen.append)
+    box.problem.connect(problems.append)
+    possible.clear()
+    box.choose("draft")
+    box.refresh()
+    box.save("Mine")
+
+    assert chosen == [presets.preset("draft").replace(device="cpu")]
+    assert problems == ["scales is 'nonsense'; it must be 'auto' or a whole number."]
+
+
+def test_a_preset_is_not_replaced_without_a_question(box, monkeypatch):
+    box.save("Soft lines")
+    before = own_presets.own_preset("soft  lines")
+    assert before is not None
+    asked = []
+    monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("soft lines", True))
+    for answer in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):
+        monkeypatch.setattr(
+            QMessageBox, "question", lambda *words, answer=answer: asked.append(words[2]) or answer
+        )
+        box._ask_name()
+        kept = own_presets.own_preset("soft lines")
+        assert (kept == before) == (answer is QMessageBox.StandardButton.No)
+    assert asked == ["Replace the preset 'Soft lines'?"] * 2
