@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import secrets
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,6 +13,7 @@ import platformdirs
 from pydantic import ValidationError
 
 from napari_nst import presets
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
 from napari_nst.presets import Preset
 from napari_nst.settings import StyleTransferSettings
@@ -197,14 +196,11 @@ def _read(file: Path) -> Preset:
 
 def _write(file: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    scratch = file.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(text + "\n", encoding="utf-8")
-        scratch.replace(file)
+        with atomic_write(file) as scratch:
+            scratch.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink()
         raise InputError(
             f"{file} cannot be written ({error.strerror}): make room there, or name another place."
         ) from None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +9,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
 from napari_nst.files import is_stack, open_stack, read_labels, read_npy
 
@@ -73,26 +72,19 @@ def hand_on(
             f"{mask} is {size[1]} x {size[0]} pixels, and its content {wanted[1]} x {wanted[0]}: "
             "the mask of a stack has the stack's size."
         )
-    scratch = target.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
     try:
         target.parent.mkdir(exist_ok=True)
-        if size == wanted:
-            if mask.is_dir():
+        with atomic_write(target) as scratch:
+            if size != wanted:
+                _resample(mask, scratch, wanted)
+            elif mask.is_dir():
                 shutil.copytree(mask, scratch)
-                shutil.rmtree(target, ignore_errors=True)
             else:
                 shutil.copyfile(mask, scratch)
-        else:
-            _resample(mask, scratch, wanted)
-        os.replace(scratch, target)
     except OSError as error:
         raise InputError(
             f"{target} cannot be written ({error.strerror or error}): name another folder."
         ) from None
-    finally:
-        if scratch.is_dir():
-            shutil.rmtree(scratch)
-        scratch.unlink(missing_ok=True)
     return "copied" if size == wanted else "resampled"
 
 

@@ -6,13 +6,13 @@ import filecmp
 import hashlib
 import json
 import os
-import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError, abridged
 from napari_nst.files import read_metadata
 from napari_nst.record import RunRecord
@@ -214,19 +214,14 @@ def write_record(path: Path, record: BaseModel) -> None:
     InputError
         If it cannot be written.
     """
-    scratch = path.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
+    text = json.dumps(record.model_dump(mode="json"), indent=2)
     try:
-        with scratch.open("x", encoding="utf-8") as stream:
-            json.dump(record.model_dump(mode="json"), stream, indent=2)
-            stream.flush()
-            os.fsync(stream.fileno())
-        scratch.replace(path)
+        with atomic_write(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"{path} cannot be written ({error.strerror}): name another folder."
         ) from None
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _record_of(path: Path) -> FileRecord:

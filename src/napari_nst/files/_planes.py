@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
 from napari_nst.files._common import detail
 
@@ -63,27 +63,24 @@ def write_planes(
     written = np.dtype(_SUBSTITUTES.get(found.name, found))
     colours = len(plane_shape) == 3
     axes = f"{_LEADING[len(leading)]}YX{'S' if colours else ''}"
-    scratch = path.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
     try:
-        tifffile.imwrite(
-            scratch,
-            (_as(plane, written) for plane in planes),
-            shape=(*leading, *plane_shape),
-            dtype=written,
-            ome=True,
-            photometric="rgb" if colours else "minisblack",
-            extrasamples=["unassalpha"] if plane_shape[2:] == (4,) else None,
-            compression="adobe_deflate",
-            predictor=written.kind in "iu",
-            metadata={"axes": axes, **metadata},
-        )
-        scratch.replace(path)
+        with atomic_write(path) as scratch:
+            tifffile.imwrite(
+                scratch,
+                (_as(plane, written) for plane in planes),
+                shape=(*leading, *plane_shape),
+                dtype=written,
+                ome=True,
+                photometric="rgb" if colours else "minisblack",
+                extrasamples=["unassalpha"] if plane_shape[2:] == (4,) else None,
+                compression="adobe_deflate",
+                predictor=written.kind in "iu",
+                metadata={"axes": axes, **metadata},
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"{path} cannot be written ({detail(error)}): name another file."
         ) from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _as(plane: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import secrets
-import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
 from napari_nst.files._common import detail
 
@@ -150,37 +148,12 @@ def write_stack(path: Path | str, like: Stack, planes: Iterable[NDArray[Any]]) -
         If it cannot be written.
     """
     path = Path(path)
-    scratch = path.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
     try:
-        like._write(scratch, planes)
-        _take_place(scratch, path)
+        with atomic_write(path) as scratch:
+            like._write(scratch, planes)
     except (OSError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
             f"{path} cannot be written ({detail(error)}): name another folder."
         ) from error
-    finally:
-        _remove(scratch)
-
-
-def _take_place(scratch: Path, path: Path) -> None:
-    """Move what is finished to its name; a folder takes two steps."""
-    if scratch.is_file():
-        with scratch.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        if not path.is_dir():
-            scratch.replace(path)
-            return
-    old = scratch.with_suffix(".old")
-    if path.exists():
-        path.replace(old)
-    scratch.replace(path)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
-import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin
 
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
 from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded
 
@@ -198,17 +197,6 @@ _ENCODERS = {
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put new content in the place of a file, all at once."""
-    target = Path(os.path.realpath(path))
-    scratch = target.with_name(f".napari-nst-{secrets.token_hex(8)}.tmp")
-    try:
-        with scratch.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            shutil.copymode(target, scratch)
-        scratch.replace(target)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    """Replace a file, or the file a link points to."""
+    with atomic_write(Path(os.path.realpath(path))) as scratch:
+        scratch.write_bytes(content)

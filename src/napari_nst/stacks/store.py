@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError, abridged
 
 if TYPE_CHECKING:
@@ -193,12 +194,8 @@ class PlaneStore:
     def _note(self, notes: dict[int, Any]) -> None:
         finished = {str(k): notes[k] for k in sorted(notes)}
         text = json.dumps(self._about | {"finished": finished}, indent=1)
-        new = self.path / f"{_NOTE}.new"
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path / _NOTE)
+        with atomic_write(self.path / _NOTE) as scratch:
+            scratch.write_text(text, encoding="utf-8")
         self.notes = notes
 
 

@@ -314,19 +314,14 @@ class Inputs:
         return Regions(regions, guide, sources, visible)
 
     def kept(self, shape: tuple[int, int], share: float = _WHOLE) -> Tensor | None:
-        """Return where the content's own pixels stay, at a size; None: nowhere.
+        """Return a bool mask of the pixels that stay the content's; None if there are none.
 
         Parameters
         ----------
         shape : tuple of int
-            Height and width.
+            Height and width of the mask.
         share : float
-            What of a pixel has to be kept.
-
-        Returns
-        -------
-        Tensor or None
-            Bool, of the shape.
+            Smallest share of a pixel that must lie in kept labels.
         """
         if self.assignment is None or self.content_labels is None or not self.assignment.kept:
             return None

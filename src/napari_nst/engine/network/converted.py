@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors.torch import save
 
+from napari_nst.atomic import atomic_write
 from napari_nst.cache import cache_directory
 from napari_nst.errors import WeightsError
 
@@ -72,8 +72,10 @@ def write(tensors: Mapping[str, Tensor], source: str) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # The note comes last: without it the file does not count.
-        _replace(file, content)
-        _replace(note, json.dumps(described, indent=1).encode())
+        with atomic_write(file) as scratch:
+            scratch.write_bytes(content)
+        with atomic_write(note) as scratch:
+            scratch.write_text(json.dumps(described, indent=1), encoding="utf-8")
     except OSError as error:
         raise WeightsError(
             f"{file} cannot be written ({error.strerror}): make room there, or name another "
@@ -91,14 +93,3 @@ def sha256_of(file: Path) -> str:
 def _places() -> tuple[Path, Path]:
     directory = cache_directory()
     return directory / f"{_NAME}.safetensors", directory / f"{_NAME}.json"
-
-
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it."""
-    # Not tempfile's, which only its owner could read: a laboratory may share the directory.
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import operator
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from napari_nst.atomic import atomic_write
 from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture
@@ -28,6 +27,7 @@ from napari_nst.record import InputRecord, RegionRecord, ShortageRecord, Steerin
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
@@ -265,19 +265,15 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _write(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     if not path.parent.is_dir():
         raise InputError(f"{path} cannot be written: there is no folder {path.parent}.")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     # Copies: safetensors refuses views, and tensors that share their memory.
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         described = json.dumps({**about, "sha256": _digest(whole)})
-        save_file(whole, part, metadata={"about": described})
-        part.replace(path)
+        with atomic_write(path) as scratch:
+            save_file(whole, scratch, metadata={"about": described})
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be written ({reason}); name another file.") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
