@@ -151,9 +151,9 @@ def iteration(
 
     The targets are computed here, and are not part of an iteration.
     """
-    device.keep_freed()  # as a run does where memory is plenty
+    device.keep_freed_memory()  # as a run does where memory is plenty
     content, style, image = _images(size, device)
-    network = extractor_for(settings, device.place, device.dtype)
+    network = extractor_for(settings, device.torch_device, device.dtype)
     objective = Objective(content, [style], settings, network, tile=tile)
     optimizer = Course(settings).make_optimizer(_ALL)
 
@@ -184,7 +184,7 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
     from speed import convolutions_seconds  # beside this file
 
     settings = StyleTransferSettings(**choices)
-    device = Device.of(settings)
+    device = Device.from_settings(settings)
     before = _held(device)
     step, pairs = iteration(settings, size, tile, device)
     taken: dict[str, list[float]] = {"seconds": []}
@@ -231,12 +231,12 @@ def profiled(choices: dict[str, Any], size: int, repeats: int) -> dict[str, floa
     from torch.profiler import ProfilerActivity, profile
 
     settings = StyleTransferSettings(**choices)
-    device = Device.of(settings)
+    device = Device.from_settings(settings)
     step, _ = iteration(settings, size, None, device)
     for _ in range(2):
         step()
     activities, on = [ProfilerActivity.CPU], "self_cpu_time_total"
-    if device.place.type == "cuda":
+    if device.torch_device.type == "cuda":
         activities, on = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
     repeats = max(repeats, 1)
     with profile(activities=activities) as recorded:
@@ -258,7 +258,10 @@ def _kind(operator: str) -> str | None:
 def _images(size: int, device: Device) -> list[Tensor]:
     """Return content, style and image: their values make no difference to time or memory."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.rand((1, 3, size, size), generator=generator).to(device.place) for _ in range(3)]
+    return [
+        torch.rand((1, 3, size, size), generator=generator).to(device.torch_device)
+        for _ in range(3)
+    ]
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -269,15 +272,15 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _held(device: Device) -> int:
     """Return what is held now."""
-    if device.place.type == "cuda":
-        return torch.cuda.memory_allocated(device.place)
+    if device.torch_device.type == "cuda":
+        return torch.cuda.memory_allocated(device.torch_device)
     return int(psutil.Process().memory_info().rss)
 
 
 def _peak(device: Device) -> int:
     """Return the most that was held."""
-    if device.place.type == "cuda":
-        return torch.cuda.max_memory_allocated(device.place)
+    if device.torch_device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device.torch_device)
     status = Path("/proc/self/status")
     if status.exists():
         # Not getrusage: on Linux its peak begins with that of the process that began this one.
@@ -299,9 +302,9 @@ def _weights_for(network: str, folder: str) -> dict[str, Any]:
     tensors = {}
     for layer in map(NETWORKS[network].layer, NETWORKS[network].convolutions):
         # So that activations keep their size from layer to layer (He et al., arXiv 1502.01852).
-        weight = torch.randn((layer.channels, layer.inputs, 3, 3), generator=generator)
-        tensors[f"{layer.name}.weight"] = weight * math.sqrt(2 / (9 * layer.inputs))
-        tensors[f"{layer.name}.bias"] = torch.zeros(layer.channels)
+        weight = torch.randn((layer.out_channels, layer.in_channels, 3, 3), generator=generator)
+        tensors[f"{layer.name}.weight"] = weight * math.sqrt(2 / (9 * layer.in_channels))
+        tensors[f"{layer.name}.bias"] = torch.zeros(layer.out_channels)
     file = Path(folder) / f"random_{network}.safetensors"
     save_file(tensors, file)
     return {"network": network, "weights": str(file)}
@@ -312,7 +315,7 @@ def _rows(options: argparse.Namespace, network: dict[str, Any]) -> list[Row]:
     for size in options.sizes:
         rows.append(Row("default", network, size))
         rows += [Row(f"tiles of {t}", network, size, t) for t in options.tiles if t < size]
-    default = Device.of(StyleTransferSettings(**network)).precision
+    default = Device.from_settings(StyleTransferSettings(**network)).precision
     variants: dict[str, dict[str, Any]] = {
         "L-BFGS": {"optimizer": "lbfgs"},
         "gram+moments": {"style_loss": "gram+moments"},
@@ -376,7 +379,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.sizes.sort()
     with TemporaryDirectory() as folder:
         network = _weights_for(options.network, folder)
-        device = Device.of(StyleTransferSettings(**network))
+        device = Device.from_settings(StyleTransferSettings(**network))
         console = Console(width=130)
         random = ", random weights" if "weights" in network else ""
         console.print(

@@ -107,7 +107,7 @@ def measure(key: str, settings: StyleTransferSettings, folder: Path | None = Non
 
 
 def _resized(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.float32]:
-    picture = Picture.of(image, "sample")
+    picture = Picture.from_array(image, "sample")
     return picture.assemble(resize(picture.pixels, *shape))
 
 
@@ -117,7 +117,7 @@ def _style_distance(result: NDArray[np.float32], style: NDArray[np.float32]) -> 
         of_result, of_style = (
             {
                 layer: Statistics.of(features).moment
-                for layer, features in network(Picture.of(image, "result").pixels).items()
+                for layer, features in network(Picture.from_array(image, "result").pixels).items()
             }
             for image in (result, style)
         )
@@ -222,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rounding: AbstractContextManager[object] = nullcontext()
     if options.bfloat16:
         settings = settings.replace(precision="bfloat16")
-        if Device.of(StyleTransferSettings()).dtype != torch.bfloat16:
+        if Device.from_settings(StyleTransferSettings()).dtype != torch.bfloat16:
             rounding = _convolutions_like_the_hardware()
 
     with rounding:

@@ -55,7 +55,9 @@ class Judge:
         self.content, self.style = sample.content()[:, 33:566], sample.style()
         scale = costs.scales_for(settings, *self.content.shape[:2], "cpu")[-1]
         self._size = (scale.height, scale.width)
-        content, style = (Picture.of(image, "").pixels for image in (self.content, self.style))
+        content, style = (
+            Picture.from_array(image, "").pixels for image in (self.content, self.style)
+        )
         shape = (style.shape[-2], style.shape[-1])
         self._pictures = (
             resize(content, *self._size),
@@ -75,7 +77,8 @@ class Judge:
     def plain(self, iterations: int, every: int) -> list[Point]:
         """Judge what other programs do: one scale, and steps that are all alike."""
         image = self._pictures[0]
-        objective = self._objective_in(Device.of(self._settings).dtype)  # as the runs have it
+        dtype = Device.from_settings(self._settings).dtype  # as the runs have it
+        objective = self._objective_in(dtype)
         optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations, spread=0)
         points: list[Point] = []
         spent = 0.0

@@ -67,14 +67,14 @@ def convolutions_seconds(settings: StyleTransferSettings, scale: Scale, device: 
     for layer in NETWORKS[settings.network].upto(costs.layers_in_use(settings)):
         if layer.kind != "conv":
             continue
-        shape = (1, layer.inputs, scale.height // layer.stride, scale.width // layer.stride)
-        options: dict[str, Any] = {"device": device.place, "dtype": device.dtype}
+        shape = (1, layer.in_channels, scale.height // layer.stride, scale.width // layer.stride)
+        options: dict[str, Any] = {"device": device.torch_device, "dtype": device.dtype}
         image = torch.rand(shape, **options).to(memory_format=torch.channels_last)
-        weight = torch.rand((layer.channels, layer.inputs, 3, 3), **options)
+        weight = torch.rand((layer.out_channels, layer.in_channels, 3, 3), **options)
         weight = weight.to(memory_format=torch.channels_last)
-        bias = torch.rand(layer.channels, **options)
+        bias = torch.rand(layer.out_channels, **options)
         image.requires_grad_()
-        gradient = torch.rand((1, layer.channels, *shape[2:]), **options)
+        gradient = torch.rand((1, layer.out_channels, *shape[2:]), **options)
         gradient = gradient.to(memory_format=torch.channels_last)
         _wait(device)
         began = time.perf_counter()
@@ -91,11 +91,11 @@ def peak_bytes(
     device: Device,
 ) -> tuple[Times, int]:
     """Carry out a run; return its times, and the memory it took at its peak beyond that before."""
-    if device.place.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device.place)
-        before = torch.cuda.memory_allocated(device.place)
+    if device.torch_device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device.torch_device)
+        before = torch.cuda.memory_allocated(device.torch_device)
         times = time_run(content, style, settings)
-        return times, torch.cuda.max_memory_allocated(device.place) - before
+        return times, torch.cuda.max_memory_allocated(device.torch_device) - before
     process = psutil.Process()
     before = peak = process.memory_info().rss
     done = threading.Event()
@@ -116,9 +116,9 @@ def peak_bytes(
 
 
 def _wait(device: Device) -> None:
-    if device.place.type == "cuda":
-        torch.cuda.synchronize(device.place)
-    elif device.place.type == "mps":
+    if device.torch_device.type == "cuda":
+        torch.cuda.synchronize(device.torch_device)
+    elif device.torch_device.type == "mps":
         torch.mps.synchronize()
 
 
@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = StyleTransferSettings(size=options.size)
     if options.iterations:
         settings = settings.replace(iterations=options.iterations)
-    device = Device.of(settings)
+    device = Device.from_settings(settings)
     sample = SAMPLES["coffee_impasto"]
     content, style = sample.content()[:, 33:566], sample.style()  # 4:3, and 5:4
     scales = StyleTransfer(content, style, settings).scales

@@ -97,8 +97,8 @@ def test_known_strides_and_receptive_fields(
 def test_convolutions_have_the_channels_of_table_1(network: str) -> None:
     channels = [entry for entry in CONFIGURATIONS[network] if entry != "M"]
     layers = [NETWORKS[network].layer(name) for name in NETWORKS[network].convolutions]
-    assert [layer.channels for layer in layers] == channels
-    assert [layer.inputs for layer in layers] == [3, *channels[:-1]]
+    assert [layer.out_channels for layer in layers] == channels
+    assert [layer.in_channels for layer in layers] == [3, *channels[:-1]]
 
 
 @pytest.mark.parametrize(("network", "number"), [("vgg16", 13), ("vgg19", 16)])

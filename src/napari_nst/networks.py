@@ -30,7 +30,7 @@ class Layer:
     ----------
     name : str
         For example ``"conv4_2"``, ``"relu4_2"`` or ``"pool4"``.
-    inputs, channels : int
+    in_channels, out_channels : int
         Channels that go in and come out.
     stride : int
         Pixels of the image between two neighbouring positions of this layer.
@@ -39,8 +39,8 @@ class Layer:
     """
 
     name: str
-    inputs: int
-    channels: int
+    in_channels: int
+    out_channels: int
     stride: int
     receptive_field: int
 

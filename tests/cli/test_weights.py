@@ -38,8 +38,8 @@ def url(server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     state: dict[str, Any] = {"classifier.0.bias": torch.ones(200_000)}
     for name in network.convolutions:
         layer = network.layer(name)
-        state[f"{name}.weight"] = torch.ones(1).expand(layer.channels, layer.inputs, 3, 3)
-        state[f"{name}.bias"] = torch.ones(1).expand(layer.channels)
+        state[f"{name}.weight"] = torch.ones(1).expand(layer.out_channels, layer.in_channels, 3, 3)
+        state[f"{name}.bias"] = torch.ones(1).expand(layer.out_channels)
     buffer = io.BytesIO()
     torch.save(state, buffer, _use_new_zipfile_serialization=False)
     server.content = buffer.getvalue()

@@ -24,7 +24,7 @@ def weights(network: str, seed: int = 0) -> dict[str, Tensor]:
     found = {}
     for layer in NETWORKS[network].layers.values():
         if layer.kind == "conv":
-            shape = (CHANNELS[layer.channels], CHANNELS[layer.inputs], 3, 3)
+            shape = (CHANNELS[layer.out_channels], CHANNELS[layer.in_channels], 3, 3)
             kernel = torch.randn(shape, generator=generator, dtype=torch.float64)
             found[f"{layer.name}.weight"] = kernel * (2 / kernel[0].numel()) ** 0.5
             bias = torch.randn(shape[0], generator=generator, dtype=torch.float64)

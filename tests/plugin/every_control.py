@@ -105,9 +105,9 @@ def write_vgg19(folder: Path) -> Path:
     state = {}
     for name in network.convolutions:
         layer = network.layer(name)
-        shape = (layer.channels, layer.inputs, 3, 3)
+        shape = (layer.out_channels, layer.in_channels, 3, 3)
         state[f"{name}.weight"] = 0.02 * torch.randn(shape, generator=generator)
-        state[f"{name}.bias"] = torch.zeros(layer.channels)
+        state[f"{name}.bias"] = torch.zeros(layer.out_channels)
     file = folder / "vgg19.pth"
     torch.save(state, file)
     return file

@@ -127,7 +127,7 @@ class Batch:
         from napari_nst.engine.run.shared import Shared
 
         for device in dict.fromkeys(job.settings.device for job in self.to_do):
-            Device.resolve(device)
+            Device.from_name(device)
         shared = Shared()
         for number, asked in self.asked.items():
             job = self.jobs[number]

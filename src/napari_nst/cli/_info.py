@@ -35,15 +35,18 @@ def report() -> Iterator[str]:
     missing = 'none; napari needs one: install "napari[pyqt6]"'
     yield _line("Qt", ", ".join(installed_qt()) or missing)
     yield ""
-    chosen = Device.of(StyleTransferSettings())
+    chosen = Device.from_settings(StyleTransferSettings())
     for name in _devices():
-        device = Device.resolve(name)
-        first = (device.place.type, device.place.index or 0) == (chosen.place.type, 0)
+        device = Device.from_name(name)
+        first = (device.torch_device.type, device.torch_device.index or 0) == (
+            chosen.torch_device.type,
+            0,
+        )
         taken = ', taken by device "auto"' if first else ""
         yield _line(name, f"{device.name}, {device.free_bytes / 2**30:.1f} GiB free{taken}")
     yield _line("threads", str(torch.get_num_threads()))
     yield _line("precision", chosen.precision)
-    largest = costs.automatic_size(chosen.place.type)
+    largest = costs.automatic_size(chosen.torch_device.type)
     yield _line("size", f'at most {largest} pixels with size "auto"')
     unused = unused_gpu()
     if unused is not None:

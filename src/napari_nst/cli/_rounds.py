@@ -152,7 +152,7 @@ def say_report(report: BatchReport, masks: bool) -> None:
 def _device(name: str) -> str:
     from napari_nst.engine.resources.device import Device
 
-    return Device.resolve(name).place.type
+    return Device.from_name(name).torch_device.type
 
 
 def _operations(job: Job, kind: str) -> float:

@@ -257,7 +257,7 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
         return settings.size
     from napari_nst.engine.resources.device import Device
 
-    return costs.automatic_size(Device.resolve(settings.device).place.type)
+    return costs.automatic_size(Device.from_name(settings.device).torch_device.type)
 
 
 def _style_labels(

@@ -45,8 +45,8 @@ class Lazy:
     ids=["lists", "tuples", "rows", "tensor", "with gradient", "lazy", "nothing masked"],
 )
 def test_what_is_as_good_as_an_array_is_an_image(given: Any) -> None:
-    expected = Picture.of(PICTURE, "style").pixels
-    torch.testing.assert_close(Picture.of(given, "style").pixels, expected)
+    expected = Picture.from_array(PICTURE, "style").pixels
+    torch.testing.assert_close(Picture.from_array(given, "style").pixels, expected)
     inputs = Inputs(PICTURE, given, None, None, StyleTransferSettings())
     assert [style.shape for style in inputs.styles] == [(9, 12)]
 
@@ -67,14 +67,14 @@ def test_pictures_of_pil_with_other_values_are_not_taken_for_colours(mode: str) 
     else:
         image = Image.frombytes(mode, (12, 9), BYTES.tobytes())
     with pytest.raises(InputError, match=rf"style is a PIL image of mode '{mode}'; .*convert"):
-        Picture.of(image, "style")
+        Picture.from_array(image, "style")
 
 
 @pytest.mark.parametrize("path", ["photo.png", Path("photos") / "photo.png", b"photo.png"])
 def test_a_path_is_to_be_read_first(path: Any) -> None:
     for name in ("content", "style", "start"):
         with pytest.raises(InputError, match=rf"^{name} is .*photo.png.*files\.read_image"):
-            Picture.of(path, name)
+            Picture.from_array(path, name)
     with pytest.raises(InputError, match=r"labels is .*photo.png.*files\.read_labels"):
         check_labels(path, "labels", (9, 12), "content")
     assert listed([path]) == [path]
@@ -83,14 +83,14 @@ def test_a_path_is_to_be_read_first(path: Any) -> None:
 def test_a_layer_is_for_stylize_layer() -> None:
     layer = SimpleNamespace(name="cells", data=PICTURE, as_layer_data_tuple=lambda: ())
     with pytest.raises(InputError, match=r"content is the napari layer 'cells'.*stylize_layer"):
-        Picture.of(layer, "content")
+        Picture.from_array(layer, "content")
 
 
 def test_masked_values_are_to_be_decided_on() -> None:
     masked = np.ma.masked_array(BYTES, np.zeros(BYTES.shape, bool))
     masked[1, 2] = np.ma.masked
     with pytest.raises(InputError, match=r"content is a masked array with 3 values masked; .*NaN"):
-        Picture.of(masked, "content")
+        Picture.from_array(masked, "content")
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_another_order_of_axes_is_told_how_to_become_an_image(
     make: Any, shape: tuple[int, ...], advice: str
 ) -> None:
     with pytest.raises(InputError, match=rf"^style has shape \({shape[0]},.*{advice}"):
-        Picture.of(make(shape), "style")
+        Picture.from_array(make(shape), "style")
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "object", "datetime64[s]", "U4", "bool", "int64"])
 def test_values_that_are_no_intensities_are_refused(dtype: str) -> None:
     with pytest.raises(InputError, match=r"content has dtype .*; it must be uint8, uint16, or"):
-        Picture.of(np.zeros((9, 12), dtype), "content")
+        Picture.from_array(np.zeros((9, 12), dtype), "content")
 
 
 def test_what_is_no_array_at_all_is_said() -> None:
     with pytest.raises(InputError, match="content cannot be made an array"):
-        Picture.of([[1.0, 2.0], [3.0]], "content")
+        Picture.from_array([[1.0, 2.0], [3.0]], "content")
     with pytest.raises(InputError, match=r"style has shape \(\)"):
-        Picture.of(None, "style")
+        Picture.from_array(None, "style")
 
 
 @pytest.mark.parametrize(

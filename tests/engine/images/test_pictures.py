@@ -41,7 +41,7 @@ def test_every_kind_of_image_becomes_a_tensor_in_the_unit_range(
 ) -> None:
     native = picture(shape, np.dtype(dtype).name)
     given = native.astype(dtype)
-    found = Picture.of(given, "content")
+    found = Picture.from_array(given, "content")
     expected = planes(native)
     assert found.pixels.dtype == torch.float32
     assert found.pixels.shape == (1, min(len(expected), 3), 9, 8)
@@ -59,7 +59,7 @@ def test_every_kind_of_image_becomes_a_tensor_in_the_unit_range(
 def test_black_and_white_are_exactly_0_and_1(dtype: str, full: int) -> None:
     image = np.zeros((8, 8), dtype)
     image[0] = full
-    assert set(Picture.of(image, "content").pixels.unique().tolist()) == {0.0, 1.0}
+    assert set(Picture.from_array(image, "content").pixels.unique().tolist()) == {0.0, 1.0}
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
@@ -72,14 +72,14 @@ def test_views_and_read_only_arrays_are_taken_in_and_left_alone(
     for view in views:
         view.flags.writeable = False
         before = view.copy()
-        found = Picture.of(view, "content")
+        found = Picture.from_array(view, "content")
         np.testing.assert_allclose(found.pixels[0].numpy(), planes(before)[:3], atol=1e-7)
         found.pixels.zero_()
         assert np.array_equal(view, before)
 
 
 def test_nested_lists_are_images_too() -> None:
-    found = Picture.of([[0.25] * 8] * 8, "content")
+    found = Picture.from_array([[0.25] * 8] * 8, "content")
     assert found.pixels.shape == (1, 1, 8, 8)
     assert found.record.dtype == "float64"
 
@@ -87,7 +87,7 @@ def test_nested_lists_are_images_too() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", ">u2", "float32"])
 def test_the_record_identifies_the_array(dtype: str) -> None:
     image = picture((9, 8, 3), np.dtype(dtype).name).astype(dtype)
-    record = Picture.of(image[:, ::-1], "my layer").record
+    record = Picture.from_array(image[:, ::-1], "my layer").record
     assert (record.name, record.shape, record.dtype) == (
         "my layer",
         (9, 8, 3),
@@ -98,7 +98,7 @@ def test_the_record_identifies_the_array(dtype: str) -> None:
 
 def message(array: Any, **choices: Any) -> str:
     with pytest.raises(InputError) as caught:
-        Picture.of(array, "my layer", **choices)
+        Picture.from_array(array, "my layer", **choices)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -153,7 +153,7 @@ def test_floats_out_of_range(low: float, high: float, said: str) -> None:
 
 def test_float64_may_stray_by_less_than_float32_can_tell() -> None:
     image = np.full((8, 8), 1 + 1e-12)
-    assert Picture.of(image, "content").pixels.max() == 1
+    assert Picture.from_array(image, "content").pixels.max() == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -170,7 +170,7 @@ def test_values_that_are_not_finite_are_counted_and_refused(
 def test_keeping_nan_fills_it_with_the_mean_of_the_rest() -> None:
     image = picture((9, 8, 3))
     image[1, 2, 0], image[4, 5] = np.nan, np.inf
-    found = Picture.of(image, "content", "keep")
+    found = Picture.from_array(image, "content", "keep")
     assert found.missing is not None and found.missing.dtype == bool
     assert np.argwhere(found.missing).tolist() == [[1, 2], [4, 5]]
     finite = np.isfinite(image)
@@ -182,7 +182,7 @@ def test_keeping_nan_fills_it_with_the_mean_of_the_rest() -> None:
 
 
 def test_keeping_nan_where_there_is_none_keeps_nothing() -> None:
-    assert Picture.of(picture((9, 8)), "content", "keep").missing is None
+    assert Picture.from_array(picture((9, 8)), "content", "keep").missing is None
 
 
 @pytest.mark.parametrize("nan", ["error", "keep", None])
@@ -216,7 +216,7 @@ def test_keeping_nan_is_advised_where_it_can_be_chosen() -> None:
     )
 )
 def test_an_image_taken_in_and_given_back_is_the_same(image: Any) -> None:
-    found = Picture.of(image, "content")
+    found = Picture.from_array(image, "content")
     back = found.assemble(found.pixels)
     assert back.dtype == np.float32 and back.flags.writeable
     assert np.array_equal(back, image)
@@ -227,7 +227,7 @@ def test_an_image_taken_in_and_given_back_is_the_same(image: Any) -> None:
 def test_alpha_and_what_was_missing_come_back() -> None:
     image = picture((9, 8, 4))
     image[3, 4, 1] = np.nan
-    found = Picture.of(image, "content", "keep")
+    found = Picture.from_array(image, "content", "keep")
     back = found.assemble(torch.full((1, 3, 9, 8), 0.5))
     missing = np.isnan(back).all(axis=2)
     assert np.argwhere(missing).tolist() == [[3, 4]]
@@ -239,7 +239,7 @@ def test_alpha_and_what_was_missing_take_the_size_of_the_picture() -> None:
     image = np.zeros((8, 8, 4), np.float32)
     image[:, 4:, 3] = 1
     image[:4, :4, 0] = np.nan
-    back = Picture.of(image, "content", "keep").assemble(torch.zeros(1, 3, 24, 16))
+    back = Picture.from_array(image, "content", "keep").assemble(torch.zeros(1, 3, 24, 16))
     assert back.shape == (24, 16, 4)
     assert np.array_equal(np.isnan(back).all(axis=2).nonzero(), np.nonzero(back[..., 0] != 0))
     assert np.isnan(back).sum() == 12 * 8 * 4
@@ -285,7 +285,10 @@ def cut_out(hidden: float, dtype: str = "float32") -> Any:
 def test_what_is_under_alpha_0_may_be_anything_and_is_as_if_it_were_not_there(
     hidden: float,
 ) -> None:
-    first, found = Picture.of(cut_out(0), "content"), Picture.of(cut_out(hidden), "content")
+    first, found = (
+        Picture.from_array(cut_out(0), "content"),
+        Picture.from_array(cut_out(hidden), "content"),
+    )
     assert torch.equal(found.filled, first.filled)
     assert found.missing is None
     assert found.record.sha256 == hashlib.sha256(cut_out(hidden).tobytes()).hexdigest()
@@ -298,7 +301,7 @@ def test_what_is_under_alpha_0_may_be_anything_and_is_as_if_it_were_not_there(
 def test_a_flat_picture_is_flat_where_it_cannot_be_seen_too() -> None:
     image = cut_out(0.9)
     image[:, 4:, :3] = 0.25
-    found = Picture.of(image, "content")
+    found = Picture.from_array(image, "content")
     torch.testing.assert_close(found.filled, torch.full_like(found.pixels, 0.25))
 
 
@@ -306,10 +309,10 @@ def test_a_flat_picture_is_flat_where_it_cannot_be_seen_too() -> None:
 def test_alpha_that_hides_nothing_changes_nothing(dtype: str) -> None:
     image = picture((9, 8, 4), dtype)
     image[..., 3] = FULL.get(dtype, 1)
-    found = Picture.of(image, "content")
+    found = Picture.from_array(image, "content")
     assert found.visible is None
     assert found.filled is found.pixels
-    assert torch.equal(found.pixels, Picture.of(image[..., :3].copy(), "content").pixels)
+    assert torch.equal(found.pixels, Picture.from_array(image[..., :3].copy(), "content").pixels)
 
 
 def test_a_picture_of_which_nothing_can_be_seen_is_refused() -> None:
@@ -318,10 +321,10 @@ def test_a_picture_of_which_nothing_can_be_seen_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"^mine is wholly transparent: no pixel of it is visible;"
     ):
-        Picture.of(image, "mine").check_visible()
+        Picture.from_array(image, "mine").check_visible()
     image[4, 4] = (np.nan, 0, 0, 1)
     with pytest.raises(InputError, match="no pixel of it is visible and finite;"):
-        Picture.of(image, "mine", "keep").check_visible()
+        Picture.from_array(image, "mine", "keep").check_visible()
 
 
 def test_pixels_count_by_alpha_when_a_picture_is_resampled() -> None:
@@ -329,11 +332,11 @@ def test_pixels_count_by_alpha_when_a_picture_is_resampled() -> None:
     image[..., 3] = 1
     image[::2, :, 0], image[1::2, :, 2] = 1, 1  # red rows, and blue ones of which a third is seen
     image[1::2, :, 3] = 1 / 3
-    found = Picture.of(image, "style")
+    found = Picture.from_array(image, "style")
     small = found.resize(found.filled, (8, 8))[0, :, 2:6, 2:6]
     expected = torch.tensor([0.75, 0, 0.25]).view(3, 1, 1).expand_as(small)
     torch.testing.assert_close(small, expected, atol=0.03, rtol=0)
-    opaque = Picture.of(image[..., :3].copy(), "style")
+    opaque = Picture.from_array(image[..., :3].copy(), "style")
     assert opaque.resize(opaque.filled, (8, 8))[0, 0, 2:6, 2:6].mean() == pytest.approx(0.5)
 
 
@@ -341,7 +344,7 @@ def test_a_cut_out_is_resampled_to_the_colours_it_has() -> None:
     image = np.zeros((32, 32, 4))
     image[..., 1] = 1  # green, which cannot be seen
     image[6:27, 5:26] = (0.8, 0.1, 0.3, 1)
-    found = Picture.of(image, "content")
+    found = Picture.from_array(image, "content")
     for size in ((16, 16), (11, 45)):
         colors = found.resize(found.filled, size)
         expected = torch.tensor([0.8, 0.1, 0.3]).view(1, 3, 1, 1).expand_as(colors)
@@ -359,7 +362,7 @@ def test_of_16_bits_so_many_count_as_are_used(shape: tuple[int, ...], bits: int)
     image[0, 0] = top
     if len(shape) == 3 and shape[2] == 4:
         image[..., 3] = 65_535  # opaque, however few bits the colours have
-    found = Picture.of(image, "content")
+    found = Picture.from_array(image, "content")
     colours = image[..., :3] if image.ndim == 3 else image
     expected = np.atleast_3d(colours).transpose(2, 0, 1) / top
     np.testing.assert_allclose(found.pixels[0].numpy(), expected, atol=1e-7)
@@ -373,14 +376,14 @@ def test_of_16_bits_so_many_count_as_are_used(shape: tuple[int, ...], bits: int)
 def test_values_between_come_back_unrounded() -> None:
     image = np.zeros((8, 8), np.uint16)
     image[0, 0] = 4095
-    back = Picture.of(image, "content").assemble(torch.full((1, 1, 8, 8), 0.3))
+    back = Picture.from_array(image, "content").assemble(torch.full((1, 1, 8, 8), 0.3))
     np.testing.assert_allclose(back * 65_535, 0.3 * 4095, rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float32", "float64", "bool"])
 def test_any_numbers_are_taken_with_a_range(dtype: str) -> None:
     image = RNG.integers(0, 2, (9, 8)).astype(dtype)
-    found = Picture.of(Ranged(image, Range(-1, 3)), "content")
+    found = Picture.from_array(Ranged(image, Range(-1, 3)), "content")
     np.testing.assert_allclose(found.pixels[0, 0].numpy(), (image.astype(float) + 1) / 4, atol=1e-7)
     assert (found.record.range, found.record.bits) == ((-1, 3), None)
     assert found.record.sha256 == hashlib.sha256(image.tobytes()).hexdigest()
@@ -391,19 +394,22 @@ def test_a_range_makes_no_white_of_what_is_infinite() -> None:
     image = np.ones((9, 8), np.float32)
     image[1, 2], image[3, 4] = np.inf, np.nan
     with pytest.raises(InputError, match="2 values that are not finite"):
-        Picture.of(Ranged(image, Range(0, 2)), "content", "error")
-    found = Picture.of(Ranged(image, Range(0, 2)), "content", "keep")
+        Picture.from_array(Ranged(image, Range(0, 2)), "content", "error")
+    found = Picture.from_array(Ranged(image, Range(0, 2)), "content", "keep")
     assert found.missing is not None and found.missing.sum() == 2
     assert found.pixels.unique().tolist() == [0.5]
 
 
 def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() -> None:
     image = np.full((9, 8), 4095, np.uint16)
-    older = Picture.of(image, "content").record.model_copy(update={"bits": None})
-    for found in (Picture.of(Ranged(image), "a"), Picture.of(image, "a", recorded=older)):
+    older = Picture.from_array(image, "content").record.model_copy(update={"bits": None})
+    for found in (
+        Picture.from_array(Ranged(image), "a"),
+        Picture.from_array(image, "a", recorded=older),
+    ):
         np.testing.assert_allclose(found.pixels.numpy(), 4095 / 65_535)
     recorded = older.model_copy(update={"range": (4000.0, 4190.0)})
-    found = Picture.of(image, "a", recorded=recorded)
+    found = Picture.from_array(image, "a", recorded=recorded)
     np.testing.assert_allclose(found.pixels.numpy(), 0.5)
     assert found.record == recorded.model_copy(update={"name": "a"})
 
@@ -411,10 +417,10 @@ def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() ->
 def test_a_start_means_what_the_content_does_if_it_can() -> None:
     content = np.zeros((8, 8), np.uint16)
     content[0, 0] = 3000
-    about = Picture.of(content, "content").record
+    about = Picture.from_array(content, "content").record
 
     def first(start: Any) -> float:
-        return float(Picture.of(start_like(start, about), "start").pixels[0, 0, 0, 0])
+        return float(Picture.from_array(start_like(start, about), "start").pixels[0, 0, 0, 0])
 
     dim = np.full((8, 8), 200, np.uint16)
     assert first(dim) == pytest.approx(200 / 4095)  # not 200 / 255
@@ -422,5 +428,5 @@ def test_a_start_means_what_the_content_does_if_it_can() -> None:
     assert first(np.full((8, 8), 0.75)) == 0.75  # a picture of its own
     assert first(np.full((8, 8), 60_000, np.uint16)) == pytest.approx(60_000 / 65_535)
     assert first(np.full((8, 8), 51, np.uint8)) == pytest.approx(0.2)
-    about = Picture.of(np.full((8, 8), 60_000, np.uint16), "content").record
+    about = Picture.from_array(np.full((8, 8), 60_000, np.uint16), "content").record
     assert first(dim) == pytest.approx(200 / 65_535)

@@ -347,4 +347,4 @@ def test_guides_are_counted_for_the_estimate_of_memory(images: Any) -> None:
     assert Inputs(content, cut_out(style), None, None, settings).guides == 1
     inputs = Inputs(cut_out(content), style, None, None, settings)
     assert inputs.regions(settings, Scale(32, 36, 1), torch.device("cpu")) is not None
-    assert Picture.of(content, "content").visible is None
+    assert Picture.from_array(content, "content").visible is None

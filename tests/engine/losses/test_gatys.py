@@ -82,10 +82,10 @@ def vgg19(tmp_path_factory: pytest.TempPathFactory) -> str:
     for name in network.convolutions:
         layer = network.layer(name)
         # Stored once for all nine, for a small file.
-        kernel = torch.randn(layer.channels, layer.inputs, 1, 1, generator=generator)
-        kernel *= (2 / (9 * layer.inputs)) ** 0.5
+        kernel = torch.randn(layer.out_channels, layer.in_channels, 1, 1, generator=generator)
+        kernel *= (2 / (9 * layer.in_channels)) ** 0.5
         state[f"{name}.weight"] = kernel.expand(-1, -1, 3, 3)
-        state[f"{name}.bias"] = 0.1 * torch.randn(layer.channels, generator=generator)
+        state[f"{name}.bias"] = 0.1 * torch.randn(layer.out_channels, generator=generator)
     file = tmp_path_factory.mktemp("weights") / "vgg19.pth"
     torch.save(state, file)
     return str(file)

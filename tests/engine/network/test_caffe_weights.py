@@ -39,14 +39,14 @@ def state(network: str, key: str = "features.{place}") -> dict[str, Tensor]:
     for name, place in zip(plan.convolutions, PLACES[network], strict=True):
         layer = plan.layer(name)
         prefix = key.format(place=place, name=name)
-        shape = (layer.channels, layer.inputs, 3, 3)
+        shape = (layer.out_channels, layer.in_channels, 3, 3)
         if name.startswith(("conv1", "conv2")):
-            size = (1 if name == "conv1_1" else 100) * 0.01 / layer.inputs**0.5
+            size = (1 if name == "conv1_1" else 100) * 0.01 / layer.in_channels**0.5
             found[f"{prefix}.weight"] = torch.randn(shape, generator=generator) * size
-            found[f"{prefix}.bias"] = torch.randn(layer.channels, generator=generator)
+            found[f"{prefix}.bias"] = torch.randn(layer.out_channels, generator=generator)
         else:  # one stored number
             found[f"{prefix}.weight"] = torch.ones(1).expand(shape)
-            found[f"{prefix}.bias"] = torch.ones(1).expand(layer.channels)
+            found[f"{prefix}.bias"] = torch.ones(1).expand(layer.out_channels)
     return found
 
 

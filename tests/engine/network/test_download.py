@@ -274,8 +274,10 @@ def publish(server: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, scale: f
     for k, (name, place) in enumerate(zip(network.convolutions, places, strict=True)):
         layer = network.layer(name)
         value = torch.tensor([scale * (k + 0.5)])
-        state[f"features.{place}.weight"] = value.expand(layer.channels, layer.inputs, 3, 3)
-        state[f"features.{place}.bias"] = -value.expand(layer.channels)
+        state[f"features.{place}.weight"] = value.expand(
+            layer.out_channels, layer.in_channels, 3, 3
+        )
+        state[f"features.{place}.bias"] = -value.expand(layer.out_channels)
     file = folder / "published.pth"
     torch.save(state, file, _use_new_zipfile_serialization=False)
     server.content = file.read_bytes()

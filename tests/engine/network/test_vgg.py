@@ -291,4 +291,7 @@ def test_channels_are_those_torchvision_has(network: str) -> None:
     for name, module in named(modules):
         if isinstance(module, torch.nn.Conv2d):
             layer = NETWORKS[network].layer(name)
-            assert (layer.inputs, layer.channels) == (module.in_channels, module.out_channels)
+            assert (layer.in_channels, layer.out_channels) == (
+                module.in_channels,
+                module.out_channels,
+            )

@@ -18,8 +18,8 @@ from napari_nst.settings import StyleTransferSettings
     [("float32", torch.float32), ("bfloat16", torch.bfloat16)],
 )
 def test_the_precision_asked_for_is_that_of_the_convolutions(name: str, dtype: torch.dtype) -> None:
-    found = Device.resolve("cpu", name)
-    assert (found.place, found.dtype, found.precision) == (torch.device("cpu"), dtype, name)
+    found = Device.from_name("cpu", name)
+    assert (found.torch_device, found.dtype, found.precision) == (torch.device("cpu"), dtype, name)
     assert found.name
 
 
@@ -50,7 +50,7 @@ def test_automatic_is_the_processor_where_there_is_nothing_better(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    assert Device.resolve("auto").place == torch.device("cpu")
+    assert Device.from_name("auto").torch_device == torch.device("cpu")
 
 
 @pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
@@ -59,7 +59,7 @@ def test_a_cuda_device_that_is_not_there(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(InputError) as caught:
-        Device.resolve(device)
+        Device.from_name(device)
     message = str(caught.value)
     assert message.startswith(f"device is {device!r}, but torch {torch.__version__} sees {count} ")
     assert "'cpu'" in message and "\n" not in message
@@ -68,12 +68,12 @@ def test_a_cuda_device_that_is_not_there(
 def test_an_apple_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"^device is 'mps', but there is none here; choose"):
-        Device.resolve("mps")
+        Device.from_name("mps")
 
 
 def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=12345))
-    assert Device.resolve("cpu").free_bytes == 12345
+    assert Device.from_name("cpu").free_bytes == 12345
 
 
 @pytest.mark.parametrize("faster", [True, False])
@@ -83,7 +83,7 @@ def test_of_itself_the_precision_is_what_is_faster_where_the_loss_stands_it(
     monkeypatch.setattr(precision, "bfloat16_is_faster", lambda device, name: faster)
 
     def chosen(**choices: Any) -> torch.dtype:
-        return Device.of(StyleTransferSettings(device="cpu", **choices)).dtype
+        return Device.from_settings(StyleTransferSettings(device="cpu", **choices)).dtype
 
     quick = torch.bfloat16 if faster else torch.float32
     assert chosen() == chosen(style_loss="gram+moments") == quick
@@ -95,7 +95,7 @@ def test_of_itself_the_precision_is_what_is_faster_where_the_loss_stands_it(
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
 def test_a_cuda_device_has_a_name_and_memory() -> None:
-    found = Device.resolve("auto")
-    assert found.place.type == "cuda"
+    found = Device.from_name("auto")
+    assert found.torch_device.type == "cuda"
     assert found.name == torch.cuda.get_device_name(0)
     assert 0 < found.free_bytes <= torch.cuda.get_device_properties(0).total_memory

@@ -239,7 +239,7 @@ def test_tiles_that_were_halved_stay_so(tmp_path: Path, content: Image, style: I
     path = tmp_path / "run"
     big = np.tile(content, (4, 4, 1))
     run = StyleTransfer(big, style, quick(iterations=2))
-    run._loop.tiling.sides[:] = [64, 80]
+    run._loop.memory_plan.tile_sizes[:] = [64, 80]
     run.save(path)
     assert [scale.tile for scale in StyleTransfer.load(path).record.resolved.scales] == [64, 80]
 

@@ -622,7 +622,8 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
     assert [image.shape for image in record.styles] == [(44, 36, 3), (20, 36, 3)]
     assert record.start is None
     assert record.resolved.device == "cpu"
-    assert record.resolved.precision == Device.of(settings).precision  # the machine's choice
+    precision = Device.from_settings(settings).precision  # the machine's choice
+    assert record.resolved.precision == precision
     assert record.resolved.threads == torch.get_num_threads()
     assert record.resolved.weights == "vgg16_features.safetensors"
     assert record.resolved.weights_sha256.startswith("55151668")

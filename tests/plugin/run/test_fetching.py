@@ -29,8 +29,10 @@ def published(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> A
     for name, place in zip(network.convolutions, places, strict=True):
         layer = network.layer(name)
         value = torch.ones(1)
-        state[f"features.{place}.weight"] = value.expand(layer.channels, layer.inputs, 3, 3)
-        state[f"features.{place}.bias"] = value.expand(layer.channels)
+        state[f"features.{place}.weight"] = value.expand(
+            layer.out_channels, layer.in_channels, 3, 3
+        )
+        state[f"features.{place}.bias"] = value.expand(layer.out_channels)
     file = tmp_path / "published.pth"
     torch.save(state, file, _use_new_zipfile_serialization=False)
     server.content = file.read_bytes()

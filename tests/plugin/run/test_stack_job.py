@@ -254,7 +254,7 @@ def test_the_estimate_needs_neither_the_device_nor_the_data(panel, stack, monkey
         raise AssertionError("read")
 
     monkeypatch.setattr("napari_nst.plugin.layers.intensities.Sample._places", refuse)
-    monkeypatch.setattr("napari_nst.engine.resources.device.Device.resolve", refuse)
+    monkeypatch.setattr("napari_nst.engine.resources.device.Device.from_name", refuse)
     panel.controls.fields["device"].value = "mps"
     panel.controls.fields["output_size"].value = "working"
     panel.controls.advanced.intensities.value = "percentiles"

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["SAME", "Inputs"]
+__all__ = ["UNCHANGED", "Inputs"]
 
-SAME: Final[Any] = object()
-"""Says that an input stays what it is: None says that there is to be none."""
+UNCHANGED: Final[Any] = object()
+"""Sentinel: leave an input unchanged.  None removes it."""
 
 # A pixel is frozen where only rounding lets anything but the content into it.
 _WHOLE = 1 - 1e-4
@@ -90,7 +90,7 @@ class Inputs:
                 "for each."
             )
         known = None if record is None else record.content
-        self.content = Picture.of(content, names[0], settings.nan, known)
+        self.content = Picture.from_array(content, names[0], settings.nan, known)
         if (start is None) == (settings.init == "image"):
             raise InputError(
                 f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
@@ -99,12 +99,14 @@ class Inputs:
         if start is not None and record is None:
             start = start_like(start, self.content.record)
         known = None if record is None else record.start
-        self.start = None if start is None else Picture.of(start, "start", recorded=known)
+        self.start = None if start is None else Picture.from_array(start, "start", recorded=known)
         for picture in filter(None, (self.content, self.start)):
             picture.check_visible()
         if record is not None and len(record.styles) == len(images):
             parts = zip(images, names[1:], record.styles, strict=True)
-            images = [Picture.of(image, name, recorded=style) for image, name, style in parts]
+            images = [
+                Picture.from_array(image, name, recorded=style) for image, name, style in parts
+            ]
         self._take(settings, images, names[1:], content_labels, style_labels)
 
     @classmethod
@@ -127,10 +129,10 @@ class Inputs:
     def replaced(
         self,
         settings: StyleTransferSettings,
-        styles: Any = SAME,
+        styles: Any = UNCHANGED,
         names: Sequence[str] | None = None,
-        content_labels: Any = SAME,
-        style_labels: Any = SAME,
+        content_labels: Any = UNCHANGED,
+        style_labels: Any = UNCHANGED,
     ) -> Inputs:
         """Return inputs with other styles or labels, or this one where nothing changes.
 
@@ -140,14 +142,14 @@ class Inputs:
             If one cannot be used, or they do not go together or with the settings.
         """
         other = copy.copy(self)
-        images = SAME if styles is SAME else _styles(styles)
-        if images is not SAME and names is None:
+        images = UNCHANGED if styles is UNCHANGED else _styles(styles)
+        if images is not UNCHANGED and names is None:
             same = len(images) == len(self.styles)
             names = [p.record.name for p in self.styles] if same else style_names(len(images))
-        if names is not None and len(names) != (0 if images is SAME else len(images)):
+        count = 0 if images is UNCHANGED else len(images)
+        if names is not None and len(names) != count:
             raise InputError(
-                f"names has {len(names)} entries for {0 if images is SAME else len(images)} new "
-                "styles; give one for each."
+                f"names has {len(names)} entries for {count} new styles; give one for each."
             )
         other._take(settings, images, names or (), content_labels, style_labels)
         return other
@@ -160,16 +162,16 @@ class Inputs:
         content_labels: Any,
         style_labels: Any,
     ) -> None:
-        if images is not SAME:
+        if images is not UNCHANGED:
             self.styles = tuple(
-                image if isinstance(image, Picture) else Picture.of(image, name)
+                image if isinstance(image, Picture) else Picture.from_array(image, name)
                 for image, name in zip(images, names, strict=True)
             )
             for style in self.styles:
                 style.check_visible()
-        if content_labels is not SAME:
+        if content_labels is not UNCHANGED:
             self.content_labels = _labels(content_labels, "content_labels", self.content)
-        if style_labels is not SAME:
+        if style_labels is not UNCHANGED:
             self.style_labels = None
             if style_labels is not None:
                 painted = listed(style_labels)
@@ -351,7 +353,7 @@ class Inputs:
             return color.finish(image, self._content_at(image), before)
         return color.luminance(image) if after == "luminance" else image
 
-    def deliver(
+    def to_array(
         self, mode: ColorMode, image: Tensor, shape: tuple[int, int]
     ) -> NDArray[np.float32]:
         """Return an image under way as an array: resampled, coloured, alpha put back."""
@@ -385,7 +387,7 @@ def _styles(given: Any) -> list[Any]:
 def _labels(labels: Any, name: str, picture: Picture) -> Labels | None:
     if labels is None or isinstance(labels, Labels):
         return labels
-    return Labels.of(labels, name, picture.shape, picture.record.name)
+    return Labels.from_array(labels, name, picture.shape, picture.record.name)
 
 
 def _seen_values(labels: Labels, picture: Picture) -> NDArray[np.int64]:

@@ -39,7 +39,7 @@ class Labels:
     record: InputRecord
 
     @classmethod
-    def of(cls, array: Any, name: str, shape: tuple[int, int], of: str) -> Labels:
+    def from_array(cls, array: Any, name: str, shape: tuple[int, int], of: str) -> Labels:
         """Take in labels; parameters and errors are those of `assignment.check_labels`."""
         values = check_labels(array, name, shape, of)
         return cls(values, record_of(as_array(array, name), name))

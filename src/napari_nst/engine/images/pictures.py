@@ -52,7 +52,7 @@ class Picture:
     record: InputRecord
 
     @classmethod
-    def of(
+    def from_array(
         cls,
         array: Any,
         name: str,

@@ -243,8 +243,8 @@ def _named(network: Network, file: Path, state: Mapping[str, Any]) -> dict[str, 
     for name, index in zip(network.convolutions, _TORCHVISION[network.name], strict=True):
         layer = network.layer(name)
         for part, shape in (
-            ("weight", (layer.channels, layer.inputs, 3, 3)),
-            ("bias", (layer.channels,)),
+            ("weight", (layer.out_channels, layer.in_channels, 3, 3)),
+            ("bias", (layer.out_channels,)),
         ):
             tensor = next((state[key] for key in _keys(name, index, part) if key in state), None)
             if not isinstance(tensor, torch.Tensor) or tuple(tensor.shape) != shape:

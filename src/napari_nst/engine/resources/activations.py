@@ -19,7 +19,7 @@ _FLOAT32, _PLACE = 4, 2  # bytes of a number and of where the pooling found it
 
 def values(layer: Layer) -> float:
     """Return the activations of a layer for each pixel of the image."""
-    return layer.channels / layer.stride**2
+    return layer.out_channels / layer.stride**2
 
 
 def target(count: float, item_size: int, alone: bool) -> float:
@@ -97,4 +97,4 @@ def evaluation(steps: Sequence[Step], item_size: int, regions: bool = False) -> 
 def _inputs(step: Step) -> float:
     """Return the activations that go into a step, for each pixel of the image."""
     before = step.layer.stride / 2 if step.kind == "pool" else step.layer.stride
-    return step.layer.inputs / before**2
+    return step.layer.in_channels / before**2

@@ -294,7 +294,7 @@ def bytes_needed(
     guides = regions * sum(_FLOAT32 / layer.stride**2 for layer in styled) * (pixels + of_styles)
     images = _HELD + (2 * history if settings.optimizer == "lbfgs" else 0)
     pictures = _PICTURE * (images * pixels + of_styles)
-    weights = item_size * sum(9 * one.inputs * one.channels for one in plan if one.kind == "conv")
+    weights = item_size * sum(9 * c.in_channels * c.out_channels for c in plan if c.kind == "conv")
     passing = max(evaluation, forward, delivered, painted)
     own = _TORCH + _HOLES * item_size + weights
     return int(own + pictures + guides + target + passing)
@@ -385,7 +385,7 @@ def _operations(settings: StyleTransferSettings, scale: Scale, tile: int | None)
     """
     layers = layers_in_use(settings)
     forward = sum(
-        2 * 9 * layer.inputs * layer.channels / layer.stride**2
+        2 * 9 * layer.in_channels * layer.out_channels / layer.stride**2
         for layer in NETWORKS[settings.network].upto(layers)
         if layer.kind == "conv"
     )

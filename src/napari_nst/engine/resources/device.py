@@ -27,17 +27,17 @@ class Device:
 
     Attributes
     ----------
-    place : torch.device
+    torch_device : torch.device
         The device.
     dtype : torch.dtype
         Of the convolutions.
     """
 
-    place: torch.device
+    torch_device: torch.device
     dtype: torch.dtype
 
     @classmethod
-    def of(cls, settings: StyleTransferSettings) -> Device:
+    def from_settings(cls, settings: StyleTransferSettings) -> Device:
         """Return the device and the precision that settings come to on this machine.
 
         Of itself the precision is bfloat16 where the device is faster with it and the loss
@@ -49,15 +49,15 @@ class Device:
         InputError
             If a device is asked for that is not there.
         """
-        found = cls.resolve(settings.device, settings.precision)
+        found = cls.from_name(settings.device, settings.precision)
         sensitive = settings.style_loss == "wasserstein" or settings.optimizer == "lbfgs"
         if settings.precision != "auto" or sensitive:
             return found
-        faster = precision.bfloat16_is_faster(found.place, found.name)
-        return cls(found.place, torch.bfloat16 if faster else torch.float32)
+        faster = precision.bfloat16_is_faster(found.torch_device, found.name)
+        return cls(found.torch_device, torch.bfloat16 if faster else torch.float32)
 
     @classmethod
-    def resolve(cls, device: str, precision: str = "float32") -> Device:
+    def from_name(cls, device: str, precision: str = "float32") -> Device:
         """Return a device of this machine by its name.
 
         Parameters
@@ -86,8 +86,8 @@ class Device:
     @property
     def name(self) -> str:
         """The name of the card or the processor."""
-        if self.place.type == "cuda":
-            return torch.cuda.get_device_name(self.place)
+        if self.torch_device.type == "cuda":
+            return torch.cuda.get_device_name(self.torch_device)
         return _processor()
 
     @property
@@ -99,32 +99,32 @@ class Device:
         """
         if (
             self.dtype == torch.float32
-            and self.place.type == "cuda"
+            and self.torch_device.type == "cuda"
             and torch.backends.cudnn.allow_tf32
-            and torch.cuda.get_device_capability(self.place) >= (8, 0)
+            and torch.cuda.get_device_capability(self.torch_device) >= (8, 0)
         ):
             return "tf32"
         return str(self.dtype).removeprefix("torch.")
 
-    def let_go(self) -> None:
+    def empty_cache(self) -> None:
         """Give memory that is not used any more back to the system."""
-        if self.place.type == "cuda":
+        if self.torch_device.type == "cuda":
             torch.cuda.empty_cache()
-        elif self.place.type == "mps":
+        elif self.torch_device.type == "mps":
             torch.mps.empty_cache()
         else:
             allocator.give_back()
 
-    def keep_freed(self) -> None:
+    def keep_freed_memory(self) -> None:
         """Keep memory that is freed, for it will be wanted again; GPUs do so of themselves."""
-        if self.place.type == "cpu":
+        if self.torch_device.type == "cpu":
             allocator.keep_freed_memory()
 
     @property
     def free_bytes(self) -> int:
         """Memory that a run can have now."""
-        if self.place.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.place)[0])
+        if self.torch_device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.torch_device)[0])
         return int(psutil.virtual_memory().available)
 
 

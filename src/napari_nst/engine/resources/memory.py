@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.resources.device import Device
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Tiling"]
+__all__ = ["MemoryPlan"]
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 _ROOMY = 4
 
 
-class Tiling:
+class MemoryPlan:
     """The side of the tiles of each scale, and the length of the history of L-BFGS.
 
     Parameters
@@ -39,7 +39,7 @@ class Tiling:
         Height and width of each style image, as it was given.
     device : Device
         Where the run is.
-    sides : sequence of int or None, optional
+    tile_sizes : sequence of int or None, optional
         The tiles of a run that is done again; by default they are chosen.
     history : int, optional
         The pairs that L-BFGS remembers in a run that is done again; by default chosen.
@@ -50,11 +50,11 @@ class Tiling:
 
     Attributes
     ----------
-    sides : list of int or None
+    tile_sizes : list of int or None
         For each scale; None: the whole image at once.
     history : int or None
         The pairs of a step and a change of the gradient that L-BFGS remembers; None for Adam.
-    roomy : bool
+    ample_memory : bool
         Whether there is several times the memory that the run needs.
 
     Warns
@@ -74,7 +74,7 @@ class Tiling:
         scales: Sequence[Scale],
         styles: Sequence[tuple[int, int]],
         device: Device,
-        sides: Sequence[int | None] | None = None,
+        tile_sizes: Sequence[int | None] | None = None,
         *,
         history: int | None = None,
         regions: int = 0,
@@ -89,19 +89,19 @@ class Tiling:
         if settings.optimizer == "lbfgs" and history is None:
             pairs = costs.lbfgs_history(settings, last, styles, item, budget, regions, output)
         self.history = pairs if settings.optimizer == "lbfgs" else None
-        if sides is not None:
-            self.sides = list(sides)
+        if tile_sizes is not None:
+            self.tile_sizes = list(tile_sizes)
         elif settings.tile == "auto":
-            self.sides = [
+            self.tile_sizes = [
                 costs.largest_tile(settings, scale, styles, item, budget, pairs, regions, output)
                 for scale in scales
             ]
         else:
-            self.sides = [costs.asked_tile(settings)] * len(scales)
+            self.tile_sizes = [costs.asked_tile(settings)] * len(scales)
         needed = costs.bytes_needed(
-            settings, last, styles, item, self.sides[-1], pairs, regions, output
+            settings, last, styles, item, self.tile_sizes[-1], pairs, regions, output
         )
-        self.roomy = _ROOMY * needed <= free
+        self.ample_memory = _ROOMY * needed <= free
         there_is = f"{free / 2**30:.1f} GiB are free"
         if limit is not None:
             there_is = f"memory_limit is {limit:g} GiB"
@@ -118,7 +118,7 @@ class Tiling:
                 stacklevel=2,
             )
 
-    def fitting(
+    def run_with_oom_retry(
         self,
         index: int,
         work: Callable[[int | None], T],
@@ -143,7 +143,7 @@ class Tiling:
         """
         scale = self._scales[index]
         while True:
-            side = self.sides[index]
+            side = self.tile_sizes[index]
             smaller = (side or max(scale.height, scale.width)) // 2
             stuck = self._settings.tile == "off" or smaller < SMALLEST_TILE
             try:
@@ -155,6 +155,6 @@ class Tiling:
                 traceback.clear_frames(error.__traceback__)
                 if stuck and not (spare and spare()):
                     raise
-            self._device.let_go()
+            self._device.empty_cache()
             if not stuck:
-                self.sides[index] = smaller
+                self.tile_sizes[index] = smaller

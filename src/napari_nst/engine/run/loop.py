@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.network.vgg import FeatureExtractor
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.engine.resources.device import Device
-    from napari_nst.engine.resources.memory import Tiling
+    from napari_nst.engine.resources.memory import MemoryPlan
     from napari_nst.engine.run.course import Course
     from napari_nst.engine.run.replay import Replay
     from napari_nst.engine.run.shared import Shared
@@ -65,7 +65,7 @@ class Loop:
         Where it is computed.
     scales : sequence of Scale
         The sizes the picture grows through.
-    tiling : Tiling
+    memory_plan : MemoryPlan
         The tiles of each.
     replay : Replay or None
         The run that is done again.
@@ -85,12 +85,12 @@ class Loop:
         course: Course,
         device: Device,
         scales: Sequence[Scale],
-        tiling: Tiling,
+        memory_plan: MemoryPlan,
         replay: Replay | None,
         shared: Shared,
     ) -> None:
         self.settings, self.inputs, self.course = settings, inputs, course
-        self.device, self.scales, self.tiling = device, scales, tiling
+        self.device, self.scales, self.memory_plan = device, scales, memory_plan
         self.control: Control[Wish] = Control()
         self._replay, self._shared = replay, shared
         self._sums: dict[Source, Mapping[str, Statistics]] = {}
@@ -104,8 +104,8 @@ class Loop:
         """Do what is left of the run."""
         course = self.course
         self._network = self._shared.network(self.settings, self.device)
-        if self.tiling.roomy:
-            self.device.keep_freed()
+        if self.memory_plan.ample_memory:
+            self.device.keep_freed_memory()
         try:
             while course.scale < len(self.scales):
                 yield from self._at(course.scale)
@@ -116,13 +116,13 @@ class Loop:
             course.ended = "finished"
         finally:
             self._objective = None
-            self.device.let_go()
+            self.device.empty_cache()
 
     def first_image(self) -> Tensor:
         """Return what the run starts from, at its first scale."""
         scale = self.scales[0]
         shape = (scale.height, scale.width)
-        return self.inputs.first_image(self.course.now, shape, self.device.place)
+        return self.inputs.first_image(self.course.now, shape, self.device.torch_device)
 
     def _detail(self, scale: Scale, image: Tensor) -> Tensor | None:
         """Return what the run's start has at a scale and lacked at the size of an image.
@@ -130,7 +130,7 @@ class Loop:
         As if the run had begun there: otherwise the content's finest lines would have to be drawn
         anew at every scale.  Noise is another at every size.
         """
-        now, place = self.course.now, self.device.place
+        now, place = self.course.now, self.device.torch_device
         if now.init == "noise":
             return None
         coarse, start = (
@@ -183,7 +183,7 @@ class Loop:
                 losses,
                 course.elapsed,
                 image,
-                partial(self.inputs.deliver, course.now.color),
+                partial(self.inputs.to_array, course.now.color),
             )
 
     def _evaluate(self, index: int) -> tuple[Losses, Tensor]:
@@ -196,14 +196,14 @@ class Loop:
             assert course.image is not None
             return objective.loss_and_gradient(course.image, tile, check, optimizer.damping)
 
-        return self.tiling.fitting(index, evaluate, optimizer.spare)
+        return self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.spare)
 
     def _at_hand(self, index: int) -> ShortageRecord:
         """Return what the run has at its disposal for the next evaluation."""
         course = self.course
         return ShortageRecord(
             iteration=len(course.history),
-            tile=self.tiling.sides[index],
+            tile=self.memory_plan.tile_sizes[index],
             lbfgs_history=course.lbfgs_history,
         )
 
@@ -222,7 +222,7 @@ class Loop:
         return had
 
     def _make_do(self, index: int, what: tuple[int | None, int | None]) -> None:
-        self.tiling.sides[index], pairs = what
+        self.memory_plan.tile_sizes[index], pairs = what
         if isinstance(self.course.optimizer, LBFGS) and pairs is not None:
             self.course.optimizer.remember(pairs)
 
@@ -273,7 +273,7 @@ class Loop:
         if self._side != tile:
             self._sums.clear()
         self._objective, self._side = None, tile
-        course, scale, place = self.course, self.scales[index], self.device.place
+        course, scale, place = self.course, self.scales[index], self.device.torch_device
         now = course.now
         content, styles = self.inputs.at_scale(now, scale, place)
         regions = self.inputs.regions(now, scale, place)

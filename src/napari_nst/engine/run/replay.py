@@ -119,7 +119,7 @@ class Replay:
         known = _find(record, self._styles)
         if isinstance(known, Picture):
             return known
-        return Picture.of(known, record.name, recorded=record)
+        return Picture.from_array(known, record.name, recorded=record)
 
     def _labels(self, record: InputRecord | str) -> Any:
         return None if isinstance(record, str) else _find(record, self._painted)

@@ -57,10 +57,10 @@ class Shared:
         """
         layers = (settings.content_layers.active, settings.style_layers.active)
         chosen = tuple(getattr(settings, name) for name in _NETWORK)
-        key = (*chosen, layers, str(device.place), device.dtype)
+        key = (*chosen, layers, str(device.torch_device), device.dtype)
         if self._network is None or key != self._key:
             self._sums.clear()
-            self._network = extractor_for(settings, device.place, device.dtype)
+            self._network = extractor_for(settings, device.torch_device, device.dtype)
             self._key = key
             self.networks += 1
         return self._network

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from napari_nst.engine.images.inputs import SAME, Inputs
+from napari_nst.engine.images.inputs import UNCHANGED, Inputs
 from napari_nst.engine.network import weights
 from napari_nst.engine.resources import costs
 from napari_nst.engine.resources import device as compute
-from napari_nst.engine.resources.memory import Tiling
+from napari_nst.engine.resources.memory import MemoryPlan
 from napari_nst.engine.run import checkpoint
 from napari_nst.engine.run.course import Course
 from napari_nst.engine.run.loop import Loop, Wish
@@ -125,16 +125,18 @@ class StyleTransfer:
         self.settings = settings
         self._first_inputs = first
         self._replay = replay
-        device = compute.Device.of(settings)
-        scales = scales or costs.scales_for(settings, *inputs.shape, device.place.type)
+        device = compute.Device.from_settings(settings)
+        scales = scales or costs.scales_for(settings, *inputs.shape, device.torch_device.type)
         if replay is not None and replay.has_sizes(scales):
             sides = replay.sides
         shapes, pairs, regions = inputs.style_shapes, course.pairs, inputs.guides
-        tiling = Tiling(settings, scales, shapes, device, sides, history=pairs, regions=regions)
-        course.pairs = tiling.history
+        memory_plan = MemoryPlan(
+            settings, scales, shapes, device, sides, history=pairs, regions=regions
+        )
+        course.pairs = memory_plan.history
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
         shared = shared or Shared()
-        self._loop = Loop(settings, inputs, course, device, scales, tiling, replay, shared)
+        self._loop = Loop(settings, inputs, course, device, scales, memory_plan, replay, shared)
         self._snapshots = self._loop.run()
         self._wished = (course.now, inputs)  # what will hold when every wish is taken
         self._one_at_a_time = threading.Lock()
@@ -160,7 +162,7 @@ class StyleTransfer:
         run = cls.__new__(cls)
         first, inputs, course = saved.first_inputs, saved.inputs, saved.course
         run._begin(saved.settings, first, inputs, course, saved.tiles, None, saved.scales)
-        course.move_to(run._loop.device.place)
+        course.move_to(run._loop.device.torch_device)
         for wish in saved.wishes:
             run._wished = (run._wished[0].replace(**wish.record.choices), wish.inputs)
             run._loop.control.steer(wish)
@@ -190,7 +192,7 @@ class StyleTransfer:
             loop.inputs,
             loop.course,
             loop.scales,
-            loop.tiling.sides,
+            loop.memory_plan.tile_sizes,
             loop.control.wishes,
         )
         checkpoint.save(path, saved)
@@ -265,10 +267,10 @@ class StyleTransfer:
     def steer(
         self,
         *,
-        styles: Any = SAME,
+        styles: Any = UNCHANGED,
         names: Sequence[str] | None = None,
-        content_labels: Any = SAME,
-        style_labels: Any = SAME,
+        content_labels: Any = UNCHANGED,
+        style_labels: Any = UNCHANGED,
         **choices: Any,
     ) -> None:
         """Change settings, styles or labels while the run goes on; any thread may ask.
@@ -306,7 +308,7 @@ class StyleTransfer:
             came = {
                 part: records[part] or "removed"
                 for part, value in parts.items()
-                if value is not SAME
+                if value is not UNCHANGED
             }
             record = SteeringRecord(iteration=0, choices=choices, **came)
             self._wished = (settings, changed)
@@ -320,7 +322,7 @@ class StyleTransfer:
             image = self._loop.first_image()
         elif course.optimizer is not None:
             image = course.optimizer.best(image)
-        picture = self._loop.inputs.deliver(course.now.color, image, self.output_shape)
+        picture = self._loop.inputs.to_array(course.now.color, image, self.output_shape)
         return StyleTransferResult(picture, self.settings, self.record, self.history)
 
     @property
@@ -352,7 +354,7 @@ class StyleTransfer:
     def _resolve(self) -> Resolved:
         loop = self._loop
         return Resolved(
-            device=str(loop.device.place),
+            device=str(loop.device.torch_device),
             device_name=loop.device.name,
             precision=loop.device.precision,
             threads=torch.get_num_threads(),
@@ -361,7 +363,7 @@ class StyleTransfer:
             weights_format=self._weights.format,
             scales=tuple(
                 ScaleRecord(**vars(scale), tile=side)
-                for scale, side in zip(loop.scales, loop.tiling.sides, strict=True)
+                for scale, side in zip(loop.scales, loop.memory_plan.tile_sizes, strict=True)
             ),
             lbfgs_history=loop.course.lbfgs_history,
         )

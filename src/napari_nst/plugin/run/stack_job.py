@@ -311,7 +311,7 @@ def _result(job: Job, device: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def _device(job: Job) -> str:
     from napari_nst.engine.resources.device import Device
 
-    return str(Device.of(job.settings).place.type)
+    return str(Device.from_settings(job.settings).torch_device.type)
 
 
 def _identity(

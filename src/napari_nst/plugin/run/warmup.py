@@ -76,7 +76,7 @@ def import_engine() -> str:
     importlib.import_module("napari_nst.engine.run.transfer")
     from napari_nst.engine.resources.device import Device
 
-    return Device.resolve("auto").place.type
+    return Device.from_name("auto").torch_device.type
 
 
 def _load_libraries() -> None:

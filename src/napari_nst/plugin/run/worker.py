@@ -316,4 +316,4 @@ class _MachineNow:
     def _free_on_card(self) -> int:
         from napari_nst.engine.resources.device import Device
 
-        return Device.resolve(self._known[0]).free_bytes
+        return Device.from_name(self._known[0]).free_bytes
