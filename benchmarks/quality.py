@@ -116,7 +116,7 @@ def _style_distance(result: NDArray[np.float32], style: NDArray[np.float32]) -> 
     with torch.no_grad():
         of_result, of_style = (
             {
-                layer: Statistics.of(features).moment
+                layer: Statistics.from_features(features).second_moment
                 for layer, features in network(Picture.from_array(image, "result").pixels).items()
             }
             for image in (result, style)

@@ -160,11 +160,6 @@ def test_the_engine_never_prints(module: Path) -> None:
     assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}
 
 
-@each_module
-def test_a_file_holds_one_idea(module: Path) -> None:
-    assert len(module.read_text(encoding="utf-8").splitlines()) < 400
-
-
 def loaded_by(statement: str) -> set[str]:
     """The packages that a fresh interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"

@@ -13,7 +13,7 @@ import torch
 from napari_nst.engine.images.assignment import Region, Source
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
 from napari_nst.engine.losses.objective import Objective
-from napari_nst.engine.losses.statistics import Statistics, feature_gradient
+from napari_nst.engine.losses.statistics import PositionWeights, Statistics, feature_gradient
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
@@ -136,15 +136,19 @@ def test_masks_that_sum_to_one_still_do_at_any_size(size: tuple[int, int]) -> No
 
 def test_weighted_sums_are_numpys() -> None:
     f, w = RNG.normal(size=(4, 5, 7)), RNG.random((5, 7)) * (RNG.random((5, 7)) > 0.4)
-    found = Statistics.of(torch.from_numpy(f)[None], torch.from_numpy(w))
+    found = Statistics.from_features(
+        torch.from_numpy(f)[None], PositionWeights.from_mask(torch.from_numpy(w))
+    )
     assert float(found.weight) == pytest.approx(w.sum(), rel=1e-12)
-    np.testing.assert_allclose(found.first, np.einsum("hw,nhw->n", w, f), rtol=1e-11)
-    np.testing.assert_allclose(found.second, np.einsum("hw,nhw,mhw->nm", w, f, f), rtol=1e-11)
+    np.testing.assert_allclose(found.feature_sum, np.einsum("hw,nhw->n", w, f), rtol=1e-11)
+    np.testing.assert_allclose(found.outer_sum, np.einsum("hw,nhw,mhw->nm", w, f, f), rtol=1e-11)
     # and those of features guided by T = sqrt(w)
-    guided = Statistics.of(torch.from_numpy(np.sqrt(w) * f))
-    np.testing.assert_allclose(found.second, guided.second, rtol=1e-11, atol=1e-11)
-    nothing = Statistics.of(torch.from_numpy(f), torch.zeros(5, 7))
-    assert float(nothing.weight) == 0 == float(nothing.second.abs().max())
+    guided = Statistics.from_features(torch.from_numpy(np.sqrt(w) * f))
+    np.testing.assert_allclose(found.outer_sum, guided.outer_sum, rtol=1e-11, atol=1e-11)
+    nothing = Statistics.from_features(
+        torch.from_numpy(f), PositionWeights.from_mask(torch.zeros(5, 7))
+    )
+    assert float(nothing.weight) == 0 == float(nothing.outer_sum.abs().max())
 
 
 def test_the_gradient_through_weighted_sums_is_that_of_finite_differences() -> None:
@@ -156,12 +160,14 @@ def test_the_gradient_through_weighted_sums_is_that_of_finite_differences() -> N
         sums = np.einsum("hw,nhw->n", w, f), np.einsum("hw,nhw,mhw->nm", w, f, f)
         return float(first @ sums[0] + (second * sums[1]).sum())
 
-    arguments = (torch.from_numpy(first), torch.from_numpy(second), torch.from_numpy(w))
-    found = feature_gradient(torch.from_numpy(f)[None], *arguments)
+    arguments = torch.from_numpy(first), torch.from_numpy(second)
+    weights = PositionWeights.from_mask(torch.from_numpy(w))
+    found = feature_gradient(torch.from_numpy(f)[None], *arguments, weights)
     assert found.shape == (1, *f.shape)
     np.testing.assert_allclose(found[0], differences(value, f), atol=1e-7)
-    plain = feature_gradient(torch.from_numpy(f), arguments[0], arguments[1])
-    ones = feature_gradient(torch.from_numpy(f), arguments[0], arguments[1], torch.ones(4, 5))
+    plain = feature_gradient(torch.from_numpy(f), *arguments)
+    everywhere = PositionWeights.from_mask(torch.ones(4, 5))
+    ones = feature_gradient(torch.from_numpy(f), *arguments, everywhere)
     np.testing.assert_allclose(ones, plain, rtol=1e-12)
 
 

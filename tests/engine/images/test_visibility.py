@@ -15,7 +15,7 @@ from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
 from napari_nst.engine.images.visibility import fill_hidden
 from napari_nst.engine.losses.objective import Objective
-from napari_nst.engine.losses.statistics import Statistics
+from napari_nst.engine.losses.statistics import PositionWeights, Statistics
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.run.shared import Shared
 from napari_nst.engine.run.stylize import stylize
@@ -259,12 +259,14 @@ def test_colours_are_matched_by_what_can_be_seen(images: Any) -> None:
     masks = [torch.from_numpy(alpha_of(*image.shape[-2:]))[None] for image in (content, style)]
     _, (matched,) = color.prepare(content, [style], "match", masks)
     of_content, of_style = (
-        Statistics.of(image, mask[0]) for image, mask in zip((content, matched), masks, strict=True)
+        Statistics.from_features(image, PositionWeights.from_mask(mask[0]))
+        for image, mask in zip((content, matched), masks, strict=True)
     )
     torch.testing.assert_close(of_style.mean, of_content.mean, atol=1e-6, rtol=0)
     torch.testing.assert_close(of_style.covariance, of_content.covariance, atol=1e-5, rtol=0)
     unweighted = color.match_colors(style, content)
-    assert (Statistics.of(unweighted, masks[1][0]).mean - of_content.mean).abs().max() > 1e-3
+    without = Statistics.from_features(unweighted, PositionWeights.from_mask(masks[1][0]))
+    assert (without.mean - of_content.mean).abs().max() > 1e-3
 
 
 def test_a_region_of_which_nothing_can_be_seen_is_none(images: Any) -> None:

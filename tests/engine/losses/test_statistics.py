@@ -10,7 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_nst.engine.losses.statistics import Statistics, feature_gradient, wide_dtype
+from napari_nst.engine.losses.statistics import (
+    PositionWeights,
+    Statistics,
+    feature_gradient,
+    wide_dtype,
+)
 from napari_nst.engine.resources.strips import strips
 
 RNG = np.random.default_rng(0)
@@ -19,11 +24,12 @@ features = arrays(np.float64, shapes, elements=st.floats(-10, 10, width=32))
 
 
 def of(array: Any) -> Statistics:
-    return Statistics.of(torch.from_numpy(np.ascontiguousarray(array)))
+    return Statistics.from_features(torch.from_numpy(np.ascontiguousarray(array)))
 
 
 def same(one: Statistics, other: Statistics) -> None:
-    for name in ("weight", "first", "second"):
+    assert one.weight == pytest.approx(other.weight, rel=1e-12)
+    for name in ("feature_sum", "outer_sum"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-11)
 
 
@@ -33,8 +39,8 @@ def test_sums_are_numpys(f: Any) -> None:
     matrix = f.reshape(len(f), -1)
     found = of(f)
     assert float(found.weight) == matrix.shape[1]
-    np.testing.assert_allclose(found.first, matrix.sum(axis=1), rtol=1e-12, atol=1e-11)
-    np.testing.assert_allclose(found.second, matrix @ matrix.T, rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(found.feature_sum, matrix.sum(axis=1), rtol=1e-12, atol=1e-11)
+    np.testing.assert_allclose(found.outer_sum, matrix @ matrix.T, rtol=1e-12, atol=1e-11)
 
 
 @settings(max_examples=30)
@@ -54,7 +60,7 @@ def test_a_weight_of_k_is_k_copies(f: Any, copies: int) -> None:
 @given(features, st.floats(0.1, 10))
 def test_the_quotients_do_not_know_the_weight(f: Any, factor: float) -> None:
     plain, scaled = of(f), of(f).scaled(factor)
-    for name in ("mean", "moment", "covariance"):
+    for name in ("mean", "second_moment", "covariance"):
         torch.testing.assert_close(
             getattr(scaled, name), getattr(plain, name), rtol=1e-12, atol=1e-11
         )
@@ -65,7 +71,7 @@ def test_mean_moment_and_covariance_are_numpys() -> None:
     matrix = f.reshape(4, -1)
     found = of(f)
     np.testing.assert_allclose(found.mean, matrix.mean(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(found.moment, matrix @ matrix.T / 42, rtol=1e-12)
+    np.testing.assert_allclose(found.second_moment, matrix @ matrix.T / 42, rtol=1e-12)
     np.testing.assert_allclose(found.covariance, np.cov(matrix, bias=True), rtol=1e-11, atol=1e-12)
 
 
@@ -74,9 +80,9 @@ def test_the_deviation_is_numpys_and_never_0() -> None:
     f[1] = 0
     f[2] = 1e4  # whose variance is a difference of two large numbers
     expected = np.sqrt(f.reshape(4, -1).var(axis=1) + 1e-8)
-    np.testing.assert_allclose(of(f).deviation[:2], expected[:2], rtol=1e-9)
-    assert 0 < float(of(f).deviation[2]) < 1e-2
-    np.testing.assert_allclose(of(f).deviation[3], expected[3], rtol=1e-9)
+    np.testing.assert_allclose(of(f).std[:2], expected[:2], rtol=1e-9)
+    assert 0 < float(of(f).std[2]) < 1e-2
+    np.testing.assert_allclose(of(f).std[3], expected[3], rtol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +110,7 @@ def test_a_blend_is_the_population_with_so_much_of_each() -> None:
     )
     blend = Statistics.blend([of(one), of(other)], [1, 2])
     np.testing.assert_allclose(blend.mean, population.mean(axis=1), rtol=1e-12)
-    np.testing.assert_allclose(blend.moment, population @ population.T / 36, rtol=1e-12)
+    np.testing.assert_allclose(blend.second_moment, population @ population.T / 36, rtol=1e-12)
     np.testing.assert_allclose(blend.covariance, np.cov(population, bias=True), rtol=1e-11)
 
 
@@ -118,7 +124,7 @@ def test_a_blend_of_two_flat_colours_is_not_flat() -> None:
 @given(features, st.lists(st.floats(0.1, 9), min_size=1, max_size=4))
 def test_a_blend_of_one_style_with_itself_is_that_style(f: Any, shares: list[float]) -> None:
     blend = Statistics.blend([of(f)] * len(shares), shares)
-    torch.testing.assert_close(blend.moment, of(f).moment, rtol=1e-12, atol=1e-11)
+    torch.testing.assert_close(blend.second_moment, of(f).second_moment, rtol=1e-12, atol=1e-11)
     torch.testing.assert_close(blend.mean, of(f).mean, rtol=1e-12, atol=1e-11)
     assert float(blend.weight) == pytest.approx(1)
 
@@ -140,8 +146,8 @@ def test_the_feature_gradient_is_autograds(with_first: bool) -> None:
     first = torch.from_numpy(RNG.normal(size=4))
     second = torch.from_numpy(RNG.normal(size=(4, 4)))
     second = second + second.mT
-    sums = Statistics.of(f)
-    value = (second * sums.second).sum() + (first * sums.first).sum() * with_first
+    sums = Statistics.from_features(f)
+    value = (second * sums.outer_sum).sum() + (first * sums.feature_sum).sum() * with_first
     (expected,) = torch.autograd.grad(value, f)
     found = feature_gradient(f.detach(), first if with_first else None, second)
     assert found.shape == f.shape
@@ -169,10 +175,11 @@ def test_the_feature_gradient_is_added_in_place(
     weights = torch.from_numpy(RNG.random((7, 9))) if weighted else None
     before, inner = there.clone(), (..., slice(1, 6), slice(2, 8)) if cropped else (...,)
     w = None if weights is None else weights[inner[1:]]
+    positions = None if w is None else PositionWeights.from_mask(w)
     alone = 2 * second @ f[inner].double().flatten(2)[0]
     alone = (alone if first is None else alone + first[:, None]).reshape(f[inner].shape)
     expected = before[inner].double() + (alone if w is None else alone * w)
-    found = feature_gradient(f[inner], first, second, w, onto=there[inner])
+    found = feature_gradient(f[inner], first, second, positions, onto=there[inner])
     assert found.data_ptr() == there[inner].data_ptr()
     precision = 4 * torch.finfo(dtype).eps * float(expected.abs().max())
     torch.testing.assert_close(there[inner].double(), expected, rtol=0, atol=precision)
@@ -187,21 +194,21 @@ def test_sums_in_strips_are_those_of_float64(dtype: torch.dtype) -> None:
     f = f.to(dtype).contiguous(memory_format=torch.channels_last)
     assert len(list(strips(f))) == 2
     matrix = f.double().flatten(2)[0]
-    sums = Statistics.of(f)
+    sums = Statistics.from_features(f)
     exact = matrix @ matrix.mT
-    assert float((sums.second - exact).norm() / exact.norm()) < 1e-6
-    torch.testing.assert_close(sums.first, matrix.sum(dim=1), rtol=0, atol=2e-4)
+    assert float((sums.outer_sum - exact).norm() / exact.norm()) < 1e-6
+    torch.testing.assert_close(sums.feature_sum, matrix.sum(dim=1), rtol=0, atol=2e-4)
     weights = torch.rand(150, 131, dtype=torch.float64)
-    guided = Statistics.of(f, weights)
+    guided = Statistics.from_features(f, PositionWeights.from_mask(weights))
     exact = matrix * weights.flatten() @ matrix.mT
-    assert float((guided.second - exact).norm() / exact.norm()) < 1e-6
+    assert float((guided.outer_sum - exact).norm() / exact.norm()) < 1e-6
 
 
 def test_both_memory_layouts_give_the_same() -> None:
     plain = torch.from_numpy(RNG.normal(size=(1, 5, 4, 6)))
     last = plain.contiguous(memory_format=torch.channels_last)
     assert last.stride() != plain.stride()
-    same(Statistics.of(last), Statistics.of(plain))
+    same(Statistics.from_features(last), Statistics.from_features(plain))
     first, second = torch.from_numpy(RNG.normal(size=5)), torch.eye(5, dtype=torch.float64)
     gradient = feature_gradient(last, first, second)
     torch.testing.assert_close(
@@ -214,11 +221,12 @@ def test_both_memory_layouts_give_the_same() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_sums_are_kept_in_float64_and_gradients_in_the_features_dtype(dtype: torch.dtype) -> None:
     f = torch.full((1, 2, 30, 30), 3.0, dtype=dtype)
-    sums = Statistics.of(f)
-    assert {sums.weight.dtype, sums.first.dtype, sums.second.dtype} == {torch.float64}
-    assert sums.first.tolist() == [2700, 2700]
-    assert sums.second.tolist() == [[8100, 8100], [8100, 8100]]
-    assert feature_gradient(f, sums.first / 2700, sums.second / 8100).dtype == dtype
+    sums = Statistics.from_features(f)
+    assert sums.feature_sum is not None
+    assert {sums.feature_sum.dtype, sums.outer_sum.dtype} == {torch.float64}
+    assert sums.feature_sum.tolist() == [2700, 2700]
+    assert sums.outer_sum.tolist() == [[8100, 8100], [8100, 8100]]
+    assert feature_gradient(f, sums.feature_sum / 2700, sums.outer_sum / 8100).dtype == dtype
 
 
 def test_wide_dtype_is_what_the_device_has() -> None:

@@ -108,13 +108,16 @@ def tensor(f: Array) -> torch.Tensor:
 
 
 def term(form: tuple[str, bool], generated: Array, style: Array) -> losses.StyleTerm:
-    of_style = Statistics.of(tensor(style))
-    return losses.STYLE_TERMS[form](Statistics.of(tensor(generated)), of_style)
+    of_style = Statistics.from_features(tensor(style))
+    return losses.STYLE_TERMS[form](Statistics.from_features(tensor(generated)), of_style)
 
 
 def gradient(form: tuple[str, bool], generated: Array, style: Array) -> Array:
     found = term(form, generated, style)
-    return feature_gradient(tensor(generated), found.first, found.second).numpy()
+    of_mean, of_moment = found.mean_gradient, found.moment_gradient
+    positions = generated.shape[-2] * generated.shape[-1]
+    scale = 1 / positions
+    return feature_gradient(tensor(generated), of_mean, of_moment, scale=scale).numpy()
 
 
 def finite_differences(function: Callable[[Array], float], at: Array, step: float) -> Array:
@@ -159,7 +162,9 @@ def test_the_gradient_is_that_of_the_value(
     form: tuple[str, bool], generated: Array, style: Array
 ) -> None:
     f = tensor(generated).requires_grad_()
-    value = losses.STYLE_TERMS[form](Statistics.of(f), Statistics.of(tensor(style))).value
+    value = losses.STYLE_TERMS[form](
+        Statistics.from_features(f), Statistics.from_features(tensor(style))
+    ).value
     (expected,) = torch.autograd.grad(value, f)
     found = gradient(form, generated, style)
     scale = float(expected.abs().max())
@@ -175,10 +180,10 @@ def test_all_channels_may_be_dead(form: tuple[str, bool], black: str) -> None:
     found = term(form, generated, style)
     assert found.value.isfinite() and float(found.value) >= -1e-12
     assert np.isfinite(gradient(form, generated, style)).all()
-    assert found.first is None or found.first.isfinite().all()
-    assert found.second.isfinite().all()
-    assert torch.equal(found.second, found.second.mT) or torch.allclose(
-        found.second, found.second.mT, rtol=1e-9, atol=0
+    assert found.mean_gradient is None or found.mean_gradient.isfinite().all()
+    assert found.moment_gradient.isfinite().all()
+    assert torch.equal(found.moment_gradient, found.moment_gradient.mT) or torch.allclose(
+        found.moment_gradient, found.moment_gradient.mT, rtol=1e-9, atol=0
     )
 
 
@@ -243,15 +248,19 @@ def test_a_covariance_that_rounding_has_spoilt_is_made_a_covariance() -> None:
     rng = np.random.default_rng(0)
     shades = 1000 + rng.random((1, 50)) * np.ones((6, 1))  # of rank 1; its sums are of 1e7
     error = np.diag([0, -1, 0, 0, 0, 0]) * 50 * 0.3
-    generated, style = (Statistics.of(tensor(f[None, :, None])) for f in (shades, shades + 1))
-    spoilt = Statistics(generated.weight, generated.first, generated.second + tensor(error))
+    generated, style = (
+        Statistics.from_features(tensor(f[None, :, None])) for f in (shades, shades + 1)
+    )
+    spoilt = Statistics(
+        generated.weight, generated.feature_sum, generated.outer_sum + tensor(error)
+    )
     assert np.linalg.eigvalsh(spoilt.regular_covariance.numpy()).min() < -0.1
 
     found = losses.wasserstein_term(spoilt, style)
     assert float(found.value) == pytest.approx(1, abs=0.2)  # a shift by 1, and the error
-    assert found.first is not None
-    assert found.first.isfinite().all()
-    assert found.second.isfinite().all()
+    assert found.mean_gradient is not None
+    assert found.mean_gradient.isfinite().all()
+    assert found.moment_gradient.isfinite().all()
 
 
 @pytest.mark.parametrize("scale", [10.0, 1e3, 1e5])

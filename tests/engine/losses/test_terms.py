@@ -182,7 +182,7 @@ def test_content_term_is_equation_1_with_equation_2() -> None:
 
 
 def relative_content_term(f: torch.Tensor, p: torch.Tensor) -> losses.ContentTerm:
-    return losses.relative_content_term(f, p, p.square().sum())
+    return losses.relative_content_term(f, p, float(p.square().sum()))
 
 
 CONTENT_TERMS = [
@@ -213,13 +213,14 @@ def test_content_terms_leave_the_features_alone(term: Any, formula: Any) -> None
 
 def closed_form(term: Any, generated: NDArray[Any], target: NDArray[Any]) -> torch.Tensor:
     f = torch.from_numpy(np.ascontiguousarray(generated))
-    found = term(Statistics.of(f), Statistics.of(torch.from_numpy(target)))
-    return feature_gradient(f, found.first, found.second)
+    found = term(Statistics.from_features(f), Statistics.from_features(torch.from_numpy(target)))
+    scale = 1 / (f.shape[-2] * f.shape[-1])
+    return feature_gradient(f, found.mean_gradient, found.moment_gradient, scale=scale)
 
 
 @pytest.mark.parametrize(("term", "formula"), STYLE_TERMS)
 def test_style_terms_are_their_formula(term: Any, formula: Any) -> None:
-    found = term(*(Statistics.of(torch.from_numpy(f)) for f in (GENERATED, STYLE)))
+    found = term(*(Statistics.from_features(torch.from_numpy(f)) for f in (GENERATED, STYLE)))
     assert float(found.value) == pytest.approx(formula(GENERATED, STYLE), rel=1e-12)
 
 
@@ -232,7 +233,9 @@ def test_style_terms_have_the_gradient_of_their_value(term: Any, formula: Any) -
 @pytest.mark.parametrize(("term", "formula"), STYLE_TERMS)
 def test_style_terms_have_the_gradient_autograd_finds(term: Any, formula: Any) -> None:
     f = torch.from_numpy(GENERATED.copy()).requires_grad_()
-    value = term(Statistics.of(f), Statistics.of(torch.from_numpy(STYLE))).value
+    value = term(
+        Statistics.from_features(f), Statistics.from_features(torch.from_numpy(STYLE))
+    ).value
     (expected,) = torch.autograd.grad(value, f)
     exactly(closed_form(term, GENERATED, STYLE), expected.numpy())
 
@@ -250,7 +253,9 @@ def test_relative_terms_are_one_for_black_at_every_scale(scale: float) -> None:
     black = torch.zeros(4, 3, 5, dtype=torch.float64)
     content, style = torch.from_numpy(CONTENT * scale), torch.from_numpy(STYLE * scale)
     assert float(relative_content_term(black, content).value) == pytest.approx(1, rel=1e-12)
-    term = losses.relative_gram_term(Statistics.of(black), Statistics.of(style))
+    term = losses.relative_gram_term(
+        Statistics.from_features(black), Statistics.from_features(style)
+    )
     assert float(term.value) == pytest.approx(1, rel=1e-12)
 
 
@@ -261,8 +266,10 @@ def test_relative_terms_are_free_of_scale(scale: float) -> None:
     plain, scaled = relative_content_term(f, p), relative_content_term(scale * f, scale * p)
     assert float(scaled.value) == pytest.approx(float(plain.value), rel=1e-9)
     exactly(scaled.gradient * scale, plain.gradient.numpy(), rtol=1e-9)
-    one = losses.relative_gram_term(Statistics.of(f), Statistics.of(a))
-    other = losses.relative_gram_term(Statistics.of(scale * f), Statistics.of(scale * a))
+    one = losses.relative_gram_term(Statistics.from_features(f), Statistics.from_features(a))
+    other = losses.relative_gram_term(
+        Statistics.from_features(scale * f), Statistics.from_features(scale * a)
+    )
     assert float(other.value) == pytest.approx(float(one.value), rel=1e-9)
 
 
@@ -272,9 +279,9 @@ def test_style_terms_are_zero_and_at_rest_on_their_target(
     term: Any, formula: Any, target: NDArray[Any]
 ) -> None:
     f = torch.from_numpy(target.copy())
-    found = term(Statistics.of(f), Statistics.of(f))
+    found = term(Statistics.from_features(f), Statistics.from_features(f))
     assert float(found.value) == 0
-    assert not found.second.any()
+    assert not found.moment_gradient.any()
 
 
 def test_content_terms_are_zero_and_at_rest_on_their_target() -> None:

@@ -20,7 +20,7 @@ USE = "import torch; assert float(torch.ones(3) @ torch.ones(3)) == 3; print(dev
         "",
         "import torch",
         # Where torch's libraries lie elsewhere, the import does without the head start.
-        "from napari_nst.plugin import warmup; warmup._LIBRARIES = ('no_such_library.so',)",
+        "from napari_nst.plugin.run import warmup; warmup._LIBRARIES = ('no_such_library.so',)",
     ],
 )
 def test_the_engine_is_there_afterwards_and_works(before: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from napari_nst.engine.losses.statistics import Statistics
+from napari_nst.engine.losses.statistics import PositionWeights, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,10 @@ def match_colors(
     """
     # On the processor, in float64: Apple's GPUs have neither that nor eigenvectors.
     of_style, of_content = (
-        Statistics.of(image.cpu().double(), None if weights is None else weights[0].cpu().double())
+        Statistics.from_features(
+            image.cpu().double(),
+            None if weights is None else PositionWeights.from_mask(weights[0].cpu().double()),
+        )
         for image, weights in zip((style, content), visible, strict=True)
     )
     ridge = _REGULARISER * torch.eye(style.shape[1], dtype=torch.float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -73,7 +73,8 @@ class Losses:
         """Gather the unweighted loss of each layer and the total variation."""
         parts = [content[layer] for layer in settings.content_layers.active]
         parts += [style[layer] for layer in settings.style_layers.active]
-        return cls(torch.stack([value.to(tv) for value in (*parts, tv)]), settings)
+        wide = wide_dtype(tv.device)
+        return cls(torch.stack([value.to(wide) for value in (*parts, tv)]), settings)
 
     @cached_property
     def _numbers(self) -> list[float]:
@@ -268,11 +269,16 @@ class Objective:
 
     def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
         """Return the sums of each region at each layer, over what a tile owns."""
-        exact = self.settings.style_loss in losses.WANT_EXACT_SUMS
+        style_loss = self.settings.style_loss
+        exact = style_loss in losses.FLOAT64_STYLE_LOSSES
+        means = style_loss in losses.MEAN_STYLE_LOSSES
         return {
             layer: [
-                Statistics.of(
-                    part.owned(features[layer], self._cutting.strides[layer]), weights, exact=exact
+                Statistics.from_features(
+                    part.owned(features[layer], self._cutting.strides[layer]),
+                    weights,
+                    exact=exact,
+                    means=means,
                 )
                 for weights in self._targets.weights(layer, part)
             ]
@@ -286,24 +292,24 @@ class Objective:
         style_loss = losses.STYLE_TERMS[self.settings.style_loss, self.settings.normalize_gradients]
         terms = {}
         for layer, of_regions in sums.items():
-            value = of_regions[0].weight.new_zeros(())
-            gradients: list[tuple[Tensor | None, Tensor] | None] = []
+            values: list[Tensor] = []
+            gradients: list[_StyleGradient | None] = []
             shares, targets = self._targets.shares(layer), self._targets.style[layer]
             for index, (own, target) in enumerate(zip(of_regions, targets, strict=True)):
                 if target is None:
                     gradients.append(None)
                     continue
-                damp = losses.exact
+                damp = losses.no_damping
                 if damping is not None:
                     finest = self._cutting.strides[layer] == 1
                     damp = partial(damping, f"{layer}.{index}", finest=finest)
                 term = style_loss(own, target, damp)
-                value = value + shares[index] * term.value
+                share = shares[index]
+                values.append(term.value if share == 1 else share * term.value)
                 weight = self.settings.style_weight * self.settings.style_layers[layer]
-                factor = shares[index] * weight
-                first = None if term.first is None else factor * term.first
-                gradients.append((first, factor * term.second))
-            terms[layer] = _LayerTerm(value, gradients)
+                scale = share * weight / own.weight
+                gradients.append(_StyleGradient(term.mean_gradient, term.moment_gradient, scale))
+            terms[layer] = _LayerTerm(_sum(values, of_regions[0].outer_sum), gradients)
         return terms
 
     def _backward(
@@ -318,9 +324,10 @@ class Objective:
             self._add_content(layer, owned, onto, part, content)
             if layer in terms:
                 weights = self._targets.weights(layer, part)
-                for own, of_sums in zip(weights, terms[layer].gradients, strict=True):
-                    if of_sums is not None:
-                        feature_gradient(owned, *of_sums, own, onto=onto)
+                for own, term in zip(weights, terms[layer].gradients, strict=True):
+                    if term is not None:
+                        of_mean, of_moment, scale = term
+                        feature_gradient(owned, of_mean, of_moment, own, scale=scale, onto=onto)
 
         gradient = trace.gradient(add)
         seen = None if self._visible is None else part.read(self._visible)
@@ -347,12 +354,25 @@ class Objective:
         onto.add_(term.gradient, alpha=factor)
 
 
+class _StyleGradient(NamedTuple):
+    """A region's weighted style gradient: with respect to the means, and the factor of both."""
+
+    of_mean: Tensor | None
+    of_moment: Tensor
+    scale: float
+
+
 @dataclass(frozen=True)
 class _LayerTerm:
-    """A layer's style loss, and for each region its gradient with respect to the sums."""
+    """A layer's style loss, and the gradient of each region; None: nothing is left of it."""
 
     value: Tensor
-    gradients: Sequence[tuple[Tensor | None, Tensor] | None]
+    gradients: Sequence[_StyleGradient | None]
+
+
+def _sum(values: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Return the sum of scalars, a zero of the same device and dtype as a tensor for none."""
+    return sum(values[1:], start=values[0]) if values else like.new_zeros(())
 
 
 def _add(sums: dict[str, list[Statistics]], more: Mapping[str, Sequence[Statistics]]) -> None:

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.images.assignment import everything
-from napari_nst.engine.losses.statistics import Statistics, wide_dtype
-from napari_nst.engine.losses.terms import WANT_EXACT_SUMS
+from napari_nst.engine.losses.statistics import PositionWeights, Statistics, wide_dtype
+from napari_nst.engine.losses.terms import FLOAT64_STYLE_LOSSES
 from napari_nst.engine.resources.activations import HALVED_ABOVE
 from napari_nst.engine.resources.tiles import STYLE_TILE
 
@@ -35,7 +35,7 @@ class Targets:
     ----------
     regions : sequence of Region
         What takes its style from where: one of everything, where there are none.
-    energy : mapping of str to Tensor
+    energy : mapping of str to float
         For each content layer the sum of its squared features, weighted by what can be seen.
     style : mapping of str to list of Statistics or None
         For each style layer the target of each region; None where nothing is left of it.
@@ -60,6 +60,11 @@ class Targets:
         self._sources = regions.sources if regions else {}
         self._between = between
         self._style_tile = min(STYLE_TILE, tile or STYLE_TILE)
+        self._weights: dict[tuple[str, Tile], list[PositionWeights]] = {}
+        self._shares: dict[str, Sequence[float]] = {
+            layer: self._guide.share(layer).tolist() if self._guide else (1.0,)
+            for layer in settings.style_layers.active
+        }
         self.regions = regions.regions if regions else (everything(len(styles)),)
         self._sums = {} if known is None else known
         with torch.no_grad():
@@ -82,15 +87,22 @@ class Targets:
         seen = self._seen.get(layer)
         return None if seen is None else part.cells(seen, self._cutting.strides[layer])[0]
 
-    def weights(self, layer: str, part: Tile) -> Sequence[Tensor | None]:
-        """Return the weights of each region at the positions that a tile owns; None: all 1."""
+    def weights(self, layer: str, part: Tile) -> Sequence[PositionWeights | None]:
+        """Return the weights of each region at the positions that a tile owns; None: all 1.
+
+        They are selected once for each tile: selecting waits for a GPU.
+        """
         if self._guide is None:
             return (None,)
-        return list(part.cells(self._guide.weights(layer), self._cutting.strides[layer]))
+        found = self._weights.get((layer, part))
+        if found is None:
+            masks = part.cells(self._guide.weights(layer), self._cutting.strides[layer])
+            found = self._weights[layer, part] = [*map(PositionWeights.from_mask, masks)]
+        return found
 
-    def shares(self, layer: str) -> Sequence[Tensor | float]:
-        """Return what each region's loss counts: its share of the visible area."""
-        return (1.0,) if self._guide is None else list(self._guide.share(layer))
+    def shares(self, layer: str) -> Sequence[float]:
+        """Return the weight of each region's loss: its share of the visible area."""
+        return self._shares[layer]
 
     def blend(self, shares: Sequence[float] | None) -> None:
         """Make each region's target of its sources, by the shares of the styles."""
@@ -108,7 +120,7 @@ class Targets:
         parts, weights = [], []
         for source in region.sources:
             sums = self._sums[source][layer]
-            if float(sums.weight) > 0:
+            if sums.weight > 0:
                 parts.append(sums)
                 weights.append(1.0 if shares is None else shares[source.style])
         if not parts:
@@ -129,9 +141,7 @@ class Targets:
                 layer: functional.avg_pool2d(visible[None], self._cutting.strides[layer])[0]
                 for layer in layers
             }
-        self.energy = {
-            layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers
-        }
+        energy = {layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers}
         for part in self._cutting.tiles(content, tile) if layers else ():
             self._between()
             features = self._extractor(part.read(content))
@@ -141,7 +151,7 @@ class Targets:
                 squared, seen = owned.square(), self.seen(layer, part)
                 if seen is not None:
                     squared *= seen.to(squared.dtype)
-                self.energy[layer] += squared.sum(dtype=wide)
+                energy[layer] += squared.sum(dtype=wide)
                 if part.alone:
                     self._content[layer] = value
                     continue
@@ -149,22 +159,27 @@ class Targets:
                     shape = (*value.shape[:2], height // stride, width // stride)
                     self._content[layer] = _empty(shape, value)
                 part.cells(self._content[layer], stride).copy_(owned)
-            del features, value, owned, squared  # not to be there beside the next tile's
+            del features, value, owned, squared  # before the next tile's need memory
+        self.energy = {layer: float(value) for layer, value in energy.items()}
 
     def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:
         """Return the sums of a style, or of a label in it, added up in tiles: of any size."""
         guide = self._sources.get(source)
         sums: dict[str, Statistics] = {}
-        exact = self._settings.style_loss in WANT_EXACT_SUMS
+        exact = self._settings.style_loss in FLOAT64_STYLE_LOSSES
         for part in self._cutting.tiles(style, self._style_tile):
             self._between()
             features = self._extractor(part.read(style))
             for layer in self._settings.style_layers.active:
                 stride = self._cutting.strides[layer]
-                weights = None if guide is None else part.cells(guide.weights(layer), stride)[0]
-                here = Statistics.of(part.owned(features[layer], stride), weights, exact=exact)
+                weights = None
+                if guide is not None:
+                    mask = part.cells(guide.weights(layer), stride)[0]
+                    weights = PositionWeights.from_mask(mask)
+                owned = part.owned(features[layer], stride)
+                here = Statistics.from_features(owned, weights, exact=exact)
                 sums[layer] = sums[layer] + here if layer in sums else here
-            del features  # not to be there beside the next tile's
+            del features  # before the next tile's need memory
         return sums
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.losses.statistics import WASSERSTEIN_RIDGE, Statistics
+from napari_nst.engine.losses.statistics import TINY, WASSERSTEIN_RIDGE, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,17 +31,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "FLOAT64_STYLE_LOSSES",
+    "MEAN_STYLE_LOSSES",
     "STYLE_TERMS",
-    "WANT_EXACT_SUMS",
     "ContentTerm",
     "Damp",
     "StyleTerm",
     "content_loss",
     "content_term",
-    "exact",
     "gram_matrix",
     "gram_moments_term",
     "gram_term",
+    "no_damping",
     "relative_content_term",
     "relative_gram_moments_term",
     "relative_gram_term",
@@ -54,9 +55,6 @@ __all__ = [
 
 Damp: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """What may change the gradient with respect to a quantity that is compared, known by its name."""
-
-# Keeps quotients finite where generated and target features agree to the last bit.
-_TINY = 1e-20
 
 
 def gram_matrix(features: Tensor) -> Tensor:
@@ -98,7 +96,8 @@ def style_loss(generated: Tensor, style: Tensor) -> Tensor:
     generated, style : Tensor
         Features of one layer, shape (1, N, H, W) or (N, H, W); H and W may differ.
     """
-    difference = Statistics.of(generated).moment - Statistics.of(style).moment
+    one, other = (Statistics.from_features(features) for features in (generated, style))
+    difference = one.second_moment - other.second_moment
     return difference.square().sum() / (4 * difference.shape[0] ** 2)
 
 
@@ -127,7 +126,7 @@ def variation_term(padded: Tensor, weights: Tensor | None = None) -> ContentTerm
     padded : Tensor
         Shape (1, C, H + 1, W + 1): the part, and a row and a column of what follows it.
     weights : Tensor, optional
-        Shape (1, H + 1, W + 1), 0 or more: what each pixel counts; two neighbours count as the
+        Shape (1, H + 1, W + 1), 0 or more: the weight of each pixel; two neighbours count as the
         lesser of them.  None: all 1.
 
     Returns
@@ -138,13 +137,13 @@ def variation_term(padded: Tensor, weights: Tensor | None = None) -> ContentTerm
     value, gradient = padded.new_zeros(()), torch.zeros_like(padded)
     for weight, difference, more, less in _differences(padded):
         if weights is None:
-            value += weight * difference.square().sum()
+            value.add_(difference.square().sum(), alpha=weight)
         else:
             both = torch.minimum(weights[more], weights[less])
-            value += weight * (both * difference.square()).sum()
+            value.add_((both * difference.square()).sum(), alpha=weight)
             difference *= both
-        gradient[more] += difference.mul_(2 * weight)
-        gradient[less] -= difference
+        gradient[more].add_(difference, alpha=2 * weight)
+        gradient[less].sub_(difference, alpha=2 * weight)
     return ContentTerm(value, gradient)
 
 
@@ -174,21 +173,21 @@ class ContentTerm:
 
 @dataclass(frozen=True)
 class StyleTerm:
-    """A style loss of one layer and its gradient with respect to the statistics.
+    """A style loss of one layer and its gradient with respect to the means of the features.
 
     Attributes
     ----------
     value : Tensor
         Shape ().
-    first : Tensor or None
-        dL/d(sum F), shape (N,), or None where the loss does not depend on it.
-    second : Tensor
-        dL/d(sum F F^T), shape (N, N), symmetric.
+    mean_gradient : Tensor or None
+        dL/d(mean F), shape (N,), or None where the loss does not depend on it.
+    moment_gradient : Tensor
+        dL/d(mean F F^T), shape (N, N), symmetric.
     """
 
     value: Tensor
-    first: Tensor | None
-    second: Tensor
+    mean_gradient: Tensor | None
+    moment_gradient: Tensor
 
 
 def content_term(generated: Tensor, content: Tensor, weights: Tensor | None = None) -> ContentTerm:
@@ -206,7 +205,7 @@ def content_term(generated: Tensor, content: Tensor, weights: Tensor | None = No
 
 
 def relative_content_term(
-    generated: Tensor, content: Tensor, energy: Tensor, weights: Tensor | None = None
+    generated: Tensor, content: Tensor, energy: float, weights: Tensor | None = None
 ) -> ContentTerm:
     """Return the squared difference of features relative to the content's own energy.
 
@@ -214,17 +213,16 @@ def relative_content_term(
     ----------
     generated, content : Tensor
         Features of one layer, of one shape.
-    energy : Tensor
+    energy : float
         The sum of the content's squared features, with the same weights.  The loss is 1 where the
         features are 0, at every size and for every image.
     weights : Tensor, optional
         As for `content_term`.
     """
-    scale = 1 / (energy + _TINY)
+    scale = 1 / (energy + TINY)
     difference = generated - content
     value = _sum_of_squares(difference, weights) * scale
-    gradient = _weighted(difference, weights).mul_((2 * scale).to(difference.dtype))
-    return ContentTerm(value, gradient)
+    return ContentTerm(value, _weighted(difference, weights).mul_(2 * scale))
 
 
 def _sum_of_squares(values: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -238,83 +236,105 @@ def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
     return values if weights is None else values.mul_(weights.to(values.dtype))
 
 
-def exact(quantity: str, gradient: Tensor) -> Tensor:
+def no_damping(quantity: str, gradient: Tensor) -> Tensor:
     """Return a gradient as it is."""
     return gradient
 
 
-def gram_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
+def gram_term(generated: Statistics, target: Statistics, damp: Damp = no_damping) -> StyleTerm:
     """Return equation 4 with its gradient (equation 6), from statistics."""
-    difference = generated.moment - target.moment
+    difference = generated.second_moment - target.second_moment
     scale = 1 / (4 * difference.shape[0] ** 2)
     value, gradient = difference.square().sum() * scale, 2 * scale * difference
-    return StyleTerm(value, None, damp("gram", gradient) / generated.weight)
+    return StyleTerm(value, None, damp("gram", gradient))
 
 
-def _normalized(difference: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Return (sum d^2 / sum |d|) / (sum a^2 / sum |a|) and its gradient with respect to d.
+def _normalized(
+    difference: Tensor, level: Tensor | float, share: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    r"""Return (sum d^2 / sum |d|) / level, and a share of its gradient at d.
+
+    Sums over the last two dimensions, which are kept.
 
     The numerator is the form of normalising by the gradient that is itself the gradient of a
     function: its gradient's size does not vanish as the difference does, so that a layer that is
-    nearly right goes on improving.  The denominator makes the loss 1 where the generated
-    quantity is 0, at every layer and for every style, so that no layer drowns another:
-    unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades apart.
+    nearly right goes on improving.  The level (`Statistics.moment_level`: the same of the target
+    alone) makes the loss 1 where the generated quantity is 0, at every layer and for every style,
+    so that no layer drowns another: unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades
+    apart.
     """
-    squared, absolute = difference.square().sum(), difference.abs().sum() + _TINY
-    level = (target.square().sum() + _TINY) / (target.abs().sum() + _TINY)
-    value = squared / absolute
-    return value / level, (2 * difference - value * difference.sign()) / (absolute * level)
+    absolute, square = (
+        torch.linalg.vector_norm(difference, order, dim=(-2, -1), keepdim=True) for order in (1, 2)
+    )
+    absolute = absolute + TINY
+    value = square.square() / absolute
+    slope = torch.sub(difference, difference.sign().mul_(value), alpha=0.5)
+    return value / level, slope.div_(absolute * (level / (2 * share)))
 
 
-def relative_gram_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
+def relative_gram_term(
+    generated: Statistics, target: Statistics, damp: Damp = no_damping
+) -> StyleTerm:
     """Return the normalised difference of Gram matrices, each divided by its own M."""
-    value, gradient = _normalized(generated.moment - target.moment, target.moment)
-    return StyleTerm(value, None, damp("gram", gradient) / generated.weight)
+    value, gradient = _relative_gram(generated, target, 1.0)
+    return StyleTerm(value, None, damp("gram", gradient))
 
 
-def gram_moments_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
+def _relative_gram(
+    generated: Statistics, target: Statistics, share: float
+) -> tuple[Tensor, Tensor]:
+    """Return the normalised difference of Gram matrices, and a share of its gradient."""
+    difference = generated.second_moment - target.second_moment
+    value, gradient = _normalized(difference, target.moment_level, share)
+    return value.view(()), gradient
+
+
+def gram_moments_term(
+    generated: Statistics, target: Statistics, damp: Damp = no_damping
+) -> StyleTerm:
     """Return equation 4 plus the squared differences of means and of standard deviations.
 
     The Gram matrix mixes the mean of the features with their spread, and can trade one for the
     other; matching both apart holds colours and brightness (Galerne et al., arXiv 2212.13459,
     section 3.3).  Means and deviations enter as 1/N of the sum over the channels.
     """
-    channels = generated.first.shape[0]
+    channels = generated.mean.shape[0]
     gram = gram_term(generated, target, damp)
-    mean, deviation = generated.mean - target.mean, generated.deviation - target.deviation
-    of_mean = damp("mean", 2 / channels * mean)
-    of_deviation = damp("deviation", 2 / channels * deviation)
-    first, second = _through_moments(generated, of_mean, of_deviation)
-    value = gram.value + (mean.square().sum() + deviation.square().sum()) / channels
-    return StyleTerm(value, first, gram.second + second)
+    moments = generated.moments - target.moments
+    value = torch.add(gram.value, moments.square().sum(), alpha=1 / channels)
+    of_moments = damp("moments", 2 / channels * moments)
+    return _with_moments(value, generated, of_moments, gram.moment_gradient)
 
 
 def relative_gram_moments_term(
-    generated: Statistics, target: Statistics, damp: Damp = exact
+    generated: Statistics, target: Statistics, damp: Damp = no_damping
 ) -> StyleTerm:
     """Return the normalised differences of Gram matrices, of means and of deviations.
 
     Half of it is the Gram matrices', a quarter each the means' and the deviations'.
     """
-    gram = relative_gram_term(generated, target, damp)
-    mean, of_mean = _normalized(generated.mean - target.mean, target.mean)
-    deviation, of_deviation = _normalized(generated.deviation - target.deviation, target.deviation)
-    of_mean, of_deviation = damp("mean", of_mean), damp("deviation", of_deviation)
-    first, second = _through_moments(generated, of_mean / 4, of_deviation / 4)
-    value = gram.value / 2 + (mean + deviation) / 4
-    return StyleTerm(value, first, gram.second / 2 + second)
+    gram, of_gram = _relative_gram(generated, target, 1 / 2)
+    difference = generated.moments - target.moments
+    moments, of_moments = _normalized(difference, target.moment_levels, 1 / 4)
+    value = torch.add(gram / 2, moments.sum(), alpha=1 / 4)
+    return _with_moments(value, generated, damp("moments", of_moments), damp("gram", of_gram))
 
 
-def _through_moments(
-    statistics: Statistics, of_mean: Tensor, of_deviation: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return a gradient with respect to the sums, from that to means and deviations."""
-    of_variance = of_deviation / (2 * statistics.deviation)
-    first = of_mean - 2 * of_variance * statistics.mean
-    return first / statistics.weight, torch.diag(of_variance / statistics.weight)
+def _with_moments(
+    value: Tensor, statistics: Statistics, of_moments: Tensor, of_gram: Tensor
+) -> StyleTerm:
+    """Return a term from its gradients with respect to means, deviations and Gram matrix."""
+    of_mean, of_std = of_moments[:, 0]
+    of_variance = of_std / (2 * statistics.std)
+    of_gram = of_gram.clone()
+    of_gram.diagonal().add_(of_variance)
+    of_mean = torch.addcmul(of_mean, of_variance, statistics.mean, value=-2)
+    return StyleTerm(value, of_mean, of_gram)
 
 
-def wasserstein_term(generated: Statistics, target: Statistics, damp: Damp = exact) -> StyleTerm:
+def wasserstein_term(
+    generated: Statistics, target: Statistics, damp: Damp = no_damping
+) -> StyleTerm:
     r"""Return the squared 2-Wasserstein distance of two Gaussians, divided by N.
 
     With means mu and covariances S (regularised by `WASSERSTEIN_RIDGE`), and the target's
@@ -330,42 +350,39 @@ def wasserstein_term(generated: Statistics, target: Statistics, damp: Damp = exa
     T is the optimal transport from the one to the other, so that the gradient moves every
     feature straight to where it should be.
 
-    With S = F F^T and the polar decomposition F^T S_t^(1/2) = U H, where H is the root in the
-    trace, T = F^-T U S_t^(1/2). Nothing is squared on the way: eigenvalues of S_t^(1/2) S
-    S_t^(1/2) would lose, where there are fewer positions than channels, half of their digits.
+    The smallest eigenvalues of S_t^(1/2) S S_t^(1/2) are rounded away: of the decomposition only
+    the vectors are used, and the values are computed from them again, with the root and the
+    covariance apart.  They are at least the square of the ridge.  (A singular value decomposition
+    of factors, which squares nothing, takes three times as long on a processor and six times on
+    a GPU.)
 
-    The gradient is always exact: T of an image a few steps ago, where some direction had hardly
+    The gradient is never damped: T of an image a few steps ago, where some direction had hardly
     any spread, blows up what has spread there by now (tried), and of means alone damping gains
     nothing.
     """
-    channels = generated.first.shape[0]
     mean = generated.mean - target.mean
-    root = target.covariance_root
-    covariance = generated.regular_covariance
-    factor, failed = torch.linalg.cholesky_ex(covariance)
-    if failed:  # rounding of the sums can take away more than the ridge adds
-        values, vectors = torch.linalg.eigh(covariance)
-        factor = vectors * values.clamp_min(WASSERSTEIN_RIDGE).sqrt()
-    left, values, right = torch.linalg.svd(factor.mT @ root)
+    channels = mean.shape[0]
+    root, covariance = target.covariance_root, generated.regular_covariance
+    _, vectors = torch.linalg.eigh(root @ covariance @ root)
+    half = root @ vectors
+    squares = (half * (covariance @ half)).sum(dim=0)
+    values = squares.clamp_min(WASSERSTEIN_RIDGE**2).sqrt()
     trace = covariance.trace() + target.regular_covariance.trace() - 2 * values.sum()
-    transport = torch.linalg.solve(factor.mT, left @ right @ root)
-    of_covariance = -(transport + transport.mT) / (2 * channels)
-    of_covariance.diagonal().add_(1 / channels)
-    first = 2 * mean / channels - 2 * of_covariance @ generated.mean
-    weight = generated.weight
-    return StyleTerm(
-        (mean.square().sum() + trace) / channels, first / weight, of_covariance / weight
-    )
+    of_covariance = (half / -values) @ half.mT
+    of_covariance.diagonal().add_(1)
+    of_mean = mean - of_covariance @ generated.mean
+    value = (mean.square().sum() + trace) / channels
+    return StyleTerm(value, of_mean.mul_(2 / channels), of_covariance.div_(channels))
 
 
 def relative_wasserstein_term(
-    generated: Statistics, target: Statistics, damp: Damp = exact
+    generated: Statistics, target: Statistics, damp: Damp = no_damping
 ) -> StyleTerm:
     """Return the Wasserstein distance relative to the target's distance from a black image."""
     term = wasserstein_term(generated, target, damp)
-    scale = target.first.shape[0] / (target.moment.trace() + _TINY)
-    first = None if term.first is None else term.first * scale
-    return StyleTerm(term.value * scale, first, term.second * scale)
+    assert term.mean_gradient is not None
+    scale = target.mean.shape[0] / (target.second_moment.trace() + TINY)
+    return StyleTerm(term.value * scale, term.mean_gradient * scale, term.moment_gradient * scale)
 
 
 STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics, Damp], StyleTerm]] = (
@@ -382,5 +399,8 @@ STYLE_TERMS: Mapping[tuple[str, bool], Callable[[Statistics, Statistics, Damp], 
 )
 """The style losses by the settings `style_loss` and `normalize_gradients`."""
 
-WANT_EXACT_SUMS = frozenset({"wasserstein"})
-"""Those of the setting `style_loss` that see how the smallest eigenvalues are rounded."""
+FLOAT64_STYLE_LOSSES = frozenset({"wasserstein"})
+"""Style losses that need sums in float64: rounding changes the smallest eigenvalues."""
+
+MEAN_STYLE_LOSSES = frozenset({"gram+moments", "wasserstein"})
+"""Style losses that need the means of the features, and not only those of their products."""

@@ -42,9 +42,9 @@ def add_variation(
     term = losses.variation_term(padded, seen)
     found = term.gradient
     if rows.stop > window.shape[-2]:
-        found[..., -2, :] += found[..., -1, :]
+        found[..., -2, :].add_(found[..., -1, :])
     if columns.stop > window.shape[-1]:
-        found[..., -2] += found[..., -1]
+        found[..., -2].add_(found[..., -1])
     onto = gradient[..., rows, columns]
     onto.add_(found[..., : onto.shape[-2], : onto.shape[-1]], alpha=weight)
     return term.value

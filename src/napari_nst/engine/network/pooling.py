@@ -1,4 +1,4 @@
-"""Max pooling and its way back, with no more kept than where the maxima were."""
+"""Max pooling and its gradient, for which only the positions of the maxima are kept."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ _SPAN = 2**15  # positions that 16 bits can tell apart beside their sign
 
 
 class Maxima(NamedTuple):
-    """Where the maxima of windows of 2 x 2 were.
+    """Positions of the maxima in windows of 2 x 2.
 
     Attributes
     ----------
-    places : Tensor
-        Shape (1, N, H // 2, W // 2): of each maximum, in a strip of rows or in its window.  The 8
-        bytes that torch has for each would be more than the features themselves.
+    indices : Tensor
+        Shape (1, N, H // 2, W // 2), int16 or int32: the position of each maximum in its strip of
+        rows (on a processor) or in its channel.  The 8 bytes that torch has for each would be
+        more than the features themselves.
     shape : torch.Size
-        Of what was pooled.
+        Shape of the input of the pooling.
     """
 
-    places: Tensor
+    indices: Tensor
     shape: torch.Size
 
 
 def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
-    """Return the maxima of windows of 2 x 2, and where they were.
+    """Return the maxima of windows of 2 x 2, and their positions.
 
     Parameters
     ----------
@@ -44,41 +45,38 @@ def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
     """
     height, width = x.shape[-2:]
     if not _in_strips(x):
-        found = functional.max_pool2d(x, 2)
-        corners = torch.zeros_like(found, dtype=torch.uint8)
-        for corner in (3, 2, 1, 0):  # of equal ones the first, as in torch
-            corners.masked_fill_(_corner(x, corner) == found, corner)
-        return found, Maxima(corners, x.shape)
+        found, indices = functional.max_pool2d(x, 2, return_indices=True)
+        found = found.contiguous(memory_format=torch.channels_last)
+        return found, Maxima(indices.to(torch.int32), x.shape)
     shape = (*x.shape[:-2], height // 2, width // 2)
     kind = torch.int16 if 2 * width <= _SPAN else torch.int32
-    found, places = (
+    found, indices = (
         torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
         for dtype in (x.dtype, kind)
     )
     for rows, windows in _strips(height, width):
-        maxima, indices = functional.max_pool2d(x[..., rows, :], 2, return_indices=True)
+        maxima, where = functional.max_pool2d(x[..., rows, :], 2, return_indices=True)
         found[..., windows, :] = maxima
-        places[..., windows, :] = indices
-    return found, Maxima(places, x.shape)
+        indices[..., windows, :] = where
+    return found, Maxima(indices, x.shape)
 
 
 def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
-    """Return the gradient at what was pooled, from that at the maxima.
+    """Return the gradient at the input of a max pooling, from that at its output.
 
     Parameters
     ----------
     gradient : Tensor
         Shape (1, N, H // 2, W // 2), channels last in memory.
     maxima : Maxima
-        Where they were.
+        The positions of the maxima.
 
     Notes
     -----
-    As windows do not overlap, it is their gradient where they were and zero elsewhere.  On a
-    processor torch's unpooling writes that in a third of the time of its pooling's way back, and
-    does not ask for what was pooled.
+    As windows do not overlap, it is their gradient at the maxima and zero elsewhere.  On a
+    processor torch's unpooling writes that in a third of the time of its pooling's gradient.
     """
-    places, (*_, height, width) = maxima
+    indices, (*_, height, width) = maxima
     found = torch.empty(
         maxima.shape,
         dtype=gradient.dtype,
@@ -86,14 +84,15 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
         memory_format=torch.channels_last,
     )
     if not _in_strips(gradient):
-        found.zero_()
-        for corner in range(4):
-            _corner(found, corner).copy_(gradient.masked_fill(places != corner, 0))
-        return found
+        # torch takes no more than shape and layout from the input, which is not kept.
+        back: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient, found, [2, 2], [2, 2], [0, 0], [1, 1], False, indices.long()
+        )
+        return back.contiguous(memory_format=torch.channels_last)
     for rows, windows in _strips(height, width):
         found[..., rows, :] = functional.max_unpool2d(
             gradient[..., windows, :],
-            places[..., windows, :].long(),
+            indices[..., windows, :].long(),
             [2, 2],
             output_size=(rows.stop - rows.start, width),
         )
@@ -101,19 +100,12 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
 
 
 def _in_strips(x: Tensor) -> bool:
-    """Return whether it is done some rows at a time: on a processor, whose cache holds them."""
+    """Return whether to pool some rows at a time: on a processor, whose cache holds them."""
     return x.device.type == "cpu"
 
 
-def _corner(x: Tensor, corner: int) -> Tensor:
-    """Return one of four of all windows, from left to right and from above."""
-    height, width = x.shape[-2:]
-    down, right = divmod(corner, 2)
-    return x[..., down : height // 2 * 2 : 2, right : width // 2 * 2 : 2]
-
-
 def _strips(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows of what is pooled, some at a time, and those of their windows.
+    """Yield slices of the rows of the input, and of their windows in the output.
 
     The last ones take a row along that fills no window.
     """

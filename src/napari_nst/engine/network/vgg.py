@@ -17,7 +17,7 @@ from napari_nst.engine.network.pooling import Maxima, max_pool, max_unpool
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     from torch import Tensor
@@ -162,6 +162,7 @@ class FeatureExtractor:
             for part in ("weight", "bias")
         }
         self._dtype = dtype
+        self._fused = _fused_relus(self.steps) if _has_fused_convolutions(device) else {}
         wide = wide_dtype(torch.device(device))
         self._mean, self._deviation = (
             torch.tensor(numbers, device=device, dtype=wide).view(1, 3, 1, 1)
@@ -201,10 +202,12 @@ class FeatureExtractor:
         x = ((image.expand(-1, 3, -1, -1) - self._mean.to(image.dtype)) / deviation).to(self._dtype)
         x = x.contiguous(memory_format=torch.channels_last)
         features: dict[str, Tensor] = {}
-        for step in self.steps:
+        for index, step in enumerate(self.steps):
             keep: _Kept = x.shape
             if step.kind == "conv":
-                x = self._convolve(x, step.layer.name)
+                x = self._convolve(x, step.layer.name, with_relu=index in self._fused)
+            elif index in self._fused.values():
+                keep = x
             elif step.kind == "relu":
                 x = keep = x.relu_() if step.in_place else functional.relu(x)
             elif self._pooling == "max":
@@ -217,11 +220,16 @@ class FeatureExtractor:
                 kept.append(keep)
         return features
 
-    def _convolve(self, x: Tensor, name: str) -> Tensor:
+    def _convolve(self, x: Tensor, name: str, with_relu: bool) -> Tensor:
         padding = 1
         if name == "conv1_1" and self._padding == "replicate":
             x, padding = functional.pad(x, (1, 1, 1, 1), mode="replicate"), 0
         weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        if with_relu:
+            found: Tensor = torch.cudnn_convolution_relu(
+                x, weight, bias, (1, 1), (padding, padding), (1, 1), 1
+            )
+            return found
         return functional.conv2d(x, weight, bias, padding=padding)
 
     def backward(self, step: Step, kept: _Kept, gradient: Tensor) -> Tensor:
@@ -255,11 +263,37 @@ class FeatureExtractor:
             return functional.conv_transpose2d(gradient, weight, padding=1)
         found = functional.conv_transpose2d(gradient, weight)
         # What reached a replicated pixel belongs to the one it was made of.
-        found[..., 1, :] += found[..., 0, :]
-        found[..., -2, :] += found[..., -1, :]
-        found[..., 1] += found[..., 0]
-        found[..., -2] += found[..., -1]
+        found[..., 1, :].add_(found[..., 0, :])
+        found[..., -2, :].add_(found[..., -1, :])
+        found[..., 1].add_(found[..., 0])
+        found[..., -2].add_(found[..., -1])
         return found[..., 1:-1, 1:-1]
+
+
+def _has_fused_convolutions(device: torch.device | str) -> bool:
+    """Return whether a device has cuDNN, which adds bias and ReLU within the convolution.
+
+    Apart they are two more passes over the features: half of the time of a convolution of 64
+    channels on an H200.  The results are the same in float32.
+    """
+    on_cuda = torch.device(device).type == "cuda" and torch.version.hip is None
+    return on_cuda and bool(torch.backends.cudnn.is_available())  # type: ignore[no-untyped-call]
+
+
+def _fused_relus(steps: Sequence[Step]) -> dict[int, int]:
+    """Return the indices of convolutions that a ReLU follows, and those of these ReLUs.
+
+    A max pooling between them makes no difference: see `Network.steps`.
+    """
+    found = {}
+    for index, step in enumerate(steps):
+        if step.kind == "conv" and not step.used:
+            after = index + 1
+            if after < len(steps) and steps[after].kind == "pool":
+                after += 1
+            if after < len(steps) and steps[after].kind == "relu":
+                found[index] = after
+    return found
 
 
 def _layout(part: str) -> torch.memory_format:

@@ -69,16 +69,21 @@ class Damping:
             Of any shape, the same each time; it is not changed.
         finest : bool
             Whether it is of a layer of the image's own size: a is 0.7 there, and 0.4 elsewhere.
+
+        Returns
+        -------
+        Tensor
+            Of the gradient's shape, float32.
         """
         # In float32: Apple's GPUs have nothing wider, and a saved run may go on there.
         now = gradient.float()
         key = f"{place}.{quantity}"
         before = self._means.get(key)
-        mean = (torch.zeros_like(now) if before is None else before).lerp(now, 1 - self.decay)
+        mean = now * (1 - self.decay) if before is None else before.lerp(now, 1 - self.decay)
         self._next[key] = mean
         weight = self._weight + (1 - self.decay) * (1 - self._weight)
         at_once = _AT_ONCE[finest]
-        return at_once * gradient + (1 - at_once) / weight * mean
+        return torch.add(at_once * now, mean, alpha=(1 - at_once) / weight)
 
     def keep(self) -> None:
         """Say that the evaluation counts."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
@@ -20,8 +19,20 @@ __all__ = ["LEVELS", "precondition_"]
 LEVELS = 4
 """Halvings: the coarsest patches are 16 pixels a side."""
 
-# Of bilinear interpolation to twice the size, along one axis.
-_HAT = (0.25, 0.75, 0.75, 0.25)
+# Bilinear interpolation to twice the size, along one axis: 1/4, 3/4, 3/4, 1/4.
+_FAR, _NEAR = 0.25, 0.75
+
+
+def _kernel(like: Tensor) -> Tensor:
+    """Return the kernel of bilinear interpolation to twice the size, shape (1, 1, 4, 4).
+
+    It is filled on the device: copying it there would wait for a GPU.
+    """
+    kernel = like.new_full((1, 1, 4, 4), _FAR * _FAR)
+    kernel[..., 1:3, :].fill_(_NEAR * _FAR)
+    kernel[..., 1:3].fill_(_NEAR * _FAR)
+    kernel[..., 1:3, 1:3].fill_(_NEAR * _NEAR)
+    return kernel
 
 
 def precondition_(step: Tensor, share: float) -> Tensor:
@@ -52,8 +63,7 @@ def precondition_(step: Tensor, share: float) -> Tensor:
     """
     if share == 0:
         return step
-    hat = step.new_tensor(_HAT)
-    kernel = torch.outer(hat, hat)[None, None]
+    kernel = _kernel(step)
     # Every channel by itself; an image of one pixel has no coarser size.
     sizes = [step.view(-1, 1, *step.shape[-2:])]
     while len(sizes) <= LEVELS and min(sizes[-1].shape[-2:]) > 1:

@@ -24,7 +24,10 @@ __all__ = ["Shared"]
 # ones for every content.
 _MOST = 16
 
-_NETWORK = ("network", "weights", "weights_format", "pooling", "padding", "rescale_pooling")
+_NETWORK = (
+    *("style_loss", "network", "weights", "weights_format"),
+    *("pooling", "padding", "rescale_pooling"),
+)
 
 
 class Shared:
