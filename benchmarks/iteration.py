@@ -29,8 +29,8 @@ from napari_nst.engine.losses.objective import Objective, extractor_for
 from napari_nst.engine.network import weights
 from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import Scale
-from napari_nst.engine.resources import costs
 from napari_nst.engine.resources.device import Device
+from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, Workload
 from napari_nst.engine.run.course import Course
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
@@ -190,7 +190,7 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
     taken: dict[str, list[float]] = {"seconds": []}
     if repeats:
         # L-BFGS costs and holds most when its history is full; a step may be refused.
-        for _ in range(costs.LBFGS_HISTORY + 3 if settings.optimizer == "lbfgs" else 2):
+        for _ in range(LBFGS_HISTORY + 3 if settings.optimizer == "lbfgs" else 2):
             step()
     else:
         taken["seconds"].append(_timed(step))
@@ -214,9 +214,8 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
             taken[name].append(_timed(rival))
         if rivals:
             taken["convolutions"].append(convolutions_seconds(settings, scale, device))
-    needed = costs.bytes_needed(
-        settings, scale, [(size, size)], device.dtype.itemsize, tile, history=pairs()
-    )
+    workload = Workload(settings, scale, ((size, size),), device.dtype.itemsize)
+    needed = workload.bytes_needed(tile, pairs())
     found: dict[str, Any] = {name: median(values) for name, values in taken.items()}
     return found | {
         "before": before,

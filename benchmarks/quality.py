@@ -23,7 +23,7 @@ from napari_nst.engine.images.pictures import Picture, resize
 from napari_nst.engine.losses.statistics import Statistics
 from napari_nst.engine.network import weights
 from napari_nst.engine.network.vgg import FeatureExtractor
-from napari_nst.engine.resources import costs
+from napari_nst.engine.optim.sizes import style_size
 from napari_nst.engine.resources.device import Device
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.files import write_image
@@ -95,7 +95,7 @@ def measure(key: str, settings: StyleTransferSettings, folder: Path | None = Non
     if folder is not None:
         write_image(folder / f"{key}.png", result)
     last = run.scales[-1]
-    style_shape = costs.fit_style(settings, (style.shape[0], style.shape[1]), last)
+    style_shape = style_size(settings, (style.shape[0], style.shape[1]), last)
     seen_content = _resized(content, (last.height, last.width))
     seen_style = _resized(style, style_shape)
     return Measures(

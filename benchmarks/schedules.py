@@ -19,7 +19,7 @@ from rich.table import Table
 from napari_nst.engine.images.pictures import Picture, resize
 from napari_nst.engine.losses.objective import Objective, extractor_for
 from napari_nst.engine.optim.adam import Adam
-from napari_nst.engine.resources import costs
+from napari_nst.engine.optim.sizes import scales_for, style_size
 from napari_nst.engine.resources.device import Device
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.samples import SAMPLES
@@ -53,7 +53,7 @@ class Judge:
     def __init__(self, pair: str, settings: StyleTransferSettings) -> None:
         sample = SAMPLES[pair]
         self.content, self.style = sample.content()[:, 33:566], sample.style()
-        scale = costs.scales_for(settings, *self.content.shape[:2], "cpu")[-1]
+        scale = scales_for(settings, *self.content.shape[:2], "cpu")[-1]
         self._size = (scale.height, scale.width)
         content, style = (
             Picture.from_array(image, "").pixels for image in (self.content, self.style)
@@ -61,7 +61,7 @@ class Judge:
         shape = (style.shape[-2], style.shape[-1])
         self._pictures = (
             resize(content, *self._size),
-            [resize(style, *costs.fit_style(settings, shape, scale))],
+            [resize(style, *style_size(settings, shape, scale))],
         )
         self._settings = settings
         self._objective = self._objective_in(torch.float32)

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.nn import functional
 
-from napari_nst.engine.resources import costs
 from napari_nst.engine.resources.device import Device
+from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.networks import NETWORKS
 from napari_nst.samples import SAMPLES
@@ -64,7 +64,7 @@ def convolutions_seconds(settings: StyleTransferSettings, scale: Scale, device: 
     nothing around it.
     """
     total = 0.0
-    for layer in NETWORKS[settings.network].upto(costs.layers_in_use(settings)):
+    for layer in NETWORKS[settings.network].upto(settings.layers_in_use):
         if layer.kind != "conv":
             continue
         shape = (1, layer.in_channels, scale.height // layer.stride, scale.width // layer.stride)
@@ -158,7 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, seconds, alone in rows:
         table.add_row(name, f"{seconds:.3f}", f"{alone:.3f}", f"{seconds / alone:.2f}")
     last = scales[-1]
-    needed = costs.bytes_needed(settings, last, [style.shape[:2]], device.dtype.itemsize)
+    workload = Workload(settings, last, (style.shape[:2],), device.dtype.itemsize)
+    needed = workload.bytes_needed()
     console = Console()
     console.print(
         f"{device.name}, {torch.get_num_threads()} threads, {device.precision}; "

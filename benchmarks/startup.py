@@ -92,7 +92,6 @@ def mapped_weights(precision: str) -> dict[str, Any]:
 
     from napari_nst.engine.losses.terms import objective
     from napari_nst.engine.network import weights
-    from napari_nst.engine.resources import costs
     from napari_nst.settings import StyleTransferSettings
 
     settings = StyleTransferSettings()
@@ -106,7 +105,7 @@ def mapped_weights(precision: str) -> dict[str, Any]:
     stored = sum(tensor.nbytes for tensor in loaded.tensors.values())
     count = sum(
         loaded.tensors[f"{layer}.{part}"].numel()
-        for layer in _convolutions(settings.network, costs.layers_in_use(settings))
+        for layer in _convolutions(settings.network, settings.layers_in_use)
         for part in ("weight", "bias")
     )
     assert network.layers  # held until here

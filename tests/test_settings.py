@@ -384,3 +384,10 @@ def test_layer_weights_are_equal_whatever_their_order_and_so_are_their_hashes() 
 
 def test_no_layers_are_no_weights() -> None:
     assert dict(LayerWeights(())) == {} and LayerWeights(()).active == ()
+
+
+def test_layers_in_use_have_a_weight() -> None:
+    chosen = StyleTransferSettings(
+        content_layers={"relu4_2": 1, "relu5_1": 0}, style_layers={"relu1_1": 0, "relu2_1": 0.1}
+    )
+    assert chosen.layers_in_use == ("relu4_2", "relu2_1")

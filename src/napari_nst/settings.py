@@ -120,7 +120,7 @@ class StyleTransferSettings(BaseModel):
     style_scale : float or tuple of float
         The style image's longest side relative to the content's, at every scale; one for all
         styles or one for each.  Larger values make larger strokes.  Beside a narrow content it
-        is less (`costs.fit_style`).
+        is less (`sizes.style_size`).
     region_styles : mapping of int to int or None, or None
         With labels painted on the content: which style a label takes, by its index from 0, or
         None where the content's own pixels are kept.  What holds for labels that are not named
@@ -225,11 +225,16 @@ class StyleTransferSettings(BaseModel):
         network = NETWORKS[self.network]
         for name in (*self.content_layers, *self.style_layers):
             network.layer(name)
-        if not (self.content_layers.active or self.style_layers.active):
+        if not self.layers_in_use:
             raise InputError("content_layers and style_layers are both empty; name one layer.")
         if self.style_weights is not None and not sum(self.style_weights) > 0:
             raise InputError("style_weights are all zero; give at least one style a share.")
         return self
+
+    @property
+    def layers_in_use(self) -> tuple[str, ...]:
+        """The content and style layers whose weight is not zero."""
+        return (*self.content_layers.active, *self.style_layers.active)
 
     def scales_of_styles(self, count: int) -> tuple[float, ...]:
         """Return the style scale of each of so many styles.

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_nst.engine.network.vgg import FeatureExtractor
-from napari_nst.engine.resources.costs import layers_in_use
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def extractor(
     return FeatureExtractor(
         settings.network,
         weights(settings.network),
-        layers_in_use(settings),
+        settings.layers_in_use,
         pooling=settings.pooling,
         padding=settings.padding,
         rescale_pooling=settings.rescale_pooling,

@@ -104,11 +104,11 @@ def test_what_planes_cannot_start_from_is_refused():
 
 
 def test_the_cost_is_that_of_all_planes():
-    one = costs.cost(ASKED, 96, 128, "cpu")
+    one = costs.estimate(ASKED, 96, 128, "cpu")
     assert agreement.cost(ASKED, 96, 128, "cpu", planes=1).operations == one.operations
     content = agreement.cost(ASKED, 96, 128, "cpu", planes=5, start_from="content")
     assert content.operations == pytest.approx(5 * one.operations)
-    later = costs.cost(agreement.settings_of(ASKED, 1, "previous"), 96, 128, "cpu")
+    later = costs.estimate(agreement.settings_of(ASKED, 1, "previous"), 96, 128, "cpu")
     previous = agreement.cost(ASKED, 96, 128, "cpu", planes=5)
     assert previous.operations == pytest.approx(one.operations + 4 * later.operations)
     assert previous.operations < content.operations

@@ -240,7 +240,7 @@ class _Sweep:
         return _Job(
             cell,
             record,
-            costs.cost(cell.settings, height, width, device).operations,
+            costs.estimate(cell.settings, height, width, device).operations,
             None if keep is None else keep / cell.file_name(*hashes),
         )
 

@@ -10,7 +10,7 @@ import torch
 
 from napari_nst.cli._gpu import unused_gpu
 from napari_nst.engine.network import weights
-from napari_nst.engine.resources import costs
+from napari_nst.engine.optim.sizes import automatic_size
 from napari_nst.engine.resources.device import Device
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
@@ -46,7 +46,7 @@ def report() -> Iterator[str]:
         yield _line(name, f"{device.name}, {device.free_bytes / 2**30:.1f} GiB free{taken}")
     yield _line("threads", str(torch.get_num_threads()))
     yield _line("precision", chosen.precision)
-    largest = costs.automatic_size(chosen.torch_device.type)
+    largest = automatic_size(chosen.torch_device.type)
     yield _line("size", f'at most {largest} pixels with size "auto"')
     unused = unused_gpu()
     if unused is not None:

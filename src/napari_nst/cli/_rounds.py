@@ -159,7 +159,7 @@ def _operations(job: Job, kind: str) -> float:
     """Return about how much a job takes; what cannot be read takes nothing."""
     try:
         if not job.stack:
-            return costs.cost(job.settings, *shape_of(job.content), kind).operations
+            return costs.estimate(job.settings, *shape_of(job.content), kind).operations
         with open_stack(job.content) as stack:
             height, width = stack.plane_shape[:2]
             layout = Layout.of(stack, job.channels)

@@ -9,7 +9,7 @@ import numpy as np
 from napari.components import Dims
 from napari.layers import Image, Labels, Layer
 
-from napari_nst.engine.resources import costs
+from napari_nst.engine.optim.sizes import automatic_size
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import Intensities, View, take_plane, take_start
 from napari_nst.plugin.layers.geometry import full_shape, middle_of
@@ -257,7 +257,7 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
         return settings.size
     from napari_nst.engine.resources.device import Device
 
-    return costs.automatic_size(Device.from_name(settings.device).torch_device.type)
+    return automatic_size(Device.from_name(settings.device).torch_device.type)
 
 
 def _style_labels(

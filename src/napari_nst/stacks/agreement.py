@@ -132,7 +132,7 @@ def cost(
     planes: int,
     start_from: StartFrom = "previous",
 ) -> Cost:
-    """Return what a stack takes, as `engine.costs.cost` does for a picture.
+    """Return what a stack takes, as `costs.estimate` does for a picture.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def cost(
     """
     styles = tuple(styles)
     first, later = (
-        costs.cost(settings_of(settings, plane, start_from), height, width, device, styles)
+        costs.estimate(settings_of(settings, plane, start_from), height, width, device, styles)
         for plane in (0, 1)
     )
     operations = first.operations + (planes - 1) * later.operations

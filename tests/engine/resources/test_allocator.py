@@ -10,7 +10,7 @@ import pytest
 
 from napari_nst.engine.resources import allocator
 from napari_nst.engine.resources import device as compute
-from napari_nst.engine.resources.costs import bytes_needed
+from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.settings import StyleTransferSettings
 
@@ -80,7 +80,7 @@ def test_a_run_keeps_memory_where_there_is_plenty_and_gives_it_back(
     monkeypatch.setattr(allocator, "give_back", lambda: deeds.append("gives back"))
     settings = StyleTransferSettings(size=32, iterations=2, device="cpu", precision="float32")
     last = StyleTransfer(content, style, settings).scales[-1]
-    needed = bytes_needed(settings, last, [(style.shape[0], style.shape[1])])
+    needed = Workload(settings, last, (style.shape[:2],)).bytes_needed()
     monkeypatch.setattr(
         compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=times * needed)
     )

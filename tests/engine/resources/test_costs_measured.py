@@ -26,7 +26,7 @@ CODE = (
     MEMORY
     + """if True:
     import torch
-    from napari_nst.engine.resources.costs import bytes_needed
+    from napari_nst.engine.resources.peak_memory import Workload
     from napari_nst.engine.losses.objective import Objective
     from napari_nst.engine.optim.lbfgs import LBFGS
     from napari_nst.engine.optim.adam import Adam
@@ -44,7 +44,8 @@ CODE = (
         losses, gradient = objective.loss_and_gradient(image, tile)
         image = optimizer.step(image.detach(), losses.total, gradient)
     peak = kilobytes("VmHWM")
-    needed = bytes_needed(settings, Scale(size, size, 1), [(size, size)], 4, tile, 3)
+    workload = Workload(settings, Scale(size, size, 1), ((size, size),))
+    needed = workload.bytes_needed(tile, 3)
     print((peak - before) * 1024 / needed)
 """
 )
@@ -83,7 +84,7 @@ DELIVERY = (
     MEMORY
     + """if True:
     import numpy as np, torch
-    from napari_nst.engine.resources.costs import cost
+    from napari_nst.engine.resources.costs import estimate
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.settings import StyleTransferSettings
 
@@ -98,7 +99,7 @@ DELIVERY = (
         snapshot.image({shape}[:2])
     run.result()
     peak = kilobytes("VmHWM")
-    print((peak - before) * 1024 / cost(settings, *{shape}[:2], "cpu", [(64, 64)]).memory)
+    print((peak - before) * 1024 / estimate(settings, *{shape}[:2], "cpu", [(64, 64)]).memory)
 """
 )
 

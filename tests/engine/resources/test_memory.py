@@ -14,7 +14,7 @@ import torch
 
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.network.vgg import FeatureExtractor, Trace
-from napari_nst.engine.resources.costs import bytes_needed
+from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def sides(run: StyleTransfer) -> list[int | None]:
 
 
 def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
-    return bytes_needed(run.settings, run.scales[-1], [style.shape[:2]], 4, tile)  # type: ignore[list-item]
+    return Workload(run.settings, run.scales[-1], (style.shape[:2],)).bytes_needed(tile)
 
 
 # Chosen before
@@ -89,7 +89,7 @@ def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None
 def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
     plain = StyleTransfer(big, style, quick(scales=3))
     last, first = plain.scales[-1], plain.scales[0]
-    limit = bytes_needed(plain.settings, first, [(44, 36)]) / SHARE / GIB * (1 + 1e-9)
+    limit = Workload(plain.settings, first, ((44, 36),)).bytes_needed() / SHARE / GIB * (1 + 1e-9)
     run = StyleTransfer(big, style, quick(scales=3, memory_limit=limit))
     assert sides(run)[0] is None
     assert sides(run)[-1] is not None
@@ -324,7 +324,7 @@ def test_lbfgs_shortens_its_history_where_it_would_not_fit(big: Image, style: Im
     plain = StyleTransfer(big, style, settings)
     assert plain.record.resolved.lbfgs_history == 10
     assert StyleTransfer(big, style, quick()).record.resolved.lbfgs_history is None
-    four = bytes_needed(settings, plain.scales[-1], [(36, 44)], history=4)
+    four = Workload(settings, plain.scales[-1], ((36, 44),)).bytes_needed(history=4)
     limited = settings.replace(memory_limit=four / SHARE / GIB * 1.0001)
     with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 200"):
         run = StyleTransfer(big, style, limited)

@@ -14,7 +14,7 @@ from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture, resize, start_like
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
 from napari_nst.engine.images.visibility import fill_hidden
-from napari_nst.engine.resources import costs
+from napari_nst.engine.optim.sizes import style_size
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class Inputs:
         """Return content and styles as the optimisation sees them at a scale."""
         content, styles = self.prepared(settings.color, device)
         return self.content.resize(content, (scale.height, scale.width)), [
-            picture.resize(style, costs.fit_style(settings, picture.shape, scale, index))
+            picture.resize(style, style_size(settings, picture.shape, scale, index))
             for index, (picture, style) in enumerate(zip(self.styles, styles, strict=True))
         ]
 
@@ -303,7 +303,7 @@ class Inputs:
         sources = {}
         for source in {source for region in regions for source in region.sources}:
             picture = self.styles[source.style]
-            size = costs.fit_style(settings, picture.shape, scale, source.style)
+            size = style_size(settings, picture.shape, scale, source.style)
             own = None if source.label is None else (self.style_labels or ())[source.style]
             seen = picture.visible_at(size, device)
             if own is not None and source.label is not None:

@@ -15,7 +15,6 @@ from napari_nst.engine.losses.targets import Targets
 from napari_nst.engine.losses.variation import add_variation
 from napari_nst.engine.network import weights
 from napari_nst.engine.network.vgg import FeatureExtractor
-from napari_nst.engine.resources.costs import layers_in_use
 from napari_nst.engine.resources.tiles import Cutting
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class Objective:
     ) -> None:
         self.settings = settings
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
-        self._cutting = Cutting(settings.network, layers_in_use(settings))
+        self._cutting = Cutting(settings.network, settings.layers_in_use)
         self._visible = regions.visible if regions else None
         self._area: float = content.shape[-2] * content.shape[-1]  # pixels that can be seen
         if self._visible is not None:
@@ -395,7 +394,7 @@ def extractor_for(
     return FeatureExtractor(
         settings.network,
         loaded.tensors,
-        layers_in_use(settings),
+        settings.layers_in_use,
         pooling=settings.pooling,
         padding=settings.padding,
         rescale_pooling=settings.rescale_pooling,

@@ -13,8 +13,8 @@ import torch
 
 from napari_nst.engine.optim.adam import State
 from napari_nst.engine.optim.multilevel import precondition_
-from napari_nst.engine.resources.costs import LBFGS_HISTORY, SHORTEST_HISTORY
 from napari_nst.engine.resources.device import is_out_of_memory
+from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, MIN_LBFGS_HISTORY
 from napari_nst.errors import StyleTransferWarning
 
 if TYPE_CHECKING:
@@ -133,9 +133,9 @@ class LBFGS:
     def spare(self) -> bool:
         """Forget the older half of the history, as far as there is more than the least."""
         before = len(self._pairs)
-        if before <= SHORTEST_HISTORY:
+        if before <= MIN_LBFGS_HISTORY:
             return False
-        self.remember(max(before // 2, SHORTEST_HISTORY))
+        self.remember(max(before // 2, MIN_LBFGS_HISTORY))
         warnings.warn(
             f"Memory ran out: L-BFGS remembers {self.history} steps from now on, and had {before}.",
             StyleTransferWarning,
@@ -182,7 +182,7 @@ class LBFGS:
             try:
                 return work()
             except RuntimeError as error:
-                if not is_out_of_memory(error) or len(self._pairs) <= SHORTEST_HISTORY:
+                if not is_out_of_memory(error) or len(self._pairs) <= MIN_LBFGS_HISTORY:
                     raise
                 # The frames of the failed attempt hold its tensors.
                 traceback.clear_frames(error.__traceback__)

@@ -22,9 +22,9 @@ def values(layer: Layer) -> float:
     return layer.out_channels / layer.stride**2
 
 
-def target(count: float, item_size: int, alone: bool) -> float:
+def target(count: float, item_size: int, *, whole: bool) -> float:
     """Return the bytes of a content layer's features, put together of tiles or as computed."""
-    halved = not alone and item_size == _FLOAT32 and count * item_size > HALVED_ABOVE
+    halved = not whole and item_size == _FLOAT32 and count * item_size > HALVED_ABOVE
     return count * (2 if halved else item_size)
 
 

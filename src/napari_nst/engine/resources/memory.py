@@ -1,13 +1,14 @@
-"""Tiles, and a history of L-BFGS, that fit into memory: chosen before a run, less during it."""
+"""Fit a run into memory: choose tile and history sizes before it, reduce them when it runs out."""
 
 from __future__ import annotations
 
 import traceback
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from napari_nst.engine.resources import costs
 from napari_nst.engine.resources import device as compute
+from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, USABLE_SHARE
 from napari_nst.engine.resources.tiles import SMALLEST_TILE
 from napari_nst.errors import OutOfMemoryError, StyleTransferWarning
 
@@ -16,104 +17,90 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.engine.resources.device import Device
-    from napari_nst.settings import StyleTransferSettings
+    from napari_nst.engine.resources.peak_memory import Workload
 
 __all__ = ["MemoryPlan"]
 
 T = TypeVar("T")
 
-# Times what a run needs: if so much is free it may keep memory for its speed's sake.
-_ROOMY = 4
+# With this many times the needed memory free, a run may keep freed memory for speed.
+_AMPLE = 4
 
 
 class MemoryPlan:
-    """The side of the tiles of each scale, and the length of the history of L-BFGS.
+    """Tile sizes of every scale, and the history size of L-BFGS.
 
     Parameters
     ----------
-    settings : StyleTransferSettings
-        Every choice.
+    workload : Workload
+        The run at its last scale.
     scales : sequence of Scale
-        The sizes worked at.
-    styles : sequence of tuple of int
-        Height and width of each style image, as it was given.
+        The scales of the run.
     device : Device
-        Where the run is.
+        The device of the run.
     tile_sizes : sequence of int or None, optional
-        The tiles of a run that is done again; by default they are chosen.
-    history : int, optional
-        The pairs that L-BFGS remembers in a run that is done again; by default chosen.
-    regions : int
-        How many regions the labels make.
-    output : tuple of int, optional
-        Height and width of the result, where it is not of the size worked at.
+        Tile sizes of a run that is repeated; chosen by default.
+    history_size : int, optional
+        History size of a run that is repeated; chosen by default.
 
     Attributes
     ----------
     tile_sizes : list of int or None
-        For each scale; None: the whole image at once.
-    history : int or None
-        The pairs of a step and a change of the gradient that L-BFGS remembers; None for Adam.
+        Side of the tiles at each scale, in pixels; None: the whole image at once.
+    history_size : int or None
+        History size of L-BFGS; None for Adam.
     ample_memory : bool
-        Whether there is several times the memory that the run needs.
+        Whether several times the needed memory is free.
 
     Warns
     -----
     StyleTransferWarning
-        If the whole history does not fit.
+        If the default history does not fit.
 
     Raises
     ------
     OutOfMemoryError
-        If the run would need more memory than there is, or than it may have.
+        If the run needs more memory than is free, or than `memory_limit` allows.
     """
 
     def __init__(
         self,
-        settings: StyleTransferSettings,
+        workload: Workload,
         scales: Sequence[Scale],
-        styles: Sequence[tuple[int, int]],
         device: Device,
         tile_sizes: Sequence[int | None] | None = None,
-        *,
-        history: int | None = None,
-        regions: int = 0,
-        output: tuple[int, int] | None = None,
+        history_size: int | None = None,
     ) -> None:
+        settings, last = workload.settings, workload.scale
         self._settings, self._scales, self._device = settings, scales, device
         limit = settings.memory_limit
         free = device.free_bytes if limit is None else limit * 2**30
-        budget = costs.SHARE_OF_FREE * free
-        item, last = device.dtype.itemsize, scales[-1]
-        pairs = history or costs.LBFGS_HISTORY
-        if settings.optimizer == "lbfgs" and history is None:
-            pairs = costs.lbfgs_history(settings, last, styles, item, budget, regions, output)
-        self.history = pairs if settings.optimizer == "lbfgs" else None
+        budget = USABLE_SHARE * free
+        history = history_size or LBFGS_HISTORY
+        if settings.optimizer == "lbfgs" and history_size is None:
+            history = workload.max_history(budget)
+        self.history_size = history if settings.optimizer == "lbfgs" else None
         if tile_sizes is not None:
             self.tile_sizes = list(tile_sizes)
         elif settings.tile == "auto":
-            self.tile_sizes = [
-                costs.largest_tile(settings, scale, styles, item, budget, pairs, regions, output)
-                for scale in scales
-            ]
+            at_scales = (replace(workload, scale=scale) for scale in scales)
+            self.tile_sizes = [each.max_tile(budget, history) for each in at_scales]
         else:
-            self.tile_sizes = [costs.asked_tile(settings)] * len(scales)
-        needed = costs.bytes_needed(
-            settings, last, styles, item, self.tile_sizes[-1], pairs, regions, output
-        )
-        self.ample_memory = _ROOMY * needed <= free
-        there_is = f"{free / 2**30:.1f} GiB are free"
+            self.tile_sizes = [workload.requested_tile] * len(scales)
+        needed = workload.bytes_needed(self.tile_sizes[-1], history)
+        self.ample_memory = _AMPLE * needed <= free
+        available = f"{free / 2**30:.1f} GiB are free"
         if limit is not None:
-            there_is = f"memory_limit is {limit:g} GiB"
+            available = f"memory_limit is {limit:g} GiB"
         if needed > free:
             raise OutOfMemoryError(
                 f"Working at {last.width} x {last.height} pixels needs about "
-                f"{needed / 2**30:.1f} GiB of memory, and {there_is}; choose a smaller size."
+                f"{needed / 2**30:.1f} GiB of memory, and {available}; choose a smaller size."
             )
-        if history is None and pairs < costs.LBFGS_HISTORY:
+        if history_size is None and history < LBFGS_HISTORY:
             warnings.warn(
-                f"L-BFGS remembers {pairs} steps instead of {costs.LBFGS_HISTORY} at "
-                f"{last.width} x {last.height} pixels, for {there_is}.",
+                f"L-BFGS remembers {history} steps instead of {LBFGS_HISTORY} at "
+                f"{last.width} x {last.height} pixels, because {available}.",
                 StyleTransferWarning,
                 stacklevel=2,
             )
@@ -122,39 +109,39 @@ class MemoryPlan:
         self,
         index: int,
         work: Callable[[int | None], T],
-        spare: Callable[[], bool] | None = None,
+        release_memory: Callable[[], bool] | None = None,
     ) -> T:
-        """Do something in the tiles of a scale, in smaller ones where memory runs out.
+        """Call a function with the tile size of a scale, and retry when memory runs out.
 
         Parameters
         ----------
         index : int
-            The scale, from 0.
+            Index of the scale, from 0.
         work : callable
-            Takes the side of the tiles.
-        spare : callable, optional
-            Gives up memory, and returns whether there was any to give up: asked where the tiles
-            are as small as they can be, or are not to be changed.
+            Takes the tile size.  After it ran out of memory the tile size is halved.
+        release_memory : callable, optional
+            Frees memory and returns whether it freed any.  Called if the tile size cannot be
+            halved.
 
         Raises
         ------
         RuntimeError
-            Whatever else `work` raises; or that memory ran out, where nothing is left to try.
+            Whatever `work` raises, out of memory only if nothing is left to try.
         """
         scale = self._scales[index]
         while True:
-            side = self.tile_sizes[index]
-            smaller = (side or max(scale.height, scale.width)) // 2
-            stuck = self._settings.tile == "off" or smaller < SMALLEST_TILE
+            tile = self.tile_sizes[index]
+            smaller = (tile or max(scale.height, scale.width)) // 2
+            is_smallest = self._settings.tile == "off" or smaller < SMALLEST_TILE
             try:
-                return work(side)
+                return work(tile)
             except RuntimeError as error:
                 if not compute.is_out_of_memory(error):
                     raise
                 # The frames of the failed attempt hold its tensors.
                 traceback.clear_frames(error.__traceback__)
-                if stuck and not (spare and spare()):
+                if is_smallest and not (release_memory and release_memory()):
                     raise
             self._device.empty_cache()
-            if not stuck:
+            if not is_smallest:
                 self.tile_sizes[index] = smaller

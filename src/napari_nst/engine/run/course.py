@@ -9,7 +9,7 @@ from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.optim.adam import Adam, Optimizer, State
 from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import LEARNING_RATE
-from napari_nst.engine.resources.costs import LBFGS_HISTORY
+from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY
 from napari_nst.record import RegionRecord
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import torch
 
 from napari_nst.engine.images.inputs import UNCHANGED, Inputs
 from napari_nst.engine.network import weights
-from napari_nst.engine.resources import costs
+from napari_nst.engine.optim.sizes import scales_for
 from napari_nst.engine.resources import device as compute
 from napari_nst.engine.resources.memory import MemoryPlan
+from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, Workload
 from napari_nst.engine.run import checkpoint
 from napari_nst.engine.run.course import Course
 from napari_nst.engine.run.loop import Loop, Wish
@@ -108,7 +109,7 @@ class StyleTransfer:
         again = None if replay is None else Replay(replay, inputs, replacements)
         course = Course(settings)
         if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
-            course.pairs = replay.resolved.lbfgs_history or costs.LBFGS_HISTORY
+            course.pairs = replay.resolved.lbfgs_history or LBFGS_HISTORY
         self._begin(settings, inputs, inputs, course, None, again, shared=shared)
 
     def _begin(
@@ -126,14 +127,18 @@ class StyleTransfer:
         self._first_inputs = first
         self._replay = replay
         device = compute.Device.from_settings(settings)
-        scales = scales or costs.scales_for(settings, *inputs.shape, device.torch_device.type)
+        scales = scales or scales_for(settings, *inputs.shape, device.torch_device.type)
         if replay is not None and replay.has_sizes(scales):
             sides = replay.sides
-        shapes, pairs, regions = inputs.style_shapes, course.pairs, inputs.guides
-        memory_plan = MemoryPlan(
-            settings, scales, shapes, device, sides, history=pairs, regions=regions
+        workload = Workload(
+            settings,
+            scales[-1],
+            tuple(inputs.style_shapes),
+            item_size=device.dtype.itemsize,
+            regions=inputs.guides,
         )
-        course.pairs = memory_plan.history
+        memory_plan = MemoryPlan(workload, scales, device, sides, course.pairs)
+        course.pairs = memory_plan.history_size
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
         shared = shared or Shared()
         self._loop = Loop(settings, inputs, course, device, scales, memory_plan, replay, shared)

@@ -336,6 +336,6 @@ def _remember_speed(job: Job, outcome: Outcome) -> None:
     device = str(outcome.record["resolved"]["device"]).partition(":")[0]
     operations = outcome.operations
     if job.stack is None:
-        operations = costs.cost(job.settings, *job.content.shape, device).operations
+        operations = costs.estimate(job.settings, *job.content.shape, device).operations
     if operations:
         speed.remember(device, operations / outcome.elapsed)

@@ -12,6 +12,7 @@ import psutil
 
 from napari_nst import stacks
 from napari_nst.cache import cache_directory
+from napari_nst.engine.optim.sizes import scales_for
 from napari_nst.engine.resources import costs
 from napari_nst.plugin.layers.stack_planes import LabelsAlong, PlanesAlong
 
@@ -219,7 +220,7 @@ class StackRun:
     def _plan(self) -> dict[int, tuple[Scale, ...]]:
         device = _device(self._job)
         return {
-            k: costs.scales_for(
+            k: scales_for(
                 stacks.settings_of(self._job.settings, k, self._stack.start_from),
                 *self._content.shape,
                 device,
@@ -286,7 +287,7 @@ def operations(job: Job, device: str, *, first: bool, planes: int) -> float:
         planes=planes + (not first),
         start_from=job.stack.start_from,
     )
-    alone = costs.cost(job.settings, *job.content.shape, device)
+    alone = costs.estimate(job.settings, *job.content.shape, device)
     return reckon.operations - (0 if first else alone.operations)
 
 
@@ -295,7 +296,7 @@ def _result(job: Job, device: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
     assert job.stack is not None
     content, size = job.content, job.content.shape
     if job.settings.output_size == "working":
-        last = costs.scales_for(job.settings, *size, device)[-1]
+        last = scales_for(job.settings, *size, device)[-1]
         size = (last.height, last.width)
     colors = (content.data.shape[-1],) if content.rgb else ()
     # Its range would be read from the layer, and changes neither shape nor type.

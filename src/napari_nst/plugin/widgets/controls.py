@@ -11,6 +11,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_nst import speed
+from napari_nst.engine.optim.sizes import automatic_size, scales_for
 from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import View, take_plane, take_start
@@ -244,7 +245,7 @@ class Controls:
             settings = settings.replace(size=quick.size, iterations=quick.iterations)
         longest = settings.size
         if longest == "auto":
-            longest = costs.automatic_size(self.device)
+            longest = automatic_size(self.device)
         dims = self._viewer.dims
         part = visible_part(layers[0], dims, canvas_corners(self._viewer)) if draft else None
         how = self.advanced.intensities.value
@@ -278,7 +279,7 @@ class Controls:
             return str(error)
 
     def _estimate(self, job: Job) -> str:
-        scale = costs.scales_for(job.settings, *job.content.shape, self.device)[-1]
+        scale = scales_for(job.settings, *job.content.shape, self.device)[-1]
         styles = [style.shape for style in job.styles]
         cost, what, more = None, "", ""
         if job.stack is not None:
@@ -288,7 +289,7 @@ class Controls:
                 size = result_bytes(job, self.device) / 2**30
                 more = f"  The result takes {size:.1f} GiB on disk."
         regions = len(job.settings.region_styles or "1") if job.content_labels else 0
-        cost = cost or costs.cost(
+        cost = cost or costs.estimate(
             job.settings, *job.content.shape, self.device, styles, regions=regions
         )
         rate, measured = speed.recall(self.device)
