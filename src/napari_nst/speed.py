@@ -1,26 +1,25 @@
-"""How fast this machine was the last time, for the estimate before a run."""
+"""The speed of earlier runs on this machine, to estimate the time of the next one."""
 
 from __future__ import annotations
 
-import json
 import time
 from functools import cache
-from typing import TYPE_CHECKING
+from statistics import median_high
 
-from napari_nst.cache import cache_directory
+from napari_nst.cache import read_json, write_json
 
-if TYPE_CHECKING:
-    from pathlib import Path
+__all__ = ["load_speed", "save_speed"]
 
-__all__ = ["recall", "remember"]
+_FILE = "speed.json"
+_RUNS = 8  # latest runs that are kept of each kind of device
 
-# Operations per second of graphics cards to begin with: of small ones.  Rather too slow: a run that
-# is done early annoys nobody.
+# Operations per second of a small GPU that has not been measured.  A low guess is better: a run
+# that ends early annoys nobody.
 _GUESS = {"cuda": 5e12, "mps": 1e12}
-_SIDE = 512  # of the matrices that tell what a processor does
+_SIDE = 512  # of the matrices whose product measures the processor
 
 
-def recall(device: str) -> tuple[float, bool]:
+def load_speed(device: str) -> tuple[float, bool]:
     """Return the speed of a kind of device.
 
     Parameters
@@ -31,54 +30,43 @@ def recall(device: str) -> tuple[float, bool]:
     Returns
     -------
     float
-        Floating-point operations per second.
+        Floating-point operations per second: the median of the latest runs, so that one run
+        beside a busy program does not change the estimate.
     bool
         Whether a run was measured on this machine.
     """
-    speed = _read().get(device)
-    return (speed, True) if speed else (_GUESS.get(device) or _of_products(), False)
+    speeds = _read(device)
+    if speeds:
+        # Other programs only slow runs down: of two middle values the faster is nearer the truth.
+        return median_high(speeds), True
+    return _GUESS.get(device) or _matrix_product_speed(), False
 
 
-def remember(device: str, operations_per_second: float) -> None:
-    """Keep the speed of a run; a cache that cannot be written is no harm."""
-    file = _file()
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(_read() | {device: operations_per_second}))
-    except OSError:
-        return
+def save_speed(device: str, operations_per_second: float) -> None:
+    """Add the speed of a run to the cache; nothing happens if it cannot be written."""
+    speeds = [*_read(device), operations_per_second][-_RUNS:]
+    write_json(_FILE, read_json(_FILE) | {device: speeds})
 
 
 @cache
-def _of_products() -> float:
-    """Return what a processor does in products of float32 matrices; some milliseconds.
+def _matrix_product_speed() -> float:
+    """Return the operations per second of float32 matrix products; takes some milliseconds.
 
-    Convolutions in float32 come to about as much.
+    Convolutions in float32 reach about the same speed.
     """
     import numpy as np
 
     ones = np.ones((_SIDE, _SIDE), np.float32)
     seconds = []
     for _ in range(4):
-        began = time.perf_counter()
+        start = time.perf_counter()
         ones @ ones
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     return float(2 * _SIDE**3 / min(seconds))
 
 
-def _file() -> Path:
-    return cache_directory() / "speed.json"
-
-
-def _read() -> dict[str, float]:
-    try:
-        kept = json.loads(_file().read_text())
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(kept, dict):
-        return {}
-    return {
-        device: float(speed)
-        for device, speed in kept.items()
-        if isinstance(speed, (int, float)) and speed > 0
-    }
+def _read(device: str) -> list[float]:
+    speeds = read_json(_FILE).get(device)
+    if not isinstance(speeds, list):
+        return []
+    return [float(s) for s in speeds if isinstance(s, (int, float)) and 0 < s < float("inf")]

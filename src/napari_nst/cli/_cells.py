@@ -112,7 +112,7 @@ class _Job:
     @property
     def seconds(self) -> float:
         """About how long it takes."""
-        return self.operations / speed.recall(self.device)[0]
+        return self.operations / speed.load_speed(self.device)[0]
 
     def kept(self) -> NDArray[Any] | None:
         """Return the picture if it is there from before, made of the same in the same way."""
@@ -178,7 +178,7 @@ class _Sweep:
         sizes = sorted({job.shape for job in self._to_do})
         height, width = sizes[-1]
         most = "at most " if len(sizes) > 1 else ""
-        measured = all(speed.recall(job.device)[1] for job in self._to_do)
+        measured = all(speed.load_speed(job.device)[1] for job in self._to_do)
         seconds = sum(job.seconds for job in self._to_do)
         devices = " and ".join(sorted({job.device for job in self._to_do}))
         say(
@@ -264,7 +264,7 @@ class _Sweep:
         if record.ended == "finished":
             seconds = clock.end()
             if record.iterations >= _ENOUGH:
-                speed.remember(job.device, job.operations / seconds)
+                speed.save_speed(job.device, job.operations / seconds)
             self._put(job.cell, result.image, f"{seconds:.{0 if seconds >= 10 else 1}f} s")
             if job.file is not None:
                 write_result(job.file, result)

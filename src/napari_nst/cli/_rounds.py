@@ -51,7 +51,7 @@ def say_beforehand(work: Batch, scheduler: str | None) -> dict[Path, float]:
     operations = {job.result: _operations(job, kind) for job in work.to_do}
     text += f"{count} result{'s' * (count > 1)} to make"
     if scheduler is None:
-        per_second, measured = speed.recall(kind)
+        per_second, measured = speed.load_speed(kind)
         seconds = sum(operations.values()) / per_second
         say(f"{text}: {'about' if measured else 'roughly'} {duration(seconds)} on {kind}.")
     else:
@@ -123,7 +123,7 @@ class Rounds:
             enough = own > 0 and step.job.settings.iterations >= _ENOUGH
             if self._speeds and not step.job.stack and enough:
                 kind = _device(step.job.settings.device)
-                speed.remember(kind, own / outcome.seconds)
+                speed.save_speed(kind, own / outcome.seconds)
         left = self._left()
         say(f"{self._ended} of {self._count}: {step.job.title}, {text}{left and f' {left}.'}")
 

@@ -394,9 +394,9 @@ def test_reports_are_few_and_tell_of_every_evaluation(viewer, run_job, qtbot):
 
 
 def test_the_speed_of_a_finished_run_is_remembered(viewer, engine, run_job):
-    assert not speed.recall("cpu")[1]
+    assert not speed.load_speed("cpu")[1]
     run_job(Session(viewer, engine), viewer)
-    rate, measured = speed.recall("cpu")
+    rate, measured = speed.load_speed("cpu")
 
     assert measured
     assert rate > 0

@@ -338,4 +338,4 @@ def _remember_speed(job: Job, outcome: Outcome) -> None:
     if job.stack is None:
         operations = costs.estimate(job.settings, *job.content.shape, device).operations
     if operations:
-        speed.remember(device, operations / outcome.elapsed)
+        speed.save_speed(device, operations / outcome.elapsed)

@@ -292,7 +292,7 @@ class Controls:
         cost = cost or costs.estimate(
             job.settings, *job.content.shape, self.device, styles, regions=regions
         )
-        rate, measured = speed.recall(self.device)
+        rate, measured = speed.load_speed(self.device)
         return (
             f"{what}{scale.width} x {scale.height} px will take "
             f"{'about' if measured else 'roughly'} {duration(cost.operations / rate)} and "
