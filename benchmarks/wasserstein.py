@@ -90,8 +90,11 @@ class Gradients(NamedTuple):
 
     def differ(self, other: Gradients, statistics: Statistics) -> tuple[float, float]:
         """Return how far another's value and gradient with respect to the features are off."""
-        mean, one = statistics.mean[None], statistics.weight.new_ones(1, 1)
-        sums = torch.cat([torch.cat([one, mean], 1), torch.cat([mean.mT, statistics.moment], 1)])
+        mean = statistics.mean[None]
+        one = mean.new_ones(1, 1)
+        sums = torch.cat(
+            [torch.cat([one, mean], 1), torch.cat([mean.mT, statistics.second_moment], 1)]
+        )
         values, vectors = torch.linalg.eigh(sums)
         root = vectors * values.clamp_min(0).sqrt()
 
@@ -151,7 +154,7 @@ def measure(layer: str, generated: Statistics, target: Statistics, repeats: int)
             value.to(dtype)
             for value in (
                 generated.mean,
-                generated.moment,
+                generated.second_moment,
                 target.mean,
                 target.regular_covariance,
                 target.covariance_root,
@@ -163,11 +166,10 @@ def measure(layer: str, generated: Statistics, target: Statistics, repeats: int)
         )
 
     def ours() -> Gradients:
-        fresh = Statistics(generated.weight, generated.first, generated.second)  # nothing cached
-        term = wasserstein_term(fresh, target)
-        assert term.first is not None
-        # Those of the sums are those of the means, divided by their weight.
-        return Gradients(term.value, term.first * fresh.weight, term.second * fresh.weight)
+        sums = generated.feature_sum, generated.outer_sum
+        term = wasserstein_term(Statistics(generated.weight, *sums), target)  # nothing cached
+        assert term.mean_gradient is not None
+        return Gradients(term.value, term.mean_gradient, term.moment_gradient)
 
     ways = (ours, newton_schulz(torch.float32), newton_schulz(torch.float64))
     expected, *others = (way() for way in ways)  # which also warms them up
@@ -180,7 +182,7 @@ def measure(layer: str, generated: Statistics, target: Statistics, repeats: int)
             taken.append(time.perf_counter() - began)
     return Row(
         layer,
-        len(generated.first),
+        len(generated.mean),
         int(generated.weight),
         tuple(median(taken) for taken in seconds),
         tuple(expected.differ(found, generated) for found in others),
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for data, _, _ in SAMPLES["coffee_impasto"].layers():
             image = torch.from_numpy(data).permute(2, 0, 1)[None] / 255
             features = extract(pictures.resize(image, options.size, options.size))
-            found.append({layer: Statistics.of(features[layer]) for layer in _LAYERS})
+            found.append({layer: Statistics.from_features(features[layer]) for layer in _LAYERS})
         rows = [
             measure(layer, found[0][layer], found[1][layer], options.repeats) for layer in _LAYERS
         ]

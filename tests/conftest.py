@@ -53,6 +53,24 @@ def make_stripes(height: int, width: int) -> NDArray[np.float32]:
     return picture.astype(np.float32)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        default="cpu",
+        help="where the engine's runs are tested: cpu, cuda or mps (default: cpu)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    device = str(config.getoption("--device"))
+    os.environ["NAPARI_NST_TEST_DEVICE"] = device
+    if device != "cpu":
+        import torch
+
+        # Rounded to 10 bits, convolutions would hide what the tests compare.
+        torch.backends.cudnn.allow_tf32 = False
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "plugin" in item.path.parts or "tools" in item.path.parts:

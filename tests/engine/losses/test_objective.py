@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from on_device import DEVICE
 from safetensors.torch import load_file
 from torch.nn import functional
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def tensor(image: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].double()
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].double().to(DEVICE)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def pictures(
     stripes: Callable[[int, int], NDArray[np.float32]],
 ) -> dict[str, Tensor]:
     image = tensor(photo(16, 13))
-    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)).double()
+    noise = torch.rand(image.shape, generator=torch.Generator().manual_seed(0)).double().to(DEVICE)
     return {
         "image": 0.6 * image + 0.4 * noise,
         "content": image,
@@ -56,7 +57,7 @@ def pictures(
 @pytest.fixture(scope="module")
 def kernels() -> dict[str, Tensor]:
     file = Path(napari_nst.__file__).parent / "data" / "vgg16_features.safetensors"
-    return {name: tensor.double() for name, tensor in load_file(file).items()}
+    return {name: tensor.double().to(DEVICE) for name, tensor in load_file(file).items()}
 
 
 def features_of(image: Tensor, kernels: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 import torchvision
 from torch.nn import functional
 
+from napari_nst.engine.network import vgg
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.errors import InputError
 from napari_nst.networks import NETWORKS
@@ -191,6 +192,31 @@ def test_grey_is_seen_by_all_three_channels(weights: Weights, image: Tensor) -> 
 def of_squares(layer: str, features: Tensor, gradient: Tensor) -> None:
     """Add the gradient of the sum of squares."""
     gradient.add_(features, alpha=2)
+
+
+def test_a_fused_relu_makes_no_difference(
+    weights: Weights, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a card: here cuDNN's function is its own definition."""
+    convolved: list[int] = []
+
+    def fused(x: Tensor, weight: Tensor, bias: Tensor, *geometry: Any) -> Tensor:
+        convolved.append(len(weight))
+        return functional.conv2d(x, weight, bias, *geometry).relu_()
+
+    for pooling in ("max", "average"):
+        for layers in (("relu1_2", "relu3_1"), ("conv1_1", "pool1", "relu2_2"), ("conv2_1",)):
+            found = []
+            for has_fused in (False, True):
+                monkeypatch.setattr(vgg, "_has_fused_convolutions", lambda device, it=has_fused: it)
+                monkeypatch.setattr(torch, "cudnn_convolution_relu", fused)
+                network: Any = {"pooling": pooling, "dtype": torch.float64}
+                trace = FeatureExtractor("vgg16", weights, layers, **network).trace(image)
+                features = dict(trace.features)
+                found.append((features, trace.gradient(of_squares)))
+            same(found[1][0], found[0][0])
+            torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-12, atol=1e-12)
+    assert convolved.count(64) > 4 and convolved.count(128) > 4
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])

@@ -270,7 +270,10 @@ def test_a_narrower_halo_is_wrong(
 def test_the_bundled_network_in_tiles(
     style_loss: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    # Its deepest layers have fewer positions here than channels.
+    # Its deepest layers have fewer positions here than channels: the smallest eigenvalues are the
+    # ridge alone, 1e-8 of the largest, and their vectors are known to that many digits less.
+    if style_loss == "wasserstein" and dtype == torch.float64:
+        tolerance = 1e-9
     settings = chosen(style_loss=style_loss)
     content, style, image = (thin_vgg.picture(n, 50, 150, dtype=dtype) for n in range(3))
     whole = Objective(content, [style], settings)

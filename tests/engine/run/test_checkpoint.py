@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from on_device import DEVICE
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -33,7 +34,7 @@ QUICK: dict[str, Any] = {
     "size": None,
     "scales": 2,
     "iterations": 12,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread")

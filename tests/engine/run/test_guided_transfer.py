@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from on_device import DEVICE
 
 from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.errors import InputError
@@ -21,7 +22,7 @@ QUICK: dict[str, Any] = {
     "size": None,
     "scales": 1,
     "iterations": 5,
-    "device": "cpu",
+    "device": DEVICE,
     "precision": "float32",  # what is compared differs by its rounding
 }
 MONO = np.array([0.299, 0.587, 0.114], np.float32)

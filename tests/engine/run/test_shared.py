@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from on_device import DEVICE
 
 from napari_nst import StyleTransfer, StyleTransferSettings
 from napari_nst.engine.run.shared import Shared
@@ -20,7 +21,7 @@ def settings(**choices: Any) -> StyleTransferSettings:
         "scales": SCALES,
         "size": None,
         "iterations": 6,
-        "device": "cpu",
+        "device": DEVICE,
     }
     return StyleTransferSettings(**(quick | choices))
 

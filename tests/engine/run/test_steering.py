@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from on_device import DEVICE
 
 from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.errors import InputError
@@ -21,7 +22,7 @@ QUICK: dict[str, Any] = {
     "size": None,
     "scales": 1,
     "iterations": 12,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 
@@ -216,7 +217,7 @@ def test_where_sums_round_otherwise_a_replay_begins_alike_and_ends_as_good(
 ) -> None:
     # Another machine adds in another order; here tiles do, and more threads.  Long steps let
     # what is rounded grow, so that two runs part after a while.
-    settings = StyleTransferSettings(size=170, iterations=25, optimizer=optimizer, device="cpu")
+    settings = StyleTransferSettings(size=170, iterations=25, optimizer=optimizer, device=DEVICE)
     run = StyleTransfer(content, style, settings)
     for snapshot in run:
         if snapshot.iteration == 12:

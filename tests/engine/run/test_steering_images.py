@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from on_device import DEVICE
 
 from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.network.vgg import FeatureExtractor
@@ -22,7 +23,7 @@ QUICK: dict[str, Any] = {
     "size": None,
     "scales": 1,
     "iterations": 10,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
+from on_device import DEVICE
 
 import napari_nst
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
@@ -33,7 +34,7 @@ QUICK: dict[str, Any] = {
     "size": None,
     "scales": 1,
     "iterations": 4,
-    "device": "cpu",
+    "device": DEVICE,
 }
 
 
@@ -525,7 +526,7 @@ def test_the_style_may_have_any_size(
 def test_the_default_layers_work_on_the_smallest_and_the_narrowest(
     photo: Maker, stripes: Maker, shape: tuple[int, int]
 ) -> None:
-    settings = StyleTransferSettings(iterations=1, device="cpu")
+    settings = StyleTransferSettings(iterations=1, device=DEVICE)
     result = stylize(photo(*shape), stripes(*shape), settings)
     picture(result, (*shape, 3))
     (scale,) = result.record.resolved.scales
@@ -621,7 +622,7 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
     assert [image.name for image in (record.content, *record.styles)] == ["a", "b", "c"]
     assert [image.shape for image in record.styles] == [(44, 36, 3), (20, 36, 3)]
     assert record.start is None
-    assert record.resolved.device == "cpu"
+    assert record.resolved.device == DEVICE
     precision = Device.from_settings(settings).precision  # the machine's choice
     assert record.resolved.precision == precision
     assert record.resolved.threads == torch.get_num_threads()

@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+from napari_nst.engine.resources.decompositions import eigh
 from napari_nst.engine.resources.strips import strips
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ WASSERSTEIN_RIDGE = 1e-4
 
 # Keeps quotients finite where generated and target features agree to the last bit.
 TINY = 1e-20
+
+_WITHOUT_FLOAT64 = frozenset({"mps"})  # types of devices: Apple's GPUs
 
 # Added to a variance before its root is taken.
 _VARIANCE_FLOOR = 1e-8
@@ -184,7 +187,7 @@ class Statistics:
     @cached_property
     def covariance_root(self) -> Tensor:
         """The symmetric square root of the regularised covariance, shape (N, N)."""
-        values, vectors = torch.linalg.eigh(self.regular_covariance)
+        values, vectors = eigh(self.regular_covariance)
         root: Tensor = vectors * values.clamp_min(WASSERSTEIN_RIDGE).sqrt() @ vectors.mT
         return root
 
@@ -306,7 +309,7 @@ def _sums(
     """Return the sums of w F and w F F^T, added up in float64 from strips in float32."""
     wide = wide_dtype(features.device)
     dtype = torch.promote_types(features.dtype, torch.float32)
-    width = features.shape[-1]
+    channels, _, width = features.shape[-3:]
     first = second = None
     for rows in strips(features):
         strip = weighted = _as_matrix(features[..., rows, :].to(dtype))
@@ -322,7 +325,9 @@ def _sums(
             first = here if first is None else first.add_(here)
         products = _products(weighted, strip).to(wide)
         second = products if second is None else second.add_(products)
-    assert second is not None
+    if second is None:  # a tile without a row of this layer
+        second = torch.zeros((channels, channels), dtype=wide, device=features.device)
+        first = second.new_zeros(channels) if means else None
     return first, second
 
 
@@ -350,7 +355,7 @@ def _is_for_onednn(matrix: Tensor) -> bool:
 
 def wide_dtype(device: torch.device) -> torch.dtype:
     """Return the widest floating type of a device (Apple's GPUs have no float64)."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def _as_matrix(features: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.losses.statistics import TINY, WASSERSTEIN_RIDGE, Statistics
+from napari_nst.engine.resources.decompositions import eigh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -350,11 +351,12 @@ def wasserstein_term(
     T is the optimal transport from the one to the other, so that the gradient moves every
     feature straight to where it should be.
 
-    The smallest eigenvalues of S_t^(1/2) S S_t^(1/2) are rounded away: of the decomposition only
-    the vectors are used, and the values are computed from them again, with the root and the
-    covariance apart.  They are at least the square of the ridge.  (A singular value decomposition
-    of factors, which squares nothing, takes three times as long on a processor and six times on
-    a GPU.)
+    Rounding takes the smallest eigenvalues of S_t^(1/2) S S_t^(1/2) and mixes their vectors.  So
+    only the vectors V of the decomposition are used: P = (S_t^(1/2) V)^T S (S_t^(1/2) V), which
+    is almost diagonal, has the eigenvalues to nearly all digits, and they are at least the square
+    of the ridge; what is beside its diagonal corrects P^(-1/2) to first order.  The gradient at
+    the features is then within 1e-7 of that of a singular value decomposition, which squares
+    nothing, and which takes 1.5 times as long on a processor and 6 times on a GPU.
 
     The gradient is never damped: T of an image a few steps ago, where some direction had hardly
     any spread, blows up what has spread there by now (tried), and of means alone damping gains
@@ -363,12 +365,14 @@ def wasserstein_term(
     mean = generated.mean - target.mean
     channels = mean.shape[0]
     root, covariance = target.covariance_root, generated.regular_covariance
-    _, vectors = torch.linalg.eigh(root @ covariance @ root)
+    _, vectors = eigh(root @ covariance @ root)
     half = root @ vectors
-    squares = (half * (covariance @ half)).sum(dim=0)
-    values = squares.clamp_min(WASSERSTEIN_RIDGE**2).sqrt()
+    product = half.mT @ (covariance @ half)
+    values = product.diagonal().clamp_min(WASSERSTEIN_RIDGE**2).sqrt()
     trace = covariance.trace() + target.regular_covariance.trace() - 2 * values.sum()
-    of_covariance = (half / -values) @ half.mT
+    inverse = product / -(values[:, None] * values * (values[:, None] + values))
+    inverse.diagonal().copy_(1 / values)
+    of_covariance = half @ inverse @ -half.mT
     of_covariance.diagonal().add_(1)
     of_mean = mean - of_covariance @ generated.mean
     value = (mean.square().sum() + trace) / channels

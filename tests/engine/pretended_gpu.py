@@ -1,0 +1,159 @@
+"""A GPU that is not there: whole runs on tensors that have a device and no values."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from napari_nst.engine.losses import statistics
+from napari_nst.engine.network import weights
+from napari_nst.engine.resources import decompositions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+# Operators that start no kernel: views, and memory without values.
+_WITHOUT_KERNELS = frozenset(
+    {
+        *("alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice"),
+        *("split", "squeeze", "t", "transpose", "unbind", "unsqueeze", "view", "_unsafe_view"),
+        *("_reshape_alias", "lift_fresh", "movedim", "unfold"),
+        *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"),
+        *("device", "promote_types", "is_same_size", "sym_size", "sym_stride"),
+    }
+)
+# Methods of tensors that need values, and so wait for a GPU.
+_WAITS = ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "cpu")
+
+
+class PretendedGpu(TorchFunctionMode):
+    """Answers methods that need values, and counts what a device would be asked to do.
+
+    Attributes
+    ----------
+    kernels : Counter
+        Operators on tensors of the device that start a kernel, by name.
+    waits : Counter
+        Methods called on tensors of the device that wait for it, by name.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+
+    def restart(self) -> None:
+        """Count from 0."""
+        self.kernels.clear()
+        self.waits.clear()
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name == "cudnn_convolution_relu":  # one kernel, for which there is no pretended one
+            return torch.nn.functional.conv2d(*args)
+        tensor = next((each for each in args if isinstance(each, torch.Tensor)), None)
+        if tensor is None or name not in (*_WAITS, "to", "nonzero"):
+            return function(*args, **kwargs)
+        here = tensor.device.type == "cuda"
+        if name == "nonzero":  # its size depends on values: every position counts
+            self.waits[name] += here
+            return tensor.new_zeros((tensor.numel(), tensor.dim()), dtype=torch.int64)
+        if name in ("to", "cpu"):
+            found = _moved(tensor, "cpu" if name == "cpu" else None, *args[1:], **kwargs)
+            self.waits[name] += here and found.device.type != "cuda"
+            return found
+        self.waits[name] += here
+        values = np.ones(tuple(tensor.shape), _dtype(tensor))
+        if name == "numpy":
+            return values
+        if name == "tolist":
+            return values.tolist()
+        scalar = values.reshape(-1)[0].item()
+        return {"__bool__": bool, "__float__": float, "item": lambda x: x}.get(name, int)(scalar)
+
+
+class _Operators(TorchDispatchMode):
+    """Counts operators, and raises what a GPU without float64 would."""
+
+    def __init__(self, gpu: PretendedGpu, float64: bool) -> None:
+        super().__init__()
+        self._gpu, self._float64 = gpu, float64
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        found = function(*args, **(kwargs or {}))
+        name = function._schema.name.partition("::")[2]
+        first = found[0] if isinstance(found, tuple | list) and found else found
+        if isinstance(first, torch.Tensor) and first.device.type == "cuda":
+            if not self._float64 and (first.dtype == torch.float64 or "linalg_eigh" in name):
+                raise NotImplementedError(f"{name} in {first.dtype} on this GPU")
+            if name not in _WITHOUT_KERNELS:
+                self._gpu.kernels[name] += 1
+        return found
+
+
+def _moved(tensor: torch.Tensor, device: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Return what `Tensor.to` does, which asks for a driver before it converts anything."""
+    dtype, device = kwargs.get("dtype"), kwargs.get("device", device)
+    for each in args:
+        if isinstance(each, torch.dtype):
+            dtype = each
+        elif isinstance(each, torch.Tensor):
+            dtype, device = each.dtype, each.device
+        elif each is not None:
+            device = each
+    device = tensor.device if device is None else torch.device(device)
+    dtype = tensor.dtype if dtype is None else dtype
+    layout = kwargs.get("memory_format", torch.preserve_format)
+    if (device.type, dtype, layout) == (tensor.device.type, tensor.dtype, torch.preserve_format):
+        return tensor
+    found: torch.Tensor = torch.ops.aten._to_copy(
+        tensor, device=device, dtype=dtype, memory_format=layout
+    )
+    return found
+
+
+def _dtype(tensor: torch.Tensor) -> Any:
+    return np.dtype(str(tensor.dtype).removeprefix("torch.").replace("bfloat16", "float32"))
+
+
+@contextlib.contextmanager
+def pretended_gpu(
+    monkeypatch: pytest.MonkeyPatch, *, float64: bool = True
+) -> Iterator[PretendedGpu]:
+    """Make "cuda" a device of this machine, whose tensors have no values.
+
+    Parameters
+    ----------
+    monkeypatch : pytest.MonkeyPatch
+        Undoes what this changes.
+    float64 : bool
+        False: like Apple's, it has neither float64 nor decompositions; either raises.
+    """
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a pretended card")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 9))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (2**34, 2**34))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    home = torch.device("cuda" if float64 else "cpu")
+    monkeypatch.setattr(decompositions, "fastest_device", lambda device: home)
+    if not float64:
+        monkeypatch.setattr(statistics, "_WITHOUT_FLOAT64", {"cuda"})
+    loaded = weights.load("vgg16")  # a file of values cannot be read among tensors without
+    monkeypatch.setattr(weights, "load", lambda *_: loaded)
+    gpu = PretendedGpu()
+    with FakeTensorMode(allow_non_fake_inputs=True), _Operators(gpu, float64), gpu:
+        yield gpu
