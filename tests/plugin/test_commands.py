@@ -12,7 +12,7 @@ from npe2 import PluginManager
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.commands import continue_layer, stylize_layers
-from napari_nst.plugin.provenance.origins import KEY
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, RECORD_KEY, origins_of_job
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +42,7 @@ def test_layers_in_a_layer_out_and_in_the_viewer(viewer: Any, stack: Any) -> Non
     assert list(viewer.layers) == [*before, result]
     assert result.name == "stack x paint"
     assert result.data.dtype == np.uint16
-    assert result.metadata[KEY]["content"]["index"] == [3, None, None]  # what is shown
+    assert result.metadata[ORIGINS_KEY]["content"]["index"] == [3, None, None]  # what is shown
     again = execute("stylize_layers", result, [paint], QUICK, intensities="displayed")
     assert again.name == "stack x paint x paint"
     assert again.rgb
@@ -55,7 +55,7 @@ def test_the_plane_that_shows_is_taken_among_other_units(viewer: Any, stack: Any
     viewer.dims.set_current_step(0, 2)
     shown = int(stack._data_view[3, 4])
     result = execute("stylize_layers", stack, viewer.layers["paint"], QUICK)
-    place = result.metadata[KEY]["content"]["index"][0]
+    place = result.metadata[ORIGINS_KEY]["content"]["index"][0]
     assert stack.data[place, 3, 4] == shown
     assert place == 2
 
@@ -90,8 +90,8 @@ def test_a_result_goes_on(viewer: Any, stack: Any) -> None:
     record = second.metadata["napari_nst"]
     assert record["settings"]["init"] == "image"
     assert record["settings"]["iterations"] == 2
-    assert second.metadata[KEY]["content"]["intensities"] == "percentiles"
-    assert second.metadata[KEY]["start"]["layer"] == "stack x paint"
+    assert second.metadata[ORIGINS_KEY]["content"]["intensities"] == "percentiles"
+    assert second.metadata[ORIGINS_KEY]["start"]["layer"] == "stack x paint"
     viewer.layers.remove(paint)
     with pytest.raises(InputError, match="no layer paint any more"):
         execute("continue_layer")
@@ -120,11 +120,13 @@ def test_without_a_viewer_they_are_functions() -> None:
 )
 def test_the_panel_has_the_choice_of_intensities(viewer: Any, words: str, choice: str) -> None:
     from napari_nst.plugin.widgets.controls import Controls
+    from napari_nst.plugin.widgets.job_maker import JobMaker
 
     controls = Controls(viewer)
+    jobs = JobMaker(viewer, controls)
     combo = controls.advanced.intensities
     combo.native.setCurrentText(words)
-    job = controls.job()
+    job = jobs.job()
 
     assert combo.native.accessibleName() == "Intensities"
     assert "percentiles" in combo.native.toolTip()
@@ -135,7 +137,8 @@ def test_the_panel_has_the_choice_of_intensities(viewer: Any, words: str, choice
         "content": {"name": "photo"},
         "styles": [{"name": "paint"}],
     }
-    controls.reuse(record, {"content": {"layer": "photo", "intensities": choice}})
+    metadata = {RECORD_KEY: record, ORIGINS_KEY: origins_of_job(job)}
+    controls.reuse(Image(np.zeros((4, 4)), metadata=metadata))
     assert combo.value == choice
-    controls.reuse(record, {})
+    controls.reuse(Image(np.zeros((4, 4)), metadata={RECORD_KEY: record}))
     assert combo.value == "limits"

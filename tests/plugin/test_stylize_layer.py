@@ -13,7 +13,7 @@ from napari.layers import Image, Labels
 import napari_nst
 from napari_nst.errors import InputError
 from napari_nst.plugin.provenance.copying import as_python
-from napari_nst.plugin.provenance.origins import KEY
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -70,14 +70,14 @@ def test_a_plane_of_a_grey_stack_comes_back_as_its_kind(cells: Image, paint: Ima
     record = napari_nst.RunRecord.model_validate(result.metadata["napari_nst"])
     assert record.content.name == "cells"
     assert record.iterations == 3
-    assert result.metadata[KEY]["content"]["index"] == [2, None, None]
+    assert result.metadata[ORIGINS_KEY]["content"]["index"] == [2, None, None]
     assert seen == [1, 2, 3]
 
 
 def test_the_middle_is_the_plane_unless_another_is_named(cells: Image, paint: Image) -> None:
     def index(**choices: Any) -> Any:
         result = napari_nst.stylize_layer(cells, paint, iterations=1, size=32, **choices)
-        return result.metadata[KEY]["content"]["index"][0]
+        return result.metadata[ORIGINS_KEY]["content"]["index"][0]
 
     assert index() == 1
     assert index(plane=0) == 0
@@ -90,7 +90,7 @@ def test_any_two_axes_are_displayed(cells: Image, paint: Image) -> None:
     result = napari_nst.stylize_layer(stack, paint, plane=1, displayed=(1, 0), **QUICK)
 
     assert result.data.shape == (40, 48, 1)
-    origin = result.metadata[KEY]["content"]
+    origin = result.metadata[ORIGINS_KEY]["content"]
     assert origin["index"] == [None, None, 1]
     assert origin["transposed"]
 
@@ -105,7 +105,7 @@ def test_the_copied_python_makes_the_same_bytes_whatever_the_intensities(
     viewer = ViewerModel()
     viewer.add_layer(cells)
     viewer.add_layer(grey_paint)
-    origins = result.metadata[KEY]
+    origins = result.metadata[ORIGINS_KEY]
     assert {one["intensities"] for one in (origins["content"], *origins["styles"])} == {intensities}
     cells.contrast_limits, cells.colormap = (0, 1), "gray"  # what they are now says nothing
 
@@ -201,14 +201,14 @@ def test_a_result_goes_in_again_as_content_as_style_and_as_start(
     assert first.name == "cells x paint + grey paint"
     second = napari_nst.stylize_layer(first, grey_paint, **QUICK)
     third = napari_nst.stylize_layer(cells, second, plane=0, **QUICK)
-    fourth = napari_nst.stylize_layer(cells, paint, plane=0, start=first, **QUICK)
+    fourth = napari_nst.stylize_layer(cells, paint, plane=0, init_image=first, **QUICK)
     for result in (second, third, fourth):
         assert result.data.dtype == np.uint16
         assert result.data.shape == (1, 40, 48)
         assert result.contrast_limits == cells.contrast_limits
         np.testing.assert_allclose(result.translate, first.translate)
     assert fourth.metadata["napari_nst"]["start"]["name"] == "start"
-    assert fourth.metadata[KEY]["start"]["layer"] == first.name
+    assert fourth.metadata[ORIGINS_KEY]["start"]["layer"] == first.name
 
 
 def test_regions_are_taken_from_labels_layers(content: Any, paint: Image) -> None:
@@ -224,14 +224,14 @@ def test_regions_are_taken_from_labels_layers(content: Any, paint: Image) -> Non
     guided = napari_nst.stylize_layer(
         photo, paint, content_labels=Labels(halves + 1), style_labels=[painted], **QUICK
     )
-    assert guided.metadata[KEY]["style_labels"][0]["layer"] == painted.name
+    assert guided.metadata[ORIGINS_KEY]["style_labels"][0]["layer"] == painted.name
 
 
 def test_a_style_of_more_axes_than_the_content(content: Any, cells: Image) -> None:
     flat = Image(content.mean(axis=2), name="flat")
     result = napari_nst.stylize_layer(flat, cells, **QUICK)
     assert result.data.shape == (40, 48)
-    assert result.metadata[KEY]["styles"][0]["index"][0] == 1
+    assert result.metadata[ORIGINS_KEY]["styles"][0]["index"][0] == 1
 
 
 @pytest.mark.parametrize(
@@ -265,8 +265,8 @@ def test_styles_in_other_units_are_taken_at_the_same_place(cells: Image, content
                   units=("nm", "nm", "nm"), name="other")  # fmt: skip
     for place in ({"plane": 2}, {"point": (11, 0, 0)}):
         result = napari_nst.stylize_layer(cells, style, **place, **QUICK)
-        assert result.metadata[KEY]["content"]["index"] == [2, None, None]
-        assert result.metadata[KEY]["styles"][0]["index"] == [2, None, None, None]
+        assert result.metadata[ORIGINS_KEY]["content"]["index"] == [2, None, None]
+        assert result.metadata[ORIGINS_KEY]["styles"][0]["index"] == [2, None, None, None]
     with pytest.raises(InputError, match="cells shows nothing at this point: on z it lies from 1 "):
         napari_nst.stylize_layer(cells, style, point=(30, 0, 0), **QUICK)
 
@@ -278,11 +278,11 @@ def test_a_point_may_be_what_a_viewer_shows(cells: Image, paint: Image) -> None:
     viewer.dims.set_current_step(0, viewer.dims.nsteps[0] - 1)
     viewer.dims.transpose()
     result = napari_nst.stylize_layer(cells, paint, point=viewer.dims, **QUICK)
-    assert result.metadata[KEY]["content"]["index"] == [2, None, None]
-    assert result.metadata[KEY]["content"]["transposed"]
+    assert result.metadata[ORIGINS_KEY]["content"]["index"] == [2, None, None]
+    assert result.metadata[ORIGINS_KEY]["content"]["transposed"]
     viewer.dims.thickness = (10_000, 0, 0)
     result = napari_nst.stylize_layer(cells, paint, point=viewer.dims, **QUICK)
-    assert result.metadata[KEY]["content"]["projection"] == ["mean", (0,)]
+    assert result.metadata[ORIGINS_KEY]["content"]["projection"] == ["mean", (0,)]
     assert result.data_to_world((0, 0, 0))[0] == pytest.approx(8.5)
     with pytest.raises(InputError, match="Give either displayed or a point"):
         napari_nst.stylize_layer(cells, paint, point=viewer.dims, displayed=(1, 2), **QUICK)

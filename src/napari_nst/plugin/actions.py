@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_nst.errors import InputError, StyleTransferError
 from napari_nst.plugin.provenance import copying, saving
+from napari_nst.plugin.provenance.origins import RECORD_KEY, record_of
 from napari_nst.plugin.run import fetching
 
 if TYPE_CHECKING:
@@ -185,9 +186,9 @@ def _selected(viewer: Viewer, at_least: int = 1) -> list[Image]:
 def _result(viewer: Viewer) -> Image:
     """Return the result that is selected, which may be one of several layers."""
     images = _selected(viewer)
-    results = [layer for layer in images if "napari_nst" in layer.metadata]
+    results = [layer for layer in images if RECORD_KEY in layer.metadata]
     layer = results[-1] if results else images[-1]
-    copying.record_of(layer)
+    record_of(layer)
     return layer
 
 

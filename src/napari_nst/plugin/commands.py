@@ -76,7 +76,7 @@ def stylize_layers(
 
 
 def continue_layer(
-    start: Image | None = None,
+    init_image: Image | None = None,
     content: Any = None,
     style: Any = None,
     settings: Any = None,
@@ -91,7 +91,7 @@ def continue_layer(
 
     Parameters
     ----------
-    start : Image, optional
+    init_image : Image, optional
         By default the active layer of the current viewer.
     content, style : Image, or for styles a list of Image, optional
         By default the layers of the viewer that the result was made of.
@@ -114,13 +114,13 @@ def continue_layer(
         plane than `point`.
     """
     viewer = napari.current_viewer()
-    start = _own(start)
-    if start is None:
+    init_image = _own(init_image)
+    if init_image is None:
         raise InputError("There is no result to go on from: select one, or give the command one.")
     return continue_run(
-        start,
+        init_image,
         [] if viewer is None else list(viewer.layers),
-        None if viewer is None else View.of(viewer.dims),
+        None if viewer is None else View.from_dims(viewer.dims),
         content=_own(content),
         styles=style if style is None or isinstance(style, Image) else list(style),
         settings=_settings(settings),

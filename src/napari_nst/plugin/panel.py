@@ -11,8 +11,6 @@ from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.evolution import Evolution
 from napari_nst.plugin.preferences import Preferences
-from napari_nst.plugin.provenance.copying import record_of
-from napari_nst.plugin.provenance.origins import KEY
 from napari_nst.plugin.run.session import Session, State
 from napari_nst.plugin.run.steering import Steering
 from napari_nst.plugin.run.warmup import WarmUp
@@ -20,6 +18,7 @@ from napari_nst.plugin.widgets.buttons import ButtonGrid, push_button
 from napari_nst.plugin.widgets.controls import Controls
 from napari_nst.plugin.widgets.curves import LossCurves
 from napari_nst.plugin.widgets.fetch_button import FetchButton
+from napari_nst.plugin.widgets.job_maker import JobMaker
 from napari_nst.plugin.widgets.presets_box import PresetsBox
 from napari_nst.plugin.widgets.progress_view import ProgressView, in_words, planes_done, text_label
 from napari_nst.plugin.widgets.results_box import ResultsBox
@@ -61,7 +60,9 @@ class StyleTransferPanel(QWidget):
     Attributes
     ----------
     controls : Controls
-        What the user chooses.
+        The user's choices.
+    jobs : JobMaker
+        Makes jobs from the controls.
     session : Session
         The run.
     """
@@ -78,6 +79,7 @@ class StyleTransferPanel(QWidget):
         preferences.apply()
         self.session = Session(napari_viewer, engine, preferences.preview_rate)
         self.controls = Controls(napari_viewer)
+        self.jobs = JobMaker(napari_viewer, self.controls)
         self.controls.settings = self.controls.settings.replace(
             device=preferences.device, precision=preferences.precision
         )
@@ -130,7 +132,7 @@ class StyleTransferPanel(QWidget):
     def go_on(self, layer: Image | None = None) -> None:
         """Begin a run that starts from a result: this one, the selected or the last."""
         try:
-            self._begin(start=self.results.needed(layer))
+            self._begin(init_image=self.results.needed(layer))
         except InputError as error:
             self._say(str(error), problem=True)
 
@@ -138,7 +140,7 @@ class StyleTransferPanel(QWidget):
         """Have the settings of a result: of this one, the selected or the last."""
         try:
             layer = self.results.needed(layer)
-            gone = self.controls.reuse(record_of(layer), layer.metadata.get(KEY, {}))
+            gone = self.controls.reuse(layer)
         except InputError as error:
             self._say(str(error), problem=True)
             return
@@ -271,7 +273,7 @@ class StyleTransferPanel(QWidget):
             self._say(refusal)
             return
         try:
-            job = self.controls.job(**how)
+            job = self.jobs.job(**how)
         except InputError as error:
             self._say(str(error), problem=True)
             return
@@ -286,7 +288,7 @@ class StyleTransferPanel(QWidget):
         self.session.start(job)
 
     def _show_estimate(self) -> None:
-        self._estimate.setText(self.controls.estimate())
+        self._estimate.setText(self.jobs.estimate())
 
     def _on_controls(self) -> None:
         self._show_estimate()
@@ -306,7 +308,7 @@ class StyleTransferPanel(QWidget):
         self._show_estimate()
 
     def _on_engine(self, device: str) -> None:
-        self.controls.device = device
+        self.jobs.device = device
         self._on_controls()
 
     def _on_state(self, state: State) -> None:

@@ -11,19 +11,23 @@ from napari.layers import Image, Labels, Layer
 
 from napari_nst.engine.optim.sizes import automatic_size
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.arrays import Intensities, View, take_plane, take_start
+from napari_nst.plugin.layer_jobs import (
+    LayerPlane,
+    job_from_layers,
+    make_result_layer,
+    result_metadata,
+    with_labels,
+)
+from napari_nst.plugin.layers.arrays import Intensities, View
 from napari_nst.plugin.layers.geometry import full_shape, middle_of
-from napari_nst.plugin.layers.labels import take_labels
-from napari_nst.plugin.provenance.origins import KEY, Origin
-from napari_nst.plugin.run.job import Job
+from napari_nst.plugin.provenance.origins import origins_of_job
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_nst.engine.run.snapshots import Snapshot
-    from napari_nst.plugin.layers.arrays import Plane
-    from napari_nst.plugin.layers.labels import LabelsPlane
+    from napari_nst.plugin.run.job import Job
 
 __all__ = ["longest_side", "run_job", "stylize_layer"]
 
@@ -37,7 +41,7 @@ def stylize_layer(
     point: Sequence[float] | Dims | None = None,
     displayed: tuple[int, int] | None = None,
     intensities: Intensities = "limits",
-    start: Image | None = None,
+    init_image: Image | None = None,
     content_labels: Labels | None = None,
     style_labels: Sequence[Labels | None] | None = None,
     callback: Callable[[Snapshot], object] | None = None,
@@ -72,8 +76,8 @@ def stylize_layer(
         What values mean.  By the contrast limits, or by percentiles of the whole layer (0.1 and
         99.9): then a grey content gives a grey result in its own dtype and range.  As displayed,
         with contrast limits, gamma and colormap: then the result is RGB, uint8.
-    start : napari.layers.Image, optional
-        A result to go on from.
+    init_image : napari.layers.Image, optional
+        Result to continue from.
     content_labels, style_labels : napari.layers.Labels, optional
         Regions, as `napari_nst.stylize` takes them, wherever they lie over their images: a pixel
         has the label that is nearest to it in the world, and 0 beside the labels.
@@ -106,7 +110,7 @@ def stylize_layer(
     ('camera x wood', 'uint8', (512, 512))
     """
     styles = [style] if isinstance(style, Layer) else list(style)
-    _check_kind(Image, [content, *styles, *([] if start is None else [start])])
+    _check_kind(Image, [content, *styles, *([] if init_image is None else [init_image])])
     labels = [one for one in (content_labels, *(style_labels or ())) if one is not None]
     _check_kind(Labels, labels)
     if not styles:
@@ -114,32 +118,25 @@ def stylize_layer(
     if choices:
         settings = (settings or StyleTransferSettings()).replace(**choices)
     settings = settings or StyleTransferSettings()
-    if start is not None:
-        settings = settings.replace(init="image")
-    layers = [content, *styles, *labels, *([] if start is None else [start])]
+    if style_labels is not None:
+        if content_labels is None:
+            raise InputError("style_labels go with content_labels: give both, or none.")
+        if len(style_labels) != len(styles):
+            raise InputError(
+                f"style_labels has {len(style_labels)} entries for {len(styles)} styles; give one "
+                "for each, None where a style has no labels."
+            )
+    layers = [content, *styles, *labels, *([] if init_image is None else [init_image])]
     view = _view(content, layers, plane, point, displayed)
-    job = _job(content, styles, settings, view, intensities, start)
-    if content_labels is not None:
-        job = replace(
-            job,
-            content_labels=take_labels(content_labels, job.content),
-            style_labels=_style_labels(style_labels, job),
-        )
-    elif style_labels is not None:
-        raise InputError("style_labels go with content_labels: give both, or none.")
-    result = run_job(job, callback)
-    result.metadata[KEY] = {
-        "content": _origin(content, job.content),
-        "styles": [_origin(one, taken) for one, taken in zip(styles, job.styles, strict=True)],
-        "start": _origin(start, job.start),
-        "content_labels": _origin(content_labels, job.content_labels),
-        "style_labels": [
-            _origin(one, taken)
-            for one, taken in zip(style_labels or (), job.style_labels or (), strict=True)
-        ],
-        "replacements": [],
-    }
-    return result
+    job = job_from_layers(
+        LayerPlane(content, view),
+        [LayerPlane(one, view) for one in styles],
+        settings,
+        longest=longest_side(settings),
+        intensities=intensities,
+        init_image=init_image,
+    )
+    return run_job(with_labels(job, content_labels, style_labels), callback)
 
 
 def _check_kind(kind: type, layers: Sequence[Any]) -> None:
@@ -169,7 +166,7 @@ def _view(
     if isinstance(point, Dims):
         if displayed is not None:
             raise InputError("Give either displayed or a point that is viewer.dims, not both.")
-        return _with_axes_of(layers, View.of(point))
+        return _with_axes_of(layers, View.from_dims(point))
     shown = tuple(axis + ndim if axis < 0 else axis for axis in displayed or (-2, -1))
     if len(shown) != 2 or len(set(shown)) != 2 or not set(shown) <= set(range(ndim)):
         raise InputError(
@@ -233,24 +230,6 @@ def _places(content: Image, others: list[int], plane: int | Sequence[int] | None
     return np.array(places, int) % np.array(sizes, int)
 
 
-def _job(
-    content: Image,
-    styles: Sequence[Image],
-    settings: StyleTransferSettings,
-    view: View,
-    intensities: Intensities,
-    start: Image | None,
-) -> Job:
-    longest = longest_side(settings)
-    taken = take_plane(content, view, longest, None, intensities)
-    return Job(
-        taken,
-        tuple(take_plane(one, view, longest, None, intensities) for one in styles),
-        settings,
-        None if start is None else take_start(start, view, taken),
-    )
-
-
 def longest_side(settings: StyleTransferSettings) -> int | None:
     """Return the longest side worked at, on this machine; None: the content's own."""
     if settings.size != "auto":
@@ -258,26 +237,6 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
     from napari_nst.engine.resources.device import Device
 
     return automatic_size(Device.from_name(settings.device).torch_device.type)
-
-
-def _style_labels(
-    layers: Sequence[Labels | None] | None, job: Job
-) -> tuple[LabelsPlane | None, ...] | None:
-    if layers is None:
-        return None
-    if len(layers) != len(job.styles):
-        raise InputError(
-            f"style_labels has {len(layers)} entries for {len(job.styles)} styles; give one for "
-            "each, None where a style has no labels."
-        )
-    return tuple(
-        None if layer is None else take_labels(layer, plane)
-        for layer, plane in zip(layers, job.styles, strict=True)
-    )
-
-
-def _origin(layer: Layer | None, taken: Plane | LabelsPlane | None) -> dict[str, Any] | None:
-    return None if layer is None or taken is None else Origin.of(layer, taken).to_dict()
 
 
 def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
@@ -297,6 +256,7 @@ def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> I
     """
     from napari_nst.engine.run.transfer import StyleTransfer
 
+    origins = origins_of_job(job)
     labels = job.content_labels
     run = StyleTransfer(
         job.content.load(),
@@ -314,10 +274,4 @@ def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> I
             callback(snapshot)
     result = run.result()
     data = job.content.restore(result.image)
-    return Image(
-        data,
-        name=job.title,
-        metadata={"napari_nst": result.record.to_dict()},
-        **job.content.look,
-        **job.content.layer_kwargs(data.shape),
-    )
+    return make_result_layer(job, data, result_metadata(result.record.to_dict(), origins))

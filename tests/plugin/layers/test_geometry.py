@@ -141,7 +141,7 @@ def test_a_level_of_a_pyramid_that_is_coarser_along_the_stack_too(whole: bool) -
     layer = Image(levels, multiscale=True, scale=(3, 2, 1), rotate=IN_PLANE)
     plane = take_plane(layer, view(layer, place=(5, 0, 0)), 90)
     assert plane.data is levels[1]
-    assert plane.level == 1
+    assert plane.source.level == 1
     assert plane.index[0] == 2
     shape = (4 if whole else 1, 50, 25)
     result = Image(np.zeros(shape), **plane.look, **plane.layer_kwargs(shape))

@@ -20,7 +20,7 @@ from napari_nst.plugin.layers.comparison import Comparison
 from napari_nst.plugin.layers.finding import RunInputs, find_layer
 from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.provenance.copying import as_command, as_python
-from napari_nst.plugin.provenance.origins import KEY, origins_of_job, origins_of_wish
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_wish
 from napari_nst.plugin.run.job import Job, Wish
 from napari_nst.settings import StyleTransferSettings
 
@@ -96,7 +96,7 @@ def test_renamed_layers_are_known_by_their_pixels(viewer: ViewerModel) -> None:
     again = continue_layer(result)
     for path in (("content",), ("styles", 0), ("content_labels",)):
         assert hash_of(again, *path) == hash_of(result, *path)
-    origins = again.metadata[KEY]
+    origins = again.metadata[ORIGINS_KEY]
     assert [origins[role]["layer"] for role in ("content", "content_labels", "start")] == [
         "my photo", "my regions", result.name,
     ]  # fmt: skip
@@ -156,7 +156,7 @@ def test_only_planes_of_layers_that_can_be_it_are_read(viewer: ViewerModel) -> N
             return part
 
     result = made(viewer, "stack", plane=3)
-    one = RunInputs.of(result.metadata["napari_nst"], result.metadata[KEY]).content
+    one = RunInputs.from_layer(result).content
     stack = viewer.layers["stack"].data
     other, deeper, whole = (
         Lazy(stack[:, ::-1]),
@@ -219,7 +219,7 @@ def test_a_part_of_a_pyramid_goes_on(viewer: ViewerModel) -> None:
     full = colours(160, 192)
     viewer.add_image([full, full[::2, ::2], full[::4, ::4]], name="pyramid", multiscale=True)
     result = made(viewer, "pyramid")
-    assert result.metadata[KEY]["content"]["level"] == 2
+    assert result.metadata[ORIGINS_KEY]["content"]["level"] == 2
     again = continue_layer(result)
     assert hash_of(again, "content") == hash_of(result, "content")
     finer = continue_layer(result, settings={"size": 96, "iterations": 1})
@@ -244,11 +244,11 @@ def test_a_run_goes_on_with_all_regions(viewer: ViewerModel) -> None:
         for role in ("content", "styles", "content_labels", "style_labels", "kept_labels"):
             assert record[role] == before[role]
         assert record["settings"] == before["settings"] | {"init": "image"}
-        assert again.metadata[KEY]["content"]["intensities"] == "percentiles"
+        assert again.metadata[ORIGINS_KEY]["content"]["intensities"] == "percentiles"
         np.testing.assert_array_equal(again.data[:20], result.data[:20])
         assert continue_layer(again).metadata["napari_nst"]["content_labels"] is not None
 
-    origins = result.metadata[KEY]
+    origins = result.metadata[ORIGINS_KEY]
     for one in (origins["content_labels"], origins["style_labels"][0]):
         one["pixels"] = None  # of a result from elsewhere
     with pytest.raises(InputError, match="There is no layer halves any more"):
@@ -271,7 +271,7 @@ def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
     painted = take_labels(labels, photo)
     settings = StyleTransferSettings(**QUICK)
     job = Job(photo, (oil,), settings, content_labels=painted)
-    origins = origins_of_job(job, viewer.layers)
+    origins = origins_of_job(job)
     run = StyleTransfer(
         photo.load(), [oil.load()], settings, names=["photo", "oil"], content_labels=painted.load()
     )
@@ -281,12 +281,12 @@ def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
             wish = Wish((ink,), take_labels(labels, photo), choices={"style_weight": 5})
             run.steer(styles=[ink.load()], names=["ink"], style_weight=5)
             run.steer(content_labels=labels.data)
-            origins["replacements"] = origins_of_wish(wish, viewer.layers)
+            origins["replacements"] = origins_of_wish(wish)
     result = run.result()
     layer = viewer.add_image(
         photo.restore(result.image),
         name="result",
-        metadata={"napari_nst": result.record.to_dict(), KEY: origins},
+        metadata={"napari_nst": result.record.to_dict(), ORIGINS_KEY: origins},
     )
     labels.data = labels.data * 0  # painted over since
     take_the_name(viewer, "ink", "my ink")
@@ -300,7 +300,7 @@ def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
 
 def test_a_record_without_origins_is_known_by_its_hash(viewer: ViewerModel) -> None:
     result = made(viewer)
-    del result.metadata[KEY]
+    del result.metadata[ORIGINS_KEY]
     take_the_name(viewer, "photo", "renamed")
     assert flip(viewer, result)[0] == ["renamed"]
 
@@ -314,6 +314,6 @@ def test_the_planes_of_a_whole_stack_are_known_by_the_first_that_is_done() -> No
         "finished": [{"plane": 2, "content": record["content"], "content_labels": None,
                       "steering": []}],
     }  # fmt: skip
-    origins = {"content": result.metadata[KEY]["content"] | {"index": [0, None, None]}}
-    inputs = RunInputs.of(whole, origins)
+    origins = {"content": result.metadata[ORIGINS_KEY]["content"] | {"index": [0, None, None]}}
+    inputs = RunInputs.from_metadata(whole, origins)
     assert find_layer(inputs.content, [other, stack]) is stack

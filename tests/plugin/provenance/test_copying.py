@@ -22,7 +22,7 @@ from napari_nst.files import read_image
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.provenance.copying import as_command, as_python
-from napari_nst.plugin.provenance.origins import KEY, origins_of_job, origins_of_wish
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_wish
 from napari_nst.plugin.run.job import Job, Wish
 from napari_nst.settings import StyleTransferSettings
 
@@ -68,7 +68,7 @@ def restyle(
     job = Job(planes[0], tuple(planes[1:]), settings)
     metadata: dict[str, Any] = {"napari_nst": result.record.to_dict()}
     if origins:
-        metadata[KEY] = origins_of_job(job, viewer.layers)
+        metadata[ORIGINS_KEY] = origins_of_job(job)
     data = planes[0].restore(result.image)
     return viewer.add_image(data, name="result", rgb=planes[0].rgb, metadata=metadata)
 
@@ -221,7 +221,7 @@ def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: 
         content_labels=painted[0].load(),
         style_labels=[each.load() for each in painted[1:]],
     )
-    origins = origins_of_job(job, viewer.layers)
+    origins = origins_of_job(job)
     for snapshot in run:
         if snapshot.iteration == 2:
             other = take_plane(three, viewer.dims)
@@ -231,12 +231,12 @@ def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: 
                 content_labels=thirds.data,
                 style_labels=None,
             )
-            origins["replacements"] = origins_of_wish(wish, viewer.layers)
+            origins["replacements"] = origins_of_wish(wish)
     result = run.result()
     layer = viewer.add_image(
         content.restore(result.image),
         name="result",
-        metadata={"napari_nst": result.record.to_dict(), KEY: origins},
+        metadata={"napari_nst": result.record.to_dict(), ORIGINS_KEY: origins},
     )
 
     assert same(run_python(as_python(layer), viewer), layer.data)

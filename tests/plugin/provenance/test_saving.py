@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import InputError
 from napari_nst.files import read_image, read_metadata
-from napari_nst.plugin.provenance.origins import KEY
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY
 from napari_nst.plugin.provenance.saving import ask_and_save, default_name, save_with_record
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def test_16_bits_become_the_8_of_a_jpeg_by_the_contrast_limits(tmp_path: Path) -
 
 
 def origin(index: list[Any], *, transposed: bool = False) -> dict[str, Any]:
-    return {KEY: {"content": {"index": index, "transposed": transposed}}}
+    return {ORIGINS_KEY: {"content": {"index": index, "transposed": transposed}}}
 
 
 @pytest.mark.parametrize("colours", [0, 3, 4])

@@ -103,7 +103,7 @@ def test_planes_are_offered_along_each_hidden_axis(stack, panel):
     panel.controls.content.value = stack.layers["paint"]
     assert planes.isHidden()
     assert planes.choice.native.isHidden()
-    assert panel.controls.job().stack is None
+    assert panel.jobs.job().stack is None
 
 
 def test_the_axes_offered_are_those_that_are_hidden(stack, panel):
@@ -238,10 +238,10 @@ def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
 
 def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monkeypatch, own_cache):
     assert "on disk" not in panel.estimate
-    free = stack_job.result_bytes(panel.controls.job(), "cpu") * 2 - 1
+    free = stack_job.result_bytes(panel.jobs.job(), "cpu") * 2 - 1
     vm = type("Memory", (), {"available": free})
     monkeypatch.setattr(stack_job.psutil, "virtual_memory", lambda: vm)
-    assert not stack_job.stays_in_memory(panel.controls.job(), "cpu")
+    assert not stack_job.stays_in_memory(panel.jobs.job(), "cpu")
     panel.start()
     finish(panel, qtbot)
     assert len(list((own_cache / "stacks").iterdir())) == 1
@@ -268,8 +268,8 @@ def test_the_estimate_is_of_all_planes(panel):
 
 
 def test_a_draft_is_of_the_plane_that_is_shown(panel):
-    assert panel.controls.job().stack is not None
-    job = panel.controls.job(draft=True)
+    assert panel.jobs.job().stack is not None
+    job = panel.jobs.job(draft=True)
     assert job.stack is None
 
 
@@ -281,7 +281,7 @@ def test_what_cannot_be_done_with_a_stack_is_refused_in_a_sentence(stack, panel,
         with pytest.raises(InputError, match="is a whole stack"):
             copy(layer)
     panel.go_on(layer)
-    assert "a run goes on from the result of one plane" in panel.status
+    assert "a run continues from the result of one plane" in panel.status
     panel.reuse(layer)
     assert panel.status == "The settings are those of volume x paint."
 

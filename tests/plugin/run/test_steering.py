@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QWidget
 from napari_nst.plugin.run.session import Session, State
 from napari_nst.plugin.run.steering import Steering
 from napari_nst.plugin.widgets.controls import Controls
+from napari_nst.plugin.widgets.job_maker import JobMaker
 
 
 class Desk:
@@ -43,7 +44,7 @@ class Desk:
 
     def begin(self) -> None:
         self.controls.fields["iterations"].value = 10**5
-        job = self.controls.job()
+        job = JobMaker(self.viewer, self.controls).job()
         self.steering.begin(job)
         assert self.session.start(job)
         self.qtbot.waitUntil(lambda: self.session.layer is not None, timeout=20000)

@@ -19,6 +19,7 @@ from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.geometry import canvas_corners, visible_part
 from napari_nst.plugin.layers.labels import present, take_labels
 from napari_nst.plugin.widgets.controls import Controls
+from napari_nst.plugin.widgets.job_maker import JobMaker
 from napari_nst.plugin.widgets.regions_table import RegionsTable
 
 STYLES = ("photo", "paint")
@@ -333,7 +334,7 @@ def test_many_labels_do_not_make_many_rows(qtbot: Any) -> None:
 def test_a_job_takes_the_labels_along(viewer: ViewerModel, controls: Controls) -> None:
     controls.regions.content_labels.value = viewer.add_labels(painted(), name="bands")
     controls.regions.table.choose(2, "keep")
-    job = controls.job()
+    job = JobMaker(viewer, controls).job()
 
     assert job.settings.region_styles == {0: None, 1: 0, 2: None}
     np.testing.assert_array_equal(job.content_labels.load(), painted())
@@ -346,14 +347,14 @@ def test_labels_on_a_style_are_matched_by_their_number(
     controls.regions.content_labels.value = viewer.add_labels(painted(), name="bands")
     of_style = viewer.add_labels(painted((24, 20)), name="of paint")
     controls.regions.style_labels[0].value = of_style
-    job = controls.job()
+    job = JobMaker(viewer, controls).job()
 
     assert job.settings.region_styles is None
     np.testing.assert_array_equal(job.style_labels[0].load(), of_style.data)
     of_style.data[of_style.data == 2] = 5
     controls.regions.refresh()
     with pytest.raises(InputError, match="Label 2 is on the content and on no style"):
-        controls.job()
+        JobMaker(viewer, controls).job()
 
 
 def test_nothing_painted_is_told_before_the_run(viewer: ViewerModel, controls: Controls) -> None:
@@ -364,8 +365,8 @@ def test_nothing_painted_is_told_before_the_run(viewer: ViewerModel, controls: C
     assert layer.mode == "paint"
     assert layer.data.shape == (30, 40)
     with pytest.raises(InputError, match="No label of the content has a style"):
-        controls.job()
-    assert "No label" in controls.estimate()
+        JobMaker(viewer, controls).job()
+    assert "No label" in JobMaker(viewer, controls).estimate()
 
 
 @pytest.mark.parametrize("deed", ["paint", "fill", "undo", "set", "hidden", "data"])
@@ -411,7 +412,7 @@ def test_a_layer_that_is_chosen_no_more_is_not_heard(
     qtbot.wait(400)
 
     assert heard == []
-    assert controls.job().content_labels is None
+    assert JobMaker(viewer, controls).job().content_labels is None
 
 
 def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Controls) -> None:
@@ -419,7 +420,7 @@ def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Con
     viewer.layers.remove(viewer.layers[-1])
 
     assert controls.regions.content_labels.value is None
-    assert controls.job().settings.region_styles is None
+    assert JobMaker(viewer, controls).job().settings.region_styles is None
 
 
 class Huge:

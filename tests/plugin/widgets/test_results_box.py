@@ -41,7 +41,7 @@ def test_a_result_of_another_plane_is_not_continued(viewer: Any, panel: Any, sta
     assert "stack x paint shows nothing at this point: on axis 0 it lies from 6" in panel.status
     assert "move the slider there" in panel.status
     viewer.dims.set_current_step(0, 3)
-    assert panel.controls.job(start=result).content.index[0] == 3
+    assert panel.jobs.job(init_image=result).content.index[0] == 3
 
 
 def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, stack: Any) -> None:
@@ -54,7 +54,7 @@ def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, sta
     assert "stack x paint was made of stack, and Content is other" in panel.status
     panel.controls.content.value = stack
     stack.name = "renamed"
-    assert panel.controls.job(start=result).start is not None
+    assert panel.jobs.job(init_image=result).start is not None
 
 
 def test_reuse_finds_renamed_layers_and_says_what_is_gone(viewer: Any, panel: Any) -> None:

@@ -28,6 +28,7 @@ from napari_nst.plugin.layers.intensities import (
     range_of,
 )
 from napari_nst.plugin.layers.projections import Projected
+from napari_nst.plugin.layers.source import LayerSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,8 +75,8 @@ class Plane:
         slice is projected, of one plane as thick.
     factors : tuple of float
         For each axis of the layer, pixels of level zero in a pixel of `data`.
-    level : int or None
-        Which level of a multiscale layer.
+    source : LayerSource
+        The layer, file or sample that the data came from.
     intensities : {"limits", "percentiles", "displayed"}
         What a value means: by the contrast limits, by percentiles of the whole layer, or as it
         is displayed, colormap and gamma included.
@@ -97,7 +98,7 @@ class Plane:
     view: View
     geometry: dict[str, Any]
     factors: tuple[float, ...]
-    level: int | None
+    source: LayerSource
     intensities: Intensities
     span: Range | Sample | None
     look: dict[str, Any]
@@ -272,7 +273,7 @@ def take_plane(
     full = levels[0].shape
     if 0 in full:
         raise InputError(f"{layer.name} is empty: its shape is {tuple(full)}.")
-    view = View.of(dims)
+    view = View.from_dims(dims)
     planes = shown_planes(layer, view)
     shown = shown_axes(layer, view)
     part = part or {axis: (0, full[axis]) for axis in shown}
@@ -305,7 +306,7 @@ def take_plane(
         view=view,
         geometry=geometry,
         factors=factors,
-        level=level if layer.multiscale else None,
+        source=LayerSource.from_layer(layer, level),
         intensities=intensities,
         span=span,
         look=look,

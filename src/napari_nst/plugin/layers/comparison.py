@@ -8,8 +8,6 @@ from psygnal import Signal
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.finding import RunInputs, needed_layer
-from napari_nst.plugin.provenance.copying import record_of
-from napari_nst.plugin.provenance.origins import KEY as ORIGINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,9 +15,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from napari.viewer import Viewer
 
-__all__ = ["KEY", "Comparison"]
+__all__ = ["COMPARE_KEY", "Comparison"]
 
-KEY = "H"
+COMPARE_KEY = "H"
 
 
 class Comparison:
@@ -46,7 +44,7 @@ class Comparison:
         self._viewer, self._result = viewer, result
         self._before: dict[Any, bool] = {}
         try:
-            viewer.bind_key(KEY, self._while_held)
+            viewer.bind_key(COMPARE_KEY, self._while_held)
             self._bound = True
         except ValueError:  # the user, or another panel, has bound it already
             self._bound = False
@@ -68,7 +66,7 @@ class Comparison:
         if not content or result is None:
             return
         try:
-            inputs = RunInputs.of(record_of(result), result.metadata.get(ORIGINS, {}))
+            inputs = RunInputs.from_layer(result)
             found = needed_layer(inputs.content, self._viewer.layers, result)
         except InputError as error:
             self.problem.emit(str(error))
@@ -82,7 +80,7 @@ class Comparison:
         """Show the result again, and give the key back."""
         self.flip(False)
         if self._bound:
-            self._viewer.bind_key(KEY, None)
+            self._viewer.bind_key(COMPARE_KEY, None)
 
     def _while_held(self, _: Viewer) -> Iterator[None]:
         self.flip(True)

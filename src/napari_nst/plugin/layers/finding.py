@@ -7,13 +7,15 @@ its pixels, taken as they were then, have the hash in the record.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from napari.layers import Image, Labels
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.provenance.origins import Origin, level_of, same_bytes
+from napari_nst.plugin.layers.labels import LabelsPlane, labels_from_origin
+from napari_nst.plugin.layers.source import level_of
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, Origin, record_of, same_bytes
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
     from numpy.typing import NDArray
+
+    from napari_nst.plugin.layers.intensities import Intensities
 
 __all__ = ["Input", "RunInputs", "find_layer", "needed_layer", "origin_of"]
 
@@ -49,6 +53,12 @@ class Input:
         return str(self.records[0]["name"])
 
     @property
+    def intensities(self) -> Intensities:
+        """Choice of intensities with which it was taken; "limits" where it is unknown."""
+        found = (origin.intensities for origin in self.origins if origin.intensities)
+        return cast("Intensities", next(found, "limits"))
+
+    @property
     def size_in_words(self) -> str:
         """Its size and type in brackets after a space, if the record has them."""
         record = self.records[0]
@@ -62,13 +72,10 @@ class Input:
         return any(same_bytes(array, record) for record in self.records)
 
     @property
-    def kept(self) -> tuple[Origin, NDArray[Any]] | None:
-        """The labels as the run took them, and their origin, if they were kept with the result."""
-        for origin in self.origins:
-            labels = origin.kept
-            if labels is not None and self.is_it(labels):
-                return origin, labels
-        return None
+    def stored_labels(self) -> LabelsPlane | None:
+        """Labels as the run took them, if they are stored with the result."""
+        stored = (labels_from_origin(origin) for origin in self.origins)
+        return next((labels for labels in stored if labels and self.is_it(labels.data)), None)
 
 
 def find_layer(one: Input, layers: Iterable[Layer]) -> Layer | None:
@@ -201,6 +208,8 @@ class RunInputs:
         The labels of the content.
     style_labels : tuple of Input or None, or None
         Those of each style.
+    is_stack : bool
+        Whether the run processed every plane along an axis.
     """
 
     settings: StyleTransferSettings
@@ -208,10 +217,22 @@ class RunInputs:
     styles: tuple[Input, ...]
     content_labels: Input | None = None
     style_labels: tuple[Input | None, ...] | None = None
+    is_stack: bool = False
 
     @classmethod
-    def of(cls, record: Mapping[str, Any], origins: Mapping[str, Any]) -> RunInputs:
-        """Return what a record and the origins in a result's metadata say."""
+    def from_layer(cls, result: Layer) -> RunInputs:
+        """Return the inputs of the run that made a result layer.
+
+        Raises
+        ------
+        InputError
+            If the layer has no record.
+        """
+        return cls.from_metadata(record_of(result), result.metadata.get(ORIGINS_KEY) or {})
+
+    @classmethod
+    def from_metadata(cls, record: Mapping[str, Any], origins: Mapping[str, Any]) -> RunInputs:
+        """Return the inputs that a record and origins name."""
         planes = record.get("finished", ())  # of a stack
         known = _Known(origins)
         settings = StyleTransferSettings(**record["settings"])
@@ -240,6 +261,7 @@ class RunInputs:
             tuple(one for one in styles if one is not None),
             labels,
             style_labels if any(style_labels) else None,
+            "start_from" in record,
         )
 
     @property

@@ -68,7 +68,7 @@ class View:
     ndisplay: int = 2
 
     @classmethod
-    def of(cls, dims: Dims | View) -> View:
+    def from_dims(cls, dims: Dims | View) -> View:
         """Return what a viewer shows now."""
         if isinstance(dims, View):
             return dims
@@ -282,7 +282,7 @@ def visible_part(
     InputError
         If the canvas shows nothing of it, or next to nothing.
     """
-    view = View.of(dims)
+    view = View.from_dims(dims)
     full = full_shape(layer)
     shown = shown_axes(layer, view)
     to_data = to_world(geometry_of(layer), view.units).set_slice(shown).inverse

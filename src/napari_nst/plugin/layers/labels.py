@@ -9,6 +9,7 @@ import numpy as np
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.geometry import geometry_of, to_world
+from napari_nst.plugin.layers.source import LayerSource
 from napari_nst.sampling import nearest, under
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_nst.plugin.layers.arrays import Plane
+    from napari_nst.plugin.provenance.origins import Origin
 
-__all__ = ["LabelsPlane", "present", "take_labels"]
+__all__ = ["LabelsPlane", "labels_from_origin", "present", "take_labels"]
 
 _COUNTABLE = 2**16  # labels below this are counted, which takes a tenth of the time of sorting
 
@@ -41,6 +43,10 @@ class LabelsPlane:
         The image's axes that are rows and columns of the plane.
     grid : tuple of ndarray
         The plane's rows and columns, in pixels of level zero.
+    source : LayerSource or None
+        The layer or file that the data came from.
+    origin : Origin or None
+        Origin of labels stored with a result, instead of `source`.
     """
 
     name: str
@@ -49,6 +55,8 @@ class LabelsPlane:
     point: tuple[float, ...]
     shown: tuple[int, int]
     grid: tuple[NDArray[np.intp], NDArray[np.intp]]
+    source: LayerSource | None = None
+    origin: Origin | None = None
 
     @property
     def matrix(self) -> NDArray[np.float64]:
@@ -107,7 +115,32 @@ def take_labels(layer: Labels, image: Plane) -> LabelsPlane:
     matrix = to_labels.linear_matrix @ affine
     matrix[:, -1] += to_labels.translate
     data = layer.data[0] if layer.multiscale else layer.data
-    return LabelsPlane(layer.name, data, matrix, tuple(map(float, point)), shown, image.grid)
+    return LabelsPlane(
+        name=layer.name,
+        data=data,
+        to_labels=matrix,
+        point=tuple(map(float, point)),
+        shown=shown,
+        grid=image.grid,
+        source=LayerSource.from_layer(layer),
+    )
+
+
+def labels_from_origin(origin: Origin) -> LabelsPlane | None:
+    """Return the labels stored in an origin, as the run took them; None if it has none."""
+    pixels = origin.stored_labels
+    if pixels is None:
+        return None
+    rows, columns = map(np.arange, pixels.shape)
+    return LabelsPlane(
+        name=origin.layer,
+        data=pixels,
+        to_labels=np.eye(2, 3),
+        point=(0.0, 0.0),
+        shown=(0, 1),
+        grid=(rows, columns),
+        origin=origin,
+    )
 
 
 def present(labels: NDArray[Any]) -> list[int]:

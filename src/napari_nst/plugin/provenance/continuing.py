@@ -1,31 +1,27 @@
-"""Continue a run from its result, with everything that the run was made of.  No Qt here."""
+"""Continue a run from its result, with the same inputs.  No Qt here."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Layer
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.arrays import take_plane, take_start
+from napari_nst.plugin.layer_jobs import LayerPlane, job_from_layers, with_labels
 from napari_nst.plugin.layers.finding import Input, RunInputs, find_layer, needed_layer, origin_of
 from napari_nst.plugin.layers.geometry import View, full_shape, middle_of, shown_axes, to_world
-from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
-from napari_nst.plugin.provenance.copying import record_of
-from napari_nst.plugin.provenance.origins import KEY, Origin
-from napari_nst.plugin.run.job import Job
 from napari_nst.plugin.stylize_layer import longest_side, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from napari.layers import Image, Labels
-    from numpy.typing import NDArray
 
-    from napari_nst.plugin.layers.arrays import Intensities, Plane
+    from napari_nst.plugin.layers.arrays import Plane
+    from napari_nst.plugin.provenance.origins import Origin
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["check_start", "continue_run"]
@@ -34,7 +30,7 @@ _ADVICE = ", or give the command the layer"
 
 
 def continue_run(
-    start: Image,
+    init_image: Image,
     layers: Sequence[Layer],
     view: View | None,
     *,
@@ -45,21 +41,21 @@ def continue_run(
     content_labels: Labels | None = None,
     style_labels: Sequence[Labels | None] | None = None,
 ) -> Image:
-    """Run from a result on, and return the new result.
+    """Continue from a result, and return the new result.
 
     Parameters
     ----------
-    start : Image
+    init_image : Image
         The result.
     layers : sequence of Layer
-        Where the layers are looked for that the result was made of.
+        Layers among which the inputs of the result's run are looked for.
     view : View or None
-        What the viewer shows, for layers that the result was not made of, and for results that are
-        whole stacks.
+        What the viewer shows: for layers that are no inputs of the result's run, and for results
+        that are whole stacks.
     content, styles, settings, content_labels, style_labels
-        Instead of those of the result.
+        Override those of the result's run.
     point : sequence of float, optional
-        World coordinates of the content's plane, instead of those of the result's.
+        World coordinates of the content's plane; overrides that of the result.
 
     Raises
     ------
@@ -68,69 +64,59 @@ def continue_run(
     StyleTransferError
         If the run fails.
     """
-    record = record_of(start)
-    before = RunInputs.of(record, start.metadata.get(KEY, {}))
-    content = content or _image(before.content, layers, start)
+    before = RunInputs.from_layer(init_image)
+    content = content or _image(before.content, layers, init_image)
     if styles is None:
-        styles = [_image(one, layers, start) for one in before.styles]
+        styles = [_image(one, layers, init_image) for one in before.styles]
     elif isinstance(styles, Layer):
         styles = [styles]
-    settings = (settings or before.settings).replace(init="image")
-    longest = longest_side(settings)
+    settings = settings or before.settings
 
-    origin = None if "start_from" in record else origin_of(content, before.content)
-    how = _intensities(before.content)
-    where = view if view is not None and content in layers else _middle(content)
+    origin = None if before.is_stack else origin_of(content, before.content)
+    where = view if view is not None and content in layers else _middle_view(content)
     if origin is not None:
         where = _view_of(content, origin)
     if point is not None:
-        where = replace(where, ndim=content.ndim, point=tuple(map(float, point)),
-                        order=_order(content, where))  # fmt: skip
+        where = replace(
+            where,
+            ndim=content.ndim,
+            point=tuple(map(float, point)),
+            order=_order(content, where),
+        )
         origin = None
-    plane = take_plane(content, where, longest, _part_of(content, origin), how)
-    begin = take_start(start, where, plane)
-    check_start(plane, begin)
-
-    taken = []
-    for number, style in enumerate(styles):
-        known = before.styles[number] if number < len(before.styles) else None
-        own = None if known is None else origin_of(style, known)
-        fits = style.ndim <= where.ndim
-        there = _view_of(style, own) if own else where if fits else _middle(style)
-        taken.append(take_plane(style, there, longest, _part_of(style, own), how))
-    on_content = _labels(content_labels, before.content_labels, layers, start, plane)
-    on_styles: list[_Taken | None] = []
-    if on_content is not None:
-        told = list(style_labels or ())
-        used = list(before.style_labels or ()) if style_labels is None else []
-        if max(len(told), len(used)) not in (0, len(taken)):
-            raise InputError(
-                f"There are labels on {max(len(told), len(used))} styles and {len(taken)} styles: "
-                "give style_labels with one entry for each style, None where it has no labels."
-            )
-        told, used = (each + [None] * (len(taken) - len(each)) for each in (told, used))
-        on_styles = [
-            _labels(given, one, layers, start, style)
-            for given, one, style in zip(told, used, taken, strict=True)
-        ]
-    job = Job(
-        plane,
-        tuple(taken),
+    job = job_from_layers(
+        LayerPlane(content, where, _part_of(content, origin)),
+        [
+            _style_plane(style, before.styles[number : number + 1], where)
+            for number, style in enumerate(styles)
+        ],
         settings,
-        begin,
-        None if on_content is None else on_content.plane,
-        tuple(None if one is None else one.plane for one in on_styles) if any(on_styles) else None,
+        longest=longest_side(settings),
+        intensities=before.content.intensities,
+        init_image=init_image,
     )
-    result = run_job(job)
-    result.metadata[KEY] = {
-        "content": Origin.of(content, plane).to_dict(),
-        "styles": [Origin.of(one, own).to_dict() for one, own in zip(styles, taken, strict=True)],
-        "start": Origin.of(start, begin).to_dict(),
-        "content_labels": on_content and on_content.origin.to_dict(),
-        "style_labels": [one and one.origin.to_dict() for one in on_styles],
-        "replacements": [],
-    }
-    return result
+    assert job.start is not None
+    check_start(job.content, job.start)
+
+    on_content = _labels(content_labels, before.content_labels, layers, init_image, job.content)
+    on_styles = None
+    if on_content is not None:
+        given = list(style_labels or ())
+        used = list(before.style_labels or ()) if style_labels is None else []
+        count = max(len(given), len(used))
+        if count not in (0, len(job.styles)):
+            raise InputError(
+                f"There are labels on {count} styles and {len(job.styles)} styles: give "
+                "style_labels with one entry for each style, None where it has no labels."
+            )
+        given, used = (each + [None] * (len(job.styles) - len(each)) for each in (given, used))
+        on_styles = [
+            _labels(own, known, layers, init_image, style)
+            for own, known, style in zip(given, used, job.styles, strict=True)
+        ]
+        if not any(on_styles):
+            on_styles = None
+    return run_job(with_labels(job, on_content, on_styles))
 
 
 def check_start(content: Plane, start: Plane) -> None:
@@ -166,54 +152,35 @@ def _same_plane(content: Plane, start: Plane) -> bool:
     return all(-0.51 <= float(place[axis]) <= float(sizes[axis]) - 0.49 for axis in singles)
 
 
-@dataclass(frozen=True)
-class _Taken:
-    """Labels of a job, and where they came from."""
-
-    plane: Any
-    origin: Origin
-
-
-@dataclass(frozen=True)
-class _KeptLabels:
-    """Labels as an earlier run took them, in the place of a `LabelsPlane`."""
-
-    name: str
-    pixels: NDArray[Any]
-
-    def load(self) -> NDArray[Any]:
-        """Return the labels."""
-        return self.pixels
+def _style_plane(style: Image, before: Sequence[Input], view: View) -> LayerPlane:
+    """Return the plane of a style that the earlier run took, or else the one in a view."""
+    own = origin_of(style, before[0]) if before else None
+    if own is not None:
+        view = _view_of(style, own)
+    elif style.ndim > view.ndim:
+        view = _middle_view(style)
+    return LayerPlane(style, view, _part_of(style, own))
 
 
 def _labels(
     given: Labels | None,
     before: Input | None,
     layers: Sequence[Layer],
-    start: Layer,
+    result: Layer,
     image: Plane,
-) -> _Taken | None:
-    """Return the labels that are given, or else those that an earlier run had last."""
-    if given is None and before is None:
-        return None
-    layer: Any = given
-    if layer is None and before is not None:
-        layer = find_layer(before, layers)
-        kept = before.kept
-        if layer is None and kept is not None and kept[1].shape == image.shape:
-            return _Taken(_KeptLabels(before.name, kept[1]), kept[0])
-        layer = layer or needed_layer(before, layers, start, _ADVICE)
-    plane: LabelsPlane = take_labels(layer, image)
-    return _Taken(plane, Origin.of(layer, plane))
+) -> Any:
+    """Return the given labels, or else those that the earlier run used last."""
+    if given is not None or before is None:
+        return given
+    layer = find_layer(before, layers)
+    stored = before.stored_labels
+    if layer is None and stored is not None and stored.data.shape == image.shape:
+        return stored
+    return layer or needed_layer(before, layers, result, _ADVICE)
 
 
-def _image(one: Input, layers: Sequence[Layer], start: Layer) -> Any:
-    return needed_layer(one, layers, start, _ADVICE)
-
-
-def _intensities(content: Input) -> Intensities:
-    found = (origin.intensities for origin in content.origins if origin.intensities)
-    return cast("Intensities", next(found, "limits"))
+def _image(one: Input, layers: Sequence[Layer], result: Layer) -> Any:
+    return needed_layer(one, layers, result, _ADVICE)
 
 
 def _view_of(layer: Image, origin: Origin) -> View:
@@ -257,7 +224,7 @@ def _factors(layer: Image, origin: Origin) -> tuple[float, ...]:
     return tuple(float(factor) for factor in factors[: int(layer.ndim)])
 
 
-def _middle(layer: Image) -> View:
+def _middle_view(layer: Image) -> View:
     """Return the view of the middle plane of a layer."""
     point = tuple(map(float, layer.data_to_world(middle_of(layer))))
     return View(layer.ndim, point, tuple(range(layer.ndim)))

@@ -21,7 +21,9 @@ from napari_nst.cache import cache_directory
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
 from napari_nst.plugin.layers.finding import Input, find_layer
-from napari_nst.plugin.provenance.origins import KEY, Origin, level_of
+from napari_nst.plugin.layers.source import level_of
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, Origin, record_of
+from napari_nst.plugin.provenance.python_code import restore_code, take_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-__all__ = ["as_command", "as_file_name", "as_python", "record_of"]
+__all__ = ["as_command", "as_file_name", "as_python"]
 
 # What a variable is called, and the option of `napari-nst replay`; None: an argument.
 _OPTIONS = {
@@ -53,22 +55,6 @@ class _Input:
     @property
     def origin(self) -> Origin | None:
         return next(iter(self.picture.origins), None)
-
-
-def record_of(layer: Layer) -> dict[str, Any]:
-    """Return the record of a result layer.
-
-    Raises
-    ------
-    InputError
-        If the layer has none.
-    """
-    record = layer.metadata.get("napari_nst")
-    if not isinstance(record, dict) or "settings" not in record:
-        raise InputError(
-            f"{layer.name} has no record of a run: choose a layer that the style transfer made."
-        )
-    return record
 
 
 def _record_of_picture(layer: Layer) -> dict[str, Any]:
@@ -113,7 +99,7 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
         *(["from napari_nst.files import read_image"] if "read_image(" in text else []),
     ]
     content = next(one for one in inputs if one.role == "content")
-    restoring = [] if content.origin is None else list(content.origin.restore_in_python("picture"))
+    restoring = [] if content.origin is None else list(restore_code(content.origin, "picture"))
     if any("np." in line for line in restoring) and known["np."] not in imports:
         imports.insert(0, known["np."])
     shown = pprint.pformat(record, width=96, sort_dicts=False)
@@ -179,7 +165,7 @@ def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
 
 
 def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
-    origins = layer.metadata.get(KEY, {})
+    origins = layer.metadata.get(ORIGINS_KEY, {})
     groups: list[tuple[str, Any, Any]] = [
         ("content", [record["content"]], [origins.get("content")]),
         ("style", record["styles"], origins.get("styles")),
@@ -204,7 +190,7 @@ def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
     needed = tuple(_steered_in(record))
     if not needed:
         return
-    origins = layer.metadata.get(KEY, {}).get("replacements", ())
+    origins = layer.metadata.get(ORIGINS_KEY, {}).get("replacements", ())
     for number, origin in enumerate(origins, start=1):
         picture = Input(needed, (Origin.from_dict(origin),))
         yield _Input("replacement", f"replacement_{number}", picture)
@@ -237,7 +223,7 @@ def _load_in_python(one: _Input, layers: Sequence[Layer]) -> Iterator[str]:
         yield f"# No layer has these pixels now: bring back {name}, or give its array here."
     yield f"{one.variable} = {expression}"
     if one.origin is not None:
-        yield from one.origin.take_in_python(one.variable)
+        yield from take_code(one.origin, one.variable)
     if expression.startswith("viewer."):
         yield f"{one.variable} = np.asarray({one.variable})"
 

@@ -1,7 +1,7 @@
-"""Where the pictures of a run came from, so that they can be had again.  No Qt here.
+"""Origins of a run's images, stored with its result.  No Qt here.
 
-A record names its inputs and their hashes.  An origin says which file or sample an input was, or
-which layer, and what was done to it on the way to the engine.
+A record names the inputs of a run and their hashes.  An origin says which layer, file or sample an
+input came from, and how its pixels were taken from there.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import io
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 
+from napari_nst.errors import InputError
 from napari_nst.files import read_image
 from napari_nst.intensities import Display, Range
 from napari_nst.plugin.layers.intensities import Displayed
@@ -27,7 +27,7 @@ from napari_nst.samples import SAMPLES
 from napari_nst.sampling import crossing, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from napari.layers import Layer
     from numpy.typing import NDArray
@@ -36,62 +36,63 @@ if TYPE_CHECKING:
     from napari_nst.plugin.run.job import Job, Wish
 
 __all__ = [
-    "KEY",
+    "ORIGINS_KEY",
+    "RECORD_KEY",
     "Origin",
-    "level_of",
     "origins_of_job",
     "origins_of_wish",
+    "record_of",
     "same_bytes",
+    "single_axes",
     "without_repeats",
 ]
 
-KEY = "napari_nst_origins"  # in the metadata of a result layer, beside its record
-_US = "napari-nst"
-_US_IN_PYTHON = "napari_nst.intensities"
-_SAMPLING = "napari_nst.sampling"
+# Keys of a result layer's metadata.
+RECORD_KEY = "napari_nst"
+ORIGINS_KEY = "napari_nst_origins"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The way of a layer's pixels to the engine.
+    """Source of an input, and the steps from the source's data to the engine's array.
 
     Attributes
     ----------
     layer : str
-        Its name when the run began.
+        Name of the layer when the run began.
     path : str or None
-        The file it was read from.
+        File that the layer was read from.
     sample : str or None
-        Its key in `samples.SAMPLES`, for a layer of one of our samples.
+        Key in `samples.SAMPLES`, for a layer of one of this plugin's samples.
     level : int or None
-        Which level of a multiscale layer.
+        Level of a multiscale layer.
     index : tuple of int, (start, stop) or None
-        What of each axis was taken; None: all of it.
+        Part of each axis; None: all of it.
     transposed : bool
         Whether the viewer showed the two axes in the other order.
     limits : tuple of float or None
-        The values that became 0 and 1; None: they were taken as they are.
+        Values that became 0 and 1; None: values were not rescaled.
     dtype : str
-        Of the layer's data; as displayed, of what was made of them.
+        Of the layer's data; with intensities "displayed", of the colours computed from them.
     layer_id : str or None
-        The layer's ``unique_id``, which no other layer has while napari runs.
+        The layer's ``unique_id``, which no other layer has in the same napari process.
     shape : tuple of int or None
-        Shape of the layer's data, of that level.
+        Shape of the layer's data at that level.
     pixels : str or None
-        The labels as they were taken, compressed, for they may be painted over later.
+        Labels as the run took them, compressed: the user may paint over the layer later.
     grid : tuple of tuple of int, or None
-        For labels: the rows and columns that were taken last; None: all of them.
+        For labels: rows and columns taken in the last step; None: all of them.
     intensities : str or None
-        How the values were understood: the choice of `Plane.intensities`; None for labels.
+        The choice of `Plane.intensities`; None for labels.
     alpha : bool
-        Whether the last of the colours is alpha.
+        Whether the last channel is alpha.
     display : dict or None
-        As displayed: the fields of the `Display`.
+        With intensities "displayed": the fields of the `Display`.
     nearest : tuple or None
-        For labels that are turned, or beside the image in part: matrix, rows and columns of
+        For labels that are rotated, or cover the image in part: matrix, rows and columns of
         `sampling.nearest`.
     projection : tuple or None
-        For a thick slice: the function of NumPy, and the axes of what was taken.
+        For a thick slice: name of the NumPy function, and the axes that it reduces.
     """
 
     layer: str
@@ -113,49 +114,22 @@ class Origin:
     projection: tuple[Any, ...] | None = None
 
     @classmethod
-    def of(cls, layer: Layer, plane: Plane | LabelsPlane) -> Origin:
-        """Return where a plane that was taken from a layer came from."""
-        source = layer.source
-        level = 0 if getattr(layer, "multiscale", False) else None
-        limits, transposed = None, False
-        index: tuple[Any, ...]
-        more: dict[str, Any] = {}
+    def from_plane(cls, plane: Plane | LabelsPlane) -> Origin:
+        """Return the origin of a plane that was taken from a layer."""
         if isinstance(plane, LabelsPlane):
-            index, transposed, more = _of_labels(plane)
+            if plane.origin is not None:
+                return plane.origin
+            fields = _fields_of_labels(plane)
         else:
-            index, transposed, level = plane.index, plane.transposed, plane.level
-            limits = None if plane.range is None else plane.limits
-            more["intensities"] = plane.intensities
-            more["alpha"] = plane.rgb and plane.data.shape[-1] == 4
-            data = plane.data
-            if isinstance(data, Displayed):
-                index = index[: len(data.source.shape)]
-                more["display"] = asdict(data.display)
-                data = data.source
-            if isinstance(data, Projected):
-                more["projection"] = (data.mode, data.axes_within(index))
-                index = tuple(
-                    slice(*data.thick[axis]) if axis in data.thick else place
-                    for axis, place in enumerate(index)
-                )
-        return cls(
-            layer=plane.name,
-            layer_id=str(layer.unique_id),
-            shape=tuple(map(int, level_of(layer, level).shape)),
-            pixels=_packed(plane.load()) if isinstance(plane, LabelsPlane) else None,
-            path=None if source.path is None else str(source.path),
-            sample=source.sample[1] if source.sample and source.sample[0] == _US else None,
-            level=level,
-            index=tuple(_plain(place) for place in index),
-            transposed=transposed,
-            limits=limits,
-            dtype=np.dtype(plane.data.dtype).newbyteorder("=").name,
-            **more,
-        )
+            fields = _fields_of_image(plane)
+        assert plane.source is not None
+        index = tuple(_plain(place) for place in fields.pop("index"))
+        dtype = np.dtype(plane.data.dtype).newbyteorder("=").name
+        return cls(layer=plane.name, index=index, dtype=dtype, **asdict(plane.source), **fields)
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Origin:
-        """Return the origin that `to_dict` gave."""
+        """Return the origin that `to_dict` converted."""
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in fields.items()
@@ -167,12 +141,22 @@ class Origin:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @property
-    def kept(self) -> NDArray[Any] | None:
-        """The labels as they were taken; None for an image."""
-        return None if self.pixels is None else _unpacked(self.pixels)
+    def stored_labels(self) -> NDArray[Any] | None:
+        """Labels as the run took them; None for an image."""
+        return None if self.pixels is None else _decompressed(self.pixels)
+
+    @property
+    def single_axes(self) -> tuple[int, ...]:
+        """Axes of the layer along which the input has one place."""
+        return single_axes(self.index, self.projection)
+
+    @property
+    def range(self) -> Range:
+        """Range of values that became 0 and 1."""
+        return Range.of_dtype(self.dtype) if self.limits is None else Range(*self.limits)
 
     def take(self, data: Any) -> NDArray[Any]:
-        """Return what the engine was given, from a layer's data; see `Plane.load`."""
+        """Return the engine's array, given the layer's data; see `Plane.load`."""
         places = tuple(slice(*i) if isinstance(i, list | tuple) else i for i in self.index)
         array = np.asarray(data[tuple(slice(None) if i is None else i for i in places)])
         if self.projection is not None:
@@ -186,69 +170,17 @@ class Origin:
             array = nearest(array, *self.nearest)
         if self.display is not None:
             return Display(**self.display).show(array)
-        return array if self.limits is None else self._range.to_unit(array, alpha=self.alpha)
-
-    def take_in_python(self, name: str) -> Iterator[str]:
-        """Yield the lines of Python that do to a variable what `take` does."""
-        if any(place is not None for place in self.index):
-            yield f"{name} = {name}[{', '.join(map(_place_in_python, self.index))}]"
-        if self.projection is not None:
-            mode, axes = self.projection
-            yield f"{name} = np.{mode}({name}, axis={tuple(axes)})"
-        if self.transposed:
-            yield f"{name} = {name}.swapaxes(0, 1)"
-        if self.nearest is not None:
-            matrix, *sides = self.nearest
-            rows, columns = (_places_in_python(tuple(places)) for places in sides)
-            shown = [list(row) for row in matrix]
-            yield f"{name} = {_SAMPLING}.nearest({name}, {shown}, {rows}, {columns})"
-        if self.grid is not None:
-            rows, columns = map(_places_in_python, self.grid)
-            yield f"{name} = {name}[np.ix_({rows}, {columns})]"
-        if self.display is not None:
-            display = Display(**self.display)
-            table = wrap(display.table, 88) or [""]
-            yield f"{name} = {_US_IN_PYTHON}.Display("
-            yield f"    {tuple(display.limits)!r},"
-            yield f"    {display.gamma!r},"
-            yield from (f"    {line!r}" for line in table)
-            yield f").show({name})"
-        elif self.limits is not None:
-            yield f"{name} = {self._range_in_python}.to_unit({name}{self._alpha_in_python})"
-
-    def restore_in_python(self, name: str) -> Iterator[str]:
-        """Yield the lines of Python that make a result like the layer's data: `Plane.restore`."""
-        back = f'from_unit({name}, "{self.dtype}"{self._alpha_in_python})'
-        yield f"{name} = {self._range_in_python}.{back}"
-        if self.transposed:
-            yield f"{name} = {name}.swapaxes(0, 1)"
-        axes = self.single_axes
-        if axes:
-            yield f"{name} = np.expand_dims({name}, {axes})"
-        yield f"{name} = np.ascontiguousarray({name})"
-
-    @property
-    def single_axes(self) -> tuple[int, ...]:
-        """The axes of the layer on which the picture has one place."""
-        return single_axes(self.index, self.projection)
-
-    @property
-    def _range(self) -> Range:
-        return Range.of_dtype(self.dtype) if self.limits is None else Range(*self.limits)
-
-    @property
-    def _range_in_python(self) -> str:
-        found = self._range
-        return f"{_US_IN_PYTHON}.Range({found.low!r}, {found.high!r})"
-
-    @property
-    def _alpha_in_python(self) -> str:
-        return ", alpha=True" if self.alpha else ""
+        return array if self.limits is None else self.range.to_unit(array, alpha=self.alpha)
 
     def sources(self) -> Iterator[tuple[str, Callable[[], Any]]]:
-        """Yield where the layer's data may be had again: an expression, and what it does.
+        """Yield the sources that may still have the layer's data.
 
-        The expressions need `read_image`, `samples` and `tifffile`.
+        Yields
+        ------
+        expression : str
+            Python that reads the data, given `read_image`, `samples` and `tifffile`.
+        read : callable
+            The same as a function.
         """
         if self.sample is not None and self.sample in SAMPLES:
             sample = SAMPLES[self.sample]
@@ -261,7 +193,7 @@ class Origin:
 
 
 def single_axes(index: Sequence[Any], projection: Sequence[Any] | None) -> tuple[int, ...]:
-    """Return the axes on which a picture with this index and projection has one place."""
+    """Return the axes along which an image with this index and projection has one place."""
     single = [axis for axis, place in enumerate(index) if isinstance(place, int)]
     if projection is not None:
         left = [axis for axis in range(len(index)) if axis not in single]
@@ -269,41 +201,44 @@ def single_axes(index: Sequence[Any], projection: Sequence[Any] | None) -> tuple
     return tuple(sorted(single))
 
 
-def origins_of_job(job: Job, layers: Mapping[str, Layer] | Any) -> dict[str, Any]:
-    """Return the origins of a job's pictures, for ``layer.metadata[KEY]`` of its result.
-
-    Parameters
-    ----------
-    job : Job
-        Whose planes were taken just now: layers are found by the planes' names.
-    layers : mapping of str to Layer
-        The viewer's.
-    """
+def origins_of_job(job: Job) -> dict[str, Any]:
+    """Return the origins of a job's inputs, for ``metadata[ORIGINS_KEY]`` of its result."""
     return {
-        "content": _origin(job.content, layers),
-        "styles": [_origin(plane, layers) for plane in job.styles],
-        "start": _origin(job.start, layers),
-        "content_labels": _origin(job.content_labels, layers),
-        "style_labels": [_origin(plane, layers) for plane in job.style_labels or ()],
+        "content": _origin(job.content),
+        "styles": [_origin(plane) for plane in job.styles],
+        "start": _origin(job.start),
+        "content_labels": _origin(job.content_labels),
+        "style_labels": [_origin(plane) for plane in job.style_labels or ()],
         "replacements": [],
     }
 
 
-def origins_of_wish(wish: Wish, layers: Mapping[str, Layer] | Any) -> list[dict[str, Any]]:
-    """Return the origins of what a wish puts in, to be appended to the "replacements"."""
+def origins_of_wish(wish: Wish) -> list[dict[str, Any]]:
+    """Return the origins of the inputs that an update replaces, to extend "replacements"."""
     planes = (*(wish.styles or ()), wish.content_labels, *(wish.style_labels or ()))
-    return [found for plane in planes if (found := _origin(plane, layers)) is not None]
+    return [found for plane in planes if (found := _origin(plane)) is not None]
 
 
 def without_repeats(origins: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return origins without those that a later one repeats: labels painted once more."""
-    known = {repr(origin | {"pixels": None}): origin for origin in origins}
-    return list(known.values())
+    """Return origins without those that differ from a later one in the painted labels only."""
+    latest = {repr(origin | {"pixels": None}): origin for origin in origins}
+    return list(latest.values())
 
 
-def level_of(layer: Layer, level: int | None) -> Any:
-    """Return the data of a level; None: all of them, of a layer without levels."""
-    return layer.data if level is None else layer.data[level]
+def record_of(layer: Layer) -> dict[str, Any]:
+    """Return the record of a result layer.
+
+    Raises
+    ------
+    InputError
+        If the layer has none.
+    """
+    record = layer.metadata.get(RECORD_KEY)
+    if not isinstance(record, dict) or "settings" not in record:
+        raise InputError(
+            f"{layer.name} has no record of a run: choose a layer that the style transfer made."
+        )
+    return record
 
 
 def same_bytes(array: NDArray[Any], record: dict[str, Any]) -> bool:
@@ -314,19 +249,17 @@ def same_bytes(array: NDArray[Any], record: dict[str, Any]) -> bool:
     return found == str(record["sha256"])
 
 
-def _origin(plane: Any, layers: Mapping[str, Layer] | Any) -> dict[str, Any] | None:
-    if plane is None or plane.name not in layers:
-        return None
-    return Origin.of(layers[plane.name], plane).to_dict()
+def _origin(plane: Plane | LabelsPlane | None) -> dict[str, Any] | None:
+    return None if plane is None else Origin.from_plane(plane).to_dict()
 
 
-def _packed(labels: NDArray[Any]) -> str:
+def _compressed(labels: NDArray[Any]) -> str:
     file = io.BytesIO()
     np.save(file, labels, allow_pickle=False)
     return base64.b64encode(zlib.compress(file.getvalue(), 1)).decode()
 
 
-def _unpacked(text: str) -> NDArray[Any]:
+def _decompressed(text: str) -> NDArray[Any]:
     file = io.BytesIO(zlib.decompress(base64.b64decode(text)))
     return np.asarray(np.load(file, allow_pickle=False))
 
@@ -337,31 +270,43 @@ def _plain(place: Any) -> int | tuple[int | None, int | None] | None:
     return int(place)
 
 
-def _of_labels(plane: LabelsPlane) -> tuple[tuple[Any, ...], bool, dict[str, Any]]:
-    """Return index, transposed and the other fields of an origin of labels."""
+def _fields_of_image(plane: Plane) -> dict[str, Any]:
+    index, data = plane.index, plane.data
+    fields: dict[str, Any] = {
+        "transposed": plane.transposed,
+        "limits": None if plane.range is None else plane.limits,
+        "intensities": plane.intensities,
+        "alpha": plane.rgb and data.shape[-1] == 4,
+    }
+    if isinstance(data, Displayed):
+        index = index[: len(data.source.shape)]
+        fields["display"] = asdict(data.display)
+        data = data.source
+    if isinstance(data, Projected):
+        fields["projection"] = (data.mode, data.axes_within(index))
+        index = tuple(
+            slice(*data.thick[axis]) if axis in data.thick else place
+            for axis, place in enumerate(index)
+        )
+    return fields | {"index": index}
+
+
+def _fields_of_labels(plane: LabelsPlane) -> dict[str, Any]:
+    fields: dict[str, Any] = {"limits": None, "pixels": _compressed(plane.load())}
     shape = plane.data.shape
     rows, columns = (tuple(map(int, places)) for places in plane.grid)
     simple = crossing(shape, plane.matrix, rows, columns)
     if simple is None:
         matrix = tuple(tuple(map(float, row)) for row in plane.matrix)
-        return (slice(None),) * len(shape), False, {"nearest": (matrix, rows, columns)}
+        nearest_arguments = (matrix, rows, columns)
+        whole_index = (slice(None),) * len(shape)
+        return fields | {"index": whole_index, "transposed": False, "nearest": nearest_arguments}
     index, transposed, grid = simple
     sides = [range(n) for n, i in zip(shape, index, strict=True) if isinstance(i, slice)]
     whole = all(
         np.array_equal(own, side)
         for own, side in zip(grid, sides[::-1] if transposed else sides, strict=True)
     )
-    more = {} if whole else {"grid": tuple(tuple(map(int, places)) for places in grid)}
-    return index, transposed, more
-
-
-def _place_in_python(place: Any) -> str:
-    if place is None:
-        return ":"
-    return str(place) if isinstance(place, int) else f"{place[0]}:{place[1]}"
-
-
-def _places_in_python(places: tuple[int, ...]) -> str:
-    if places == tuple(range(places[0], places[-1] + 1)):
-        return f"range({places[0]}, {places[-1] + 1})"
-    return str(list(places))
+    if not whole:
+        fields["grid"] = tuple(tuple(map(int, places)) for places in grid)
+    return fields | {"index": index, "transposed": transposed}

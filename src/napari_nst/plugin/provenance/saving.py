@@ -18,8 +18,8 @@ from qtpy.QtWidgets import QFileDialog
 from napari_nst.errors import InputError
 from napari_nst.files import check_writable, write_image, write_planes
 from napari_nst.intensities import Range
-from napari_nst.plugin.provenance.copying import as_file_name, record_of
-from napari_nst.plugin.provenance.origins import KEY, single_axes
+from napari_nst.plugin.provenance.copying import as_file_name
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, record_of, single_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +175,7 @@ class _Axes(NamedTuple):
 def _axes(layer: Image) -> _Axes:
     """Return the axes of a result: by its origin or, without one, by the lengths of its axes."""
     shape = np.shape(layer.data)[: layer.ndim]
-    origin = (layer.metadata.get(KEY) or {}).get("content") or {}
+    origin = (layer.metadata.get(ORIGINS_KEY) or {}).get("content") or {}
     index = list(origin.get("index", ()))[: layer.ndim]
     single = single_axes(index, origin.get("projection"))
     shown = [axis for axis in range(len(index)) if axis not in single]

@@ -7,19 +7,15 @@ import logging
 import weakref
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from napari.utils import progress as activity
 from psygnal import Signal
 
 from napari_nst import speed
 from napari_nst.engine.resources import costs
-from napari_nst.plugin.provenance.origins import (
-    KEY,
-    origins_of_job,
-    origins_of_wish,
-    without_repeats,
-)
+from napari_nst.plugin.layer_jobs import make_result_layer, result_metadata
+from napari_nst.plugin.provenance.origins import origins_of_job, origins_of_wish, without_repeats
 from napari_nst.plugin.run.closing import WindowWatch, make_worker
 from napari_nst.plugin.run.job import Notice, Outcome, Progress
 from napari_nst.plugin.run.worker import Link, Report, steps
@@ -145,7 +141,7 @@ class Session:
         Session._at_work = self
         self._job, self._layer, self._outcome, self._discard = job, None, None, False
         self._link = Link(1 / self._preview_rate)
-        self._origins = origins_of_job(job, self._viewer.layers)
+        self._origins = origins_of_job(job)
         # napari lets Qt work off waiting events in here, the closing of the viewer among them.
         self._activity = activity(total=job.settings.iterations, desc="Style transfer")
         if self._closed:
@@ -200,7 +196,7 @@ class Session:
         if wish and self._state in (State.RUNNING, State.PAUSED):
             self._link.wishes.append(wish)
             known = self._origins["replacements"]
-            known[:] = without_repeats([*known, *origins_of_wish(wish, self._viewer.layers)])
+            known[:] = without_repeats([*known, *origins_of_wish(wish)])
 
     def close(self) -> None:
         """End the run and touch the viewer no more, except to keep the last picture."""
@@ -289,7 +285,7 @@ class Session:
         elif job is not None and job.stack is not None:
             self._remove_layer()  # no plane is done
         if self._layer is not None and outcome.record:
-            self._layer.metadata.update({"napari_nst": outcome.record, KEY: self._origins})
+            self._layer.metadata.update(result_metadata(outcome.record, self._origins))
         if job is not None and outcome.ended == "finished":
             _remember_speed(job, outcome)
         self._set_state(State.IDLE)
@@ -317,13 +313,7 @@ class Session:
     def _add_layer(self, picture: NDArray[Any], job: Job) -> Image | None:
         if self._closed:
             return None
-        plane = job.content
-        return self._viewer.add_image(
-            picture,
-            name=job.title,
-            **plane.look,
-            **plane.layer_kwargs(picture.shape),
-        )
+        return cast("Image", self._viewer.add_layer(make_result_layer(job, picture)))
 
 
 def _is_abandoned(worker: weakref.ref[GeneratorWorker]) -> bool:

@@ -1,4 +1,4 @@
-"""What the user chooses, and what that comes to."""
+"""The panel's form: content, styles, settings and regions."""
 
 from __future__ import annotations
 
@@ -10,28 +10,17 @@ from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
-from napari_nst import speed
-from napari_nst.engine.optim.sizes import automatic_size, scales_for
-from napari_nst.engine.resources import costs
-from napari_nst.errors import InputError
-from napari_nst.plugin.layers.arrays import View, take_plane, take_start
-from napari_nst.plugin.layers.finding import RunInputs, find_layer, origin_of
-from napari_nst.plugin.layers.geometry import canvas_corners, full_shape, visible_part
-from napari_nst.plugin.provenance.continuing import check_start
-from napari_nst.plugin.provenance.copying import record_of
-from napari_nst.plugin.provenance.origins import KEY
-from napari_nst.plugin.run.job import Job
-from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
+from napari_nst.plugin.layers.finding import RunInputs, find_layer
+from napari_nst.plugin.layers.geometry import full_shape
 from napari_nst.plugin.widgets.advanced import Advanced
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.widgets.planes_box import PlanesBox
 from napari_nst.plugin.widgets.regions_box import RegionsBox
 from napari_nst.plugin.widgets.styles_list import StylesList
-from napari_nst.plugin.widgets.words import duration
-from napari_nst.presets import preset
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
+    from napari.layers import Layer
     from napari.viewer import Viewer
 
 __all__ = ["Controls"]
@@ -50,8 +39,6 @@ class Controls:
 
     Attributes
     ----------
-    device : str
-        The kind of device that a run will have, as far as is known without torch.
     native : QWidget
         The main controls, one below the other.
     form : QFormLayout
@@ -84,7 +71,6 @@ class Controls:
         self._viewer = viewer
         self._told_apart = self._filling = False
         self._base = _DEFAULTS  # what no control shows
-        self.device = "cpu"
         self.content: Any = control(
             LayerChoice,
             "&Content",
@@ -183,13 +169,13 @@ class Controls:
             self._filling = False
         self.changed.emit()
 
-    def reuse(self, record: dict[str, Any], origins: dict[str, Any]) -> list[str]:
-        """Have the settings of a run, steering included, and its layers where they still are.
+    def reuse(self, result: Layer) -> list[str]:
+        """Set the controls to a run's settings at its end, and to its layers that still exist.
 
         Parameters
         ----------
-        record, origins : dict
-            From the metadata of a result layer.
+        result : Layer
+            Result of the run.
 
         Returns
         -------
@@ -201,7 +187,7 @@ class Controls:
         InputError
             If it cannot be read.
         """
-        before = RunInputs.of(record, origins)
+        before = RunInputs.from_layer(result)
         found: Any = {one: find_layer(one, self._viewer.layers) for one in before.all}
         if found[before.content] is not None:
             self.content.value = found[before.content]
@@ -213,91 +199,9 @@ class Controls:
             before.content_labels and found[before.content_labels],
             [one and found[one] for one in labels],
         )
-        taken = origins.get("content") or {}
-        self.advanced.intensities.value = taken.get("intensities") or "limits"
+        self.advanced.intensities.value = before.content.intensities
         self.settings = before.settings
         return [one.name for one, layer in found.items() if layer is None]
-
-    def job(self, *, draft: bool = False, start: Image | None = None) -> Job:
-        """Return what is to be done to the layers as the viewer shows them now.
-
-        Parameters
-        ----------
-        draft : bool
-            A quick look at what is on the canvas.
-        start : Image, optional
-            A result to go on from.
-
-        Raises
-        ------
-        InputError
-            If no layer is chosen, one cannot be used, or a setting is impossible.
-        """
-        layers = [self.content.value, *self.styles.layers]
-        if None in layers:
-            raise InputError(
-                "There is no image layer: open a picture, or one of File > Open Sample > "
-                "Neural style transfer."
-            )
-        settings = self.settings
-        if draft:
-            quick = preset("draft")
-            settings = settings.replace(size=quick.size, iterations=quick.iterations)
-        longest = settings.size
-        if longest == "auto":
-            longest = automatic_size(self.device)
-        dims = self._viewer.dims
-        part = visible_part(layers[0], dims, canvas_corners(self._viewer)) if draft else None
-        how = self.advanced.intensities.value
-        stack = None if draft else self.planes.stack
-        view = View.of(dims)
-        if stack is not None:  # each plane by itself, however thick the slice on the canvas
-            view = view.thin(stack.axis - layers[0].ndim)
-        content = take_plane(layers[0], view, longest, part, how)
-        styles = tuple(take_plane(layer, dims, longest, None, how) for layer in layers[1:])
-        begin = None
-        if start is not None:
-            settings = settings.replace(init="image")
-            begin = take_start(start, dims, content)
-            check_start(content, begin)
-            self._check_content(layers[0], start)
-        if stack is not None and start is not None:
-            raise InputError(
-                f"Planes is {self.planes.choice.current_choice!r}, and a run goes on from the "
-                "result of one plane: choose 'this plane'."
-            )
-        of_content, of_styles = self.regions.take(content, styles)
-        if not draft:  # what is on the canvas may lack a label; the engine knows
-            self.regions.check()
-        return Job(content, styles, settings, begin, of_content, of_styles, stack)
-
-    def estimate(self) -> str:
-        """Return in a sentence what a run will take, or why there can be none."""
-        try:
-            return self._estimate(self.job())
-        except InputError as error:
-            return str(error)
-
-    def _estimate(self, job: Job) -> str:
-        scale = scales_for(job.settings, *job.content.shape, self.device)[-1]
-        styles = [style.shape for style in job.styles]
-        cost, what, more = None, "", ""
-        if job.stack is not None:
-            cost = in_all(job, self.device, job.stack)
-            what = f"{job.content.data.shape[job.stack.axis]} planes of "
-            if not stays_in_memory(job, self.device):
-                size = result_bytes(job, self.device) / 2**30
-                more = f"  The result takes {size:.1f} GiB on disk."
-        regions = len(job.settings.region_styles or "1") if job.content_labels else 0
-        cost = cost or costs.estimate(
-            job.settings, *job.content.shape, self.device, styles, regions=regions
-        )
-        rate, measured = speed.load_speed(self.device)
-        return (
-            f"{what}{scale.width} x {scale.height} px will take "
-            f"{'about' if measured else 'roughly'} {duration(cost.operations / rate)} and "
-            f"{cost.memory / 2**30:.1f} GiB of memory.{more}"
-        )
 
     def offer_planes(self) -> None:
         """Offer the axes along which the content has planes, if there are any."""
@@ -334,15 +238,6 @@ class Controls:
 
     def _style_names(self) -> list[str]:
         return [layer.name if layer is not None else "none" for layer in self.styles.layers]
-
-    def _check_content(self, content: Image, start: Image) -> None:
-        """Refuse a result that was made of another layer than the content."""
-        before = RunInputs.of(record_of(start), start.metadata.get(KEY, {}))
-        if before.content.origins and origin_of(content, before.content) is None:
-            raise InputError(
-                f"{start.name} was made of {before.content.name}, and Content is {content.name}: "
-                "choose the layer that it was made of, or Reuse settings."
-            )
 
     def _images(self, _: object = None) -> list[Image]:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]

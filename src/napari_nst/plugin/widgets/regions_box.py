@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_nst.engine.images.assignment import assign
 from napari_nst.errors import InputError
+from napari_nst.plugin.layer_jobs import take_labels_on
 from napari_nst.plugin.layers.arrays import shown_axes, take_plane
 from napari_nst.plugin.layers.geometry import full_shape, geometry_of, placed
 from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
@@ -140,6 +141,13 @@ class RegionsBox(QWidget):
         """What `StyleTransferSettings.region_styles` is to be."""
         return None if self.content_labels.value is None else self.table.region_styles
 
+    @property
+    def chosen_labels(self) -> tuple[Labels | None, list[Labels | None] | None]:
+        """Labels layers of the content and of each style; None: no labels."""
+        on_styles = [combo.value for combo in self.style_labels]
+        none = all(layer is None for layer in on_styles)
+        return self.content_labels.value, (None if none else on_styles)
+
     def take(
         self, content: Plane, styles: Sequence[Plane]
     ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
@@ -150,14 +158,7 @@ class RegionsBox(QWidget):
         InputError
             If a layer has no plane of labels.
         """
-        if self.content_labels.value is None:
-            return None, None
-        of_content = take_labels(self.content_labels.value, content)
-        of_styles = tuple(
-            combo.value and take_labels(combo.value, style)
-            for combo, style in zip(self.style_labels, styles, strict=False)
-        )
-        return of_content, (of_styles if any(of_styles) else None)
+        return take_labels_on(content, styles, *self.chosen_labels)
 
     def check(self) -> None:
         """Refuse labels that have no style, or a style that is on no label.

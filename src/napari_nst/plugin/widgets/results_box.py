@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QVBoxLayout, QWidget
 from napari_nst.errors import InputError, StyleTransferError
 from napari_nst.plugin.layers.comparison import Comparison
 from napari_nst.plugin.provenance import copying, saving
+from napari_nst.plugin.provenance.origins import RECORD_KEY
 from napari_nst.plugin.widgets.buttons import ButtonGrid, push_button
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class ResultsBox(QWidget):
     def layer(self) -> Image | None:
         """Return the result that is selected, or else the last one of the session."""
         selected = self._viewer.layers.selection.active
-        if isinstance(selected, Image) and "napari_nst" in selected.metadata:
+        if isinstance(selected, Image) and RECORD_KEY in selected.metadata:
             return selected
         last = self._session.layer
         return last if last is not None and last in self._viewer.layers else None

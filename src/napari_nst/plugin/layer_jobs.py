@@ -1,0 +1,161 @@
+"""Build a job from layers, and the layer of its result.  No Qt here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from napari.layers import Image
+
+from napari_nst.plugin.layers.arrays import take_plane, take_start
+from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, RECORD_KEY
+from napari_nst.plugin.run.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from napari.components import Dims
+    from napari.layers import Labels
+    from numpy.typing import NDArray
+
+    from napari_nst.plugin.layers.arrays import Intensities, Plane, View
+    from napari_nst.plugin.run.job import Stack
+    from napari_nst.settings import StyleTransferSettings
+
+__all__ = [
+    "LayerPlane",
+    "job_from_layers",
+    "make_result_layer",
+    "result_metadata",
+    "take_labels_on",
+    "with_labels",
+]
+
+
+class LayerPlane(NamedTuple):
+    """Plane of an Image layer that a job takes.
+
+    Attributes
+    ----------
+    layer : Image
+        The layer.
+    view : Dims or View
+        What a viewer shows, which selects the plane.
+    part : mapping of int to tuple of int, or None
+        Part of each shown axis; None: the whole plane.
+    """
+
+    layer: Image
+    view: Dims | View
+    part: Mapping[int, tuple[int, int]] | None = None
+
+
+def job_from_layers(
+    content: LayerPlane,
+    styles: Sequence[LayerPlane],
+    settings: StyleTransferSettings,
+    *,
+    longest: int | None,
+    intensities: Intensities = "limits",
+    init_image: Image | None = None,
+    stack: Stack | None = None,
+) -> Job:
+    """Return the job of planes of layers; `with_labels` adds regions.
+
+    Parameters
+    ----------
+    content, styles : LayerPlane
+        The planes.
+    settings : StyleTransferSettings
+        Every choice.  With an `init_image`, ``init`` becomes "image".
+    longest : int or None
+        Longest side of the run, in pixels, which selects the level of multiscale layers; None:
+        the content's own.
+    intensities : {"limits", "percentiles", "displayed"}
+        As for `take_plane`.
+    init_image : Image, optional
+        Result to continue from, taken in the content's view.
+    stack : Stack, optional
+        Options for processing every plane along an axis.
+
+    Raises
+    ------
+    InputError
+        If a layer has no plane in its view.
+    """
+    planes = [
+        take_plane(layer, view, longest, part, intensities)
+        for layer, view, part in (content, *styles)
+    ]
+    start = None
+    if init_image is not None:
+        start = take_start(init_image, content.view, planes[0])
+        settings = settings.replace(init="image")
+    return Job(planes[0], tuple(planes[1:]), settings, start, stack=stack)
+
+
+def take_labels_on(
+    content: Plane,
+    styles: Sequence[Plane],
+    content_labels: Labels | LabelsPlane | None,
+    style_labels: Sequence[Labels | LabelsPlane | None] | None,
+) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
+    """Return the labels over a content and over its styles; None for images without labels.
+
+    Raises
+    ------
+    InputError
+        If a layer has no plane of labels.
+    """
+    if content_labels is None:
+        return None, None
+    on_content = _labels_plane(content_labels, content)
+    if style_labels is None:
+        return on_content, None
+    return on_content, tuple(map(_labels_plane, style_labels, styles))
+
+
+def with_labels(
+    job: Job,
+    content_labels: Labels | LabelsPlane | None,
+    style_labels: Sequence[Labels | LabelsPlane | None] | None,
+) -> Job:
+    """Return a job with the labels over its images; see `take_labels_on`."""
+    on_content, on_styles = take_labels_on(job.content, job.styles, content_labels, style_labels)
+    return replace(job, content_labels=on_content, style_labels=on_styles)
+
+
+def make_result_layer(
+    job: Job, data: NDArray[Any], metadata: dict[str, Any] | None = None
+) -> Image:
+    """Return a layer with the result of a job, in the content's place and with its look.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    data : ndarray
+        As `Plane.restore` returns it, or a stack of such planes.
+    metadata : dict, optional
+        As `result_metadata` returns it.
+    """
+    content = job.content
+    return Image(
+        data,
+        name=job.title,
+        metadata=metadata or {},
+        **content.look,
+        **content.layer_kwargs(data.shape),
+    )
+
+
+def result_metadata(record: dict[str, Any], origins: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a result layer: the record of its run, and its inputs' origins."""
+    return {RECORD_KEY: record, ORIGINS_KEY: origins}
+
+
+def _labels_plane(labels: Labels | LabelsPlane | None, image: Plane) -> LabelsPlane | None:
+    if labels is None or isinstance(labels, LabelsPlane):
+        return labels
+    return take_labels(labels, image)
