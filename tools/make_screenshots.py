@@ -20,9 +20,9 @@ from make_pictures import wait
 from PIL import Image, ImageOps
 from qtpy.QtWidgets import QScrollArea
 from skimage import data
+from superqt import QCollapsible
 
 from napari_nst.plugin.run.session import State
-from napari_nst.plugin.widgets.section import Section
 from napari_nst.samples import SAMPLES
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
@@ -102,9 +102,9 @@ class Studio:
         labels.mode = "pan_zoom"
         self.panel.controls.styles.choose([self.viewer.layers[1], self.viewer.layers[2]])
         self.show(self.content, labels)
-        for section in self.panel.findChildren(Section):
-            if "Regions" in section.heading.accessibleName():
-                section.open()
+        for section in self.panel.findChildren(QCollapsible):
+            if "Regions" in section.toggleButton().accessibleName():
+                section.expand()
 
     def stack(self) -> None:
         """Open planes of 16 bits, and ask for all of them."""

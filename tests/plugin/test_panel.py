@@ -24,10 +24,10 @@ from qtpy.QtWidgets import (
     QSlider,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.run.session import State
-from napari_nst.plugin.widgets.section import Section
 
 
 @pytest.fixture
@@ -279,8 +279,8 @@ def test_every_control_has_a_name_an_explanation_and_a_way_to_it(viewer, panel):
     viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
     panel.controls.regions.content_labels.value = viewer.layers[-1]
     panel.controls.styles.add()
-    for section in panel.findChildren(Section):
-        section.open()
+    for section in panel.findChildren(QCollapsible):
+        section.expand()
     kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QSlider)
     controls = [w for kind in kinds for w in panel.findChildren(kind)]
     own = [w for w in controls if not isinstance(w.parent(), (*kinds, QMenu))]
@@ -298,8 +298,8 @@ def test_tab_goes_from_top_to_bottom(viewer, panel, qtbot):
     viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
     panel.controls.regions.content_labels.value = viewer.layers[-1]
     panel.controls.styles.add()
-    for section in panel.findChildren(Section):
-        section.open()
+    for section in panel.findChildren(QCollapsible):
+        section.expand()
     viewer.window._qt_window.show()
     qtbot.wait(100)
     inside = panel.findChild(QScrollArea).widget()
@@ -317,8 +317,8 @@ def test_tab_goes_from_top_to_bottom(viewer, panel, qtbot):
 
 
 def test_no_letter_leads_to_two_places_nor_to_a_menu_of_napari(panel):
-    for section in panel.findChildren(Section):
-        section.open()
+    for section in panel.findChildren(QCollapsible):
+        section.expand()
     texts = [w.text() for kind in (QLabel, QPushButton) for w in panel.findChildren(kind)]
     letters = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
 
@@ -341,8 +341,8 @@ def test_the_panel_fits_into_300_pixels_with_everything_open(viewer, panel):
     viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3, name="long " * 30)
     panel.controls.regions.content_labels.value = viewer.layers[-1]
     panel.controls.styles.add()
-    for section in panel.findChildren(Section):
-        section.open()
+    for section in panel.findChildren(QCollapsible):
+        section.expand()
     area = panel.findChild(QScrollArea)
     bar = area.verticalScrollBar().sizeHint().width()
 
@@ -545,3 +545,20 @@ def test_labels_painted_into_a_run_are_in_its_record(viewer, panel, qtbot):
     (change,) = result.metadata["napari_nst"]["steering"]
     assert change["content_labels"]["shape"] == [40, 48]
     np.testing.assert_array_equal(result.data[:15, :15], viewer.layers["photo"].data[:15, :15])
+
+
+def test_a_collapsed_section_is_out_of_reach_and_an_expanded_one_may_grow(viewer, panel, qtbot):
+    viewer.window._qt_window.show()
+    section = next(s for s in panel.findChildren(QCollapsible) if s.isAncestorOf(panel.curves))
+    heading = section.toggleButton()
+
+    assert heading.accessibleName() == "Losses"
+    assert not panel.curves.isVisible()
+    heading.click()
+    assert section.isExpanded()
+    assert panel.curves.isVisible()
+    panel.curves.setFixedHeight(1000)
+    qtbot.waitUntil(lambda: section.height() > 1000)
+    qtbot.keyClick(heading, Qt.Key.Key_Space)
+    assert not section.isExpanded()
+    assert not panel.curves.isVisible()

@@ -26,6 +26,7 @@ from qtpy.QtWidgets import (
     QProgressDialog,
     QWidget,
 )
+from superqt import QCollapsible
 from test_stack_job import Engine
 
 import napari_nst
@@ -55,8 +56,8 @@ class User:
         viewer.window.add_dock_widget(self.panel, name="panel")
         self.panel.controls.fields["iterations"].value = 20
         for section in self.panel.findChildren(QWidget):
-            if hasattr(section, "heading"):
-                section.heading.setChecked(True)
+            if isinstance(section, QCollapsible):
+                section.expand()
         self._answer_dialogs(patch)
 
     def act(self) -> None:

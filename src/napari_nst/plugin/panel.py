@@ -22,7 +22,7 @@ from napari_nst.plugin.widgets.job_maker import JobMaker
 from napari_nst.plugin.widgets.presets_box import PresetsBox
 from napari_nst.plugin.widgets.progress_view import ProgressView, in_words, planes_done, text_label
 from napari_nst.plugin.widgets.results_box import ResultsBox
-from napari_nst.plugin.widgets.section import Section
+from napari_nst.plugin.widgets.section import make_section
 from napari_nst.plugin.widgets.tabs import order_tabs
 from napari_nst.plugin.widgets.words import duration
 
@@ -214,24 +214,24 @@ class StyleTransferPanel(QWidget):
             (self._pause_button, self._stop_button),
             (self._cancel_button,),
         )
-        self._losses = Section("Losses", self.curves, "How the run comes along, as curves.")
+        self._losses = make_section("Losses", self.curves, "Loss curves of the run.")
         self._inside = inside = QWidget()
         layout = QVBoxLayout(inside)
         layout.setContentsMargins(6, 6, 6, 6)
         for widget in (
             self.controls.native,
-            Section(
+            make_section(
                 "&Regions",
                 self.controls.regions,
                 "Paint labels over the content, and give each a style of its own.",
             ),
-            Section("&Advanced", self.controls.advanced, "What few need to change."),
+            make_section("&Advanced", self.controls.advanced, "What few need to change."),
             self._estimate,
             self.fetch_button.native,
             running,
             self._progress,
             self._losses,
-            Section("Results", self.results, "What can be done with a result.", opened=True),
+            make_section("Results", self.results, "What can be done with a result.", expanded=True),
         ):
             layout.addWidget(widget)
         layout.addStretch()
@@ -282,7 +282,7 @@ class StyleTransferPanel(QWidget):
         self.evolution.clear()
         if not self._begun:
             self._begun = True  # from now on the user folds them or not
-            self._losses.open()
+            self._losses.expand()
         self._progress.begin()
         self.steering.begin(job)
         self.session.start(job)

@@ -1,60 +1,64 @@
-"""A part of the panel that can be folded away."""
+"""Collapsible sections of the panel."""
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from typing import TYPE_CHECKING, cast
 
-__all__ = ["Section"]
+from qtpy.QtGui import QIcon
+from qtpy.QtWidgets import QFrame
+from superqt import QCollapsible
+
+if TYPE_CHECKING:
+    from qtpy.QtWidgets import QLayout, QWidget
+
+__all__ = ["make_section"]
 
 _STYLE = (
     "QPushButton, QPushButton:checked { text-align: left; font-weight: bold; padding: 2px;"
     " background: transparent; }"
 )
+_ANY_HEIGHT = 2**24 - 1  # Qt's QWIDGETSIZE_MAX
 
 
-class Section(QWidget):
-    """A heading that shows and hides what is below it, by mouse and by keyboard.
+def make_section(
+    title: str, content: QWidget, tooltip: str, *, expanded: bool = False
+) -> QCollapsible:
+    """Return a section that a click or the keyboard expands and collapses.
 
     Parameters
     ----------
     title : str
-        With "&" before the letter that leads to it.
+        With "&" before the mnemonic.
     content : QWidget
-        What is below.
+        Shown while the section is expanded.
     tooltip : str
-        What is to be found there.
-    opened : bool
-        Whether it is shown at first.
+        What the section is for.
+    expanded : bool
+        Initial state.
     """
+    # The arrow is text: superqt draws icons in the palette's colour, which napari's dark theme, a
+    # style sheet, leaves black.
+    section = QCollapsible(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+    section.setDuration(0)
+    section.setFrameShape(QFrame.Shape.NoFrame)
+    button = section.toggleButton()
+    button.setStyleSheet(_STYLE)
+    button.setToolTip(tooltip)
+    button.setAccessibleName(title.replace("&", ""))
+    holder = section.content()
+    for widget in (section, holder):
+        cast("QLayout", widget.layout()).setContentsMargins(0, 0, 0, 0)
+    # Not section.addWidget, which fixes the height: contents may grow.
+    cast("QLayout", holder.layout()).addWidget(content)
 
-    def __init__(self, title: str, content: QWidget, tooltip: str, *, opened: bool = False) -> None:
-        super().__init__()
-        self._content = content
-        self.heading = QPushButton()
-        self.heading.setStyleSheet(_STYLE)
-        self.heading.setToolTip(tooltip)
-        self.heading.setAccessibleName(title.replace("&", ""))
-        self.heading.setCheckable(True)
-        # A character for the arrow: Qt draws its own in the palette's colour, and napari's dark
-        # theme, a style sheet, leaves that black.
-        self._title = title
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.heading)
-        layout.addWidget(content)
-        self.heading.toggled.connect(self._fold)
-        self.heading.setChecked(opened)
-        self._fold(opened)
+    def show(opened: bool) -> None:
+        holder.setMaximumHeight(_ANY_HEIGHT)
+        holder.setVisible(opened)  # a widget of height 0 could still be reached with Tab
+        section.setText(f"{'▾' if opened else '▸'} {title}")
 
-    @property
-    def opened(self) -> bool:
-        """Whether the content is shown."""
-        return bool(self.heading.isChecked())
-
-    def open(self) -> None:
-        """Show the content."""
-        self.heading.setChecked(True)
-
-    def _fold(self, opened: bool) -> None:
-        self._content.setVisible(opened)
-        self.heading.setText(f"{'▾' if opened else '▸'} {self._title}")
+    section.toggled.connect(show)
+    if expanded:
+        section.expand(animate=False)
+    else:
+        show(False)
+    return section
