@@ -208,7 +208,7 @@ def test_a_fused_relu_makes_no_difference(
         for layers in (("relu1_2", "relu3_1"), ("conv1_1", "pool1", "relu2_2"), ("conv2_1",)):
             found = []
             for has_fused in (False, True):
-                monkeypatch.setattr(vgg, "_has_fused_convolutions", lambda device, it=has_fused: it)
+                monkeypatch.setattr(vgg, "_has_fused_convolutions", lambda *_, it=has_fused: it)
                 monkeypatch.setattr(torch, "cudnn_convolution_relu", fused)
                 network: Any = {"pooling": pooling, "dtype": torch.float64}
                 trace = FeatureExtractor("vgg16", weights, layers, **network).trace(image)

@@ -138,10 +138,13 @@ class Statistics:
         means : bool
             Whether to sum F itself; Gram matrices do without it.
         """
-        if exact and features.shape[-2] * features.shape[-1] < features.shape[-3]:
-            features = features.to(wide_dtype(features.device))
-        count = float(features.shape[-2] * features.shape[-1])
-        return cls(count if weights is None else weights.total, *_sums(features, weights, means))
+        channels, height, width = features.shape[-3:]
+        positions = height * width if weights is None else len(weights.indices)
+        total = float(positions) if weights is None else weights.total
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        if exact and positions < channels:
+            dtype = wide_dtype(features.device)
+        return cls(total, *_sums(features, weights, dtype, means))
 
     def __add__(self, other: Statistics) -> Statistics:
         """Return the sums over the positions of both."""
@@ -180,7 +183,8 @@ class Statistics:
     @cached_property
     def regular_covariance(self) -> Tensor:
         """The covariance plus a small multiple of the identity, which makes it invertible."""
-        covariance = self.covariance.clone()
+        # Products in float32 are not quite symmetric.
+        covariance = (self.covariance + self.covariance.mT) / 2
         covariance.diagonal().add_(WASSERSTEIN_RIDGE)
         return covariance
 
@@ -304,21 +308,22 @@ def _linear(matrix: Tensor, first: Tensor | None, double: Tensor) -> Tensor:
 
 
 def _sums(
-    features: Tensor, weights: PositionWeights | None, means: bool
+    features: Tensor, weights: PositionWeights | None, dtype: torch.dtype, means: bool
 ) -> tuple[Tensor | None, Tensor]:
-    """Return the sums of w F and w F F^T, added up in float64 from strips in float32."""
+    """Return the sums of w F and w F F^T, of products in a dtype added up in float64."""
     wide = wide_dtype(features.device)
-    dtype = torch.promote_types(features.dtype, torch.float32)
     channels, _, width = features.shape[-3:]
     first = second = None
     for rows in strips(features):
-        strip = weighted = _as_matrix(features[..., rows, :].to(dtype))
+        strip = _as_matrix(features[..., rows, :])
         if weights is not None:
             indices, values = weights.indices, weights.values
             if strip.shape[1] != features.shape[-2] * width:
                 own = weights.between(rows.start * width, rows.stop * width)
                 indices, values = indices[own] - rows.start * width, values[own]
             strip = strip[:, indices]
+        strip = weighted = strip.to(dtype)
+        if weights is not None:
             weighted = strip * values.to(dtype)
         if means:
             here = weighted.sum(dim=1).to(wide)

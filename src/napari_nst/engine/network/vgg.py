@@ -7,6 +7,7 @@ does; each gradient is added to in place, and used up by the step before it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from napari_nst.engine.network.pooling import Maxima, max_pool, max_unpool
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TypeAlias
 
     from torch import Tensor
@@ -86,6 +87,10 @@ class Trace:
         Tensor
             In the image's shape and dtype.
         """
+        with _reproducible(self._extractor.device):
+            return self._gradient(add)
+
+    def _gradient(self, add: Callable[[str, Tensor, Tensor], None]) -> Tensor:
         extractor = self._extractor
         gradient: Tensor | None = None
         for step in reversed(extractor.steps):
@@ -128,6 +133,15 @@ class FeatureExtractor:
     device, dtype
         Where, and how precisely, the convolutions are computed.
 
+    Attributes
+    ----------
+    layers : frozenset of str
+        The layers whose features are wanted.
+    steps : tuple of Step
+        The order in which they are computed.
+    device : torch.device
+        Where the convolutions are computed.
+
     Raises
     ------
     InputError
@@ -161,9 +175,11 @@ class FeatureExtractor:
             if step.kind == "conv"
             for part in ("weight", "bias")
         }
+        self.device = torch.device(device)
         self._dtype = dtype
-        self._fused = _fused_relus(self.steps) if _has_fused_convolutions(device) else {}
-        wide = wide_dtype(torch.device(device))
+        fused = _has_fused_convolutions(self.device, dtype)
+        self._fused = _fused_relus(self.steps) if fused else {}
+        wide = wide_dtype(self.device)
         self._mean, self._deviation = (
             torch.tensor(numbers, device=device, dtype=wide).view(1, 3, 1, 1)
             for numbers in normalization
@@ -183,7 +199,8 @@ class FeatureExtractor:
         dict of str to Tensor
             Shape (1, N, H', W') per layer asked for, in the order of the network.
         """
-        return self._forward(image, None)
+        with _reproducible(self.device):
+            return self._forward(image, None)
 
     def trace(self, image: Tensor) -> Trace:
         """Return the features of an image, and with them the way back to its pixels.
@@ -194,7 +211,8 @@ class FeatureExtractor:
             As above.
         """
         kept: list[_Kept] = []
-        return Trace(self, image, self._forward(image, kept), kept)
+        with _reproducible(self.device):
+            return Trace(self, image, self._forward(image, kept), kept)
 
     def _forward(self, image: Tensor, kept: list[_Kept] | None) -> dict[str, Tensor]:
         """Return the features; add to `kept` what each step needs on the way back."""
@@ -270,13 +288,29 @@ class FeatureExtractor:
         return found[..., 1:-1, 1:-1]
 
 
-def _has_fused_convolutions(device: torch.device | str) -> bool:
+@contextlib.contextmanager
+def _reproducible(device: torch.device) -> Iterator[None]:
+    """Have cuDNN take the same way each time, which costs nothing here.
+
+    Left alone it adds up gradients in float32 in the order in which they come (seen on an H200).
+    """
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    if device.type == "cuda":
+        cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark = before
+
+
+def _has_fused_convolutions(device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether a device has cuDNN, which adds bias and ReLU within the convolution.
 
     Apart they are two more passes over the features: half of the time of a convolution of 64
-    channels on an H200.  The results are the same in float32.
+    channels on an H200.  The results are the same in float32; float64 it has not.
     """
-    on_cuda = torch.device(device).type == "cuda" and torch.version.hip is None
+    on_cuda = device.type == "cuda" and torch.version.hip is None and dtype != torch.float64
     return on_cuda and bool(torch.backends.cudnn.is_available())  # type: ignore[no-untyped-call]
 
 
