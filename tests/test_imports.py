@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -220,6 +223,17 @@ def test_opening_the_panel_does_not_wait_for_torch() -> None:
     found = loaded_by("import napari_nst.plugin.panel")
     assert "napari" in found
     assert not found & TORCH
+
+
+def test_the_dependencies_are_what_is_imported() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    required = [*project["dependencies"], *optional["distributed"], *optional["zarr"]]
+    declared = {re.split(r"[^\w-]", each)[0] for each in required}
+    modules = {name for module in MODULES for name in outside(module)}
+    packages = importlib.metadata.packages_distributions()
+    others = modules - sys.stdlib_module_names - {"napari_nst"} | {"pyqtgraph"}  # by import_module
+    assert {packages[name][0].lower() for name in others} == declared
 
 
 def test_every_public_name_is_there() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import safe_open
 
 from napari_nst.engine.network import weights
@@ -256,6 +258,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def files(cache: Path) -> set[str]:
+    """The names of all files but the empty one that is locked."""
+    return {file.name for file in cache.iterdir() if file.suffix != ".lock"}
+
+
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Torch hub's cache, empty."""
@@ -297,7 +304,7 @@ def test_vgg19_is_fetched_converted_and_found(cache: Path, name: str, server: An
         weights.find("vgg19")
     file = fetch_vgg19()
     assert file == cache / "vgg19_features.safetensors" == weights.find("vgg19")
-    assert {each.name for each in cache.iterdir()} == {file.name, "vgg19_features.json"}
+    assert files(cache) == {file.name, "vgg19_features.json"}
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     assert json.loads((cache / "vgg19_features.json").read_text())["sha256"] == sha256
     with safe_open(file, "pt") as opened:
@@ -356,7 +363,7 @@ def test_a_conversion_that_fails_keeps_the_download(cache: Path, name: str, serv
     obstacle.mkdir(parents=True)
     with pytest.raises(WeightsError, match=r"cannot be written .*NAPARI_NST_CACHE"):
         fetch_vgg19()
-    assert {each.name for each in cache.iterdir()} == {obstacle.parent.name, f"{name}.part"}
+    assert files(cache) == {obstacle.parent.name, f"{name}.part"}
     obstacle.rmdir()
     obstacle.parent.rmdir()
     assert fetch_vgg19() == weights.find("vgg19")
@@ -367,7 +374,7 @@ def test_cancelling_keeps_what_was_downloaded(cache: Path, name: str, server: An
     server.content += bytes(1000)
     with pytest.raises(DownloadCancelled):
         fetch_vgg19(cancelled=lambda: bool(server.ranges))
-    assert [each.name for each in cache.iterdir()] == [f"{name}.part"]
+    assert files(cache) == {f"{name}.part"}
 
 
 def test_another_place_has_to_have_the_same_file(
@@ -412,7 +419,7 @@ def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: An
         assert {each.result(60) for each in both} == {weights.find("vgg19")}
     assert seen.is_set()
     assert server.ranges == [None, f"bytes={half}-"]  # both of them the first one's
-    assert {each.suffix for each in cache.iterdir()} == {".json", ".safetensors"}
+    assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}
 
 
 def test_the_second_goes_on_where_the_first_is_cancelled(
@@ -430,6 +437,16 @@ def test_the_second_goes_on_where_the_first_is_cancelled(
     assert file == weights.find("vgg19")
     given = [None if each is None else int(each[6:-1]) for each in server.ranges]
     assert given[0] is None and len(given) == 2 and 0 < (given[1] or 0) <= half
+
+
+def test_without_locks_the_file_is_fetched_all_the_same(
+    cache: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    assert fetch_vgg19() == weights.find("vgg19")
 
 
 HOLD = """
@@ -460,4 +477,4 @@ def test_another_program_is_waited_for_and_its_death_noticed(
         other.kill()
         other.wait()
         assert fetch_vgg19() == weights.find("vgg19")  # the file it left behind holds nobody
-    assert {each.suffix for each in cache.iterdir()} == {".json", ".safetensors"}
+    assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}

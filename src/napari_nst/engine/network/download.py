@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
+
+from filelock import FileLock, Timeout
 
 from napari_nst.cache import cache_directory
 from napari_nst.engine.network import converted, weights
@@ -20,7 +20,6 @@ from napari_nst.errors import StyleTransferError, WeightsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import IO
 
     Progress = Callable[[int, int | None], object]
     Question = Callable[[], bool]
@@ -39,7 +38,7 @@ class DownloadCancelled(StyleTransferError):
     """A download was cancelled; what there is of it is kept."""
 
 
-class _Cut(Exception):
+class TransientError(Exception):
     """The connection failed in a way that another attempt may mend."""
 
 
@@ -84,7 +83,7 @@ def fetch_vgg19(
     if prefix is None:
         raise WeightsError(f"{name} does not end in the beginning of its hash, as it should.")
     part = cache_directory() / f"{name}.part"
-    with _alone(part, on_progress, cancelled):
+    with _locked(part, on_progress, cancelled):
         kept = converted.intact()  # fetched by the one that was waited for
         if kept is not None:
             return kept
@@ -142,7 +141,7 @@ def download(
             try:
                 _receive(url, target, on_progress, cancelled, timeout)
                 break
-            except _Cut as cut:
+            except TransientError as cut:
                 reason = str(cut)
             size = _size(target)
             failures = 1 if size > farthest else failures + 1
@@ -160,73 +159,30 @@ def download(
                 f"What came from {url} is damaged and was deleted (its sha256 is {sha256[:8]}..., "
                 f"and should begin with {sha256_prefix}): fetch it again."
             )
-    except OSError as error:  # the network's are _Cut
+    except OSError as error:  # the network's are TransientError
         raise _unwritable(target, error) from None
 
 
 @contextmanager
-def _alone(part: Path, on_progress: Progress | None, cancelled: Question | None) -> Iterator[None]:
-    """Wait until nobody else writes to a part of a file, and have others wait.
-
-    The system holds the lock, not the file beside the part: it ends with the program, however
-    that ends.
-    """
-    lock = part.with_name(f"{part.name}.lock")
+def _locked(part: Path, on_progress: Progress | None, cancelled: Question | None) -> Iterator[None]:
+    """Hold a lock on a partial download; wait while another process holds it."""
+    lock = FileLock(f"{part}.lock")
     while True:
         try:
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            stream = lock.open("ab")
-        except OSError as error:
-            raise _unwritable(lock, error) from None
-        if _take(stream) and _is_there(stream, lock):
+            part.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
             break
-        stream.close()
-        if on_progress is not None:
-            on_progress(_size(part), None)  # the other's
-        _end_if(cancelled, part)
-        time.sleep(_POLL)
+        except Timeout:
+            if on_progress is not None:
+                on_progress(_size(part), None)  # of the other process
+            _raise_if_cancelled(cancelled, part)
+            time.sleep(_POLL)
+        except OSError:
+            break  # a file system without locks; if it cannot be written, `download` will say so
     try:
         yield
     finally:
-        # While it is held: whoever has it open then finds that it is gone.  Windows keeps it.
-        with suppress(OSError):
-            lock.unlink()
-        stream.close()
-
-
-if sys.platform == "win32":
-
-    def _take(stream: IO[bytes]) -> bool:
-        import msvcrt
-
-        stream.seek(0)
-        try:
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-
-    def _take(stream: IO[bytes]) -> bool:
-        """Lock a file, unless another has it."""
-        import fcntl
-
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks: better alone by chance than no weights
-            return True
-        return True
-
-
-def _is_there(stream: IO[bytes], file: Path) -> bool:
-    """Return whether an open file is still the one of its name."""
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), file.stat())
-    except OSError:
-        return False
+        lock.release()
 
 
 def _unwritable(file: Path, error: OSError) -> WeightsError:
@@ -244,7 +200,7 @@ def _receive(
     timeout: float,
 ) -> None:
     """Make one attempt at the rest of a file."""
-    _end_if(cancelled, target)
+    _raise_if_cancelled(cancelled, target)
     done = _size(target)
     response = _open(url, done, timeout)
     if response is None:
@@ -253,13 +209,13 @@ def _receive(
         start, total = _extent(response)
         if start not in (0, done):
             target.unlink()  # so that the next attempt asks for the whole
-            raise _Cut(f"the server sent bytes from {start} instead of {done}")
+            raise TransientError(f"the server sent bytes from {start} instead of {done}")
         done = start
         with target.open("ab" if start else "wb") as stream:
             while total is None or done < total:
                 if on_progress is not None:
                     on_progress(done, total)
-                _end_if(cancelled, target)
+                _raise_if_cancelled(cancelled, target)
                 chunk = _read(response)
                 if not chunk:
                     break
@@ -268,7 +224,7 @@ def _receive(
     if on_progress is not None:
         on_progress(done, total)
     if total is not None and done < total:
-        raise _Cut(f"the connection ended after {done} of {total} bytes")
+        raise TransientError(f"the connection ended after {done} of {total} bytes")
 
 
 def _open(url: str, start: int, timeout: float) -> HTTPResponse | None:
@@ -283,13 +239,13 @@ def _open(url: str, start: int, timeout: float) -> HTTPResponse | None:
         answer = f"the server answered {error.code} {error.reason}"
         passing = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
         if error.code in passing or error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _Cut(answer) from None
+            raise TransientError(answer) from None
         raise WeightsError(
             f"{url} cannot be downloaded ({answer}): try again later, or name a copy of the file "
             "in the setting 'weights'."
         ) from None
     except (OSError, HTTPException) as error:
-        raise _Cut(str(error) or type(error).__name__) from None
+        raise TransientError(str(error) or type(error).__name__) from None
     return response
 
 
@@ -298,7 +254,7 @@ def _extent(response: HTTPResponse) -> tuple[int, int | None]:
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         given = re.match(r"bytes (\d+)-\d+/(\d+|\*)$", response.headers.get("Content-Range", ""))
         if given is None:
-            raise _Cut("the server does not say which part of the file it sent")
+            raise TransientError("the server does not say which part of the file it sent")
         return int(given[1]), None if given[2] == "*" else int(given[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() else None
@@ -309,17 +265,17 @@ def _read(response: HTTPResponse) -> bytes:
     try:
         return response.read1(_CHUNK)
     except (OSError, HTTPException) as error:
-        raise _Cut(str(error) or type(error).__name__) from None
+        raise TransientError(str(error) or type(error).__name__) from None
 
 
 def _wait(seconds: float, target: Path, cancelled: Question | None) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        _end_if(cancelled, target)
+        _raise_if_cancelled(cancelled, target)
         time.sleep(min(left, _POLL))
 
 
-def _end_if(cancelled: Question | None, target: Path) -> None:
+def _raise_if_cancelled(cancelled: Question | None, target: Path) -> None:
     if cancelled is not None and cancelled():
         raise DownloadCancelled(
             "The download was cancelled: fetch the file again to go on after the "
