@@ -62,8 +62,10 @@ def kernels() -> dict[str, Tensor]:
 
 def features_of(image: Tensor, kernels: dict[str, Tensor]) -> dict[str, Tensor]:
     """VGG-16 to relu3_1, written down; the first convolution sees a replicated border."""
-    mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(1, 3, 1, 1)
-    deviation = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
+    mean, deviation = (
+        image.new_tensor(values).view(1, 3, 1, 1)
+        for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     found = {}
     x = (image.expand(-1, 3, -1, -1) - mean) / deviation
     for name in ("1_1", "1_2", "pool", "2_1", "2_2", "pool", "3_1"):
@@ -157,7 +159,7 @@ def test_the_gradient_is_that_of_finite_differences(
     single = torch.zeros_like(image)
     single[0, 1, 0, 0] = 1  # in a corner
     for _ in range(2):
-        direction = torch.randn(image.shape, generator=generator).double()
+        direction = torch.randn(image.shape, generator=generator).double().to(DEVICE)
         for way in (direction, single):
             step = 1e-6
             there = objective.loss_and_gradient(image + step * way)[0].total

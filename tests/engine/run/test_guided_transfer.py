@@ -117,7 +117,7 @@ def test_kept_pixels_are_the_contents_all_along(optimizer: str, photo: Maker, st
         np.testing.assert_array_equal(image[labels == 0], content[labels == 0])
         if snapshot.scale == 2:  # what is optimised, too
             np.testing.assert_array_equal(
-                snapshot._image[0, :, labels == 0].T, content[labels == 0]
+                snapshot._image[0, :, labels == 0].T.cpu(), content[labels == 0]
             )
 
 

@@ -5,11 +5,9 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -356,7 +354,7 @@ def test_running_out_of_memory_lets_go_of_the_tensors(
 def test_too_little_memory_is_said_before_the_run(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**20))
+    monkeypatch.setattr(Device, "free_bytes", 2**20)
     with pytest.raises(OutOfMemoryError) as caught:
         StyleTransfer(content, style, quick())
     message = one_line(caught.value)
@@ -444,7 +442,7 @@ def test_the_first_image_is_what_init_says(content: Image, style: Image) -> None
         return StyleTransfer(content, style, quick(**choices), start=start).result().image
 
     assert np.array_equal(first(init="content"), content)
-    resized = resize(planes(style), 40, 48)[0].permute(1, 2, 0).numpy()
+    resized = resize(planes(style).to(DEVICE), 40, 48)[0].permute(1, 2, 0).cpu().numpy()
     assert np.array_equal(first(init="style"), resized)
     start = content[::-1]
     assert np.array_equal(first(init="image", start=start), start)
@@ -480,7 +478,8 @@ def test_luminance_mode_keeps_the_contents_colours(photo: Maker, style: Image) -
 
 
 def test_match_mode_is_a_run_with_the_style_recoloured(content: Image, style: Image) -> None:
-    recoloured = match_colors(planes(style), planes(content))[0].permute(1, 2, 0).numpy()
+    there = (planes(image).to(DEVICE) for image in (style, content))
+    recoloured = match_colors(*there)[0].permute(1, 2, 0).cpu().numpy()
     found = stylize(content, style, quick(color="match"))
     assert np.array_equal(found.image, stylize(content, recoloured, quick()).image)
 
@@ -586,7 +585,7 @@ def test_there_is_a_name_for_each_image(content: Image, style: Image, names: lis
 def test_a_large_style_needs_memory_too(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**28))
+    monkeypatch.setattr(Device, "free_bytes", 2**28)
     StyleTransfer(content, style, quick())
     with pytest.raises(OutOfMemoryError):
         StyleTransfer(content, style, quick(style_scale=30, tile="off"))

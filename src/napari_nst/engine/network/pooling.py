@@ -84,11 +84,13 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
         memory_format=torch.channels_last,
     )
     if not _in_strips(gradient):
-        # torch takes no more than shape and layout from the input, which is not kept.
-        back: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient, found, [2, 2], [2, 2], [0, 0], [1, 1], False, indices.long()
+        # torch takes only shape and layout from the input, which is not kept: the result stands
+        # in for it.
+        geometry = ([2, 2], [2, 2], [0, 0], [1, 1], False)
+        torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
+            gradient, found, *geometry, indices.long(), grad_input=found
         )
-        return back.contiguous(memory_format=torch.channels_last)
+        return found
     for rows, windows in _strips(height, width):
         found[..., rows, :] = functional.max_unpool2d(
             gradient[..., windows, :],
