@@ -13,6 +13,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import linear_regression, median
 from tempfile import TemporaryDirectory
@@ -46,6 +47,7 @@ __all__ = ["iteration", "measure", "plain_loop", "profiled"]
 _LARGEST_COMPARED = 1024  # pixels a side: beyond it the plain loop takes too long, or too much
 _LARGEST_REPEATED = 2048
 _VARIANTS_FROM = 512
+_UNTIL_EXIT = ExitStack()  # contexts that last as long as the process
 _ALL = 100  # iterations of the run that the measured ones are taken to belong to
 
 # What an iteration's operators are, by what is in their names; the first that fits counts.
@@ -151,7 +153,7 @@ def iteration(
 
     The targets are computed here, and are not part of an iteration.
     """
-    device.keep_freed_memory()  # as a run does where memory is plenty
+    _UNTIL_EXIT.enter_context(device.keep_freed_memory())  # as a run with ample memory does
     content, style, image = _images(size, device)
     network = extractor_for(settings, device.torch_device, device.dtype)
     objective = Objective(content, [style], settings, network, tile=tile)

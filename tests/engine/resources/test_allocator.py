@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gc
+import os
 import platform
 import subprocess
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,69 +18,99 @@ from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
 
-# Blocks of 40 MiB, each freed before the next is asked for and written to.
+# Blocks of 40 MiB, each freed before the next is allocated and written to.
 CODE = """if True:
-    import resource, sys
+    import resource
     import torch
     from napari_nst.engine.resources import allocator
 
     def faults():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(10):
+            torch.ones(10 * 2**20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
     def resident():
         line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
         return int(line.split()[1]) // 1024
 
-    if sys.argv[1] == "kept":
-        assert allocator.keep_freed_memory()
-    for _ in range(20):  # until a hole fits
-        torch.ones(10 * 2**20)
-    before = faults()
-    for _ in range(10):
-        torch.ones(10 * 2**20)
-    held = resident()
-    allocator.give_back()
-    print(faults() - before, held - resident())
+    print(faults())
+    with allocator.keep_freed_memory():
+        with allocator.keep_freed_memory():
+            pass
+        for _ in range(20):  # until a hole fits
+            torch.ones(10 * 2**20)
+        print(faults())
+        held = resident()
+        allocator.release_freed_memory()
+        print(held - resident())
+    print(faults())
+    with allocator.keep_freed_memory():
+        faults()
+        print(faults())
 """
 
 
-def told(how: str) -> tuple[int, int]:
+def printed(**environment: str) -> list[int]:
     done = subprocess.run(
-        [sys.executable, "-c", CODE, how], capture_output=True, text=True, check=True
+        [sys.executable, "-c", CODE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **environment},
     )
-    faults, given_back = done.stdout.split()
-    return int(faults), int(given_back)
+    return [int(line) for line in done.stdout.split()]
 
 
 @on_glibc
-def test_memory_that_is_freed_is_found_again_and_given_back() -> None:
-    fresh, _ = told("not")
-    kept, given_back = told("kept")
-    assert kept < fresh / 10
-    assert given_back >= 40  # MiB
+def test_freed_memory_is_kept_for_the_outermost_context_only() -> None:
+    before, during, released, after, again = printed()
+    assert during < before / 10
+    assert released >= 40  # MiB
+    assert after > 0.9 * before
+    assert again < before / 10
 
 
-def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+@on_glibc
+@pytest.mark.parametrize(
+    "tuned",
+    [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4096"}],
+)
+def test_what_the_user_has_tuned_is_left_alone(tuned: dict[str, str]) -> None:
+    before, during, *_ = printed(**tuned)
+    assert during > before / 2
+
+
+def test_without_glibc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allocator, "_glibc", lambda: None)
-    assert not allocator.keep_freed_memory()
-    allocator.give_back()
+    with allocator.keep_freed_memory():
+        allocator.release_freed_memory()
 
 
 @pytest.mark.parametrize(("times", "keeps"), [(3.9, False), (4.1, True)])
-def test_a_run_keeps_memory_where_there_is_plenty_and_gives_it_back(
+def test_a_run_keeps_memory_where_it_is_ample_and_releases_it(
     monkeypatch: pytest.MonkeyPatch,
     content: NDArray[Any],
     style: NDArray[Any],
     times: float,
     keeps: bool,
 ) -> None:
-    deeds: list[str] = []
-    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: deeds.append("keeps"))
-    monkeypatch.setattr(allocator, "give_back", lambda: deeds.append("gives back"))
+    calls: list[str] = []
+
+    @contextmanager
+    def keep() -> Iterator[None]:
+        calls.append("keep")
+        yield
+        calls.append("restore")
+
+    monkeypatch.setattr(allocator, "keep_freed_memory", keep)
+    monkeypatch.setattr(allocator, "release_freed_memory", lambda: calls.append("release"))
     settings = StyleTransferSettings(size=32, iterations=2, device="cpu", precision="float32")
     last = StyleTransfer(content, style, settings).scales[-1]
     needed = Workload(settings, last, (style.shape[:2],)).bytes_needed()
@@ -86,7 +119,23 @@ def test_a_run_keeps_memory_where_there_is_plenty_and_gives_it_back(
     )
     run = StyleTransfer(content, style, settings)
     next(run)
-    assert deeds == ["keeps"] * keeps
-    run.stop()
+    assert calls == ["keep"] * keeps
     list(run)
-    assert deeds == ["keeps"] * keeps + ["gives back"]
+    assert calls == ["keep", "restore"] * keeps + ["release"]
+
+
+@pytest.mark.parametrize("end", ["stopped", "abandoned"])
+def test_a_run_that_does_not_finish_restores_the_thresholds(
+    monkeypatch: pytest.MonkeyPatch, content: NDArray[Any], style: NDArray[Any], end: str
+) -> None:
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(allocator, "_set_thresholds", lambda *sizes: set_to.append(sizes))
+    run = StyleTransfer(content, style, StyleTransferSettings(size=32, iterations=3, device="cpu"))
+    next(run)
+    assert set_to == [allocator._DURING_RUN]
+    if end == "stopped":
+        run.stop()
+        list(run)
+    del run
+    gc.collect()
+    assert set_to == [allocator._DURING_RUN, allocator._AFTER_RUN]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ from napari_nst.engine.resources import allocator, precision
 from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.settings import StyleTransferSettings
 
@@ -107,18 +109,17 @@ class Device:
         return str(self.dtype).removeprefix("torch.")
 
     def empty_cache(self) -> None:
-        """Give memory that is not used any more back to the system."""
+        """Return unused memory to the system."""
         if self.torch_device.type == "cuda":
             torch.cuda.empty_cache()
         elif self.torch_device.type == "mps":
             torch.mps.empty_cache()
         else:
-            allocator.give_back()
+            allocator.release_freed_memory()
 
-    def keep_freed_memory(self) -> None:
-        """Keep memory that is freed, for it will be wanted again; GPUs do so of themselves."""
-        if self.torch_device.type == "cpu":
-            allocator.keep_freed_memory()
+    def keep_freed_memory(self) -> AbstractContextManager[None]:
+        """Return a context in which freed memory is kept to be reused; on a GPU torch does it."""
+        return allocator.keep_freed_memory() if self.torch_device.type == "cpu" else nullcontext()
 
     @property
     def free_bytes(self) -> int:

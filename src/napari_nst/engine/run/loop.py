@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -104,12 +105,12 @@ class Loop:
         """Do what is left of the run."""
         course = self.course
         self._network = self._shared.network(self.settings, self.device)
-        if self.memory_plan.ample_memory:
-            self.device.keep_freed_memory()
+        ample = self.memory_plan.ample_memory
         try:
-            while course.scale < len(self.scales):
-                yield from self._at(course.scale)
-                course.scale, course.done = course.scale + 1, 0
+            with self.device.keep_freed_memory() if ample else nullcontext():
+                while course.scale < len(self.scales):
+                    yield from self._at(course.scale)
+                    course.scale, course.done = course.scale + 1, 0
         except Stopped:
             course.ended = "stopped"
         else:
