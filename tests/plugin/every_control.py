@@ -188,7 +188,7 @@ def run_every_way(opened: Viewer, vgg19: Path) -> None:
         controls.settings = plain.replace(**way)
         opened.run(panel.start)
     controls.settings = plain
-    opened.run(panel.go_on)
+    opened.run(panel.continue_from)
     opened.run(panel.draft)
     controls.regions.paint()
     opened.viewer.layers[-1].data[: SIZE // 2] = 1

@@ -11,6 +11,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_nst.plugin import actions
+from napari_nst.plugin.provenance import copying
 from napari_nst.plugin.panel import StyleTransferPanel
 
 RECORD = {
@@ -29,7 +30,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         monkeypatch.setattr(
             StyleTransferPanel, name, lambda _, name=name: calls.append(name), raising=False
         )
-    for name in ("reuse", "go_on"):
+    for name in ("reuse", "continue_from"):
         monkeypatch.setattr(
             StyleTransferPanel,
             name,
@@ -113,7 +114,7 @@ def test_a_result_fills_the_panel_and_goes_on(viewer: Any, result: Any, calls: l
     select(viewer, "result", "photo")
     run("reuse_settings")
     run("continue_result")
-    assert [name for name, _ in calls] == ["reuse", "go_on"]
+    assert [name for name, _ in calls] == ["reuse", "continue_from"]
     assert all(layer is result for _, layer in calls)
 
 
@@ -122,7 +123,7 @@ def test_a_result_is_copied(viewer: Any, result: Any, monkeypatch: Any) -> None:
     clipboard = QApplication.clipboard()
     run("copy_as_python")
     assert clipboard.text().startswith('# Makes "result" again')
-    monkeypatch.setattr(actions.copying, "as_command", lambda layer, layers: f"replay {layer}")
+    monkeypatch.setattr(copying, "as_command", lambda layer, layers: f"replay {layer}")
     run("copy_as_command")
     assert clipboard.text() == "replay result"
 

@@ -93,7 +93,7 @@ def test_a_result_goes_on(viewer: Any, stack: Any) -> None:
     assert second.metadata[ORIGINS_KEY]["content"]["intensities"] == "percentiles"
     assert second.metadata[ORIGINS_KEY]["start"]["layer"] == "stack x paint"
     viewer.layers.remove(paint)
-    with pytest.raises(InputError, match="no layer paint any more"):
+    with pytest.raises(InputError, match="was made of paint, and no layer has its pixels"):
         execute("continue_layer")
     viewer.layers.selection.active = viewer.layers["photo"]
     with pytest.raises(InputError, match="photo has no record of a run"):

@@ -396,7 +396,7 @@ def test_a_second_panel_refuses_to_run_and_says_which_run_goes_on(viewer, slow_p
 def test_go_on_starts_from_the_selected_result(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     button(slow_panel, "Continue").click()
-    assert slow_panel.status.startswith("⚠ There is no result to go by")
+    assert slow_panel.status.startswith("⚠ There is no result: select")
     slow_panel.start()
     finish(slow_panel, qtbot)
     slow_panel.controls.size.value = 96
@@ -415,7 +415,7 @@ def test_a_result_of_another_part_is_not_gone_on_from(viewer, slow_panel, qtbot)
     slow_panel.start()
     finish(slow_panel, qtbot)
     slow_panel.controls.content.value = viewer.layers["paint"]
-    slow_panel.go_on()
+    slow_panel.continue_from()
 
     assert "does not cover paint" in slow_panel.status
     assert len(slow_panel.engine.made) == 1

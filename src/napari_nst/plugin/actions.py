@@ -1,7 +1,7 @@
-"""What the command palette and napari's menus do: they act on the selected layers and the panel.
+"""Commands of the command palette and the menus, for the selected layers and the panel.
 
-The functions take nothing from napari: what it would hand in are proxies, through which a layer
-is not equal to itself in a list.  They ask for the current viewer instead.
+They ask for the current viewer: the layers that napari would inject are proxies, which are not
+equal to the layers in a list.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, cast
 
 import napari
-from napari.layers import Image
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtWidgets import QApplication
 
 from napari_nst.errors import InputError, StyleTransferError
-from napari_nst.plugin.provenance import copying, saving
+from napari_nst.plugin.commands import selected_images
 from napari_nst.plugin.provenance.origins import RECORD_KEY, record_of
 from napari_nst.plugin.run import fetching
+from napari_nst.plugin.widgets import result_actions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari.layers import Image
     from napari.viewer import Viewer
 
     from napari_nst.plugin.panel import StyleTransferPanel
@@ -44,139 +44,135 @@ __all__ = [
 
 
 def open_panel(viewer: Viewer) -> StyleTransferPanel:
-    """Return the viewer's panel, opened and shown."""
+    """Open and show the viewer's panel."""
     dock, widget = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
     dock.show()
     return cast("StyleTransferPanel", widget)
 
 
-def _told(deed: Callable[[Viewer], None]) -> Callable[[], None]:
-    """Make a command of a deed in the current viewer; what goes wrong is said in a sentence."""
+def _viewer_command(callback: Callable[[Viewer], None]) -> Callable[[], None]:
+    """Wrap a callback as a command in the current viewer that shows errors as notifications."""
 
-    @wraps(deed)
+    @wraps(callback)
     def command() -> None:
         viewer = napari.current_viewer()
         if viewer is None:
             return
         try:
-            deed(viewer)
+            callback(viewer)
         except StyleTransferError as error:
             show_error(str(error))
 
-    # napari hands in what a signature asks for, and would follow the wrapped one's.
+    # Otherwise napari would inject the parameters of the wrapped function.
     del command.__wrapped__
     command.__annotations__ = {"return": None}
     return command
 
 
-@_told
+@_viewer_command
 def start(viewer: Viewer) -> None:
-    """Begin a transfer with what the panel says."""
+    """Start a run with the panel's settings."""
     open_panel(viewer).start()
 
 
-@_told
+@_viewer_command
 def pause(viewer: Viewer) -> None:
-    """Hold the transfer, or let it go on."""
+    """Pause or resume the run."""
     open_panel(viewer).pause()
 
 
-@_told
+@_viewer_command
 def stop(viewer: Viewer) -> None:
-    """End the transfer and keep the picture."""
+    """Stop the run and keep its image."""
     open_panel(viewer).stop()
 
 
-@_told
+@_viewer_command
 def cancel(viewer: Viewer) -> None:
-    """End the transfer and discard the picture."""
-    _of_panel(viewer).cancel()
+    """Stop the run and discard its image."""
+    open_panel(viewer).cancel()
 
 
-@_told
+@_viewer_command
 def stylize_selected(viewer: Viewer) -> None:
-    """Restyle the lowest of the selected images in the style of the others."""
+    """Stylize the lowest selected image in the style of the others."""
     content, *styles = _selected(viewer, at_least=2)
-    panel = _of_panel(viewer)
+    panel = open_panel(viewer)
     panel.controls.content.value = content
     panel.controls.styles.choose(styles)
     panel.start()
 
 
-@_told
+@_viewer_command
 def take_content(viewer: Viewer) -> None:
     """Make the selected image the panel's content."""
     (layer, *_) = _selected(viewer)
-    _of_panel(viewer).controls.content.value = layer
+    open_panel(viewer).controls.content.value = layer
 
 
-@_told
+@_viewer_command
 def take_style(viewer: Viewer) -> None:
     """Make the selected images the panel's styles."""
     layers = _selected(viewer)
-    _of_panel(viewer).controls.styles.choose(layers)
+    open_panel(viewer).controls.styles.choose(layers)
 
 
-@_told
+@_viewer_command
 def save_with_record(viewer: Viewer) -> None:
-    """Write the selected result and its record to files, asked for in a dialog."""
-    layer = _result(viewer)
-    paths = saving.ask_and_save(layer, cast("Any", viewer.window)._qt_window)
-    if paths is not None:
-        show_info(f"Wrote {paths.picture} and its record {paths.record.name}.{paths.note}")
+    """Save the selected result and its record to files."""
+    message = result_actions.save_with_record(_result(viewer), _qt_window(viewer))
+    if message:
+        show_info(message)
 
 
-@_told
+@_viewer_command
 def copy_as_python(viewer: Viewer) -> None:
-    """Put Python that makes the selected result again on the clipboard."""
-    _copy(copying.as_python(_result(viewer), viewer.layers))
-    show_info("Copied: Python that makes this picture again.")
+    """Copy Python that replays the run of the selected result."""
+    show_info(result_actions.copy_as_python(_result(viewer), viewer.layers))
 
 
-@_told
+@_viewer_command
 def copy_as_command(viewer: Viewer) -> None:
-    """Put a command line that makes the selected result again on the clipboard."""
-    _copy(copying.as_command(_result(viewer), viewer.layers))
-    show_info("Copied: a command for the terminal that makes this picture again.")
+    """Copy a command line that replays the run of the selected result."""
+    show_info(result_actions.copy_as_command(_result(viewer), viewer.layers))
 
 
-@_told
+@_viewer_command
 def reuse_settings(viewer: Viewer) -> None:
-    """Fill the panel with the settings of the selected result."""
+    """Set the panel to the settings of the selected result."""
     layer = _result(viewer)
-    _of_panel(viewer).reuse(layer)
+    open_panel(viewer).reuse(layer)
 
 
-@_told
+@_viewer_command
 def continue_result(viewer: Viewer) -> None:
-    """Go on from the selected result, with the settings that the panel says."""
+    """Continue from the selected result with the panel's settings."""
     layer = _result(viewer)
-    _of_panel(viewer).go_on(layer)
+    open_panel(viewer).continue_from(layer)
 
 
-@_told
+@_viewer_command
 def fetch_vgg19(viewer: Viewer) -> None:
-    """Download VGG-19's weights, after a question."""
-    fetch = fetching.ask_and_fetch(cast("Any", viewer.window)._qt_window)
+    """Ask, and download the weights of VGG-19."""
+    fetch = fetching.ask_and_fetch(_qt_window(viewer))
     if fetch is not None:
-        fetch.ended.connect(lambda problem: _tell_of_download(fetch, problem))
+        fetch.ended.connect(lambda problem: _show_download_end(fetch, problem))
 
 
-def _tell_of_download(fetch: fetching.Fetch, problem: str) -> None:
+def _show_download_end(fetch: fetching.Fetch, problem: str) -> None:
     if problem:
         show_error(problem)
     elif fetch.file is not None:
         show_info("VGG-19 can be chosen now.")
 
 
-def _of_panel(viewer: Viewer) -> Any:
-    return open_panel(viewer)
+def _qt_window(viewer: Viewer) -> Any:
+    return cast("Any", viewer.window)._qt_window
 
 
 def _selected(viewer: Viewer, at_least: int = 1) -> list[Image]:
-    """Return the selected images, the lowest in the list of layers first."""
-    chosen = viewer.layers.selection
-    images = [layer for layer in viewer.layers if layer in chosen and isinstance(layer, Image)]
+    """Return the selected images; raise InputError if there are too few."""
+    images = selected_images(viewer)
     if len(images) < at_least:
         wanted = "an image layer" if at_least == 1 else f"{at_least} image layers or more"
         raise InputError(f"{len(images)} image layers are selected: select {wanted}.")
@@ -184,16 +180,9 @@ def _selected(viewer: Viewer, at_least: int = 1) -> list[Image]:
 
 
 def _result(viewer: Viewer) -> Image:
-    """Return the result that is selected, which may be one of several layers."""
+    """Return the topmost selected layer that has a record; raise InputError if none has."""
     images = _selected(viewer)
     results = [layer for layer in images if RECORD_KEY in layer.metadata]
     layer = results[-1] if results else images[-1]
     record_of(layer)
     return layer
-
-
-def _copy(text: str) -> None:
-    clipboard = QApplication.clipboard()
-    if clipboard is None:
-        raise InputError("There is no clipboard on this system: save with record instead.")
-    clipboard.setText(text)

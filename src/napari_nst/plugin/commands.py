@@ -1,10 +1,9 @@
-"""Commands that take layers and return one, for other plugins and for scripts.  No Qt here.
+"""Commands from layers to a layer, for other plugins and for scripts.  No Qt here.
 
-What they return napari adds to its viewer, and gives it a name of its own: a layer that has the
-name already is left alone, where a `LayerDataTuple` would replace it.
+napari adds the returned layer to its viewer under a unique name; a `LayerDataTuple` would replace
+a layer of the same name.
 
-A function that napari injects into can take no keywords that it does not name, so what
-`stylize_layer` takes as ``**choices`` is in `settings` here.
+napari's dependency injection does not allow ``**choices``, so these commands take `settings`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import napari
 from napari.layers import Image
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.arrays import Intensities, View, shown_axes
+from napari_nst.plugin.layers.arrays import LayerIntensities, View, shown_axes
 from napari_nst.plugin.provenance.continuing import continue_run
 from napari_nst.plugin.stylize_layer import stylize_layer
 from napari_nst.settings import StyleTransferSettings
@@ -23,7 +22,7 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
-__all__ = ["continue_layer", "stylize_layers"]
+__all__ = ["continue_layer", "selected_images", "stylize_layers"]
 
 
 def stylize_layers(
@@ -31,9 +30,9 @@ def stylize_layers(
     style: Any = None,
     settings: Any = None,
     point: Any = None,
-    intensities: Intensities = "limits",
+    intensities: LayerIntensities = "limits",
 ) -> Image:
-    """Give a layer the style of others: the call returns when the result is there.
+    """Transfer the style of layers to another; the call blocks until the run ends.
 
     Parameters
     ----------
@@ -42,10 +41,9 @@ def stylize_layers(
     style : Image or list of Image, optional
         By default the other images that are selected.
     settings : StyleTransferSettings or mapping, optional
-        The choices.
+        The settings.
     point : sequence of float, optional
-        As for `stylize_layer`; by default, for a layer of the current viewer, the plane that is
-        shown.
+        As for `stylize_layer`; by default the plane that the current viewer shows of the layer.
     intensities : {"limits", "percentiles", "displayed"}
         As for `stylize_layer`.
 
@@ -57,7 +55,7 @@ def stylize_layers(
     viewer = napari.current_viewer()
     content = _own(content)
     if content is None or style is None:
-        selected = [] if viewer is None else _selected(viewer)
+        selected = [] if viewer is None else selected_images(viewer)
         if content is None and selected:
             content = selected[0]
         style = style or [layer for layer in selected if layer is not content]
@@ -84,21 +82,21 @@ def continue_layer(
     content_labels: Any = None,
     style_labels: Any = None,
 ) -> Image:
-    """Continue from a result: the call returns when the new one is there.
+    """Continue from a result; the call blocks until the run ends.
 
-    What the result was made of is found by its pixels, whatever the layers are called now, and so
-    are the planes that were taken.  What was changed during its run stays changed.
+    The inputs of the result's run are found by their pixels, whatever their layers are called now,
+    and their planes are taken as in that run.  Settings that were changed during it stay changed.
 
     Parameters
     ----------
     init_image : Image, optional
         By default the active layer of the current viewer.
     content, style : Image, or for styles a list of Image, optional
-        By default the layers of the viewer that the result was made of.
+        By default the layers of the viewer that were inputs of the result.
     settings : StyleTransferSettings or mapping, optional
         By default the result's own.
     point : sequence of float, optional
-        As for `stylize_layers`; by default the plane that the result was made of.
+        As for `stylize_layers`; by default the plane of the result.
     content_labels, style_labels : Labels, or for styles a list of Labels or None, optional
         By default those of the result.
 
@@ -110,13 +108,15 @@ def continue_layer(
     Raises
     ------
     InputError
-        If a layer that the result was made of is gone or has changed, or the result is of another
-        plane than `point`.
+        If an input layer of the result is gone or has changed, or the result has another plane
+        than `point`.
     """
     viewer = napari.current_viewer()
     init_image = _own(init_image)
     if init_image is None:
-        raise InputError("There is no result to go on from: select one, or give the command one.")
+        raise InputError(
+            "There is no result to continue from: select one, or give the command one."
+        )
     return continue_run(
         init_image,
         [] if viewer is None else list(viewer.layers),
@@ -131,12 +131,12 @@ def continue_layer(
 
 
 def _own(layer: Image | None) -> Image | None:
-    """Return a layer itself, where napari handed in a proxy of it."""
+    """Return the layer that napari wrapped in a proxy."""
     return getattr(layer, "__wrapped__", layer)
 
 
-def _selected(viewer: Viewer) -> list[Image]:
-    """Return the selected images, the lowest in the list of layers first."""
+def selected_images(viewer: Viewer) -> list[Image]:
+    """Return the selected Image layers in the order of the layer list, bottom first."""
     chosen = viewer.layers.selection
     return [layer for layer in viewer.layers if layer in chosen and isinstance(layer, Image)]
 

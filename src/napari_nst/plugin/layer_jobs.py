@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari.layers import Image
 
-from napari_nst.plugin.layers.arrays import take_plane, take_start
+from napari_nst.plugin.layers.arrays import take_init_image, take_plane
 from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, RECORD_KEY
 from napari_nst.plugin.run.job import Job
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_nst.plugin.layers.arrays import Intensities, Plane, View
+    from napari_nst.plugin.layers.arrays import LayerIntensities, Plane, View
     from napari_nst.plugin.run.job import Stack
     from napari_nst.settings import StyleTransferSettings
 
@@ -57,7 +57,7 @@ def job_from_layers(
     settings: StyleTransferSettings,
     *,
     longest: int | None,
-    intensities: Intensities = "limits",
+    intensities: LayerIntensities = "limits",
     init_image: Image | None = None,
     stack: Stack | None = None,
 ) -> Job:
@@ -90,7 +90,7 @@ def job_from_layers(
     ]
     start = None
     if init_image is not None:
-        start = take_start(init_image, content.view, planes[0])
+        start = take_init_image(init_image, content.view, planes[0])
         settings = settings.replace(init="image")
     return Job(planes[0], tuple(planes[1:]), settings, start, stack=stack)
 
@@ -140,14 +140,8 @@ def make_result_layer(
     metadata : dict, optional
         As `result_metadata` returns it.
     """
-    content = job.content
-    return Image(
-        data,
-        name=job.title,
-        metadata=metadata or {},
-        **content.look,
-        **content.layer_kwargs(data.shape),
-    )
+    kwargs = job.content.layer_kwargs(data.shape)
+    return Image(data, name=job.title, metadata=metadata or {}, **kwargs)
 
 
 def result_metadata(record: dict[str, Any], origins: dict[str, Any]) -> dict[str, Any]:

@@ -20,11 +20,16 @@ from napari_nst.plugin.widgets.curves import LossCurves
 from napari_nst.plugin.widgets.fetch_button import FetchButton
 from napari_nst.plugin.widgets.job_maker import JobMaker
 from napari_nst.plugin.widgets.presets_box import PresetsBox
-from napari_nst.plugin.widgets.progress_view import ProgressView, in_words, planes_done, text_label
+from napari_nst.plugin.widgets.progress_view import (
+    ProgressView,
+    describe_planes_done,
+    describe_progress,
+    text_label,
+)
 from napari_nst.plugin.widgets.results_box import ResultsBox
 from napari_nst.plugin.widgets.section import make_section
 from napari_nst.plugin.widgets.tabs import order_tabs
-from napari_nst.plugin.widgets.words import duration
+from napari_nst.plugin.widgets.words import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,9 +112,9 @@ class StyleTransferPanel(QWidget):
         return self._progress.status
 
     @property
-    def remark(self) -> str:
+    def notice(self) -> str:
         """What the panel remarks on a run that goes on."""
-        return self._progress.remark
+        return self._progress.notice
 
     @property
     def machine(self) -> str:
@@ -129,23 +134,23 @@ class StyleTransferPanel(QWidget):
         """Begin a quick run on what the canvas shows of the content."""
         self._begin(draft=True)
 
-    def go_on(self, layer: Image | None = None) -> None:
+    def continue_from(self, layer: Image | None = None) -> None:
         """Begin a run that starts from a result: this one, the selected or the last."""
         try:
-            self._begin(init_image=self.results.needed(layer))
+            self._begin(init_image=self.results.require_result(layer))
         except InputError as error:
-            self._say(str(error), problem=True)
+            self._show_status(str(error), problem=True)
 
     def reuse(self, layer: Image | None = None) -> None:
         """Have the settings of a result: of this one, the selected or the last."""
         try:
-            layer = self.results.needed(layer)
+            layer = self.results.require_result(layer)
             gone = self.controls.reuse(layer)
         except InputError as error:
-            self._say(str(error), problem=True)
+            self._show_status(str(error), problem=True)
             return
         missing = f"  Gone or changed since: {', '.join(gone)}." if gone else ""
-        self._say(f"The settings are those of {layer.name}.{missing}", problem=bool(gone))
+        self._show_status(f"The settings are those of {layer.name}.{missing}", problem=bool(gone))
 
     def pause(self) -> None:
         """Hold the run, or let a paused one go on."""
@@ -248,34 +253,34 @@ class StyleTransferPanel(QWidget):
     def _connect(self) -> None:
         self.session.window.closing.connect(self._close)
         self.controls.changed.connect(self._on_controls)
-        self.controls.regions.said.connect(self._say)
+        self.controls.regions.info.connect(self._show_status)
         self.controls.regions.painted.connect(self._show_estimate)
-        self.fetch_button.said.connect(self._say)
-        self.fetch_button.problem.connect(lambda text: self._say(text, problem=True))
+        self.fetch_button.info.connect(self._show_status)
+        self.fetch_button.warning.connect(lambda text: self._show_status(text, problem=True))
         self.presets.chosen.connect(self._on_preset)
-        self.presets.problem.connect(lambda text: self._say(text, problem=True))
-        self.results.go_on.connect(lambda: self.go_on())
-        self.results.reuse.connect(lambda: self.reuse())
-        self.results.said.connect(self._say)
-        self.results.problem.connect(lambda text: self._say(text, problem=True))
-        self.steering.noticed.connect(self._progress.remark_on)
+        self.presets.warning.connect(lambda text: self._show_status(text, problem=True))
+        self.results.continue_requested.connect(lambda: self.continue_from())
+        self.results.reuse_requested.connect(lambda: self.reuse())
+        self.results.info.connect(self._show_status)
+        self.results.warning.connect(lambda text: self._show_status(text, problem=True))
+        self.steering.noticed.connect(self._progress.show_notice)
         for name in _SLICING:
             self._viewer.dims.events[name].connect(self._on_dims)
         self.session.state_changed.connect(self._on_state)
         self.session.progressed.connect(self._on_progress)
-        self.session.noticed.connect(lambda text: self._progress.remark_on(f"⚠ {text}"))
-        self.session.told.connect(self._progress.remark_on)
+        self.session.noticed.connect(lambda text: self._progress.show_notice(f"⚠ {text}"))
+        self.session.told.connect(self._progress.show_notice)
         self.session.ended.connect(self._on_ended)
 
     def _begin(self, **how: Any) -> None:
         refusal = self.session.refusal
         if refusal:
-            self._say(refusal)
+            self._show_status(refusal)
             return
         try:
             job = self.jobs.job(**how)
         except InputError as error:
-            self._say(str(error), problem=True)
+            self._show_status(str(error), problem=True)
             return
         self.results.show_result()
         self.curves.clear()
@@ -324,9 +329,9 @@ class StyleTransferPanel(QWidget):
         if state is State.RUNNING and window is not None:
             _calm_spinners(window)
         elif state is State.PAUSED:
-            self._say("Paused.  What you change now acts when it goes on.")
+            self._show_status("Paused.  What you change now acts when it goes on.")
         elif state is State.STOPPING:
-            self._say("Stopping ...")
+            self._show_status("Stopping ...")
 
     def _on_progress(self, progress: Progress) -> None:
         self._progress.show_progress(progress)
@@ -337,19 +342,21 @@ class StyleTransferPanel(QWidget):
             # A gap between planes, too, as between sizes.
             self.curves.add(iteration, plane * 100 + scale, **losses)
         if self.session.state is State.RUNNING:
-            self._say(in_words(progress))
+            self._show_status(describe_progress(progress))
 
     def _on_ended(self, outcome: Outcome) -> None:
         self.steering.end()
         self._progress.end(finished=outcome.ended == "finished")
         if outcome.ended == "failed":
-            self._say(outcome.message, problem=True)
+            self._show_status(outcome.message, problem=True)
             show_error(outcome.message)
             return
         self._show_evolution(outcome)
         how = {"discarded": "Cancelled, and the picture discarded,"}
         ended = how.get(outcome.ended, outcome.ended.capitalize())
-        self._say(f"{ended} after {duration(outcome.elapsed)}.{planes_done(outcome)}")
+        self._show_status(
+            f"{ended} after {format_duration(outcome.elapsed)}.{describe_planes_done(outcome)}"
+        )
         self._show_estimate()  # this machine's speed is known better now
 
     def _show_evolution(self, outcome: Outcome) -> None:
@@ -359,8 +366,8 @@ class StyleTransferPanel(QWidget):
             self.evolution.add_to(self._viewer, layer)
         self.evolution.clear()
 
-    def _say(self, text: str, *, problem: bool = False) -> None:
-        self._progress.say(text, problem=problem)
+    def _show_status(self, text: str, *, problem: bool = False) -> None:
+        self._progress.show_status(text, problem=problem)
 
 
 def _calm_spinners(window: QWidget) -> None:

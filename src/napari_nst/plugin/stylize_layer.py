@@ -1,4 +1,4 @@
-"""Layers in, a layer out: a style transfer in one call, with no viewer and no Qt."""
+"""Style transfer from layers to a layer in one call, without a viewer or Qt."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from napari_nst.plugin.layer_jobs import (
     result_metadata,
     with_labels,
 )
-from napari_nst.plugin.layers.arrays import Intensities, View
-from napari_nst.plugin.layers.geometry import full_shape, middle_of
+from napari_nst.plugin.layers.arrays import LayerIntensities, View
+from napari_nst.plugin.layers.geometry import full_shape, middle_pixel
 from napari_nst.plugin.provenance.origins import origins_of_job
 from napari_nst.settings import StyleTransferSettings
 
@@ -40,47 +40,45 @@ def stylize_layer(
     plane: int | Sequence[int] | None = None,
     point: Sequence[float] | Dims | None = None,
     displayed: tuple[int, int] | None = None,
-    intensities: Intensities = "limits",
+    intensities: LayerIntensities = "limits",
     init_image: Image | None = None,
     content_labels: Labels | None = None,
     style_labels: Sequence[Labels | None] | None = None,
     callback: Callable[[Snapshot], object] | None = None,
     **choices: Any,
 ) -> Image:
-    """Give a plane of an Image layer the style of others, and return the result as a layer.
+    """Transfer the style of Image layers to a plane of another, and return the result as a layer.
 
-    It needs no viewer; what it returns can be handed to it again, or added to a viewer with
-    ``viewer.add_layer``, which leaves layers of the same name alone.
+    No viewer is needed.  The result can be added to one with ``viewer.add_layer``.
 
     Parameters
     ----------
     content : napari.layers.Image
-        Grey or RGB(A), of two dimensions or more, of one level or several; any real dtype.
-        What is lazy is read where the plane is.
+        Grey or RGB(A), of at least two dimensions, of one level or several; any real dtype.  Of
+        lazy data only the plane is read.
     style : napari.layers.Image or sequence of napari.layers.Image
-        One or several, likewise.
+        One or several such layers.
     settings : StyleTransferSettings, optional
-        Every choice; `choices` change single ones.
+        The settings; `choices` override single ones.
     plane : int or sequence of int, optional
-        Which plane of a content of more than two dimensions: its place on each axis that is not
-        displayed, in their order; negative ones count from the end.  Without it and `point`, the
-        middle.
+        Index of the content's plane on each hidden axis, in order; negative ones count from the
+        end.  The default, without `point`, is the middle.
     point : sequence of float or napari.components.Dims, optional
-        Instead of `plane`: world coordinates of a point of it, one for each axis of the content,
-        in the content's units.  Or ``viewer.dims``, for what the viewer shows now: then its
-        displayed axes, its units and the thickness of its slice count, too.
+        Alternative to `plane`: world coordinates of a point in it, one for each axis of the
+        content, in the content's units.  Or ``viewer.dims`` for the plane that a viewer shows,
+        with its displayed axes, units and slice thickness.
     displayed : tuple of int, optional
-        The content's axes that are the plane's rows and columns, by default the last two.  Styles
-        are taken as a viewer would show them then, at the same point of the world.
+        Axes of the content that are rows and columns, by default the last two.  Styles are taken
+        at the same point of the world, as a viewer would show them.
     intensities : {"limits", "percentiles", "displayed"}
-        What values mean.  By the contrast limits, or by percentiles of the whole layer (0.1 and
-        99.9): then a grey content gives a grey result in its own dtype and range.  As displayed,
-        with contrast limits, gamma and colormap: then the result is RGB, uint8.
+        How values become black and white.  By the contrast limits, or by percentiles 0.1 and 99.9
+        of the whole layer: a grey content gives a grey result in its own dtype and range.  Or as
+        displayed, with contrast limits, gamma and colormap: the result is RGB, uint8.
     init_image : napari.layers.Image, optional
         Result to continue from.
     content_labels, style_labels : napari.layers.Labels, optional
-        Regions, as `napari_nst.stylize` takes them, wherever they lie over their images: a pixel
-        has the label that is nearest to it in the world, and 0 beside the labels.
+        Regions, as for `napari_nst.stylize`.  A pixel has the label nearest to it in the world,
+        and 0 outside the Labels layer.
     callback : callable, optional
         Called with each `Snapshot`.
     **choices
@@ -89,12 +87,13 @@ def stylize_layer(
     Returns
     -------
     napari.layers.Image
-        Exactly over the content's plane; ``metadata["napari_nst"]`` is the record of the run.
+        Layer in the place of the content's plane; ``metadata["napari_nst"]`` is the record of
+        the run.
 
     Raises
     ------
     InputError
-        If what is given are no such layers, or one of them has no plane there.
+        If a layer is of the wrong type or has no plane at that point.
     WeightsError, OutOfMemoryError, StyleTransferError
         As `napari_nst.stylize` does.
 
@@ -157,7 +156,7 @@ def _view(
     point: Sequence[float] | Dims | None,
     displayed: tuple[int, int] | None,
 ) -> View:
-    """Return what a viewer with these layers would have to show."""
+    """Return the view of a viewer with these layers that shows the plane."""
     ndim = content.ndim
     if ndim < 2:
         raise InputError(f"{content.name} has {ndim} dimension; it must have at least two.")
@@ -174,7 +173,7 @@ def _view(
         )
     others = [axis for axis in range(ndim) if axis not in shown]
     if point is None:
-        place = middle_of(content)
+        place = middle_pixel(content)
         place[others] = _places(content, others, plane)
         point = content.data_to_world(place)
     elif len(point) != ndim:
@@ -188,12 +187,12 @@ def _view(
 
 
 def _with_axes_of(layers: Sequence[Layer], view: View) -> View:
-    """Return a view with as many axes as the deepest layer, as a viewer of these layers has."""
+    """Return a view with as many axes as the layer with most, like a viewer of these layers."""
     deepest: Any = max(layers, key=lambda layer: int(layer.ndim))
     extra = deepest.ndim - view.ndim
     if extra <= 0:
         return view
-    begin = deepest.data_to_world(middle_of(deepest))[:extra]
+    begin = deepest.data_to_world(middle_pixel(deepest))[:extra]
     none = (0.0,) * extra
     return View(
         deepest.ndim,
@@ -206,7 +205,7 @@ def _with_axes_of(layers: Sequence[Layer], view: View) -> View:
 
 
 def _agree(layers: Sequence[Layer], view: View) -> bool:
-    """Return whether the layers' units can be converted to those of a view, all of them."""
+    """Return whether the units of all layers can be converted to those of a view."""
     return all(
         own.is_compatible_with(unit)
         for layer in layers
@@ -216,7 +215,7 @@ def _agree(layers: Sequence[Layer], view: View) -> bool:
 
 def _places(content: Image, others: list[int], plane: int | Sequence[int] | None) -> Any:
     if plane is None:
-        return middle_of(content)[others]
+        return middle_pixel(content)[others]
     full = full_shape(content)
     places = [plane] if isinstance(plane, int | np.integer) else list(plane)
     sizes = [full[axis] for axis in others]
@@ -231,7 +230,7 @@ def _places(content: Image, others: list[int], plane: int | Sequence[int] | None
 
 
 def longest_side(settings: StyleTransferSettings) -> int | None:
-    """Return the longest side worked at, on this machine; None: the content's own."""
+    """Return the longest side of a run on this machine; None: the content's own."""
     if settings.size != "auto":
         return settings.size
     from napari_nst.engine.resources.device import Device
@@ -240,12 +239,12 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
 
 
 def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
-    """Return the result of a job as a layer, whose metadata has the record.
+    """Run a job, and return its result as a layer with the record in its metadata.
 
     Parameters
     ----------
     job : Job
-        Of one plane.
+        Job of one plane.
     callback : callable, optional
         Called with each `Snapshot`.
 

@@ -15,7 +15,7 @@ from napari.layers import Image
 from random_viewers import viewers
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.arrays import Intensities, take_plane, take_start
+from napari_nst.plugin.layers.arrays import LayerIntensities, take_init_image, take_plane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,7 +162,7 @@ def test_an_empty_layer_is_refused_in_a_sentence() -> None:
 @pytest.mark.parametrize("kind", ["plain", "read-only", "strided", "mapped", "dask", "zarr"])
 @pytest.mark.parametrize("intensities", ["limits", "percentiles", "displayed"])
 def test_every_kind_of_array_comes_back_as_it_was(
-    dtype: str, kind: str, intensities: Intensities, tmp_path: Path
+    dtype: str, kind: str, intensities: LayerIntensities, tmp_path: Path
 ) -> None:
     data = (RNG.random((3, 12, 14)) * (1.99 if dtype == "bool" else 200)).astype(dtype)
     layer = Image(made(data, kind, tmp_path), name="counts")
@@ -182,7 +182,7 @@ def test_every_kind_of_array_comes_back_as_it_was(
         rounded = 0.5 if restored.dtype.kind in "iu" else 1e-4
         np.testing.assert_allclose(restored[0].astype(float), kept, rtol=1e-3, atol=rounded)
     assert picture.flags.writeable
-    Image(restored, **plane.look, **plane.layer_kwargs(restored.shape))
+    Image(restored, **plane.layer_kwargs(restored.shape))
 
 
 def made(data: np.ndarray, kind: str, folder: Path) -> Any:
@@ -242,7 +242,8 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
     np.testing.assert_array_equal(moved.load(), planes[2].load())
     # Back in the data's range; how the layer is shown is the user's and stays.
     np.testing.assert_allclose(moved.restore(moved.load())[0], data[2].clip(*moved.limits))
-    assert moved.look == {"rgb": False, "contrast_limits": (0, 1)}
+    assert moved.appearance["rgb"] is False
+    assert moved.appearance["contrast_limits"] == (0, 1)
 
 
 def test_percentiles_are_those_of_colours_that_can_be_seen() -> None:
@@ -293,7 +294,7 @@ def test_a_grey_layer_as_displayed_is_what_napari_makes_of_it(colormap: str) -> 
     restored = plane.restore((picture / 255).astype(np.float32))
     assert restored.shape == (1, 9, 10, 3)
     np.testing.assert_array_equal(restored[0].swapaxes(0, 1), picture)
-    over = Image(restored, **plane.look, **plane.layer_kwargs(restored.shape))
+    over = Image(restored, **plane.layer_kwargs(restored.shape))
     assert over.rgb
     assert over.gamma == 1
     assert over.contrast_limits == [0, 255]
@@ -342,9 +343,11 @@ def test_a_result_is_taken_by_the_range_of_its_content_to_go_on() -> None:
     content = take_plane(layer, shown(layer), intensities="percentiles")
     unit = content.load()
     kept = content.restore(unit)
-    result = Image(kept, contrast_limits=(5, 99), **content.layer_kwargs(kept.shape))
+    result = Image(kept, **content.layer_kwargs(kept.shape) | {"contrast_limits": (5, 99)})
 
-    np.testing.assert_allclose(take_start(result, shown(layer), content).load(), unit, atol=1e-3)
+    np.testing.assert_allclose(
+        take_init_image(result, shown(layer), content).load(), unit, atol=1e-3
+    )
 
 
 def test_a_layer_in_five_dimensions() -> None:
@@ -393,7 +396,7 @@ def test_what_is_taken_is_what_napari_shows(drawn: Any) -> None:
         )
         # The result shows where the content does, with no thickness even.
         data = plane.restore(np.ones((*plane.shape, *taken.shape[2:]), np.float32))
-        over = viewer.add_image(data, **plane.look, **plane.layer_kwargs(data.shape))
+        over = viewer.add_image(data, **plane.layer_kwargs(data.shape))
         assert not over._slice.empty
         for side in (0, 1):
             np.testing.assert_allclose(
@@ -418,7 +421,7 @@ def test_a_thick_slice_is_taken_as_its_projection_and_its_result_is_as_thick() -
     np.testing.assert_array_equal(plane.data[plane.index], data[5])
 
     restored = plane.restore(plane.load())
-    result = Image(restored, **plane.look, **plane.layer_kwargs(restored.shape))
+    result = Image(restored, **plane.layer_kwargs(restored.shape))
     assert restored.shape == (1, 4, 5)
     assert restored.dtype == np.uint8
     # Planes 2 to 5 lie from 14 to 20, and are 2 thick.
@@ -450,7 +453,7 @@ def test_of_a_thick_slice_a_pyramid_gives_the_planes_of_its_level() -> None:
 
     assert plane.load().max() * 8 == pytest.approx(3.5)  # planes 2 to 5
     data = plane.restore(plane.load())
-    over = Image(data, **plane.look, **plane.layer_kwargs(data.shape))
+    over = Image(data, **plane.layer_kwargs(data.shape))
     assert over.data_to_world((-0.5, 0, 0))[0] == pytest.approx(1.5)
     assert over.data_to_world((0.5, 0, 0))[0] == pytest.approx(5.5)
 

@@ -77,7 +77,7 @@ def placed_layers(draw: st.DrawFn) -> tuple[Image, tuple[int, ...]]:
 
 
 def result_of(plane: Any, data: np.ndarray) -> Image:
-    return Image(data, **plane.look, **plane.layer_kwargs(data.shape))
+    return Image(data, **plane.layer_kwargs(data.shape))
 
 
 def assert_over(result: Image, wanted: np.ndarray, content: Image) -> None:
@@ -127,7 +127,7 @@ def test_some_planes_of_a_stack_are_placed_by_their_slice() -> None:
     layer = Image(np.zeros((9, 20, 30)), scale=(4, 1, 2), translate=(5, 6, 7), rotate=IN_PLANE)
     plane = take_plane(layer, view(layer))
     some = dataclasses.replace(plane, index=(slice(2, 6), *plane.index[1:]))
-    result = Image(np.zeros((4, 10, 15)), **some.look, **some.layer_kwargs((4, 10, 15)))
+    result = Image(np.zeros((4, 10, 15)), **some.layer_kwargs((4, 10, 15)))
 
     wanted = corners(layer, {0: 1.5}, {0: 5.5})
     np.testing.assert_allclose(corners(result), wanted, atol=1e-9)
@@ -144,7 +144,7 @@ def test_a_level_of_a_pyramid_that_is_coarser_along_the_stack_too(whole: bool) -
     assert plane.source.level == 1
     assert plane.index[0] == 2
     shape = (4 if whole else 1, 50, 25)
-    result = Image(np.zeros(shape), **plane.look, **plane.layer_kwargs(shape))
+    result = Image(np.zeros(shape), **plane.layer_kwargs(shape))
 
     wanted = corners(layer) if whole else corners(layer, {0: 3.5}, {0: 5.5})
     np.testing.assert_allclose(corners(result), wanted, atol=1e-9)
@@ -159,7 +159,7 @@ def test_a_result_lies_at_its_place_in_a_rotated_stack_with_units() -> None:
     plane = take_plane(layer, view(layer, place=(3, 0, 0)))
     index = plane.index[0]
     data = plane.restore(np.zeros((10, 15), np.float32))
-    over = Image(data, **plane.look, **plane.layer_kwargs(data.shape))
+    over = Image(data, **plane.layer_kwargs(data.shape))
 
     for y, x in ((-0.5, -0.5), (19.5, 29.5), (3, 4)):
         inside = ((y + 0.5) / 2 - 0.5, (x + 0.5) / 2 - 0.5)
@@ -176,6 +176,6 @@ def test_a_result_from_a_coarser_level_covers_the_finest() -> None:
     layer = Image(levels, multiscale=True, scale=(2, 3), contrast_limits=(0, 255))
     plane = take_plane(layer, view(layer), 90)
     data = plane.restore(np.zeros((100, 50), np.float32))
-    over = Image(data, **plane.look, **plane.layer_kwargs(data.shape))
+    over = Image(data, **plane.layer_kwargs(data.shape))
 
     np.testing.assert_allclose(corners(over), corners(layer))

@@ -63,7 +63,7 @@ def flip(viewer: ViewerModel, result: Image) -> tuple[list[str], list[str]]:
         SimpleNamespace(layers=viewer.layers, bind_key=lambda *_: None),  # type: ignore[arg-type]
         lambda: result,
     )
-    comparison.problem.connect(said.append)
+    comparison.warning.connect(said.append)
     comparison.flip(True)
     return [layer.name for layer in viewer.layers if layer.visible], said
 
@@ -123,7 +123,7 @@ def test_what_is_gone_or_has_changed_is_said(viewer: ViewerModel) -> None:
     photo.data = photo.data[::-1]
     shown, said = flip(viewer, result)
     assert shown == [result.name]
-    assert "photo is not what it was when the run of photo x oil began" in said[0]
+    assert "The pixels of photo have changed since the run of photo x oil began" in said[0]
     with pytest.raises(InputError, match="its pixels are others; undo the change, or give the"):
         continue_layer(result)
     take_the_name(viewer, "photo", "moved")
@@ -132,10 +132,10 @@ def test_what_is_gone_or_has_changed_is_said(viewer: ViewerModel) -> None:
     shown, said = flip(viewer, result)
     assert shown == [result.name]
     assert said == [
-        "There is no layer photo any more, and none with its pixels (48 x 40, uint8), of which "
-        "photo x oil was made: bring it back."
+        "photo x oil was made of photo, and no layer has its pixels (48 x 40, uint8) now: bring it "
+        "back."
     ]
-    with pytest.raises(InputError, match="There is no layer photo any more"):
+    with pytest.raises(InputError, match="was made of photo, and no layer has"):
         continue_layer(result)
     assert "# No layer has these pixels now" in as_python(result, viewer.layers)
     with pytest.raises(InputError, match=r"no layer and no file has its pixels \(48 x 40, uint8\)"):
@@ -251,10 +251,10 @@ def test_a_run_goes_on_with_all_regions(viewer: ViewerModel) -> None:
     origins = result.metadata[ORIGINS_KEY]
     for one in (origins["content_labels"], origins["style_labels"][0]):
         one["pixels"] = None  # of a result from elsewhere
-    with pytest.raises(InputError, match="There is no layer halves any more"):
+    with pytest.raises(InputError, match="was made of halves, and no layer has"):
         continue_layer(result)
     other = viewer.add_labels(halves, name="others")
-    with pytest.raises(InputError, match="on oil is not what it was"):
+    with pytest.raises(InputError, match="The pixels of on oil have changed"):
         continue_layer(result, content_labels=other)
     given = continue_layer(result, content_labels=other, style_labels=[None, None])
     assert hash_of(given, "content_labels") == hash_of(result, "content_labels")

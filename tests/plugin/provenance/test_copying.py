@@ -166,7 +166,7 @@ def test_arrays_go_by_name_and_their_hashes_are_checked(viewer: Any, tmp_path: P
     two.data = two.data + 1
     with pytest.raises(InputError, match="is not the image"):
         run_python(text, viewer)
-    with pytest.raises(InputError, match="two is not what it was"):
+    with pytest.raises(InputError, match="two has changed since"):
         as_command(layer, viewer.layers)
 
 
@@ -242,7 +242,7 @@ def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: 
     assert same(run_python(as_python(layer), viewer), layer.data)
     assert same(run_command(as_command(layer, viewer.layers), tmp_path), layer.data)
     thirds.data = thirds.data + 1
-    with pytest.raises(InputError, match="is not what it was when the run began"):
+    with pytest.raises(InputError, match="has changed since the run began"):
         as_command(layer, viewer.layers)
 
 

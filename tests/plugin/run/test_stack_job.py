@@ -253,7 +253,7 @@ def test_the_estimate_needs_neither_the_device_nor_the_data(panel, stack, monkey
     def refuse(*_):
         raise AssertionError("read")
 
-    monkeypatch.setattr("napari_nst.plugin.layers.intensities.Sample._places", refuse)
+    monkeypatch.setattr("napari_nst.plugin.layers.value_range.RangeEstimator._places", refuse)
     monkeypatch.setattr("napari_nst.engine.resources.device.Device.from_name", refuse)
     panel.controls.fields["device"].value = "mps"
     panel.controls.fields["output_size"].value = "working"
@@ -280,7 +280,7 @@ def test_what_cannot_be_done_with_a_stack_is_refused_in_a_sentence(stack, panel,
     for copy in (as_python, lambda layer: as_command(layer, stack.layers)):
         with pytest.raises(InputError, match="is a whole stack"):
             copy(layer)
-    panel.go_on(layer)
+    panel.continue_from(layer)
     assert "a run continues from the result of one plane" in panel.status
     panel.reuse(layer)
     assert panel.status == "The settings are those of volume x paint."

@@ -37,7 +37,7 @@ def box(qtbot: Any, controls: Controls, tmp_path: Path, monkeypatch: Any) -> Pre
 @pytest.fixture
 def problems(box: PresetsBox) -> list[str]:
     said: list[str] = []
-    box.problem.connect(said.append)
+    box.warning.connect(said.append)
     return said
 
 
@@ -160,7 +160,7 @@ def test_choosing_a_preset_mends_impossible_settings(qtbot: Any) -> None:
     chosen: list[StyleTransferSettings] = []
     problems: list[str] = []
     box.chosen.connect(chosen.append)
-    box.problem.connect(problems.append)
+    box.warning.connect(problems.append)
     possible.clear()
     box.choose("draft")
     box.refresh()

@@ -473,7 +473,7 @@ def test_new_labels_have_room_and_cover_the_content(
     )  # fmt: skip
     controls = controls_of(viewer)
     said: list[str] = []
-    controls.regions.said.connect(said.append)
+    controls.regions.info.connect(said.append)
     controls.regions.paint()
     labels = viewer.layers[-1]
 

@@ -37,7 +37,7 @@ def test_a_result_of_another_plane_is_not_continued(viewer: Any, panel: Any, sta
     panel.controls.content.value = stack
     panel.controls.styles.choose([viewer.layers["paint"]])
     viewer.dims.set_current_step(0, 1)
-    panel.go_on(result)
+    panel.continue_from(result)
     assert "stack x paint shows nothing at this point: on axis 0 it lies from 6" in panel.status
     assert "move the slider there" in panel.status
     viewer.dims.set_current_step(0, 3)
@@ -50,7 +50,7 @@ def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, sta
     other = viewer.add_image(stack.data + 1, name="other", scale=(2, 1, 1))
     panel.controls.content.value = other
     panel.controls.styles.choose([viewer.layers["paint"]])
-    panel.go_on(result)
+    panel.continue_from(result)
     assert "stack x paint was made of stack, and Content is other" in panel.status
     panel.controls.content.value = stack
     stack.name = "renamed"
@@ -92,8 +92,8 @@ def test_a_content_that_is_gone_is_said_and_nothing_is_flipped(viewer: Any, pane
     button.click()
     assert result.visible
     assert not button.isChecked()
-    assert "photo is not what it was" not in panel.status
-    assert "renamed is not what it was when the run of photo x paint began" in panel.status
+    assert "The pixels of photo have" not in panel.status
+    assert "The pixels of renamed have changed since the run of photo x paint began" in panel.status
 
 
 def test_a_renamed_layer_stays_chosen(viewer: Any, panel: Any, stack: Any) -> None:

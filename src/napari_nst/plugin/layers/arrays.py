@@ -1,4 +1,4 @@
-"""From napari layers to arrays and back: planes, their intensities, their place.  No Qt here."""
+"""Planes of Image layers: from a layer to the engine's array and back.  No Qt here."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from napari_nst.intensities import Range
 from napari_nst.plugin.layers.geometry import (
     View,
     geometry_of,
-    place_of,
-    placed,
+    index_of_part,
+    result_transform,
     shown_axes,
     shown_planes,
     to_world,
 )
-from napari_nst.plugin.layers.intensities import (
-    Displayed,
-    Intensities,
-    Sample,
-    check_intensities,
+from napari_nst.plugin.layers.projections import ProjectedArray
+from napari_nst.plugin.layers.source import LayerSource
+from napari_nst.plugin.layers.value_range import (
+    DisplayedArray,
+    LayerIntensities,
+    RangeEstimator,
+    check_layer_intensities,
     display_of,
     range_of,
 )
-from napari_nst.plugin.layers.projections import Projected
-from napari_nst.plugin.layers.source import LayerSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,56 +38,52 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Intensities",
+    "LayerIntensities",
     "Plane",
     "View",
     "shown_axes",
+    "take_init_image",
     "take_plane",
-    "take_start",
 ]
 
 
 @dataclass(frozen=True)
 class Plane:
-    """The two-dimensional image that a layer shows, and where it belongs.
+    """Two-dimensional image that a viewer shows of a layer, and its place in the world.
 
-    Another plane of the same stack is ``dataclasses.replace(plane, index=...)``: its intensities
-    mean the same.
+    ``dataclasses.replace(plane, index=...)`` is another plane of the same stack, with the same
+    range of values.
 
     Attributes
     ----------
     name : str
         The layer's name when the plane was taken.
     data : array_like
-        The layer's data (of one level, if it has several), not read yet where it is lazy.  Of a
-        thick slice a `Projected`, and as displayed a `Displayed` array, which are computed from
-        them where they are read.
+        The layer's data at one level; lazy arrays are not read yet.  A `ProjectedArray` for a
+        thick slice, a `DisplayedArray` with intensities "displayed".
     index : tuple of int or slice
-        What of the data is the plane.
+        Index of the plane in `data`.
     transposed : bool
-        Whether the viewer shows the plane's axes in the other order.
+        Whether the viewer shows the plane's two axes in the other order.
     rgb : bool
-        Whether the last axis of the data is colour.
+        Whether the last axis of `data` is colour.
     view : View
-        What the viewer showed then.
+        What the viewer showed.
     geometry : dict
-        Keyword arguments of a layer that lies where the content's level zero does; where a thick
-        slice is projected, of one plane as thick.
+        Keyword arguments of a layer in the place of the content's level zero; for a thick slice,
+        of one plane with the slice's thickness.
     factors : tuple of float
         For each axis of the layer, pixels of level zero in a pixel of `data`.
     source : LayerSource
         The layer, file or sample that the data came from.
     intensities : {"limits", "percentiles", "displayed"}
-        What a value means: by the contrast limits, by percentiles of the whole layer, or as it
-        is displayed, colormap and gamma included.
-    span : Range, Sample or None
-        The values that are 0 and 1, or what they are to be judged by; None: the values are
-        colours that the engine takes as they are.
-    look : dict
-        Keyword arguments that make a result look like the content: whether it is colour, and
-        its contrast limits.
+        How values become black and white: by the contrast limits, by percentiles of the whole
+        layer, or as the viewer displays them, with gamma and colormap.
+    range_source : Range, RangeEstimator or None
+        Values that become 0 and 1, or what estimates them; None: colours for the engine as is.
     appearance : dict
-        The rest of them: gamma, and the colormap of a grey layer.
+        Keyword arguments that make a result look like the content: whether it is RGB, contrast
+        limits, gamma and colormap.
     """
 
     name: str
@@ -99,43 +95,41 @@ class Plane:
     geometry: dict[str, Any]
     factors: tuple[float, ...]
     source: LayerSource
-    intensities: Intensities
-    span: Range | Sample | None
-    look: dict[str, Any]
+    intensities: LayerIntensities
+    range_source: Range | RangeEstimator | None
     appearance: dict[str, Any]
 
     @property
     def range(self) -> Range | None:
-        """The values that are 0 and 1, read from the layer if they have to be.
-
-        None: the values are taken as they are.
-        """
-        return self.span.range if isinstance(self.span, Sample) else self.span
+        """Values that become 0 and 1, read from the layer if necessary; None: none do."""
+        source = self.range_source
+        return source.range if isinstance(source, RangeEstimator) else source
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The values that are 0 and 1; of colours taken as they are, by their type."""
+        """Values that are 0 and 1 to the engine; without a range, those of the dtype."""
         found = self.range or Range.of_dtype(self.data.dtype)
         return found.low, found.high
 
     @property
     def shown(self) -> tuple[int, int]:
-        """The axes of the data that are rows and columns."""
-        first, second = self._shown(a for a, i in enumerate(self.index[: len(self.factors)])
-                                    if _is_slice(i))  # fmt: skip
-        return first, second
+        """Axes of `data` that are rows and columns."""
+        rows, columns = self._in_view(
+            axis for axis, i in enumerate(self.index[: len(self.factors)]) if _is_slice(i)
+        )
+        return rows, columns
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the plane as the viewer shows it."""
-        height, width = self._shown(len(range(*place.indices(n))) for place, n in self._slices)
+        """Height and width of the plane in the view."""
+        height, width = self._in_view(len(range(*place.indices(n))) for place, n in self._slices)
         return height, width
 
     @property
     def grid(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The rows and columns of level zero, as it is shown, that the plane's pixels lie in."""
+        """Rows and columns of level zero, in the view, that contain the plane's pixel centres."""
         factors = [f for f, i in zip(self.factors, self.index, strict=False) if _is_slice(i)]
-        rows, columns = self._shown(
+        rows, columns = self._in_view(
             ((np.arange(*place.indices(n)) + 0.5) * factor).astype(np.intp)
             for (place, n), factor in zip(self._slices, factors, strict=True)
         )
@@ -143,8 +137,8 @@ class Plane:
 
     @property
     def full_shape(self) -> tuple[int, int]:
-        """Height and width of the whole plane at level zero, as the viewer shows it."""
-        height, width = self._shown(
+        """Height and width of the whole plane at level zero, in the view."""
+        height, width = self._in_view(
             round(size * factor)
             for size, factor, i in zip(self.data.shape, self.factors, self.index, strict=False)
             if _is_slice(i)
@@ -153,7 +147,7 @@ class Plane:
 
     @property
     def corners(self) -> NDArray[np.float64]:
-        """The world's coordinates of the two outer corners of the plane, on the shown axes."""
+        """World coordinates of the plane's two outer corners on the shown axes, shape (2, 2)."""
         low, high = np.zeros(len(self.factors)), np.zeros(len(self.factors))
         shown = [axis for axis, place in enumerate(self.index[: len(low)]) if _is_slice(place)]
         for axis, (place, size) in zip(shown, self._slices, strict=True):
@@ -165,7 +159,7 @@ class Plane:
 
     @property
     def _slices(self) -> list[tuple[slice, int]]:
-        """What of the two shown axes is the plane, and their lengths, in the data's order."""
+        """Index and length of the two shown axes, in the order of `data`."""
         sides = zip(self.index, self.data.shape, strict=True)
         return [(place, size) for place, size in sides if isinstance(place, slice)][:2]
 
@@ -173,18 +167,18 @@ class Plane:
     def _alpha(self) -> bool:
         return self.rgb and self.data.shape[-1] == 4
 
-    def _shown(self, pair: Iterable[Any]) -> Iterable[Any]:
-        """Return what belongs to the data's two axes in the order in which they show."""
+    def _in_view(self, pair: Iterable[Any]) -> Iterable[Any]:
+        """Return a pair for the two shown axes in the order of the view."""
         return reversed(list(pair)) if self.transposed else list(pair)
 
     def load(self) -> NDArray[Any]:
-        """Read the plane as the engine takes it.
+        """Read the plane for the engine.
 
         Returns
         -------
         ndarray
-            Shape (H, W), (H, W, 3) or (H, W, 4), a copy: float32 in [0, 1] by `range`; colours
-            that are taken as they are, and what is displayed, in the dtype of `data`.
+            A copy of shape (H, W), (H, W, 3) or (H, W, 4): float32 in [0, 1] if the plane has a
+            `range`, else in the dtype of `data`.
 
         Raises
         ------
@@ -200,7 +194,7 @@ class Plane:
         return plane.copy() if found is None else found.to_unit(plane, alpha=self._alpha)
 
     def restore(self, picture: NDArray[np.float32]) -> NDArray[Any]:
-        """Return a picture of the engine as data for a layer like the content's.
+        """Return an image of the engine as data for a layer like the content's.
 
         Parameters
         ----------
@@ -210,8 +204,8 @@ class Plane:
         Returns
         -------
         ndarray
-            With as many axes as the content, those not shown of length one; in the content's
-            dtype and range of intensities.  As displayed: colours, uint8.
+            With the content's number of axes, hidden ones of length one, its dtype and its range
+            of values.  With intensities "displayed": RGB, uint8.
         """
         dtype = np.dtype(self.data.dtype)
         found = self.range or Range.of_dtype(dtype)
@@ -224,16 +218,22 @@ class Plane:
         return np.ascontiguousarray(values)
 
     def layer_kwargs(self, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Return what places a result layer exactly over the content, and how it appears.
+        """Return keyword arguments of a result layer: its transform and its appearance.
 
         Parameters
         ----------
         shape : tuple of int
-            Of the result's data: as `restore` returns it, or of a stack of such planes, as long
-            as the content along the axes of which the plane is one place.
+            Shape of the result's data: as `restore` returns it, or a stack of such planes that is
+            as long as the content along axes where `index` has a single place.
         """
-        where = placed(self.geometry, self.factors, self.index, self.data.shape, shape)
-        return where | self.appearance
+        transform = result_transform(
+            self.geometry,
+            factors=self.factors,
+            index=self.index,
+            sizes=self.data.shape,
+            shape=shape,
+        )
+        return transform | self.appearance
 
 
 def take_plane(
@@ -241,9 +241,9 @@ def take_plane(
     dims: Dims | View,
     longest: int | None = None,
     part: Mapping[int, tuple[int, int]] | None = None,
-    intensities: Intensities = "limits",
+    intensities: LayerIntensities = "limits",
 ) -> Plane:
-    """Return the plane of a layer that the viewer shows: of a thick slice, its projection.
+    """Return the plane of a layer that the viewer shows; of a thick slice, its projection.
 
     Parameters
     ----------
@@ -252,11 +252,11 @@ def take_plane(
     dims : Dims or View
         The viewer's.
     longest : int, optional
-        The longest side worth reading of a multiscale layer; None reads level zero.
+        Longest side of the run, which selects the level of a multiscale layer; None: level zero.
     part : mapping of int to tuple of int, optional
-        What to take of each shown axis, as `visible_part` returns it; None: all.
+        Part of each shown axis, as `visible_part` returns it; None: all.
     intensities : {"limits", "percentiles", "displayed"}
-        What a value means; see `Plane`.
+        See `Plane`.
 
     Raises
     ------
@@ -265,7 +265,7 @@ def take_plane(
         is displayed in 3D, or its planes are oblique to the canvas.  If its values are no real
         numbers, or `intensities` is no choice.
     """
-    check_intensities(intensities)
+    check_layer_intensities(intensities)
     ndim = layer.ndim
     if ndim < 2:
         raise InputError(f"{layer.name} has {ndim} dimension; it must have at least two.")
@@ -277,39 +277,41 @@ def take_plane(
     planes = shown_planes(layer, view)
     shown = shown_axes(layer, view)
     part = part or {axis: (0, full[axis]) for axis in shown}
-    if longest is not None:  # of the part; of the whole, in proportion
+    if longest is not None:  # scale from the part to the whole
         longest = math.ceil(
             longest * max(full[axis] for axis in shown) / max(b - a for a, b in part.values())
         )
     level = _level(levels, shown, longest)
     data = levels[level]
     factors = tuple(a / b for a, b in zip(full[:ndim], data.shape[:ndim], strict=True))
-    index, geometry = place_of(layer, shown, planes, data.shape, factors, part), geometry_of(layer)
+    index = index_of_part(layer, shown, planes, data.shape, factors, part)
+    geometry = geometry_of(layer)
     thick = {axis: index[axis] for axis in planes if _is_slice(index[axis])}
     if thick:
         geometry, factors, index, data = _projected(layer, thick, geometry, factors, index, data)
-    how = "limits" if intensities == "displayed" else intensities
-    span = range_of(layer, data, shown, index, how)
+    by = "limits" if intensities == "displayed" else intensities
+    range_source = range_of(layer, data, shown, index, by)
+    rgb = bool(layer.rgb)
     limits = tuple(float(limit) for limit in layer.contrast_limits)
-    look: dict[str, Any] = {"rgb": bool(layer.rgb), "contrast_limits": limits}
-    appearance = {"gamma": layer.gamma} | ({} if layer.rgb else {"colormap": layer.colormap})
+    appearance = {"rgb": rgb, "contrast_limits": limits, "gamma": layer.gamma}
+    if not rgb:
+        appearance["colormap"] = layer.colormap
     if intensities == "displayed":
-        data, span = Displayed(data, display_of(layer)), None
+        data, range_source, rgb = DisplayedArray(data, display_of(layer)), None, True
         index += (slice(None),) * (data.ndim - len(index))  # the colours of grey values
-        look, appearance = {"rgb": True, "contrast_limits": (0, 255)}, {}
+        appearance = {"rgb": True, "contrast_limits": (0, 255)}
     return Plane(
         name=layer.name,
         data=data,
         index=index,
         transposed=shown[0] > shown[1],
-        rgb=look["rgb"],
+        rgb=rgb,
         view=view,
         geometry=geometry,
         factors=factors,
         source=LayerSource.from_layer(layer, level),
         intensities=intensities,
-        span=span,
-        look=look,
+        range_source=range_source,
         appearance=appearance,
     )
 
@@ -321,30 +323,29 @@ def _projected(
     factors: tuple[float, ...],
     index: tuple[int | slice, ...],
     data: Any,
-) -> tuple[dict[str, Any], tuple[float, ...], tuple[int | slice, ...], Projected]:
-    """Return a layer's geometry, factors, index and data with a thick slice as one plane."""
+) -> tuple[dict[str, Any], tuple[float, ...], tuple[int | slice, ...], ProjectedArray]:
+    """Return geometry, factors, index and data of a layer whose thick slice is one plane."""
     axes = range(layer.ndim)
-    one_plane = placed(
+    one_plane = result_transform(
         geometry,
-        [factors[axis] if axis in thick else 1 for axis in axes],
-        [thick.get(axis, slice(None)) for axis in axes],
-        data.shape[: layer.ndim],
-        [1 if axis in thick else data.shape[axis] for axis in axes],
+        factors=[factors[axis] if axis in thick else 1 for axis in axes],
+        index=[thick.get(axis, slice(None)) for axis in axes],
+        sizes=data.shape[: layer.ndim],
+        shape=[1 if axis in thick else data.shape[axis] for axis in axes],
     )
+    planes = {axis: (place.start, place.stop) for axis, place in thick.items()}
     return (
         one_plane,
         tuple(1.0 if axis in thick else factors[axis] for axis in axes),
         tuple(0 if axis in thick else place for axis, place in enumerate(index)),
-        Projected(
-            data, {a: (i.start, i.stop) for a, i in thick.items()}, str(layer.projection_mode)
-        ),
+        ProjectedArray(data, planes, str(layer.projection_mode)),
     )
 
 
-def take_start(layer: Image, dims: Dims | View, content: Plane) -> Plane:
-    """Return the plane of a result that a run goes on from.
+def take_init_image(layer: Image, dims: Dims | View, content: Plane) -> Plane:
+    """Return the plane of a result that a run continues from.
 
-    Its values mean what the content's do, if they are of the same kind and type.
+    Its values have the content's range if both have the same dtype and are both grey or colour.
 
     Parameters
     ----------
@@ -353,13 +354,13 @@ def take_start(layer: Image, dims: Dims | View, content: Plane) -> Plane:
     dims : Dims or View
         The viewer's.
     content : Plane
-        Of the run.
+        Content of the run.
     """
     if content.intensities == "displayed":
         return take_plane(layer, dims, intensities="limits" if layer.rgb else "displayed")
     plane = take_plane(layer, dims)
     alike = plane.rgb == content.rgb and plane.data.dtype == content.data.dtype
-    return replace(plane, span=content.span) if alike else plane
+    return replace(plane, range_source=content.range_source) if alike else plane
 
 
 def _is_slice(place: int | slice) -> bool:
@@ -367,7 +368,7 @@ def _is_slice(place: int | slice) -> bool:
 
 
 def _level(levels: list[Any], shown: tuple[int, int], longest: int | None) -> int:
-    """Return the smallest level that is not smaller than what will be worked at."""
+    """Return the coarsest level whose longest side is at least `longest`, else level zero."""
     if longest is None:
         return 0
     enough = [

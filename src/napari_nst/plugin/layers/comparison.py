@@ -1,4 +1,4 @@
-"""Content and result in turn, for the eye to compare.  No Qt here."""
+"""Compare a result with its content by toggling visibility.  No Qt here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.finding import RunInputs, needed_layer
+from napari_nst.plugin.layers.finding import RunInputs, require_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,24 +21,24 @@ COMPARE_KEY = "H"
 
 
 class Comparison:
-    """Shows the content in the place of a result, for as long as it is wanted.
+    """Shows the content in the place of a result.
 
-    While the canvas has the keyboard, holding H does so; nothing of napari's has that key.
+    The user holds H while the canvas has the keyboard focus; napari does not use that key.
 
     Parameters
     ----------
     viewer : Viewer
-        Where.
+        The viewer.
     result : callable
         Returns the result layer, or None.
 
     Attributes
     ----------
-    problem : Signal
-        Emitted with a sentence if the content cannot be shown.
+    warning : Signal
+        Emitted with a message if the content cannot be shown.
     """
 
-    problem = Signal(str)
+    warning = Signal(str)
 
     def __init__(self, viewer: Viewer, result: Callable[[], Image | None]) -> None:
         self._viewer, self._result = viewer, result
@@ -46,18 +46,18 @@ class Comparison:
         try:
             viewer.bind_key(COMPARE_KEY, self._while_held)
             self._bound = True
-        except ValueError:  # the user, or another panel, has bound it already
+        except ValueError:  # already bound by the user or another panel
             self._bound = False
 
     @property
     def flipped(self) -> bool:
-        """Whether the content shows."""
+        """Whether the content is shown."""
         return bool(self._before)
 
     def flip(self, content: bool) -> None:
-        """Show the content in the place of the result, or the result again.
+        """Show the content instead of the result, or the result again.
 
-        Nothing changes if no layer has the pixels of the content any more.
+        Nothing changes if no layer has the pixels of the content.
         """
         for layer, visible in self._before.items():
             layer.visible = visible
@@ -67,9 +67,9 @@ class Comparison:
             return
         try:
             inputs = RunInputs.from_layer(result)
-            found = needed_layer(inputs.content, self._viewer.layers, result)
+            found = require_layer(inputs.content, self._viewer.layers, result)
         except InputError as error:
-            self.problem.emit(str(error))
+            self.warning.emit(str(error))
             return
         shown = {result: False, found: True}
         self._before = {layer: layer.visible for layer in shown}
@@ -77,7 +77,7 @@ class Comparison:
             layer.visible = visible
 
     def close(self) -> None:
-        """Show the result again, and give the key back."""
+        """Show the result again, and unbind the key."""
         self.flip(False)
         if self._bound:
             self._viewer.bind_key(COMPARE_KEY, None)

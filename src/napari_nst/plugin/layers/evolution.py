@@ -1,4 +1,4 @@
-"""The pictures of a run on its way, thinned evenly and kept as one layer.  No Qt here."""
+"""Intermediate images of a run as one layer with a time axis.  No Qt here."""
 
 from __future__ import annotations
 
@@ -19,18 +19,17 @@ _MOST_BYTES = 2**30
 
 
 class Evolution:
-    """Collects the pictures of a run: few enough to keep, and evenly spaced in its iterations.
+    """Collects a limited number of evenly spaced images of a run.
 
-    When there would be too many, every other one is dropped, and from then on only every other
-    one is taken: the frames kept are always a fixed number of pictures apart, and between half of
-    the most and the most.  The last picture of the run is kept in any case.
+    At the limit every other frame is dropped, and from then on half as many images are kept.  The
+    last image is always kept.
 
     Parameters
     ----------
     most_frames : int
-        At the most so many, the last picture included.
+        Maximum number of frames, the last image included.
     most_bytes : int
-        And at the most so much memory; two frames are kept whatever they take.
+        Maximum memory; at least two frames are kept.
     """
 
     def __init__(self, most_frames: int = _MOST_FRAMES, most_bytes: int = _MOST_BYTES) -> None:
@@ -39,7 +38,7 @@ class Evolution:
         self.clear()
 
     def clear(self) -> None:
-        """Forget every picture: another run begins."""
+        """Drop all images."""
         self._frames: list[NDArray[Any]] = []
         self._iterations: list[int] = []
         self._last: tuple[int, NDArray[Any]] | None = None
@@ -48,23 +47,22 @@ class Evolution:
 
     @property
     def iterations(self) -> tuple[int, ...]:
-        """The iteration of each frame."""
+        """Iteration of each frame."""
         last = () if self._last is None else (self._last[0],)
         return (*self._iterations, *last)
 
     def add(self, iteration: int, picture: NDArray[Any]) -> None:
-        """Take a picture, all of the same shape.
+        """Add an image.
 
         Parameters
         ----------
         iteration : int
-            Evaluations done when it was made.
+            Number of evaluations so far.
         picture : ndarray
-            As data for the result layer (`Plane.restore`).  It is not copied: nobody may write to
-            it any more.
+            Data for the result layer (`Plane.restore`); not copied, so it must not change.
         """
         if self._last is not None and self._last[1].shape != picture.shape:
-            self.clear()  # another run's, of another layer
+            self.clear()  # from another run
         if self._last is not None:
             if self._seen % self._step == 0:
                 self._keep(*self._last)
@@ -79,22 +77,22 @@ class Evolution:
         Parameters
         ----------
         viewer : ViewerModel
-            Where to.
+            The viewer.
         result : Image
-            The result layer: the frames take its place, look and units.
+            Result layer, whose transform, appearance and units the frames get.
         name : str
-            Of the layer; by default the result's, and "evolution".
+            Name of the layer; by default that of the result and "evolution".
         **metadata
-            More for the layer's metadata, beside the iteration of each frame.
+            Additional metadata, beside the iteration of each frame.
 
         Returns
         -------
         Image or None
-            The layer; None if there is no picture yet.
+            The layer; None if there are no images.
         """
         if self._last is None:
             return None
-        # Axes of length one, which place a plane in a stack, stay: time goes in front of all.
+        # Time comes first; axes of length one stay, as they place a plane in a stack.
         data = np.stack([*self._frames, self._last[1]])
         look = {} if result.rgb else {"colormap": result.colormap}
         return viewer.add_image(
@@ -120,9 +118,9 @@ class Evolution:
 
 
 def _with_time(layer: Image) -> dict[str, Any]:
-    """Return the geometry of a layer with an axis of time, of scale 1, before the others."""
+    """Return the transform of a layer with a time axis of scale 1 before the others."""
     labels = tuple(label.removeprefix("-") for label in layer.axis_labels)
-    plain = all(label.isdecimal() for label in labels)  # napari's own names: "-2", "-1"
+    plain = all(label.isdecimal() for label in labels)  # napari's default: "-2", "-1"
     return {
         "scale": (1.0, *layer.scale),
         "translate": (0.0, *layer.translate),
@@ -133,10 +131,9 @@ def _with_time(layer: Image) -> dict[str, Any]:
 
 
 def _lifted(layer: Image) -> NDArray[np.float64]:
-    """Return the map from a layer's data to the world, but for scale and translation, with time.
+    """Return a layer's transform without scale and translation, with a time axis.
 
-    napari writes rotation and shear in its own way for each number of axes; a matrix is the same
-    in all: affine @ (rotate and shear) about the layer's origin.
+    A matrix, since napari's rotation and shear depend on the number of axes.
     """
     own = Affine(scale=layer.scale, translate=layer.translate, ndim=layer.ndim).affine_matrix
     whole = (

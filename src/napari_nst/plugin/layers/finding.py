@@ -1,7 +1,7 @@
-"""Find the layers that a result was made of: by identity and pixels, not by name.  No Qt here.
+"""Find the layers that were inputs of a run, by identity and pixels, not by name.  No Qt here.
 
-A user renames layers, and another layer may get the name.  A layer counts as an input of a run if
-its pixels, taken as they were then, have the hash in the record.
+Users rename layers, and another layer may get the name.  A layer is an input of a run if its
+pixels, taken in the same way, have the hash in the record.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from numpy.typing import NDArray
 
-    from napari_nst.plugin.layers.intensities import Intensities
+    from napari_nst.plugin.layers.value_range import LayerIntensities
 
-__all__ = ["Input", "RunInputs", "find_layer", "needed_layer", "origin_of"]
+__all__ = ["RunInput", "RunInputs", "find_layer", "origin_of", "require_layer"]
 
 
 @dataclass(frozen=True, eq=False)
-class Input:
-    """A picture of a run, or its labels.
+class RunInput:
+    """Image or labels that a run used.
 
     Attributes
     ----------
     records : tuple of dict
-        Its `InputRecord` as a dictionary; several where only the hash tells which one it is.
+        Its `InputRecord` as a dictionary; several if only the hash can tell which it is.
     origins : tuple of Origin
-        Where it came from; several where only the hash tells, none where it is unknown.
+        Its origin; several if only the hash can tell, none if unknown.
     """
 
     records: tuple[dict[str, Any], ...]
@@ -46,77 +46,77 @@ class Input:
 
     @property
     def name(self) -> str:
-        """What messages call it: the name that the layer had, if there was one."""
+        """Name for messages: the layer's at the time of the run, if known."""
         layers = {origin.layer for origin in self.origins}
         if len(layers) == 1:
             return next(iter(layers))
         return str(self.records[0]["name"])
 
     @property
-    def intensities(self) -> Intensities:
-        """Choice of intensities with which it was taken; "limits" where it is unknown."""
+    def intensities(self) -> LayerIntensities:
+        """Choice of intensities with which it was taken; "limits" if unknown."""
         found = (origin.intensities for origin in self.origins if origin.intensities)
-        return cast("Intensities", next(found, "limits"))
+        return cast("LayerIntensities", next(found, "limits"))
 
     @property
-    def size_in_words(self) -> str:
-        """Its size and type in brackets after a space, if the record has them."""
+    def shape_text(self) -> str:
+        """Size and data type in parentheses after a space; empty if the record lacks them."""
         record = self.records[0]
         if "shape" not in record:
             return ""
         height, width = record["shape"][:2]
         return f" ({width} x {height}, {record['dtype']})"
 
-    def is_it(self, array: NDArray[Any]) -> bool:
-        """Return whether an array is this picture."""
+    def has_pixels(self, array: NDArray[Any]) -> bool:
+        """Return whether an array has the pixels of this input."""
         return any(same_bytes(array, record) for record in self.records)
 
     @property
     def stored_labels(self) -> LabelsPlane | None:
         """Labels as the run took them, if they are stored with the result."""
         stored = (labels_from_origin(origin) for origin in self.origins)
-        return next((labels for labels in stored if labels and self.is_it(labels.data)), None)
+        return next((labels for labels in stored if labels and self.has_pixels(labels.data)), None)
 
 
-def find_layer(one: Input, layers: Iterable[Layer]) -> Layer | None:
-    """Return the layer that a picture of a run came from, or another with the same pixels.
+def find_layer(one: RunInput, layers: Iterable[Layer]) -> Layer | None:
+    """Return the layer of an input, or another with the same pixels; None if there is none.
 
-    The layer itself is looked at first, then one of its name, then those whose data have its shape
-    and type.  Of each, only what the run took is read.
+    Candidates are the layer itself, then layers of its name, then those with its shape and dtype.
+    Only the part that the run took is read.
 
     Parameters
     ----------
-    one : Input
-        The picture.
+    one : RunInput
+        The input.
     layers : iterable of Layer
-        Where to look.
+        Candidates.
     """
     layers = [layer for layer in layers if isinstance(layer, Image | Labels)]
     for origin in one.origins or (None,):
-        for layer in sorted(layers, key=lambda layer: _unlikeness(layer, one.name, origin)):
-            if _has_it(layer, one, origin):
+        for layer in sorted(layers, key=lambda layer: _match_rank(layer, one.name, origin)):
+            if _matches(layer, one, origin):
                 return layer
     return None
 
 
-def needed_layer(one: Input, layers: Iterable[Layer], result: Layer, advice: str = "") -> Layer:
-    """Return the layer that a picture of a run came from.
+def require_layer(one: RunInput, layers: Iterable[Layer], result: Layer, advice: str = "") -> Layer:
+    """Return the layer of an input.
 
     Parameters
     ----------
-    one : Input
-        The picture.
+    one : RunInput
+        The input.
     layers : iterable of Layer
-        Where to look.
+        Candidates.
     result : Layer
-        The result, whose name the message has.
+        Result of the run, for the message.
     advice : str
-        What else the user can do, for the end of the message.
+        An alternative for the end of the message.
 
     Raises
     ------
     InputError
-        If there is none, in a sentence that says what was looked for.
+        If the layer is gone or its pixels have changed.
     """
     layers = list(layers)
     found = find_layer(one, layers)
@@ -125,46 +125,46 @@ def needed_layer(one: Input, layers: Iterable[Layer], result: Layer, advice: str
     for layer in layers:
         if origin_of(layer, one, by_hash=False) is not None:
             raise InputError(
-                f"{layer.name} is not what it was when the run of {result.name} began: its pixels "
-                f"are others; undo the change{advice}."
+                f"The pixels of {layer.name} have changed since the run of {result.name} began: "
+                f"undo the change{advice}."
             )
     raise InputError(
-        f"There is no layer {one.name} any more, and none with its pixels{one.size_in_words}, of "
-        f"which {result.name} was made: bring it back{advice}."
+        f"{result.name} was made of {one.name}, and no layer has its pixels{one.shape_text} now: "
+        f"bring it back{advice}."
     )
 
 
-def origin_of(layer: Layer, one: Input, *, by_hash: bool = True) -> Origin | None:
-    """Return how a picture was taken from a layer; None if it came from another layer.
+def origin_of(layer: Layer, one: RunInput, *, by_hash: bool = True) -> Origin | None:
+    """Return the origin of an input in a layer; None if it came from another layer.
 
     Parameters
     ----------
     layer : Layer
         The layer.
-    one : Input
-        The picture.
+    one : RunInput
+        The input.
     by_hash : bool
-        Whether another layer with the same pixels counts, too.  The layer itself counts even if
-        its pixels have changed.
+        Whether another layer with the same pixels counts.  The layer itself counts even if its
+        pixels have changed.
     """
     for origin in one.origins:
-        if origin.layer_id == str(layer.unique_id) or (by_hash and _has_it(layer, one, origin)):
+        if origin.layer_id == str(layer.unique_id) or (by_hash and _matches(layer, one, origin)):
             return origin
     return None
 
 
-def _unlikeness(layer: Layer, name: str, origin: Origin | None) -> int:
+def _match_rank(layer: Layer, name: str, origin: Origin | None) -> int:
     """Return 0 for the layer itself, 1 for one of its name, 2 for the others."""
     if origin is not None and str(layer.unique_id) == origin.layer_id:
         return 0
     return 1 if layer.name == name else 2
 
 
-def _has_it(layer: Layer, one: Input, origin: Origin | None) -> bool:
-    """Return whether a layer has the pixels of a picture where that was taken."""
-    itself = _unlikeness(layer, one.name, origin) == 0
+def _matches(layer: Layer, one: RunInput, origin: Origin | None) -> bool:
+    """Return whether a layer has the pixels of an input in the place where it was taken."""
+    itself = _match_rank(layer, one.name, origin) == 0
     if origin is None:
-        return not layer.multiscale and _read(layer.data, one, None)
+        return not layer.multiscale and _pixels_match(layer.data, one, None)
     if not any("sha256" in record for record in one.records):
         return itself
     is_labels = origin.intensities is None
@@ -176,47 +176,47 @@ def _has_it(layer: Layer, one: Input, origin: Origin | None) -> bool:
     alike = origin.shape in (None, tuple(data.shape)) and (
         origin.display is not None or data.dtype.name == origin.dtype
     )
-    return (alike or itself) and _read(data, one, origin)
+    return (alike or itself) and _pixels_match(data, one, origin)
 
 
-def _read(data: Any, one: Input, origin: Origin | None) -> bool:
-    """Read what a run took of a layer's data, and compare its hash."""
+def _pixels_match(data: Any, one: RunInput, origin: Origin | None) -> bool:
+    """Read the part of a layer's data that the run took, and compare its hash."""
     if origin is None and not any(
         tuple(data.shape) == tuple(record.get("shape", ())) for record in one.records
     ):
         return False
     try:
         array = data[...] if origin is None else origin.take(data)
-        return one.is_it(np.asarray(array))
-    except Exception:  # data of another shape, or behind a disk or a server that is gone
+        return one.has_pixels(np.asarray(array))
+    except Exception:  # another shape, or lazy data whose disk or server is gone
         return False
 
 
 @dataclass(frozen=True)
 class RunInputs:
-    """Settings and pictures of a run as they were at its end, after all steering.
+    """Settings and inputs of a run at its end, after all steering.
 
     Attributes
     ----------
     settings : StyleTransferSettings
-        Every choice.
-    content : Input
-        The content; of a stack, its first plane that is done.
-    styles : tuple of Input
+        The settings.
+    content : RunInput
+        The content; for a stack, its first finished plane.
+    styles : tuple of RunInput
         The styles.
-    content_labels : Input or None
+    content_labels : RunInput or None
         The labels of the content.
-    style_labels : tuple of Input or None, or None
-        Those of each style.
+    style_labels : tuple of RunInput or None, or None
+        Labels of each style.
     is_stack : bool
         Whether the run processed every plane along an axis.
     """
 
     settings: StyleTransferSettings
-    content: Input
-    styles: tuple[Input, ...]
-    content_labels: Input | None = None
-    style_labels: tuple[Input | None, ...] | None = None
+    content: RunInput
+    styles: tuple[RunInput, ...]
+    content_labels: RunInput | None = None
+    style_labels: tuple[RunInput | None, ...] | None = None
     is_stack: bool = False
 
     @classmethod
@@ -233,8 +233,8 @@ class RunInputs:
     @classmethod
     def from_metadata(cls, record: Mapping[str, Any], origins: Mapping[str, Any]) -> RunInputs:
         """Return the inputs that a record and origins name."""
-        planes = record.get("finished", ())  # of a stack
-        known = _Known(origins)
+        planes = record.get("finished", ())  # for stacks only
+        known = _OriginTable(origins)
         settings = StyleTransferSettings(**record["settings"])
         content = known.input([record["content"]], "content")
         labels = known.input([record.get("content_labels")], "content_labels")
@@ -249,11 +249,11 @@ class RunInputs:
         ):
             settings = settings.replace(**change["choices"])
             if change.get("styles"):
-                styles = known.later(change["styles"])
+                styles = known.replacements(change["styles"])
             if change.get("content_labels"):
-                (labels,) = known.later([change["content_labels"]])
+                (labels,) = known.replacements([change["content_labels"]])
             if change.get("style_labels"):
-                style_labels = known.later(change["style_labels"])
+                style_labels = known.replacements(change["style_labels"])
         assert content is not None
         return cls(
             settings,
@@ -265,14 +265,14 @@ class RunInputs:
         )
 
     @property
-    def all(self) -> tuple[Input, ...]:
-        """Every picture and every layer of labels."""
+    def all(self) -> tuple[RunInput, ...]:
+        """All inputs, images and labels."""
         labels = (self.content_labels, *(self.style_labels or ()))
         return (self.content, *self.styles, *(one for one in labels if one is not None))
 
 
-class _Known:
-    """The origins in a result's metadata, joined with the records of its pictures."""
+class _OriginTable:
+    """Origins in a result's metadata, to be joined with the records of the inputs."""
 
     def __init__(self, origins: Mapping[str, Any]) -> None:
         self._origins = origins
@@ -285,24 +285,26 @@ class _Known:
         ]
         self._all = tuple(origin for fields in every for origin in _origins_from(fields))
 
-    def input(self, records: Sequence[Any], role: str) -> Input | None:
-        """Return the picture of a role; None if there is none."""
+    def input(self, records: Sequence[Any], role: str) -> RunInput | None:
+        """Return the input of a role; None if there is none."""
         return _joined(records, self._origins.get(role))
 
-    def inputs(self, records: Sequence[Any] | None, role: str) -> tuple[Input | None, ...]:
-        """Return the pictures of a role of which there are several."""
+    def inputs(self, records: Sequence[Any] | None, role: str) -> tuple[RunInput | None, ...]:
+        """Return the inputs of a role that has several."""
         origins = list(self._origins.get(role) or ())
         records = [None] * len(origins) if records is None else records
         padded = [*origins, *[None] * len(records)]
         return tuple(_joined([one], origin) for one, origin in zip(records, padded, strict=False))
 
-    def later(self, records: Sequence[Any] | str) -> tuple[Input | None, ...]:
-        """Return pictures that were put in on the way; "removed" is none."""
+    def replacements(self, records: Sequence[Any] | str) -> tuple[RunInput | None, ...]:
+        """Return the inputs that were replaced during the run; none for "removed"."""
         listed = [] if isinstance(records, str) else records
-        return tuple(Input((one,), self._all) if isinstance(one, dict) else None for one in listed)
+        return tuple(
+            RunInput((one,), self._all) if isinstance(one, dict) else None for one in listed
+        )
 
-    def plane_of_stack(self, planes: Sequence[Any], stack: Input | None) -> Input:
-        """Return the first plane of a stack that is done."""
+    def plane_of_stack(self, planes: Sequence[Any], stack: RunInput | None) -> RunInput:
+        """Return the first finished plane of a stack."""
         first, origins = planes[0], () if stack is None else stack.origins
         moved = [
             replace(origin, index=(*origin.index[:axis], first["plane"], *origin.index[axis + 1 :]))
@@ -310,16 +312,16 @@ class _Known:
             for axis, place in enumerate(origin.index)
             if isinstance(place, int)
         ]
-        return Input((first["content"],), (*moved, *origins))
+        return RunInput((first["content"],), (*moved, *origins))
 
 
-def _joined(records: Sequence[Any], fields: Any) -> Input | None:
+def _joined(records: Sequence[Any], fields: Any) -> RunInput | None:
     known, origins = tuple(one for one in records if one is not None), _origins_from(fields)
-    return Input(known or ({},), origins) if known or origins else None
+    return RunInput(known or ({},), origins) if known or origins else None
 
 
 def _origins_from(fields: Any) -> tuple[Origin, ...]:
     try:
         return () if fields is None else (Origin.from_dict(fields),)
-    except TypeError:  # of another version
+    except TypeError:  # written by another version
         return ()

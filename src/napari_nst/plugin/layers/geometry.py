@@ -1,4 +1,4 @@
-"""Where a layer's pixels are: what of it a viewer shows, and where a result belongs.  No Qt."""
+"""Geometry of layers: the planes that a viewer shows, and a result's transform.  No Qt here."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ __all__ = [
     "canvas_corners",
     "full_shape",
     "geometry_of",
-    "middle_of",
-    "place_of",
-    "placed",
+    "index_of_part",
+    "middle_pixel",
+    "result_transform",
     "shown_axes",
     "shown_planes",
     "to_world",
     "visible_part",
 ]
 
-_TILT = 0.5  # pixels across a plane, for the plane to count as oblique
-_FEWEST_PIXELS = 16  # of a side, for a part of a picture to be worth a run
+_TILT = 0.5  # pixels across a plane above which it counts as oblique
+_MIN_PIXELS = 16  # shortest side of a part that is worth a run
 
 
 @dataclass(frozen=True)
 class View:
-    """Snapshot of a viewer's dims, from which `take_plane` finds the plane that is shown.
+    """Copy of a viewer's dims, which determine the plane that is shown.
 
     Attributes
     ----------
@@ -52,11 +52,11 @@ class View:
     order : tuple of int
         The axes, the displayed ones last.
     margin_left, margin_right : tuple of float
-        Thickness of the slice before and after the point, in world coordinates; empty: none.
+        Thickness of the slice before and after the point, in world coordinates; empty: zero.
     units : tuple of pint.Unit or None
-        Units of the world; None: every layer is in its own, as napari has it where they disagree.
+        Units of the world; None: each layer has its own, as in napari where they disagree.
     ndisplay : int
-        How many axes are displayed.
+        Number of displayed axes.
     """
 
     ndim: int
@@ -69,7 +69,7 @@ class View:
 
     @classmethod
     def from_dims(cls, dims: Dims | View) -> View:
-        """Return what a viewer shows now."""
+        """Return the view that a viewer shows now."""
         if isinstance(dims, View):
             return dims
         return cls(
@@ -82,50 +82,50 @@ class View:
             dims.ndisplay,
         )
 
-    def thin(self, axis: int) -> View:
-        """Return this view with a slice of no thickness along an axis."""
-        left, right = (list(each or (0.0,) * self.ndim) for each in self._margins)
+    def without_thickness(self, axis: int) -> View:
+        """Return this view with zero thickness along an axis."""
+        left, right = map(list, self._margins)
         left[axis] = right[axis] = 0.0
         return replace(self, margin_left=tuple(left), margin_right=tuple(right))
 
     @property
     def _margins(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        return self.margin_left, self.margin_right
+        zero = (0.0,) * self.ndim
+        return self.margin_left or zero, self.margin_right or zero
 
-    def of_layer(self, axes: Sequence[int], ndim: int) -> NDArray[np.float64]:
-        """Return point and margins on some axes of a layer of `ndim`: shape (3, len(axes))."""
-        none = (0.0,) * self.ndim
-        rows = (self.point, *(each or none for each in self._margins))
+    def on_axes(self, axes: Sequence[int], ndim: int) -> NDArray[np.float64]:
+        """Return point and margins on axes of a layer of `ndim`, shape (3, len(axes))."""
+        rows = (self.point, *self._margins)
         return np.array([[row[axis - ndim] for axis in axes] for row in rows], float)
 
 
 def shown_axes(layer: Image | Labels, dims: Dims | View) -> tuple[int, int]:
-    """Return the layer's two axes that make up the plane, in the order in which they show."""
-    offset = dims.ndim - layer.ndim  # a layer's axes are the last of the viewer's
+    """Return the layer's axes that the viewer shows as rows and columns."""
+    offset = dims.ndim - layer.ndim  # a layer has the last of the viewer's axes
     axes = [axis - offset for axis in dims.order if axis >= offset]
     return axes[-2], axes[-1]
 
 
 def full_shape(layer: Image | Labels) -> tuple[int, ...]:
-    """Return the shape of a layer's data, at level zero of a multiscale one."""
+    """Return the shape of a layer's data at level zero."""
     return tuple((layer.data[0] if layer.multiscale else layer.data).shape)
 
 
-def middle_of(layer: Any) -> NDArray[np.intp]:
-    """Return the place of a layer's middle pixel, at level zero of a multiscale one."""
+def middle_pixel(layer: Any) -> NDArray[np.intp]:
+    """Return the index of a layer's middle pixel at level zero."""
     return np.array(full_shape(layer)[: layer.ndim]) // 2
 
 
 def axis_name(layer: Image | Labels, axis: int) -> str:
-    """Return how a message calls an axis of a layer."""
+    """Return the name of an axis for messages."""
     label = str(layer.axis_labels[axis])
-    if label.removeprefix("-").isdecimal():  # napari's own names: "-3", "-2", "-1"
+    if label.removeprefix("-").isdecimal():  # napari's default: "-3", "-2", "-1"
         return f"axis {axis}"
     return label
 
 
 def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
-    """Return which planes of a layer the viewer shows, as napari slices it.
+    """Return the planes of a layer that the viewer shows, as napari slices it.
 
     Parameters
     ----------
@@ -137,13 +137,13 @@ def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
     Returns
     -------
     dict
-        For each axis that is not displayed, the first plane and the one after the last, at level
-        zero.  They are several where the slice is thick and the layer has a projection.
+        For each hidden axis, the first plane and the one after the last, at level zero: several
+        planes where the slice is thick and the layer has a projection mode.
 
     Raises
     ------
     InputError
-        If the viewer shows no plane of the layer: a volume, a cut across its planes, or nothing.
+        If the viewer shows a volume, a cut across the layer's planes, or nothing of the layer.
     """
     if min(view.ndisplay, layer.ndim) > 2:
         raise InputError(
@@ -157,14 +157,14 @@ def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
     world = to_world(geometry_of(layer), view.units)
     _check_not_oblique(layer, world, shown, hidden, full)
     across = world.inverse.set_slice(hidden)
-    place, *margins = view.of_layer(hidden, layer.ndim)
+    place, *margins = view.on_axes(hidden, layer.ndim)
     points = across(place)
     left, right = (across.linear_matrix @ margin for margin in margins)
     planes = {}
     for axis, point, before, after in zip(hidden, points, left, right, strict=True):
         if str(layer.projection_mode) == "none":
             before = after = 0.0
-        found = _planes_of(float(point - before), float(point + after), full[axis])
+        found = _plane_range(float(point - before), float(point + after), full[axis])
         if found is None:
             at = np.zeros(layer.ndim)
             at[hidden] = points
@@ -179,11 +179,11 @@ def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:
     return planes
 
 
-def _planes_of(begin: float, end: float, size: int) -> tuple[int, int] | None:
-    """Return the planes of a slice from `begin` to `end` of the data, or None, as napari does.
+def _plane_range(begin: float, end: float, size: int) -> tuple[int, int] | None:
+    """Return the first plane of a slice and the one after the last, or None, as napari does.
 
-    A slice of no thickness is the nearest plane; a thick one takes the plane at its end only where
-    the end is at that plane's centre.  One that is turned over by a negative scale takes none.
+    A slice without thickness is the nearest plane.  A thick slice includes the plane at its end
+    only if the end is at that plane's centre.  A negative scale reverses a slice; it has no plane.
     """
     low, high = round(begin), round(end)
     if high < 0 or low >= size:
@@ -202,10 +202,10 @@ def _check_not_oblique(
     hidden: Sequence[int],
     full: Sequence[int],
 ) -> None:
-    """Refuse a layer whose planes the displayed plane of the world cuts across."""
+    """Refuse a layer whose planes are oblique to the displayed plane of the world."""
     rows = world.inverse.linear_matrix[hidden][:, shown]
     slopes = np.abs(rows @ world.linear_matrix[np.ix_(shown, shown)])
-    # Rounding of a rotation, or of a registration, tilts a plane by far less than half a pixel.
+    # Rounding errors of a rotation or registration tilt a plane by far less than half a pixel.
     if (slopes @ [full[axis] - 1 for axis in shown]).max() > _TILT:
         raise InputError(
             f"{layer.name} is rotated or sheared out of its planes, so the plane on the canvas is "
@@ -214,7 +214,7 @@ def _check_not_oblique(
         )
 
 
-def place_of(
+def index_of_part(
     layer: Image,
     shown: tuple[int, int],
     planes: Mapping[int, tuple[int, int]],
@@ -222,9 +222,22 @@ def place_of(
     factors: tuple[float, ...],
     part: Mapping[int, tuple[int, int]],
 ) -> tuple[int | slice, ...]:
-    """Return the index of a level's data that `shown_planes` and a part of the shown axes make.
+    """Return the index into a level's data of shown planes and a part of the shown axes.
 
-    Where a projection takes several planes of an axis, the index has a slice for it.
+    Parameters
+    ----------
+    layer : Image
+        The layer.
+    shown : tuple of int
+        Axes that are rows and columns.
+    planes : mapping of int to tuple of int
+        As `shown_planes` returns them; several planes become a slice.
+    shape : tuple of int
+        Shape of the level.
+    factors : tuple of float
+        For each axis, pixels of level zero in a pixel of the level.
+    part : mapping of int to tuple of int
+        Begin and end on the shown axes, in pixels of level zero.
     """
     index: list[int | slice] = [slice(None)] * len(shape)
     for axis in range(layer.ndim):
@@ -234,7 +247,7 @@ def place_of(
             last = min(round(high / factors[axis]), shape[axis])
             if high - low > 1 and last - first > 1:
                 index[axis] = slice(first, last)
-            else:  # a coarser level's pixel is centred between those that it stands for
+            else:  # the centre of a coarse pixel lies between the fine pixels that it covers
                 place = int(((low + high) / 2) / factors[axis])
                 index[axis] = min(place, shape[axis] - 1)
         elif axis in part:
@@ -247,10 +260,10 @@ def place_of(
 
 
 def canvas_corners(viewer: ViewerModel) -> NDArray[np.float64]:
-    """Return the world coordinates of two outer corners of the canvas: shape (2, 2).
+    """Return the world coordinates of two outer corners of the canvas, shape (2, 2).
 
-    They are the first and the last row and column, by the camera: napari's ``corner_pixels``
-    overlook units, and of a pyramid they may be those of an earlier, larger view.
+    Computed from the camera: napari's ``corner_pixels`` ignore units, and may lag behind the view
+    of a multiscale layer.
     """
     camera = viewer.scene.camera
     half = np.array(viewer.canvas.viewbox_size(viewer.layers)) / 2 / camera.zoom
@@ -270,17 +283,17 @@ def visible_part(
     dims : Dims or View
         The viewer's.
     corners : ndarray
-        Of the canvas, as `canvas_corners` returns them.
+        As `canvas_corners` returns them.
 
     Returns
     -------
     dict
-        For each of the two shown axes, where the part begins and ends in pixels of level zero.
+        For each of the two shown axes, begin and end of the part in pixels of level zero.
 
     Raises
     ------
     InputError
-        If the canvas shows nothing of it, or next to nothing.
+        If the canvas shows fewer than 16 rows or columns of it.
     """
     view = View.from_dims(dims)
     full = full_shape(layer)
@@ -292,7 +305,7 @@ def visible_part(
         # Pixels extend by a half around their centres; 1e-6 absorbs rounding.
         first, last = pixels[:, number].min() + 0.5 + 1e-6, pixels[:, number].max() + 0.5 - 1e-6
         begin, end = max(math.floor(first), 0), min(math.ceil(last), full[axis])
-        if not layer.visible or end - begin < min(_FEWEST_PIXELS, full[axis]):
+        if not layer.visible or end - begin < min(_MIN_PIXELS, full[axis]):
             raise InputError(
                 f"The canvas shows too little of {layer.name}; bring it into view for a draft."
             )
@@ -301,7 +314,7 @@ def visible_part(
 
 
 def geometry_of(layer: Image) -> dict[str, Any]:
-    """Return keyword arguments of a layer that lies where another does."""
+    """Return the keyword arguments that give a new layer the transform of another."""
     return {
         "scale": np.array(layer.scale),
         "translate": np.array(layer.translate),
@@ -321,7 +334,7 @@ def to_world(geometry: Mapping[str, Any], units: tuple[pint.Unit, ...] | None = 
     geometry : mapping
         As `geometry_of` returns it.
     units : tuple of pint.Unit, optional
-        Units of the world; of a world of more axes, the last are the layer's.  None: the layer's.
+        Units of the world, whose last axes are the layer's; None: the layer's units.
     """
     own = {name: geometry[name] for name in ("scale", "rotate", "shear", "translate")}
     world = Affine(affine_matrix=geometry["affine"]).compose(Affine(**own))
@@ -339,34 +352,35 @@ def to_world(geometry: Mapping[str, Any], units: tuple[pint.Unit, ...] | None = 
     )
 
 
-def placed(
+def result_transform(
     geometry: Mapping[str, Any],
+    *,
     factors: Sequence[float],
     index: Sequence[int | slice],
     sizes: Sequence[int],
     shape: Sequence[int],
 ) -> dict[str, Any]:
-    """Return the geometry of a result that covers a part of a layer exactly.
+    """Return the keyword arguments that place a result exactly over a part of a layer.
 
     Parameters
     ----------
     geometry : mapping
-        Of the layer's level zero.
+        As `geometry_of` returns it for the layer.
     factors : sequence of float
         For each axis of the layer, pixels of level zero in a pixel of the level.
     index : sequence of int or slice
-        The part of the level.
+        Part of the level.
     sizes : sequence of int
-        The shape of the level.
+        Shape of the level.
     shape : sequence of int
-        Of the result.  Where it is as long as the level on an axis of which `index` names one
-        place, it is a stack, and covers the whole axis.
+        Shape of the result.  Along an axis where `index` is an integer, the result has one plane,
+        or is a stack over the whole axis.
 
     Notes
     -----
-    Pixel centres are at integer coordinates.  A pixel of the result covers f pixels of the
-    content, and the first one's centre is (f - 1) / 2 of them further in; the content's full
-    linear map, rotation and shear included, takes that offset to the world.
+    Pixel centres are at integer coordinates.  A pixel of the result covers f pixels of the layer,
+    so its centre is offset by (f - 1) / 2 pixels; the layer's full linear map, rotation and shear
+    included, takes that offset to the world.
     """
     ratio = np.array(factors, float)
     start: NDArray[np.float64] = np.zeros(len(ratio))

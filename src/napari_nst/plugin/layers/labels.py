@@ -1,4 +1,4 @@
-"""Labels that lie over an image, and the marks by which a user knows them.  No Qt here."""
+"""Labels over the plane of an image.  No Qt here."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelsPlane", "labels_from_origin", "present", "take_labels"]
 
-_COUNTABLE = 2**16  # labels below this are counted, which takes a tenth of the time of sorting
+_COUNTABLE = 2**16  # labels below this are marked in a table, ten times as fast as sorting
 
 
 @dataclass(frozen=True)
 class LabelsPlane:
-    """The labels that lie over a plane, read when they are asked for: again and again.
+    """Labels over a plane; each `load` reads them again, as they may be painted over.
 
     Attributes
     ----------
     name : str
         The layer's name when the plane was taken.
     data : array_like
-        The layer's data, of the finest level.
+        The layer's data at level zero.
     to_labels : ndarray
-        Shape (ndim of the labels, ndim of the image + 1): maps pixels of the image's level zero,
-        and 1, to pixels of the labels.
+        Affine map from homogeneous pixels of the image's level zero to pixels of the labels,
+        shape (ndim of the labels, ndim of the image + 1).
     point : tuple of float
-        The image's pixel, of level zero, on the axes that are not displayed.
+        Position in the image on its hidden axes, in pixels of level zero.
     shown : tuple of int
-        The image's axes that are rows and columns of the plane.
+        Axes of the image that are rows and columns of the plane.
     grid : tuple of ndarray
-        The plane's rows and columns, in pixels of level zero.
+        Rows and columns of the plane, in pixels of level zero.
     source : LayerSource or None
         The layer or file that the data came from.
     origin : Origin or None
@@ -60,36 +60,36 @@ class LabelsPlane:
 
     @property
     def matrix(self) -> NDArray[np.float64]:
-        """The map of the plane's rows and columns to the labels, as `nearest` takes it."""
+        """Affine map from the plane's rows and columns to the labels, as `nearest` takes it."""
         hidden = [axis for axis in range(len(self.point)) if axis not in self.shown]
         start = self.to_labels[:, -1] + self.to_labels[:, hidden] @ np.array(self.point)[hidden]
         return np.column_stack([self.to_labels[:, self.shown], start])
 
     def at(self, axis: int, place: float) -> LabelsPlane:
-        """Return the labels over another plane of the image: its pixel on an axis, level zero."""
+        """Return the labels over another plane, at a place on an axis in pixels of level zero."""
         point = tuple(place if a == axis else p for a, p in enumerate(self.point))
         return replace(self, point=point)
 
     def load(self) -> NDArray[Any]:
-        """Return the labels as they are now: shape (H, W) of the image's plane, a copy."""
+        """Return a copy of the labels as they are now, in the shape (H, W) of the image's plane."""
         return nearest(self.data, self.matrix, *self.grid)
 
     def present(self) -> list[int]:
-        """Return the labels that lie over the image now, in order; 0 also where none do."""
+        """Return the sorted labels over the image now, with 0 where part of it has no labels."""
         part, covered = under(self.data, self.matrix, *self.grid)
         found = present(part)
         return found if covered or 0 in found else sorted([0, *found])
 
 
 def take_labels(layer: Labels, image: Plane) -> LabelsPlane:
-    """Return the labels that lie over the plane of an image, by their place in the world.
+    """Return the labels over the plane of an image, by world coordinates.
 
     Parameters
     ----------
     layer : Labels
-        Of any number of dimensions, with one level or several, of any resolution and direction.
+        Of any number of dimensions and levels, with any transform.
     image : Plane
-        The image's.
+        The plane.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def take_labels(layer: Labels, image: Plane) -> LabelsPlane:
     hidden = [axis for axis in range(ndim) if axis not in shown]
     point = np.zeros(ndim)
     if hidden:
-        point[hidden] = world.inverse.set_slice(hidden)(view.of_layer(hidden, ndim)[0])
-    # The world's coordinates of a pixel, on the labels' axes: the last of the viewer's.
+        point[hidden] = world.inverse.set_slice(hidden)(view.on_axes(hidden, ndim)[0])
+    # From pixels of the image to world coordinates on the labels' axes, the viewer's last.
     affine = np.zeros((layer.ndim, ndim + 1))
     for axis in range(-layer.ndim, 0):
         affine[axis] = world.affine_matrix[axis - 1] if axis >= -ndim else 0
@@ -144,11 +144,11 @@ def labels_from_origin(origin: Origin) -> LabelsPlane | None:
 
 
 def present(labels: NDArray[Any]) -> list[int]:
-    """Return the labels in an array, in order."""
+    """Return the sorted labels in an array."""
     if labels.size == 0:
         return []
     if labels.min() >= 0 and labels.max() < _COUNTABLE:
-        # Row by row: to count, numpy makes integers of eight bytes of them.
+        # Row by row, as indexing converts labels to integers of eight bytes.
         rows = labels.reshape(-1, labels.shape[-1])
         seen = np.zeros(int(labels.max()) + 1, bool)
         for row in rows:

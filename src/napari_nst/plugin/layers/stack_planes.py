@@ -1,4 +1,4 @@
-"""The planes of a layer along an axis, and the labels over them, read one by one.  No Qt here."""
+"""Planes of a layer along an axis, and labels over them, read one by one.  No Qt here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.intensities import Sample
+from napari_nst.plugin.layers.value_range import RangeEstimator
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,34 +18,36 @@ __all__ = ["LabelsAlong", "PlanesAlong"]
 
 
 class PlanesAlong:
-    """The planes of a layer along an axis, read when they are asked for."""
+    """Lazy sequence of the planes of a layer along an axis."""
 
     def __init__(self, plane: Plane, axis: int) -> None:
         self._plane, self._axis = plane, axis
         self._planes: dict[int, Plane] = {}
 
     def __len__(self) -> int:
-        """Return how many planes there are."""
+        """Return the number of planes."""
         return int(self._plane.data.shape[self._axis])
 
     def __getitem__(self, k: int) -> NDArray[Any]:
-        """Read a plane as the engine takes it."""
+        """Read a plane for the engine."""
         if not 0 <= k < len(self):
             raise IndexError(k)
         return self.plane(k).load()
 
     def plane(self, k: int) -> Plane:
-        """Return a plane, not read yet; each channel has a range of its own."""
+        """Return a plane without reading it; along channels, each has its own range."""
         if k not in self._planes:
             whole, axis = self._plane, self._axis
             index = tuple(k if a == axis else place for a, place in enumerate(whole.index))
-            span = whole.span.at(axis, k) if isinstance(whole.span, Sample) else whole.span
-            self._planes[k] = replace(whole, index=index, span=span)
+            source = whole.range_source
+            if isinstance(source, RangeEstimator):
+                source = source.at(axis, k)
+            self._planes[k] = replace(whole, index=index, range_source=source)
         return self._planes[k]
 
 
 class LabelsAlong:
-    """The labels over each plane of a layer along an axis."""
+    """Lazy sequence of the labels over each plane of a layer along an axis."""
 
     def __init__(self, labels: LabelsPlane, content: Plane, axis: int) -> None:
         self._labels, self._axis, self._name = labels, axis, content.name
@@ -53,7 +55,7 @@ class LabelsAlong:
         self._factor = content.factors[axis]
 
     def __len__(self) -> int:
-        """Return how many planes there are."""
+        """Return the number of planes."""
         return self._count
 
     def __getitem__(self, k: int) -> NDArray[Any]:
@@ -61,7 +63,13 @@ class LabelsAlong:
         return self._over(k).load()
 
     def check_ends(self) -> None:
-        """Refuse labels that are on neither or one of the outermost planes."""
+        """Refuse labels that leave the first or the last plane without a label.
+
+        Raises
+        ------
+        InputError
+            Names the plane.
+        """
         for k in (0, self._count - 1):
             if not any(self._over(k).present()):
                 raise InputError(

@@ -11,8 +11,14 @@ from napari.layers import Layer
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.layer_jobs import LayerPlane, job_from_layers, with_labels
-from napari_nst.plugin.layers.finding import Input, RunInputs, find_layer, needed_layer, origin_of
-from napari_nst.plugin.layers.geometry import View, full_shape, middle_of, shown_axes, to_world
+from napari_nst.plugin.layers.finding import (
+    RunInput,
+    RunInputs,
+    find_layer,
+    origin_of,
+    require_layer,
+)
+from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel, shown_axes, to_world
 from napari_nst.plugin.stylize_layer import longest_side, run_job
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.provenance.origins import Origin
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["check_start", "continue_run"]
+__all__ = ["check_init_image", "continue_run"]
 
 _ADVICE = ", or give the command the layer"
 
@@ -96,7 +102,7 @@ def continue_run(
         init_image=init_image,
     )
     assert job.start is not None
-    check_start(job.content, job.start)
+    check_init_image(job.content, job.start)
 
     on_content = _labels(content_labels, before.content_labels, layers, init_image, job.content)
     on_styles = None
@@ -119,40 +125,40 @@ def continue_run(
     return run_job(with_labels(job, on_content, on_styles))
 
 
-def check_start(content: Plane, start: Plane) -> None:
-    """Refuse a start that lies elsewhere in the world than the content.
+def check_init_image(content: Plane, init_image: Plane) -> None:
+    """Refuse an init image in another place of the world than the content.
 
     Raises
     ------
     InputError
-        If it covers another part, or another plane.
+        If it covers another part or another plane.
     """
     shape = content.full_shape
-    wanted, found = (plane.corners for plane in (content, start))
+    wanted, found = (plane.corners for plane in (content, init_image))
     pixel = np.abs(wanted[1] - wanted[0]).max() / max(shape)
-    if not np.allclose(wanted, found, atol=1.5 * pixel) or not _same_plane(content, start):
+    if not np.allclose(wanted, found, atol=1.5 * pixel) or not _same_plane(content, init_image):
         raise InputError(
-            f"{start.name} does not cover {content.name} as it is shown: go on from a result of "
-            "this plane and this part, or move the slider to the plane of the result."
+            f"{init_image.name} does not cover {content.name} as it is shown: continue from a "
+            "result of this plane and this part, or move the slider to the plane of the result."
         )
 
 
-def _same_plane(content: Plane, start: Plane) -> bool:
-    """Return whether the plane of the content is one of those that the start has."""
+def _same_plane(content: Plane, init_image: Plane) -> bool:
+    """Return whether the init image has the plane of the content."""
     ndim = len(content.factors)
-    if len(start.factors) != ndim:
+    if len(init_image.factors) != ndim:
         return True
     singles, centre = [], np.zeros(ndim)
     for axis, index in enumerate(content.index[:ndim]):
         if isinstance(index, int):
             singles.append(axis)
             centre[axis] = (index + 0.5) * content.factors[axis] - 0.5
-    place = to_world(start.geometry).inverse(to_world(content.geometry)(centre))
-    sizes = np.array(start.data.shape[:ndim]) * start.factors
+    place = to_world(init_image.geometry).inverse(to_world(content.geometry)(centre))
+    sizes = np.array(init_image.data.shape[:ndim]) * init_image.factors
     return all(-0.51 <= float(place[axis]) <= float(sizes[axis]) - 0.49 for axis in singles)
 
 
-def _style_plane(style: Image, before: Sequence[Input], view: View) -> LayerPlane:
+def _style_plane(style: Image, before: Sequence[RunInput], view: View) -> LayerPlane:
     """Return the plane of a style that the earlier run took, or else the one in a view."""
     own = origin_of(style, before[0]) if before else None
     if own is not None:
@@ -164,7 +170,7 @@ def _style_plane(style: Image, before: Sequence[Input], view: View) -> LayerPlan
 
 def _labels(
     given: Labels | None,
-    before: Input | None,
+    before: RunInput | None,
     layers: Sequence[Layer],
     result: Layer,
     image: Plane,
@@ -176,21 +182,21 @@ def _labels(
     stored = before.stored_labels
     if layer is None and stored is not None and stored.data.shape == image.shape:
         return stored
-    return layer or needed_layer(before, layers, result, _ADVICE)
+    return layer or require_layer(before, layers, result, _ADVICE)
 
 
-def _image(one: Input, layers: Sequence[Layer], result: Layer) -> Any:
-    return needed_layer(one, layers, result, _ADVICE)
+def _image(one: RunInput, layers: Sequence[Layer], result: Layer) -> Any:
+    return require_layer(one, layers, result, _ADVICE)
 
 
 def _view_of(layer: Image, origin: Origin) -> View:
-    """Return the view in which a picture was taken from a layer."""
+    """Return the view in which an input was taken from a layer."""
     single, factors = origin.single_axes, _factors(layer, origin)
     point, margin = np.zeros(layer.ndim), np.zeros(layer.ndim)
     for axis in single:
         place, factor = origin.index[axis], factors[axis]
         first, end = (place, place + 1) if isinstance(place, int) else place
-        if not isinstance(place, int):  # a thick slice, of all planes from end to end
+        if not isinstance(place, int):  # a thick slice from first to end
             margin[axis] = ((end - first) * factor - 1) / 2
         point[axis] = (first + end) / 2 * factor - 0.5
     shown = [axis for axis in range(layer.ndim) if axis not in single]
@@ -201,7 +207,7 @@ def _view_of(layer: Image, origin: Origin) -> View:
 
 
 def _part_of(layer: Image, origin: Origin | None) -> dict[int, tuple[int, int]] | None:
-    """Return what was taken of the shown axes, in pixels of level zero; None: all."""
+    """Return the part that was taken of the shown axes, in pixels of level zero; None: all."""
     if origin is None:
         return None
     full = full_shape(layer)
@@ -217,7 +223,7 @@ def _part_of(layer: Image, origin: Origin | None) -> dict[int, tuple[int, int]] 
 
 
 def _factors(layer: Image, origin: Origin) -> tuple[float, ...]:
-    """Return for each axis the pixels of level zero in a pixel of the level that was taken."""
+    """Return for each axis the pixels of level zero in a pixel of the origin's level."""
     if origin.level is None:
         return (1.0,) * int(layer.ndim)
     factors = np.asarray(layer.downsample_factors[origin.level], float)
@@ -226,11 +232,11 @@ def _factors(layer: Image, origin: Origin) -> tuple[float, ...]:
 
 def _middle_view(layer: Image) -> View:
     """Return the view of the middle plane of a layer."""
-    point = tuple(map(float, layer.data_to_world(middle_of(layer))))
+    point = tuple(map(float, layer.data_to_world(middle_pixel(layer))))
     return View(layer.ndim, point, tuple(range(layer.ndim)))
 
 
 def _order(layer: Image, view: View) -> tuple[int, ...]:
-    """Return the order of the layer's own axes that shows those that a view shows."""
+    """Return the order of a layer's own axes that shows the same axes as a view."""
     shown = shown_axes(layer, view)
     return (*(axis for axis in range(layer.ndim) if axis not in shown), *shown)

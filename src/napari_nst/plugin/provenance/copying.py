@@ -1,6 +1,6 @@
-"""The record of a result layer as text that makes the same pixels again.  No Qt here.
+"""Python and command lines that replay the run of a result layer.  No Qt here.
 
-Same machine, versions and precision: the same bytes.  Elsewhere: the same picture to the eye.
+The result has the same bytes with the same machine, versions and precision, else it looks the same.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from napari_nst.cache import cache_directory
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
-from napari_nst.plugin.layers.finding import Input, find_layer
+from napari_nst.plugin.layers.finding import RunInput, find_layer
 from napari_nst.plugin.layers.source import level_of
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, Origin, record_of
 from napari_nst.plugin.provenance.python_code import restore_code, take_code
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_command", "as_file_name", "as_python"]
 
-# What a variable is called, and the option of `napari-nst replay`; None: an argument.
+# Role of an input, and its option of `napari-nst replay`; None: a positional argument.
 _OPTIONS = {
     "content": None,
     "style": None,
@@ -45,12 +45,12 @@ _OPTIONS = {
 
 
 @dataclass(frozen=True)
-class _Input:
-    """One picture of a run, and what it is to the run."""
+class _NamedInput:
+    """Input of a run with its role and variable name."""
 
-    role: str  # of _OPTIONS
+    role: str  # a key of _OPTIONS
     variable: str
-    picture: Input
+    picture: RunInput
 
     @property
     def origin(self) -> Origin | None:
@@ -61,25 +61,24 @@ def _record_of_picture(layer: Layer) -> dict[str, Any]:
     record = record_of(layer)
     if "start_from" in record:
         raise InputError(
-            f"{layer.name} is a whole stack, which is not made again in one go: restyle 'this "
+            f"{layer.name} is a whole stack, which cannot be replayed at once: stylize 'this "
             "plane' and copy that, or begin the stack again."
         )
     return record
 
 
 def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
-    """Return Python that replays the run that made a layer.
+    """Return Python that replays the run of a result layer.
 
-    Pictures that come from files or samples are read from there; the others are named as layers
-    of ``viewer``, as napari's console calls it.  The replay checks the hash of each.
+    It reads inputs from their files or samples, or else from layers of ``viewer``, the name in
+    napari's console.  The replay checks the hash of each.
 
     Parameters
     ----------
     layer : Layer
         The result.
     layers : iterable of Layer
-        The viewer's, by which renamed ones are known; those that are not found have the names of
-        then.
+        The viewer's, to find renamed ones; others keep their names at the time of the run.
 
     Raises
     ------
@@ -122,22 +121,22 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
 
 
 def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
-    """Return the command line that replays the run that made a layer, and writes its picture.
+    """Return the command line that replays the run of a result layer and writes its image.
 
-    The record, and each picture that no file holds as the run took it, is kept in the cache
-    directory, under ``replays``; the command names these files.
+    The record, and each input that no file contains in the engine's form, is written to the cache
+    directory under ``replays``; the command names these files.
 
     Parameters
     ----------
     layer : Layer
         The result.
     layers : iterable of Layer
-        The viewer's, for pictures that came from no file.
+        The viewer's, for inputs that came from no file.
 
     Raises
     ------
     InputError
-        If the layer has no record, or a picture of the run is not to be had any more.
+        If the layer has no record, or an input no longer exists.
     """
     record = _record_of_picture(layer)
     text = json.dumps(record, indent=2)
@@ -150,7 +149,8 @@ def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
     for number, needed in enumerate(_steered_in(record), start=1):
         variable = f"replacement_{number}"
         tries = [
-            _Input("replacement", variable, Input((needed,), one.picture.origins)) for one in put_in
+            _NamedInput("replacement", variable, RunInput((needed,), one.picture.origins))
+            for one in put_in
         ]
         files["replacement"].append(_first_file(tries, layers, folder))
     if files["style_labels"]:
@@ -164,7 +164,7 @@ def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
 
 
-def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
+def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
     origins = layer.metadata.get(ORIGINS_KEY, {})
     groups: list[tuple[str, Any, Any]] = [
         ("content", [record["content"]], [origins.get("content")]),
@@ -179,28 +179,28 @@ def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
             if one is not None:
                 variable = role if len(records) == 1 else f"{role}_{number}"
                 origins = () if origin is None else (Origin.from_dict(origin),)
-                yield _Input(role, variable, Input((one,), origins))
+                yield _NamedInput(role, variable, RunInput((one,), origins))
 
 
-def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_Input]:
-    """Yield what was put in on the way, as far as its origins are known, else by its name.
+def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
+    """Yield the inputs that replaced others during the run, by origin or else by name.
 
-    The replay finds each by its hash, whatever their order and whatever else there is.
+    The replay finds them by hash, so order and extra ones do not matter.
     """
     needed = tuple(_steered_in(record))
     if not needed:
         return
     origins = layer.metadata.get(ORIGINS_KEY, {}).get("replacements", ())
     for number, origin in enumerate(origins, start=1):
-        picture = Input(needed, (Origin.from_dict(origin),))
-        yield _Input("replacement", f"replacement_{number}", picture)
+        picture = RunInput(needed, (Origin.from_dict(origin),))
+        yield _NamedInput("replacement", f"replacement_{number}", picture)
     if not origins:
         for number, one in enumerate(needed, start=1):
-            yield _Input("replacement", f"replacement_{number}", Input((one,)))
+            yield _NamedInput("replacement", f"replacement_{number}", RunInput((one,)))
 
 
 def _steered_in(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the records of the pictures that were put in, each once, if they were not there."""
+    """Yield the records of inputs that were new during the run, each once."""
     labels = (record.get("content_labels"), *(record.get("style_labels") or ()))
     known = {one["sha256"] for one in (*record["styles"], *labels) if one}
     for change in record.get("steering", ()):
@@ -215,12 +215,12 @@ def _steered_in(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield one
 
 
-def _load_in_python(one: _Input, layers: Sequence[Layer]) -> Iterator[str]:
-    """Yield the lines that give a variable the picture that the engine was given."""
+def _load_in_python(one: _NamedInput, layers: Sequence[Layer]) -> Iterator[str]:
+    """Yield the lines that assign an input to its variable, in the engine's form."""
     expression, found = _source_in_python(one, layers)
     if layers and not found:
         name = json.dumps(one.picture.name)
-        yield f"# No layer has these pixels now: bring back {name}, or give its array here."
+        yield f"# No layer has these pixels now: bring back {name}, or insert its array here."
     yield f"{one.variable} = {expression}"
     if one.origin is not None:
         yield from take_code(one.origin, one.variable)
@@ -228,11 +228,11 @@ def _load_in_python(one: _Input, layers: Sequence[Layer]) -> Iterator[str]:
         yield f"{one.variable} = np.asarray({one.variable})"
 
 
-def _source_in_python(one: _Input, layers: Sequence[Layer]) -> tuple[str, bool]:
+def _source_in_python(one: _NamedInput, layers: Sequence[Layer]) -> tuple[str, bool]:
     """Return an expression for a layer's data, and whether it has the pixels of the run."""
     origin = one.origin
     for expression, read in () if origin is None else origin.sources():
-        # Painting a sample takes seconds, too long for a look at the second of two.
+        # Painting a sample takes seconds: do not paint the second of two to compare it.
         if expression.endswith(".style()") or _is_it(one, read):
             return expression, True
     layer = find_layer(one.picture, layers)
@@ -241,22 +241,22 @@ def _source_in_python(one: _Input, layers: Sequence[Layer]) -> tuple[str, bool]:
     return f"viewer.layers[{name!r}].data{level}", layer is not None
 
 
-def _is_it(one: _Input, read: Any) -> bool:
-    """Return whether a source still has the picture; the file may be another one now."""
+def _is_it(one: _NamedInput, read: Any) -> bool:
+    """Return whether a source still has the input; the file may have changed."""
     assert one.origin is not None
     try:
-        return one.picture.is_it(one.origin.take(read()))
-    except Exception:  # whatever the file holds, it is not this picture
+        return one.picture.has_pixels(one.origin.take(read()))
+    except Exception:  # whatever the file contains, it is not this input
         return False
 
 
 def _for_each_style(record: dict[str, Any], given: Sequence[str], none: str = "None") -> list[str]:
-    """Return the labels given for each style, in the order of the styles."""
+    """Return the labels of each style in the order of the styles."""
     left = iter(given)
     return [none if labels is None else next(left) for labels in record["style_labels"]]
 
 
-def _arguments(inputs: Sequence[_Input], record: dict[str, Any]) -> Iterator[str]:
+def _arguments(inputs: Sequence[_NamedInput], record: dict[str, Any]) -> Iterator[str]:
     variables: dict[str, list[str]] = {role: [] for role in _OPTIONS}
     for one in inputs:
         variables[one.role].append(one.variable)
@@ -271,24 +271,24 @@ def _arguments(inputs: Sequence[_Input], record: dict[str, Any]) -> Iterator[str
         yield f"replacements=[{', '.join(variables['replacement'])}]"
 
 
-def _first_file(tries: list[_Input], layers: Sequence[Layer], folder: Path) -> str:
-    """Return the file of the first that is what it was."""
+def _first_file(tries: list[_NamedInput], layers: Sequence[Layer], folder: Path) -> str:
+    """Return the file of the first candidate whose pixels are unchanged."""
     for one in tries[:-1]:
         try:
             return _file(one, layers, folder)
-        except InputError:  # another one may be it
+        except InputError:  # try the next
             continue
     return _file(tries[-1], layers, folder)
 
 
-def _file(one: _Input, layers: Sequence[Layer], folder: Path) -> str:
-    """Return a file with the picture as the engine was given it; make one where there is none."""
+def _file(one: _NamedInput, layers: Sequence[Layer], folder: Path) -> str:
+    """Return a file with an input in the engine's form, written if none exists."""
     origin = one.origin
     if origin is not None and origin.path is not None and Path(origin.path).is_file():
         try:
-            if one.picture.is_it(read_image(origin.path)):
+            if one.picture.has_pixels(read_image(origin.path)):
                 return str(Path(origin.path).absolute())
-        except InputError:  # it is no single picture
+        except InputError:  # not a single image
             pass
     file = folder / f"{one.variable}.npy"
     array = _array(one, layers)
@@ -297,7 +297,7 @@ def _file(one: _Input, layers: Sequence[Layer], folder: Path) -> str:
     return str(file)
 
 
-def _array(one: _Input, layers: Sequence[Layer]) -> NDArray[Any]:
+def _array(one: _NamedInput, layers: Sequence[Layer]) -> NDArray[Any]:
     origin, picture = one.origin, one.picture
     layer = find_layer(picture, layers)
     if layer is not None:
@@ -308,14 +308,14 @@ def _array(one: _Input, layers: Sequence[Layer]) -> NDArray[Any]:
         if origin is not None and _is_it(one, read):
             return origin.take(read())
     raise InputError(
-        f"{picture.name} is not what it was when the run began: no layer and no file has its "
-        f"pixels{picture.size_in_words}.  Bring back the layer as it was, or copy as Python and "
-        "give it the array."
+        f"{picture.name} has changed since the run began: no layer and no file has its "
+        f"pixels{picture.shape_text}.  Bring back the layer as it was, or copy as Python and "
+        "insert the array."
     )
 
 
 def as_file_name(name: str) -> str:
-    """Return a name without the characters that file systems refuse."""
+    """Return a name with underscores for characters that file systems forbid."""
     kept = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
     return kept or "result"
 

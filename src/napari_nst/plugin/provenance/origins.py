@@ -20,9 +20,9 @@ import tifffile
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
 from napari_nst.intensities import Display, Range
-from napari_nst.plugin.layers.intensities import Displayed
 from napari_nst.plugin.layers.labels import LabelsPlane
-from napari_nst.plugin.layers.projections import Projected
+from napari_nst.plugin.layers.projections import ProjectedArray
+from napari_nst.plugin.layers.value_range import DisplayedArray
 from napari_nst.samples import SAMPLES
 from napari_nst.sampling import crossing, nearest
 
@@ -278,11 +278,11 @@ def _fields_of_image(plane: Plane) -> dict[str, Any]:
         "intensities": plane.intensities,
         "alpha": plane.rgb and data.shape[-1] == 4,
     }
-    if isinstance(data, Displayed):
+    if isinstance(data, DisplayedArray):
         index = index[: len(data.source.shape)]
         fields["display"] = asdict(data.display)
         data = data.source
-    if isinstance(data, Projected):
+    if isinstance(data, ProjectedArray):
         fields["projection"] = (data.mode, data.axes_within(index))
         index = tuple(
             slice(*data.thick[axis]) if axis in data.thick else place

@@ -1,7 +1,6 @@
-"""Write a result with its record: the picture, and the record as JSON beside it.
+"""Save a result with its record: the image, and the record as JSON beside it.
 
-napari's own writers drop the record: File > Save Selected Layers writes the data alone, and no
-layer's ``metadata`` (in napari 0.9.2 a saved PNG, TIFF or CSV holds nothing of it).
+napari's File > Save Selected Layers writes no ``metadata`` (as of napari 0.9.2).
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["Saved", "ask_and_save", "default_name", "save_with_record"]
+__all__ = ["SavedFiles", "ask_and_save", "default_name", "save_with_record"]
 
 _FORMATS = {
     ".png": "PNG (*.png)",
@@ -36,19 +35,19 @@ _FORMATS = {
     ".jpg": "JPEG (*.jpg *.jpeg)",
 }
 _JPEG, _TIFF = (".jpg", ".jpeg"), (".tif", ".tiff")
-_MOST_LEADING = 3  # axes of planes that a TIFF stack has names for
+_MAX_LEADING = 3  # axes of planes that a TIFF stack can name
 
 
 @dataclass(frozen=True)
-class Saved:
-    """What was written.
+class SavedFiles:
+    """Files of a saved result.
 
     Attributes
     ----------
     picture, record : Path
         The files.
     note : str
-        What the picture's file could not hold, in a sentence after a space; or nothing.
+        Sentence after a space on what the image file lost; or empty.
     """
 
     picture: Path
@@ -57,26 +56,25 @@ class Saved:
 
 
 def default_name(layer: Image) -> str:
-    """Return a file name for a layer: its name, without what file systems refuse."""
+    """Return a file name for a layer."""
     return f"{as_file_name(layer.name)}{'.tif' if _axes(layer).leading else '.png'}"
 
 
-def save_with_record(layer: Image, path: Path | str) -> Saved:
-    """Write the picture of a result layer, and its record as JSON beside it.
+def save_with_record(layer: Image, path: Path | str) -> SavedFiles:
+    """Write the image of a result layer, and its record as JSON beside it.
 
-    The picture lies as the run showed it: a view of other axes, or of transposed ones, stays that.
-    Grey values and colours of 8 and 16 bits are written as they are; JPEG has 8, and those of 16
-    become 8 by the contrast limits.  All other values become 16 bits by the contrast limits.  A
-    stack becomes TIFF, with the values that it has.  The record is in the metadata of a picture,
-    too, where ``napari-nst replay`` finds it.
+    Rows and columns are those of the run's view.  Values of 8 and 16 bits are written unchanged,
+    except that JPEG has 8 bits.  Other values are rescaled to 16 bits by the contrast limits.  A
+    stack is written as TIFF, values unchanged.  The image's metadata have the record, too, for
+    ``napari-nst replay``.
 
     Parameters
     ----------
     layer : Image
-        What the style transfer made.
+        The result.
     path : Path or str
-        For the picture, which is replaced if it exists.  The record's name has ".napari-nst.json"
-        after it; a file of that name is replaced only if it is such a record.
+        Image file, replaced if it exists.  The record's file appends ".napari-nst.json"; it is
+        replaced only if it is such a record.
 
     Returns
     -------
@@ -107,20 +105,20 @@ def save_with_record(layer: Image, path: Path | str) -> Saved:
         beside.write_text(record + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{path} was written, but its record {beside} cannot be ({error.strerror}): make room "
-            "there, or name another place."
+            f"{path} was written, but its record {beside} cannot be written ({error.strerror}): "
+            "free space there, or choose another folder."
         ) from error
-    return Saved(path, beside, note)
+    return SavedFiles(path, beside, note)
 
 
-def ask_and_save(layer: Image, parent: QWidget | None = None) -> Saved | None:
-    """Ask where to, and `save_with_record`; None if the user thought better of it.
+def ask_and_save(layer: Image, parent: QWidget | None = None) -> SavedFiles | None:
+    """Ask for a file name, and `save_with_record`; return None if the user cancels.
 
     Raises
     ------
     InputError
-        As `save_with_record` does, and if a name that was typed without its suffix is taken: the
-        dialog asked about the name without it.
+        As `save_with_record` does, and if the name was typed without a suffix and the file exists:
+        the dialog could not ask whether to replace it.
     """
     name = default_name(layer)
     usual = Path(name).suffix
@@ -136,23 +134,22 @@ def ask_and_save(layer: Image, parent: QWidget | None = None) -> Saved | None:
         path = path.with_suffix(suffixes.get(chosen_format, usual))
         if path.exists():
             raise InputError(
-                f"{path} is there already: type the name with {path.suffix} to replace it, or "
-                "another."
+                f"{path} exists: type the name with {path.suffix} to replace it, or another."
             )
     return save_with_record(layer, path)
 
 
 class _Axes(NamedTuple):
-    """The axes of a result as its run showed them.
+    """Axes of a result in its run's view.
 
     Attributes
     ----------
     rows, columns : int
-        Those of the picture.
+        Axes of the image.
     leading : tuple of int
-        Those along which there are several planes.
+        Axes along which there are several planes.
     ndim : int
-        How many there are, without the colours'.
+        Number of axes, without that of colours.
     """
 
     rows: int
@@ -161,7 +158,7 @@ class _Axes(NamedTuple):
     ndim: int
 
     def planes(self, data: Any) -> Iterator[NDArray[Any]]:
-        """Yield the planes in C order, as they were shown."""
+        """Yield the planes in C order, in the run's view."""
         index: list[Any] = [0] * self.ndim
         index[self.rows] = index[self.columns] = slice(None)
         for place in np.ndindex(*(data.shape[axis] for axis in self.leading)):
@@ -173,7 +170,7 @@ class _Axes(NamedTuple):
 
 
 def _axes(layer: Image) -> _Axes:
-    """Return the axes of a result: by its origin or, without one, by the lengths of its axes."""
+    """Return the axes of a result, from its origin or else from their lengths."""
     shape = np.shape(layer.data)[: layer.ndim]
     origin = (layer.metadata.get(ORIGINS_KEY) or {}).get("content") or {}
     index = list(origin.get("index", ()))[: layer.ndim]
@@ -191,7 +188,7 @@ def _axes(layer: Image) -> _Axes:
 def _picture(
     layer: Image, plane: NDArray[Any], *, jpeg: bool
 ) -> tuple[NDArray[np.floating[Any]], Literal["uint8", "uint16"], str]:
-    """Return a plane as floats in [0, 1], the samples of its file, and what is lost."""
+    """Return a plane as floats in [0, 1], the dtype of its file, and a note on lost precision."""
     if plane.dtype == np.uint8:
         return plane / 255, "uint8", ""
     if plane.dtype == np.uint16 and not jpeg:
@@ -205,17 +202,17 @@ def _picture(
 
 
 def _write_stack(layer: Image, axes: _Axes, path: Path) -> None:
-    """Write all planes of a stack, with the length of a step along its axes."""
+    """Write all planes of a stack, with its pixel size."""
     sizes = [int(layer.data.shape[axis]) for axis in (*axes.leading, axes.rows, axes.columns)]
     if path.suffix.lower() not in _TIFF:
         raise InputError(
-            f"{layer.name} has {math.prod(sizes[:-2])} planes, and only a single plane is a "
-            f"picture: name a .tif file, which holds them all, instead of {path.name}."
+            f"{layer.name} has {math.prod(sizes[:-2])} planes, and {path.name} can hold one: name "
+            "a .tif file."
         )
-    if len(axes.leading) > _MOST_LEADING:
+    if len(axes.leading) > _MAX_LEADING:
         raise InputError(
             f"{layer.name} has planes along {len(axes.leading)} axes, and a TIFF file names "
-            f"{_MOST_LEADING}: save it with File > Save Selected Layers."
+            f"{_MAX_LEADING}: save it with File > Save Selected Layers."
         )
     colours = np.shape(layer.data)[layer.ndim :]
     write_planes(
@@ -224,12 +221,12 @@ def _write_stack(layer: Image, axes: _Axes, path: Path) -> None:
         tuple(sizes[:-2]),
         (*sizes[-2:], *colours),
         layer.data.dtype,
-        _steps(layer, axes),
+        _pixel_sizes(layer, axes),
     )
 
 
-def _steps(layer: Image, axes: _Axes) -> dict[str, Any]:
-    """Return the length of a step along the axes of a stack, as OME-XML has it."""
+def _pixel_sizes(layer: Image, axes: _Axes) -> dict[str, Any]:
+    """Return the pixel sizes of a stack under their names in OME-XML."""
     found: dict[str, Any] = {}
     for name, axis in zip("XYZ", (axes.columns, axes.rows, axes.leading[-1]), strict=True):
         unit = layer.units[axis]
@@ -245,7 +242,7 @@ def _check_record(beside: Path) -> None:
     Raises
     ------
     InputError
-        If there is such a file.
+        If the file exists and is none.
     """
     try:
         ours = "settings" in json.loads(beside.read_text(encoding="utf-8"))
@@ -255,6 +252,6 @@ def _check_record(beside: Path) -> None:
         ours = False
     if not ours:
         raise InputError(
-            f"{beside} is there already and is no record of a run: move it, or save the picture "
-            "under another name."
+            f"{beside} exists and is no record of a run: move it, or save the image under another "
+            "name."
         )

@@ -300,7 +300,7 @@ def _result(job: Job, device: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
         size = (last.height, last.width)
     colors = (content.data.shape[-1],) if content.rgb else ()
     # Its range would be read from the layer, and changes neither shape nor type.
-    pixel = replace(content, span=None).restore(np.zeros((1, 1, *colors), np.float32))
+    pixel = replace(content, range_source=None).restore(np.zeros((1, 1, *colors), np.float32))
     shape = list(pixel.shape)
     shown = [a for a, place in enumerate(content.index) if isinstance(place, slice)][:2]
     for axis, length in zip(shown, reversed(size) if content.transposed else size, strict=True):

@@ -35,7 +35,7 @@ class ButtonGrid(QWidget):
             layout.setColumnStretch(column, 1)
 
 
-def push_button(text: str, tooltip: str, deed: Callable[[], object]) -> QPushButton:
+def push_button(text: str, tooltip: str, callback: Callable[[], object]) -> QPushButton:
     """Return a button that explains itself.
 
     Parameters
@@ -44,7 +44,7 @@ def push_button(text: str, tooltip: str, deed: Callable[[], object]) -> QPushBut
         With "&" before the letter that leads to it.
     tooltip : str
         What it does, in the user's words.
-    deed : callable
+    callback : callable
         What it does.
     """
     button = QPushButton(text)
@@ -53,5 +53,5 @@ def push_button(text: str, tooltip: str, deed: Callable[[], object]) -> QPushBut
     button.setAccessibleDescription(tooltip)
     # A long text must not widen the panel; the grid gives what there is.
     button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-    button.clicked.connect(lambda _=False: deed())
+    button.clicked.connect(lambda _=False: callback())
     return button

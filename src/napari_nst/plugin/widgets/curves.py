@@ -29,7 +29,7 @@ _LEGEND_LINE = 26  # pixels, for three dashes to be seen
 _HINT = "The losses of a run are drawn here."
 
 
-class _Kind(NamedTuple):
+class _CurveStyle(NamedTuple):
     """How one of the losses looks: Okabe and Ito's colours, and dashes for who sees none."""
 
     on_dark: str | None  # None: the theme's colour for text
@@ -38,10 +38,10 @@ class _Kind(NamedTuple):
     width: float
 
 
-_KINDS = {
-    "total": _Kind(None, None, None, 1.5),
-    "style": _Kind("#e69f00", "#b04a00", (6, 3), 1.5),
-    "content": _Kind("#56b4e9", "#0072b2", (1, 2), 2),
+_CURVES = {
+    "total": _CurveStyle(None, None, None, 1.5),
+    "style": _CurveStyle("#e69f00", "#b04a00", (6, 3), 1.5),
+    "content": _CurveStyle("#56b4e9", "#0072b2", (1, 2), 2),
 }
 
 
@@ -61,7 +61,7 @@ class LossCurves(QWidget):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._losses: dict[str, list[float]] = {name: [] for name in _KINDS}
+        self._losses: dict[str, list[float]] = {name: [] for name in _CURVES}
         self._iterations: list[int] = []
         self._growths: list[float] = []
         self._scale = 0
@@ -90,7 +90,7 @@ class LossCurves(QWidget):
             values.clear()
         self._iterations.clear()
         self._growths.clear()
-        self._plan()
+        self._schedule_drawing()
 
     def add(
         self, iteration: int, scale: int, *, content: float, style: float, total: float
@@ -111,12 +111,12 @@ class LossCurves(QWidget):
         self._iterations.append(iteration)
         for name, value in (("content", content), ("style", style), ("total", total)):
             self._losses[name].append(value)
-        self._plan()
+        self._schedule_drawing()
 
     def showEvent(self, event: Any) -> None:
         """Draw what came while nobody looked."""
         super().showEvent(event)
-        self._plan()
+        self._schedule_drawing()
 
     def hideEvent(self, event: Any) -> None:
         """Draw nothing that nobody sees."""
@@ -129,7 +129,7 @@ class LossCurves(QWidget):
         if event.type() == QEvent.Type.StyleChange and self._plot is not None:
             self._plot.set_theme(get_theme(self._viewer.theme))
 
-    def _plan(self) -> None:
+    def _schedule_drawing(self) -> None:
         if self.isVisible() and not self._timer.isActive():
             self._timer.start()
 
@@ -142,9 +142,9 @@ class LossCurves(QWidget):
             self._layout.replaceWidget(self._hint, self._plot.widget)
             self._hint.hide()
         self._plot.draw(self._iterations, self._losses, self._growths)
-        self.setAccessibleDescription(self._in_words())
+        self.setAccessibleDescription(self._description())
 
-    def _in_words(self) -> str:
+    def _description(self) -> str:
         if not self._iterations:
             return ""
         last = ", ".join(f"{name} {values[-1]:.3g}" for name, values in self._losses.items())
@@ -172,7 +172,7 @@ class _Plot:
         self._item.setLabel("bottom", "iteration")
         self._item.getAxis("left").enableAutoSIPrefix(False)
         self._item.getAxis("bottom").enableAutoSIPrefix(False)
-        self._curves = {name: self._item.plot(connect="finite") for name in _KINDS}
+        self._curves = {name: self._item.plot(connect="finite") for name in _CURVES}
         for name, curve in self._curves.items():
             self._legend.addItem(curve, name)
         self._lines: list[Any] = []
@@ -188,7 +188,7 @@ class _Plot:
             axis.setPen(theme.secondary.as_hex())
             axis.setTextPen(text)
             axis.setStyle(tickFont=self.widget.font())
-        for name, kind in _KINDS.items():
+        for name, kind in _CURVES.items():
             color = (kind.on_light if theme.type == "light" else kind.on_dark) or text
             dashes = None if kind.dashes is None else list(kind.dashes)
             self._curves[name].setPen(self._pg.mkPen(color, width=kind.width, dash=dashes))
@@ -236,7 +236,7 @@ def import_pyqtgraph() -> Any:
 def _legend(pg: Any) -> Any:
     """Return a legend in one row, whose lines are long enough to show their dashes."""
 
-    class Sample(pg.ItemSample):  # type: ignore[misc]  # its base is known only now
+    class _DashedSample(pg.ItemSample):  # type: ignore[misc]  # its base is known only now
         def __init__(self, item: Any) -> None:
             super().__init__(item)
             self.setFixedWidth(_LEGEND_LINE)
@@ -248,7 +248,7 @@ def _legend(pg: Any) -> Any:
             painter.setPen(pg.mkPen(self.item.opts["pen"]))
             painter.drawLine(0, 10, _LEGEND_LINE, 10)
 
-    legend = pg.LegendItem(colCount=len(_KINDS), sampleType=Sample, labelTextSize="9pt")
+    legend = pg.LegendItem(colCount=len(_CURVES), sampleType=_DashedSample, labelTextSize="9pt")
     # As narrow as it can be: what does not fit into the panel would be cut off.
     legend.layout.setHorizontalSpacing(4)
     legend.layout.setContentsMargins(4, 0, 4, 0)

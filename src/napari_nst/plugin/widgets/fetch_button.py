@@ -29,12 +29,12 @@ class FetchButton:
     ----------
     native : QPushButton
         The button.
-    said, problem : Signal
+    info, warning : Signal
         Emitted with a sentence on how the download ended.
     """
 
-    said = Signal(str)
-    problem = Signal(str)
+    info = Signal(str)
+    warning = Signal(str)
 
     def __init__(self, parent: QWidget) -> None:
         self._parent = parent
@@ -67,9 +67,9 @@ class FetchButton:
     def _on_ended(self, problem: str) -> None:
         fetch, self._fetch = self._fetch, None
         if problem:
-            self.problem.emit(problem)
+            self.warning.emit(problem)
         elif fetch is not None and fetch.file is not None:
-            self.said.emit("VGG-19 is here now.")
+            self.info.emit("VGG-19 is here now.")
         self.show_for("vgg19")
 
 

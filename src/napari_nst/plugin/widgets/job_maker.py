@@ -12,9 +12,9 @@ from napari_nst.plugin.layer_jobs import LayerPlane, job_from_layers, with_label
 from napari_nst.plugin.layers.arrays import View
 from napari_nst.plugin.layers.finding import RunInputs, origin_of
 from napari_nst.plugin.layers.geometry import canvas_corners, visible_part
-from napari_nst.plugin.provenance.continuing import check_start
+from napari_nst.plugin.provenance.continuing import check_init_image
 from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
-from napari_nst.plugin.widgets.words import duration
+from napari_nst.plugin.widgets.words import format_duration
 from napari_nst.presets import preset
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class JobMaker:
             )
         view = View.from_dims(dims)
         if stack is not None:  # each plane by itself, however thick the slice on the canvas
-            view = view.thin(stack.axis - content.ndim)
+            view = view.without_thickness(stack.axis - content.ndim)
         job = job_from_layers(
             LayerPlane(content, view, part),
             [LayerPlane(style, dims) for style in styles],
@@ -97,7 +97,7 @@ class JobMaker:
             stack=stack,
         )
         if init_image is not None and job.start is not None:
-            check_start(job.content, job.start)
+            check_init_image(job.content, job.start)
             _check_same_content(content, init_image)
         job = with_labels(job, *controls.regions.chosen_labels)
         if not draft:  # the canvas may show a part without some of the labels
@@ -129,7 +129,7 @@ class JobMaker:
         rate, measured = speed.load_speed(self.device)
         return (
             f"{planes}{scale.width} x {scale.height} px will take "
-            f"{'about' if measured else 'roughly'} {duration(cost.operations / rate)} and "
+            f"{'about' if measured else 'roughly'} {format_duration(cost.operations / rate)} and "
             f"{cost.memory / 2**30:.1f} GiB of memory.{disk}"
         )
 

@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_nst.plugin.layers.geometry import axis_name, full_shape, shown_axes
-from napari_nst.plugin.layers.intensities import channel_axis
+from napari_nst.plugin.layers.value_range import channel_axis
 from napari_nst.plugin.run.job import Stack
 from napari_nst.plugin.widgets.fields import control
 

@@ -47,12 +47,12 @@ class PresetsBox(QWidget):
     ----------
     chosen : Signal
         Emitted with the settings of a preset that was chosen, or of a file that was imported.
-    problem : Signal
+    warning : Signal
         Emitted with a sentence when something cannot be done.
     """
 
     chosen = Signal(StyleTransferSettings)
-    problem = Signal(str)
+    warning = Signal(str)
 
     def __init__(self, settings: Callable[[], StyleTransferSettings]) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class PresetsBox(QWidget):
     def choose(self, key: str) -> None:
         """Show a preset and emit its settings."""
         if key not in own_presets.every():
-            self.problem.emit(f"There is no preset {key!r} any more.")
+            self.warning.emit(f"There is no preset {key!r} any more.")
             self.refresh()
             return
         settings = _on(own_presets.every()[key], self._possible())
@@ -142,7 +142,7 @@ class PresetsBox(QWidget):
         try:
             key = own_presets.save(name, self._settings())
         except InputError as error:
-            self.problem.emit(str(error))
+            self.warning.emit(str(error))
             return
         self.refresh()
         self._show(key)
@@ -152,7 +152,7 @@ class PresetsBox(QWidget):
         try:
             own_presets.delete(self.current or "")
         except InputError as error:
-            self.problem.emit(str(error))
+            self.warning.emit(str(error))
             return
         self.refresh()
 
@@ -161,14 +161,14 @@ class PresetsBox(QWidget):
         try:
             own_presets.write_settings(path, self._settings())
         except InputError as error:
-            self.problem.emit(str(error))
+            self.warning.emit(str(error))
 
     def import_from(self, path: str) -> None:
         """Emit the settings in a file."""
         try:
             settings = own_presets.read_settings(path)
         except InputError as error:
-            self.problem.emit(str(error))
+            self.warning.emit(str(error))
             return
         self.show_for(settings)
         self.chosen.emit(settings)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_nst.plugin.widgets.words import duration
+from napari_nst.plugin.widgets.words import format_duration
 
 if TYPE_CHECKING:
     from napari_nst.plugin.run.job import Machine, Outcome, Progress
 
-__all__ = ["ProgressView", "in_words", "planes_done", "text_label"]
+__all__ = ["ProgressView", "describe_planes_done", "describe_progress", "text_label"]
 
 _GIB = 2**30
-_MILLISECONDS_OF_A_REMARK = 10_000
+_NOTICE_MILLISECONDS = 10_000
 
 
 class ProgressView(QWidget):
@@ -29,15 +29,15 @@ class ProgressView(QWidget):
         self._status = text_label("What is going on")
         self._machine = text_label("Where it is computed")
         self._machine.setVisible(False)
-        self._remark = text_label("What to know about the run")
-        self._remark.setVisible(False)
-        self._forget = QTimer(self)
-        self._forget.setSingleShot(True)
-        self._forget.setInterval(_MILLISECONDS_OF_A_REMARK)
-        self._forget.timeout.connect(lambda: self._remark.setVisible(False))
+        self._notice = text_label("What to know about the run")
+        self._notice.setVisible(False)
+        self._notice_timer = QTimer(self)
+        self._notice_timer.setSingleShot(True)
+        self._notice_timer.setInterval(_NOTICE_MILLISECONDS)
+        self._notice_timer.timeout.connect(lambda: self._notice.setVisible(False))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._bar, self._status, self._remark, self._machine):
+        for widget in (self._bar, self._status, self._notice, self._machine):
             layout.addWidget(widget)
 
     @property
@@ -50,26 +50,26 @@ class ProgressView(QWidget):
         """What is said of the machine."""
         return str(self._machine.text())
 
-    def say(self, text: str, *, problem: bool = False) -> None:
+    def show_status(self, text: str, *, problem: bool = False) -> None:
         """Say something, with a mark if it is a problem."""
         self._status.setText(f"⚠ {text}" if problem else text)
 
     @property
-    def remark(self) -> str:
+    def notice(self) -> str:
         """What was remarked lately."""
-        return str(self._remark.text())
+        return str(self._notice.text())
 
-    def remark_on(self, text: str) -> None:
+    def show_notice(self, text: str) -> None:
         """Say something that the next report of the run does not push aside."""
-        self._remark.setText(text)
-        self._remark.setVisible(True)
-        self._forget.start()
+        self._notice.setText(text)
+        self._notice.setVisible(True)
+        self._notice_timer.start()
 
     def begin(self) -> None:
         """Be busy until the first report of a run."""
         self._bar.setRange(0, 0)
         self._machine.setVisible(False)
-        self.say("Starting ...")
+        self.show_status("Starting ...")
 
     def show_progress(self, progress: Progress) -> None:
         """Move the bar, and say where the machine is."""
@@ -85,10 +85,12 @@ class ProgressView(QWidget):
             self._bar.setValue(self._bar.maximum())
 
 
-def in_words(progress: Progress) -> str:
+def describe_progress(progress: Progress) -> str:
     """Return how far a run is, in two short sentences."""
     height, width = progress.shape
-    left = "" if progress.remaining is None else f"  About {duration(progress.remaining)} left."
+    left = (
+        "" if progress.remaining is None else f"  About {format_duration(progress.remaining)} left."
+    )
     plane = f"Plane {progress.plane} of {progress.planes}.  " if progress.planes > 1 else ""
     return (
         f"{plane}Size {progress.scale} of {progress.scales} ({width} x {height} px), iteration "
@@ -96,7 +98,7 @@ def in_words(progress: Progress) -> str:
     )
 
 
-def planes_done(outcome: Outcome) -> str:
+def describe_planes_done(outcome: Outcome) -> str:
     """Return how many planes of a stack are done, in a sentence after two spaces, or nothing."""
     if "finished" not in outcome.record:
         return ""

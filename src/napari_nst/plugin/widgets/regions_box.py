@@ -17,7 +17,7 @@ from napari_nst.engine.images.assignment import assign
 from napari_nst.errors import InputError
 from napari_nst.plugin.layer_jobs import take_labels_on
 from napari_nst.plugin.layers.arrays import shown_axes, take_plane
-from napari_nst.plugin.layers.geometry import full_shape, geometry_of, placed
+from napari_nst.plugin.layers.geometry import full_shape, geometry_of, result_transform
 from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.widgets.regions_table import RegionsTable
@@ -68,13 +68,13 @@ class RegionsBox(QWidget):
         Emitted when a choice changes.
     painted : Signal
         Emitted, a few times a second at the most, when labels are painted.
-    said : Signal
+    info : Signal
         Emitted with a sentence on how a new layer differs from the content.
     """
 
     changed = Signal()
     painted = Signal()
-    said = Signal(str)
+    info = Signal(str)
 
     def __init__(
         self,
@@ -265,15 +265,19 @@ class RegionsBox(QWidget):
         layer = self._viewer.add_labels(
             np.zeros(shape, np.uint8),
             name=f"regions of {content.name}",
-            **placed(
-                geometry_of(content), (1.0,) * len(full), (slice(None),) * len(full), full, shape
+            **result_transform(
+                geometry_of(content),
+                factors=(1.0,) * len(full),
+                index=(slice(None),) * len(full),
+                sizes=full,
+                shape=shape,
             ),
         )
         self._made = weakref.ref(layer), weakref.ref(content)
         layer.brush_size = max(round(max(shape[axis] for axis in shown) * _BRUSH), 1)
         if shape != full:
             height, width = (shape[axis] for axis in shown)
-            self.said.emit(
+            self.info.emit(
                 f"{layer.name} is one plane of {width} x {height} pixels, for all of "
                 f"{content.name}: in its own shape it would take {math.prod(full) / 2**30:.1f} GiB."
             )

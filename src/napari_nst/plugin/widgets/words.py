@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["duration"]
+__all__ = ["format_duration"]
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time as a person would say it, for example ``"40 s"`` or ``"3 min"``."""
     seconds = max(round(seconds), 1)
     if seconds < 90:

@@ -1,4 +1,4 @@
-"""What the values of an Image layer mean to a run: the three choices of intensities.  No Qt."""
+"""Range of a layer's values that becomes black and white: three choices.  No Qt here."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "Displayed",
-    "Intensities",
-    "Sample",
+    "DisplayedArray",
+    "LayerIntensities",
+    "RangeEstimator",
     "channel_axis",
-    "check_intensities",
+    "check_layer_intensities",
     "display_of",
     "range_of",
 ]
 
-Intensities = Literal["limits", "percentiles", "displayed"]
+LayerIntensities = Literal["limits", "percentiles", "displayed"]
 
-# What is read to find percentiles, so that a stack on a disk is not read as a whole.
+# Limits on the data read for percentiles: a stack on disk may not fit memory.
 _PLANES = 8
-_SIDE = 2048  # of a plane that is read as a whole; of a larger one, a grid of windows
+_SIDE = 2048  # longest side of a plane that is read whole; of larger ones, a grid of windows
 _WINDOWS = 4  # in each direction
 
-_CHANNELS = ("c", "ch", "channel", "channels")  # labels of an axis, in lower case
+_CHANNELS = ("c", "ch", "channel", "channels")  # axis labels in lower case
 
 
-def check_intensities(choice: str) -> None:
-    """Refuse a word that is none of the choices.
+def check_layer_intensities(choice: str) -> None:
+    """Refuse an unknown choice.
 
     Raises
     ------
     InputError
-        Says which there are.
+        Lists the choices.
     """
-    if choice not in get_args(Intensities):
-        offered = ", ".join(get_args(Intensities))
+    if choice not in get_args(LayerIntensities):
+        offered = ", ".join(get_args(LayerIntensities))
         raise InputError(f"intensities is {choice!r}; it must be one of {offered}.")
 
 
 @dataclass(frozen=True, eq=False)
-class Displayed:
-    """A layer's data as the screen shows them: an array of colours, computed where it is read.
+class DisplayedArray:
+    """Layer's data as the viewer displays them, computed lazily: an array of RGB colours.
 
     Attributes
     ----------
@@ -66,28 +66,28 @@ class Displayed:
     source: Any
     display: Display
 
-    dtype = np.dtype(np.uint8)  # of what is made of it
+    dtype = np.dtype(np.uint8)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The data's own, and three for the colours of grey values."""
+        """Shape of the data, with a last axis of three colours for grey data."""
         shape = tuple(self.source.shape)
         return (*shape, 3) if self.display.table else shape
 
     @property
     def ndim(self) -> int:
-        """How many axes there are, the colours' among them."""
+        """Number of axes, that of the colours included."""
         return len(self.shape)
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
-        """Read a part, with all its colours."""
+        """Read a part, with all colours."""
         if self.display.table:
             index = index[: self.ndim - 1]
         return self.display.show(np.asarray(self.source[index]))
 
 
 def display_of(layer: Image) -> Display:
-    """Return how a layer is shown now."""
+    """Return a layer's contrast limits, gamma and colormap."""
     low, high = (float(limit) for limit in layer.contrast_limits)
     table = ""
     if not layer.rgb:
@@ -98,24 +98,23 @@ def display_of(layer: Image) -> Display:
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
-    """What the range of a whole layer is judged by; it is read when the range is asked for.
+class RangeEstimator:
+    """Estimates the range of a whole layer from a sample, which is read on demand.
 
-    Of many planes eight are looked at, evenly spaced, and of large planes a grid of windows.
+    The sample has at most eight evenly spaced planes, and a grid of windows of large planes.
 
     Attributes
     ----------
     data : array_like
-        Of one level.
+        The layer's data at one level.
     shown : tuple of int
         The two axes of a plane.
     rgb : bool
-        Whether the last axis is colour: then one range is for all colours that can be seen,
-        without alpha.
+        Whether the last axis is colour: then all visible colours share a range, without alpha.
     percentiles : bool
-        Whether the range is that of percentiles, or of the extremes.
+        Whether to use percentiles 0.1 and 99.9 rather than the extremes.
     channel : tuple of int or None
-        The axis of channels and the one whose values count; None: all values count.
+        Axis of channels and the index of the channel to read; None: all values count.
     """
 
     data: Any
@@ -124,15 +123,15 @@ class Sample:
     percentiles: bool = True
     channel: tuple[int, int] | None = None
 
-    def at(self, axis: int, place: int) -> Sample:
-        """Return the sample for the planes at a place on an axis; one of channels has its own."""
+    def at(self, axis: int, place: int) -> RangeEstimator:
+        """Return the estimator for the planes at an index on an axis: channels have their own."""
         if self.channel is None or self.channel[0] != axis:
             return self
         return replace(self, channel=(axis, place))
 
     @cached_property
     def range(self) -> Range:
-        """The range of the values, the same for every plane of the channel."""
+        """Range of the values, the same for every plane of the channel."""
         parts = (np.asarray(self.data[i]) for i in self._places())
         values = np.concatenate(
             [visible_values(part) if self.rgb else part.ravel() for part in parts]
@@ -171,7 +170,7 @@ def _windows(size: int) -> Iterator[slice]:
 
 
 def channel_axis(layer: Image) -> int | None:
-    """Return the axis of a layer whose label says that it is one of channels."""
+    """Return the axis of a layer that is labelled as channels, or None."""
     labels = [str(label).lower() for label in layer.axis_labels]
     return next((axis for axis, label in enumerate(labels) if label in _CHANNELS), None)
 
@@ -181,29 +180,28 @@ def range_of(
     data: Any,
     shown: tuple[int, int],
     index: Sequence[int | slice],
-    choice: Intensities,
-) -> Range | Sample | None:
-    """Return the range of a layer's intensities, or what it is to be judged by.
+    choice: LayerIntensities,
+) -> Range | RangeEstimator | None:
+    """Return the range of a layer's values, or an estimator of it.
 
     Parameters
     ----------
     layer : Image
         Grey or RGB(A).
     data : array_like
-        Of the level that is read.
+        The level that the run reads.
     shown : tuple of int
         The two axes of a plane.
     index : sequence of int or slice
-        What of the data is the plane: each channel has percentiles of its own.
+        Index of the plane: each channel has its own percentiles.
     choice : {"limits", "percentiles"}
-        By what.
+        Source of the range.
 
     Returns
     -------
-    Range, Sample or None
-        None: the values are colours that the engine takes as they are: 8 bits without a sign, and
-        with limits as wide as the type.  All others are taken by their contrast limits,
-        by which the canvas shows colours just as it does grey values.
+    Range, RangeEstimator or None
+        None for colours that the engine takes as is: uint8 with contrast limits 0 and 255.  All
+        other values, colours too, are rescaled by their contrast limits, as on the canvas.
 
     Raises
     ------
@@ -222,9 +220,9 @@ def range_of(
     place = None if axis is None else index[axis]
     channel = (axis, place) if axis is not None and isinstance(place, int) else None
     if choice == "percentiles":
-        return Sample(data, shown, bool(layer.rgb), channel=channel)
+        return RangeEstimator(data, shown, bool(layer.rgb), channel=channel)
     if layer.rgb and dtype == np.uint8 and (low, high) == (0, 255):
         return None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        return Sample(data, shown, bool(layer.rgb), percentiles=False, channel=channel)
+        return RangeEstimator(data, shown, bool(layer.rgb), percentiles=False, channel=channel)
     return Range(low, high)

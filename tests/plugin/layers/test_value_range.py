@@ -11,7 +11,7 @@ from napari.layers import Image
 
 from napari_nst import stylize_layer
 from napari_nst.intensities import Range
-from napari_nst.plugin.layers.arrays import take_plane, take_start
+from napari_nst.plugin.layers.arrays import take_init_image, take_plane
 from napari_nst.plugin.layers.evolution import Evolution
 from napari_nst.plugin.layers.stack_planes import PlanesAlong
 
@@ -92,7 +92,7 @@ def test_a_start_of_another_type_is_taken_by_its_own_range() -> None:
     dims = ViewerModel().dims
     content = take_plane(Image(scene("float below one", rgb=True), rgb=True), dims)
     start = Image((SCENE * 255).astype(np.uint8), rgb=True)
-    np.testing.assert_array_equal(take_start(start, dims, content).load(), start.data)
+    np.testing.assert_array_equal(take_init_image(start, dims, content).load(), start.data)
 
 
 def channels(labels: tuple[str, ...] = ("c", "y", "x")) -> Image:
