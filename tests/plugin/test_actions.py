@@ -11,8 +11,8 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_nst.plugin import actions
-from napari_nst.plugin.provenance import copying
 from napari_nst.plugin.panel import StyleTransferPanel
+from napari_nst.plugin.provenance import copying
 
 RECORD = {
     "settings": {"seed": 3},

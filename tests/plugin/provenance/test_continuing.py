@@ -124,7 +124,7 @@ def test_what_is_gone_or_has_changed_is_said(viewer: ViewerModel) -> None:
     shown, said = flip(viewer, result)
     assert shown == [result.name]
     assert "The pixels of photo have changed since the run of photo x oil began" in said[0]
-    with pytest.raises(InputError, match="its pixels are others; undo the change, or give the"):
+    with pytest.raises(InputError, match="began: undo the change, or give the"):
         continue_layer(result)
     take_the_name(viewer, "photo", "moved")
     viewer.layers.remove("moved")
