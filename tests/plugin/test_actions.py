@@ -96,7 +96,7 @@ def test_the_selected_images_are_content_and_styles(viewer: Any, calls: list[Any
     assert len(viewer.window._qt_window.findChildren(StyleTransferPanel)) == 1
 
 
-def test_too_few_images_are_told(viewer: Any, calls: list[Any], said: Any) -> None:
+def test_too_few_selected_images_show_an_error(viewer: Any, calls: list[Any], said: Any) -> None:
     select(viewer, "paint")
     run("stylize_selected")
     assert calls == []
@@ -104,13 +104,15 @@ def test_too_few_images_are_told(viewer: Any, calls: list[Any], said: Any) -> No
 
 
 @pytest.mark.parametrize("name", ["start", "pause", "stop", "cancel"])
-def test_the_panel_is_opened_and_told(viewer: Any, calls: list[Any], name: str) -> None:
+def test_commands_open_the_panel(viewer: Any, calls: list[Any], name: str) -> None:
     run(name)
     assert panel_of(viewer) is not None
     assert calls == [name]
 
 
-def test_a_result_fills_the_panel_and_goes_on(viewer: Any, result: Any, calls: list[Any]) -> None:
+def test_reuse_and_continue_act_on_the_selected_result(
+    viewer: Any, result: Any, calls: list[Any]
+) -> None:
     select(viewer, "result", "photo")
     run("reuse_settings")
     run("continue_result")
@@ -143,7 +145,7 @@ def test_a_result_is_saved(viewer: Any, result: Any, monkeypatch: Any, tmp_path:
     "name",
     ["save_with_record", "copy_as_python", "copy_as_command", "reuse_settings", "continue_result"],
 )
-def test_a_layer_that_is_no_result_is_told(
+def test_a_layer_without_a_record_shows_an_error(
     viewer: Any, calls: list[Any], said: Any, name: str
 ) -> None:
     select(viewer, "photo")

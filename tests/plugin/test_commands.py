@@ -33,7 +33,7 @@ def stack(viewer: Any) -> Any:
     return layer
 
 
-def test_layers_in_a_layer_out_and_in_the_viewer(viewer: Any, stack: Any) -> None:
+def test_a_command_adds_its_result_to_the_viewer(viewer: Any, stack: Any) -> None:
     paint = viewer.layers["paint"]
     before = list(viewer.layers)
     result = execute("stylize_layers", stack, paint, QUICK)
@@ -48,7 +48,7 @@ def test_layers_in_a_layer_out_and_in_the_viewer(viewer: Any, stack: Any) -> Non
     assert again.rgb
 
 
-def test_the_plane_that_shows_is_taken_among_other_units(viewer: Any, stack: Any) -> None:
+def test_the_shown_plane_is_taken_with_mixed_units(viewer: Any, stack: Any) -> None:
     stack.units = ("um", "um", "um")
     for layer in viewer.layers[:2]:
         layer.units = ("nm", "nm")
@@ -60,7 +60,7 @@ def test_the_plane_that_shows_is_taken_among_other_units(viewer: Any, stack: Any
     assert place == 2
 
 
-def test_a_layer_of_the_same_name_is_left_alone(viewer: Any, stack: Any) -> None:
+def test_a_layer_of_the_same_name_is_unchanged(viewer: Any, stack: Any) -> None:
     mine = viewer.add_image(np.zeros((9, 9)), name="stack x paint")
     result = execute("stylize_layers", stack, viewer.layers["paint"], QUICK)
 
@@ -71,7 +71,7 @@ def test_a_layer_of_the_same_name_is_left_alone(viewer: Any, stack: Any) -> None
     assert result.name == "stack x paint [1]"
 
 
-def test_what_is_selected_is_taken_where_nothing_is_given(viewer: Any) -> None:
+def test_selected_layers_are_the_default(viewer: Any) -> None:
     viewer.layers.selection = {viewer.layers["photo"], viewer.layers["paint"]}
     result = execute("stylize_layers", settings=QUICK)
     assert result.name == "photo x paint"
@@ -80,7 +80,7 @@ def test_what_is_selected_is_taken_where_nothing_is_given(viewer: Any) -> None:
         execute("stylize_layers", settings=QUICK)
 
 
-def test_a_result_goes_on(viewer: Any, stack: Any) -> None:
+def test_a_result_is_continued(viewer: Any, stack: Any) -> None:
     paint = viewer.layers["paint"]
     first = execute("stylize_layers", stack, paint, QUICK, intensities="percentiles")
     viewer.layers.selection.active = first
@@ -100,7 +100,7 @@ def test_a_result_goes_on(viewer: Any, stack: Any) -> None:
         execute("continue_layer")
 
 
-def test_without_a_viewer_they_are_functions() -> None:
+def test_commands_work_without_a_viewer() -> None:
     data = np.random.default_rng(0).random((32, 36))
     one, two = Image(data, name="one"), Image(data[::-1], name="two")
     result = PluginManager.instance().commands.execute(

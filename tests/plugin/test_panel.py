@@ -62,7 +62,7 @@ def finish(panel, qtbot):
     qtbot.waitUntil(lambda: panel.session.state is State.IDLE, timeout=60000)
 
 
-def test_two_layers_in_a_painting_out(viewer, panel, qtbot):
+def test_a_run_adds_a_result_layer(viewer, panel, qtbot):
     panel.controls.size.value = 48
     panel.controls.fields["iterations"].value = 6
     button(panel, "Stylize").click()
@@ -81,7 +81,7 @@ def test_two_layers_in_a_painting_out(viewer, panel, qtbot):
     assert button(panel, "Stylize").isEnabled()
 
 
-def test_a_grey_plane_of_a_stack_is_restyled_at_its_place(viewer, panel, qtbot):
+def test_a_grey_plane_of_a_stack_is_stylized_in_its_place(viewer, panel, qtbot):
     stack = np.random.default_rng(1).integers(500, 900, (4, 36, 40), dtype=np.uint16)
     layer = viewer.add_image(stack, name="stack", scale=(5, 2, 2), contrast_limits=(450, 950))
     viewer.dims.set_current_step(0, 2)
@@ -99,7 +99,7 @@ def test_a_grey_plane_of_a_stack_is_restyled_at_its_place(viewer, panel, qtbot):
     np.testing.assert_allclose(result.data_to_world((0, 0, 0)), layer.data_to_world((2, 0, 0)))
 
 
-def test_the_panel_offers_every_image_layer_and_hears_of_new_names(viewer, panel):
+def test_the_panel_offers_every_image_layer_and_follows_renames(viewer, panel):
     assert [layer.name for layer in panel.controls.content.choices] == ["photo", "paint"]
     assert panel.controls.content.value.name == "photo"
     assert panel.controls.styles.rows[0].choice.value.name == "paint"
@@ -118,7 +118,7 @@ def test_the_panel_offers_every_image_layer_and_hears_of_new_names(viewer, panel
     }
 
 
-def test_without_an_image_layer_the_panel_says_what_to_do(make_napari_viewer):
+def test_without_an_image_layer_the_estimate_is_advice(make_napari_viewer):
     viewer = make_napari_viewer()
     _, panel = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
     assert panel.estimate.startswith("There is no image layer: open a picture")
@@ -144,7 +144,7 @@ def test_the_estimate_follows_the_brush(viewer, panel, qtbot):
     qtbot.waitUntil(lambda: "will take" in panel.estimate, timeout=5000)
 
 
-def test_a_result_that_memory_cannot_hold_is_a_sentence(viewer, panel, qtbot, monkeypatch):
+def test_a_result_too_large_for_memory_shows_an_error(viewer, panel, qtbot, monkeypatch):
     panel.controls.fields["iterations"].value = 1
     panel.controls.size.value = 32
     panel.start()
@@ -191,7 +191,7 @@ def test_the_estimate_follows_the_controls(panel):
     assert "GiB" in panel.estimate
 
 
-def test_bad_pixels_are_told_in_a_sentence(viewer, panel, qtbot):
+def test_bad_pixels_show_an_error(viewer, panel, qtbot):
     data = np.full((20, 20), 0.5)
     data[3, 4] = np.nan
     panel.controls.content.value = viewer.add_image(data, name="holes", contrast_limits=(0, 1))
@@ -212,7 +212,7 @@ def test_stylize_pressed_twice_is_one_run(viewer, slow_panel, qtbot):
     assert len(slow_panel.engine.made) == 1
 
 
-def test_stop_says_so_and_keeps_the_picture(viewer, slow_panel, qtbot):
+def test_stop_keeps_the_picture(viewer, slow_panel, qtbot):
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
     button(slow_panel, "Stop and keep").click()
@@ -238,7 +238,7 @@ def test_pause_and_resume(viewer, slow_panel, qtbot):
     assert not button(slow_panel, "Pause").isEnabled()
 
 
-def test_the_style_strength_acts_on_a_run_that_goes_on(viewer, panel, qtbot):
+def test_the_style_strength_acts_on_the_current_run(viewer, panel, qtbot):
     panel.controls.size.value = 48
     panel.controls.fields["iterations"].value = 40
     panel.start()
@@ -251,7 +251,7 @@ def test_the_style_strength_acts_on_a_run_that_goes_on(viewer, panel, qtbot):
     assert [change["choices"] for change in record["steering"]] == [{"style_weight": 10.0}]
 
 
-def test_closing_the_dock_ends_the_run_and_lets_go_of_the_engine(viewer, slow_panel, qtbot):
+def test_closing_the_dock_stops_the_run_and_releases_the_engine(viewer, slow_panel, qtbot):
     slow_panel.controls.fields["iterations"].value = 1000
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
@@ -266,7 +266,7 @@ def test_closing_the_dock_ends_the_run_and_lets_go_of_the_engine(viewer, slow_pa
     viewer.dims.set_current_step(0, 0)  # nobody of the panel's is called any more
 
 
-def test_hiding_the_dock_does_not_end_the_run(viewer, slow_panel, qtbot):
+def test_hiding_the_dock_does_not_stop_the_run(viewer, slow_panel, qtbot):
     slow_panel.start()
     slow_panel.dock.hide()
     slow_panel.gate.set()
@@ -275,7 +275,7 @@ def test_hiding_the_dock_does_not_end_the_run(viewer, slow_panel, qtbot):
     assert (viewer.layers["photo x paint"].data == 255).all()
 
 
-def test_every_control_has_a_name_an_explanation_and_a_way_to_it(viewer, panel):
+def test_every_control_has_a_name_a_tooltip_and_tab_focus(viewer, panel):
     viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
     panel.controls.regions.content_labels.value = viewer.layers[-1]
     panel.controls.styles.add()
@@ -316,7 +316,7 @@ def test_tab_goes_from_top_to_bottom(viewer, panel, qtbot):
     assert all(after >= before - 8 for before, after in itertools.pairwise(places))
 
 
-def test_no_letter_leads_to_two_places_nor_to_a_menu_of_napari(panel):
+def test_mnemonics_are_unique_and_differ_from_naparis_menus(panel):
     for section in panel.findChildren(QCollapsible):
         section.expand()
     texts = [w.text() for kind in (QLabel, QPushButton) for w in panel.findChildren(kind)]
@@ -327,7 +327,7 @@ def test_no_letter_leads_to_two_places_nor_to_a_menu_of_napari(panel):
     assert not set(letters) & set("FVLPWH")
 
 
-def test_every_label_leads_to_its_control(panel):
+def test_every_mnemonic_label_has_a_buddy(panel):
     for label in panel.findChildren(QLabel):
         if "&" in label.text():
             assert label.buddy() is not None, label.text()
@@ -363,11 +363,11 @@ def test_cancel_discards_the_picture(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
 
-    assert slow_panel.status.startswith("Cancelled, and the picture discarded, after")
+    assert slow_panel.status.startswith("Cancelled, and the image discarded, after")
     assert [layer.name for layer in viewer.layers] == ["photo", "paint"]
 
 
-def test_what_is_running_where_is_said(viewer, slow_panel, qtbot):
+def test_the_panel_shows_network_and_device(viewer, slow_panel, qtbot):
     slow_panel.start()
     qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
     assert slow_panel.status.startswith("Size 1 of 1 (48 x 40 px), iteration 1 of 100.")
@@ -378,7 +378,7 @@ def test_what_is_running_where_is_said(viewer, slow_panel, qtbot):
     finish(slow_panel, qtbot)
 
 
-def test_a_second_panel_refuses_to_run_and_says_which_run_goes_on(viewer, slow_panel, qtbot):
+def test_a_second_panel_refuses_to_run_and_names_the_current_run(viewer, slow_panel, qtbot):
     second = StyleTransferPanel(viewer, FakeEngine())
     viewer.window.add_dock_widget(second, name="second")
     slow_panel.start()
@@ -393,7 +393,7 @@ def test_a_second_panel_refuses_to_run_and_says_which_run_goes_on(viewer, slow_p
     assert second.status.startswith("Finished after")
 
 
-def test_go_on_starts_from_the_selected_result(viewer, slow_panel, qtbot):
+def test_continue_starts_from_the_selected_result(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     button(slow_panel, "Continue").click()
     assert slow_panel.status.startswith("⚠ There is no result: select")
@@ -410,7 +410,7 @@ def test_go_on_starts_from_the_selected_result(viewer, slow_panel, qtbot):
     assert [layer.name for layer in viewer.layers[2:]] == ["photo x paint", "photo x paint [1]"]
 
 
-def test_a_result_of_another_part_is_not_gone_on_from(viewer, slow_panel, qtbot):
+def test_a_result_of_another_part_is_not_continued(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     slow_panel.start()
     finish(slow_panel, qtbot)
@@ -421,7 +421,7 @@ def test_a_result_of_another_part_is_not_gone_on_from(viewer, slow_panel, qtbot)
     assert len(slow_panel.engine.made) == 1
 
 
-def test_reuse_fills_the_panel_from_a_result(viewer, slow_panel, qtbot):
+def test_reuse_sets_the_panel_to_a_result(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     labels = viewer.add_labels(np.ones((40, 48), int), name="all")
     slow_panel.controls.regions.content_labels.value = labels
@@ -469,7 +469,7 @@ def test_the_evolution_can_be_kept(viewer, slow_panel, qtbot):
     assert (kept.data[-1] == 255).all()
 
 
-def test_a_draft_is_of_what_the_canvas_shows(viewer, slow_panel, qtbot):
+def test_a_draft_takes_the_part_on_the_canvas(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     content = viewer.add_image(
         np.zeros((400, 600, 3), np.uint8), name="large", rgb=True, rotate=30, scale=(2, 3)
@@ -498,7 +498,7 @@ def test_a_draft_is_of_what_the_canvas_shows(viewer, slow_panel, qtbot):
     np.testing.assert_allclose(result.scale, content.scale)
 
 
-def test_the_estimate_follows_whatever_is_displayed(viewer, panel):
+def test_the_estimate_follows_the_displayed_plane(viewer, panel):
     viewer.add_image(np.zeros((5, 40, 48)), name="deep")
     panel.controls.content.value = viewer.layers["deep"]
     assert "will take" in panel.estimate
@@ -508,7 +508,7 @@ def test_the_estimate_follows_whatever_is_displayed(viewer, panel):
     assert "will take" in panel.estimate
 
 
-def test_regions_are_restyled_and_the_rest_is_kept(viewer, panel, qtbot):
+def test_regions_are_stylized_and_the_rest_is_kept(viewer, panel, qtbot):
     labels = np.zeros((40, 48), np.uint8)
     labels[:, 24:] = 1
     panel.controls.regions.content_labels.value = viewer.add_labels(labels, name="right half")
@@ -524,7 +524,7 @@ def test_regions_are_restyled_and_the_rest_is_kept(viewer, panel, qtbot):
     assert (result[:, 24:] != photo[:, 24:]).any()
 
 
-def test_labels_painted_into_a_run_are_in_its_record(viewer, panel, qtbot):
+def test_labels_painted_during_a_run_are_in_its_record(viewer, panel, qtbot):
     labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="painted")
     panel.controls.regions.content_labels.value = labels
     panel.controls.size.value = 48
@@ -547,7 +547,7 @@ def test_labels_painted_into_a_run_are_in_its_record(viewer, panel, qtbot):
     np.testing.assert_array_equal(result.data[:15, :15], viewer.layers["photo"].data[:15, :15])
 
 
-def test_a_collapsed_section_is_out_of_reach_and_an_expanded_one_may_grow(viewer, panel, qtbot):
+def test_a_collapsed_section_is_hidden_and_an_expanded_one_can_grow(viewer, panel, qtbot):
     viewer.window._qt_window.show()
     section = next(s for s in panel.findChildren(QCollapsible) if s.isAncestorOf(panel.curves))
     heading = section.toggleButton()

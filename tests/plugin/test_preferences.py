@@ -23,7 +23,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return napari.settings.get_plugin_settings("napari-nst", path_dir=tmp_path)
 
 
-def test_the_defaults_of_the_page_are_ours(page: Any) -> None:
+def test_the_defaults_of_the_page_are_those_of_preferences(page: Any) -> None:
     assert Preferences.read() == Preferences()
     assert page.compute.device == "auto"
 
@@ -36,7 +36,7 @@ def test_what_the_user_sets_is_read(page: Any, tmp_path: Path) -> None:
     assert Preferences.read() == Preferences("cpu", "float32", str(tmp_path), 1.0)
 
 
-def test_every_entry_of_the_page_is_explained() -> None:
+def test_every_entry_of_the_page_has_a_description() -> None:
     manifest = PluginManifest.from_distribution("napari-nst")
     for group in manifest.contributions.configurations.values():
         for entry in group.properties.values():
@@ -45,7 +45,7 @@ def test_every_entry_of_the_page_is_explained() -> None:
 
 
 @pytest.mark.parametrize("failure", [ImportError, KeyError, ValueError])
-def test_nothing_hangs_on_the_page(monkeypatch: pytest.MonkeyPatch, failure: Any) -> None:
+def test_defaults_are_used_without_the_page(monkeypatch: pytest.MonkeyPatch, failure: Any) -> None:
     def fail(plugin: str) -> Any:
         raise failure
 
@@ -53,7 +53,7 @@ def test_nothing_hangs_on_the_page(monkeypatch: pytest.MonkeyPatch, failure: Any
     assert Preferences.read() == Preferences()
 
 
-def test_single_entries_may_be_missing_or_odd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_invalid_entries_have_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     class Group:
         device = 7
         preview_rate = 500

@@ -21,7 +21,7 @@ MOST_BYTES = 0.5e6  # that a cycle may leave
 
 
 @pytest.mark.timeout(600)
-def test_a_hundred_cycles_leave_nothing_behind(viewer: Any, qtbot: Any) -> None:
+def test_a_hundred_cycles_do_not_leak(viewer: Any, qtbot: Any) -> None:
     engine = FakeEngine(step=lambda _: threading.Event().wait(0.002))
     panel = StyleTransferPanel(viewer, engine)
     viewer.window.add_dock_widget(panel, name="panel")
@@ -62,7 +62,7 @@ def test_a_hundred_cycles_leave_nothing_behind(viewer: Any, qtbot: Any) -> None:
     assert psutil.Process().memory_info().rss - memory < CYCLES * MOST_BYTES
 
 
-def test_closing_everything_in_the_middle_leaves_nothing_behind(viewer: Any, qtbot: Any) -> None:
+def test_closing_during_a_run_does_not_leak(viewer: Any, qtbot: Any) -> None:
     engine = FakeEngine(step=lambda _: threading.Event().wait(0.002))
     labels = viewer.add_labels((viewer.layers["photo"].data[..., 0] > 99).astype("uint8"))
     refs = []

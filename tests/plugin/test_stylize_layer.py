@@ -47,7 +47,7 @@ def cells(content: Any) -> Image:
     )
 
 
-def test_a_plane_of_a_grey_stack_comes_back_as_its_kind(cells: Image, paint: Image) -> None:
+def test_a_plane_of_a_grey_stack_keeps_dtype_and_place(cells: Image, paint: Image) -> None:
     seen: list[int] = []
     result = napari_nst.stylize_layer(
         cells, paint, plane=2, callback=lambda snapshot: seen.append(snapshot.iteration), **QUICK
@@ -121,7 +121,7 @@ def test_the_copied_python_makes_the_same_bytes_whatever_the_intensities(
         assert result.contrast_limits == [100, 3000]
 
 
-def test_what_is_missing_stays_missing(content: Any, grey_paint: Image) -> None:
+def test_missing_pixels_stay_missing(content: Any, grey_paint: Image) -> None:
     data = content.mean(axis=2).astype(np.float64)
     data[3:9, 5:20] = np.nan
     cells = Image(data, name="cells")
@@ -159,7 +159,7 @@ def test_a_dark_background_is_not_washed_out(grey_paint: Image) -> None:
         assert result.data[cells > 0.8].mean() > 3 * result.data[background].mean()
 
 
-def test_of_lazy_data_the_plane_is_read_and_of_a_pyramid_the_level(paint: Image) -> None:
+def test_only_the_plane_of_lazy_data_and_one_level_of_a_pyramid_are_read(paint: Image) -> None:
     class Counted:
         """An array that counts what is read."""
 
@@ -186,7 +186,7 @@ def test_of_lazy_data_the_plane_is_read_and_of_a_pyramid_the_level(paint: Image)
     assert levels[2].read == 128 * 128
 
 
-def test_zarr_goes_in(content: Any, grey_paint: Image) -> None:
+def test_zarr_is_accepted(content: Any, grey_paint: Image) -> None:
     array = zarr.create_array(zarr.storage.MemoryStore(), shape=(4, 40, 48), dtype="uint8")
     array[...] = np.stack([(content.mean(axis=2) * 255).astype(np.uint8)] * 4)
     result = napari_nst.stylize_layer(Image(array, name="store"), grey_paint, **QUICK)
@@ -194,7 +194,7 @@ def test_zarr_goes_in(content: Any, grey_paint: Image) -> None:
     assert result.data.dtype == np.uint8
 
 
-def test_a_result_goes_in_again_as_content_as_style_and_as_start(
+def test_a_result_can_be_content_style_and_init_image(
     cells: Image, paint: Image, grey_paint: Image
 ) -> None:
     first = napari_nst.stylize_layer(cells, [paint, grey_paint], plane=0, seed=3, **QUICK)
@@ -251,7 +251,7 @@ def test_a_style_of_more_axes_than_the_content(content: Any, cells: Image) -> No
         ({"style_labels": [None]}, "style_labels go with content_labels"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence(
+def test_invalid_arguments_are_refused_in_a_sentence(
     cells: Image, paint: Image, choices: dict[str, Any], message: str
 ) -> None:
     arguments: dict[str, Any] = {"style": paint, **choices}
@@ -271,7 +271,7 @@ def test_styles_in_other_units_are_taken_at_the_same_place(cells: Image, content
         napari_nst.stylize_layer(cells, style, point=(30, 0, 0), **QUICK)
 
 
-def test_a_point_may_be_what_a_viewer_shows(cells: Image, paint: Image) -> None:
+def test_a_point_may_be_the_dims_of_a_viewer(cells: Image, paint: Image) -> None:
     viewer = ViewerModel()
     viewer.add_layer(cells)
     viewer.add_image(np.zeros((9, 9)), units=("nm", "nm"))
@@ -288,7 +288,7 @@ def test_a_point_may_be_what_a_viewer_shows(cells: Image, paint: Image) -> None:
         napari_nst.stylize_layer(cells, paint, point=viewer.dims, displayed=(1, 2), **QUICK)
 
 
-def test_a_thick_slice_and_turned_labels_can_be_made_again(cells: Image, paint: Image) -> None:
+def test_a_thick_slice_and_rotated_labels_can_be_replayed(cells: Image, paint: Image) -> None:
     viewer = ViewerModel()
     viewer.add_layer(cells)
     viewer.add_layer(paint)

@@ -1,4 +1,4 @@
-"""napari with the first sample loaded and its transfer under way."""
+"""Demo: napari with the first sample and a run on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["open_demo"]
 
 
 def open_demo() -> None:
-    """Open napari, start a transfer in it, and return when it is closed."""
+    """Open napari, start a run, and return when napari is closed."""
     viewer = napari.Viewer()
     for data in next(iter(SAMPLES.values())).layers():
         viewer.add_layer(Layer.create(*data))

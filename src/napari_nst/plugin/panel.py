@@ -1,4 +1,4 @@
-"""The dock widget: it shows the controls and what the session does."""
+"""The dock widget: connects the controls, the session and the displays."""
 
 from __future__ import annotations
 
@@ -44,23 +44,21 @@ if TYPE_CHECKING:
 __all__ = ["StyleTransferPanel"]
 
 _SPINNER_SPEED = 10  # percent
-_WIDTH = 300  # pixels: every control is whole, its scroll bar included
-_PRESET_ROW = 4  # of the form: after content, two rows for planes, and style
-
-
-# Events of the viewer's dims upon which another plane shows, or none.
+_WIDTH = 300  # pixels: fits every control and the scroll bar
+_PRESET_ROW = 4  # of the form: after content, two rows of planes, and style
+# Events of the viewer's dims that change the plane that is shown.
 _SLICING = ("current_step", "order", "ndisplay", "margin_left", "margin_right")
 
 
 class StyleTransferPanel(QWidget):
-    """Choose two image layers, press Stylize, and watch.
+    """Panel for neural style transfer between layers of a viewer.
 
     Parameters
     ----------
     napari_viewer : napari.viewer.Viewer
-        Handed in by napari.
+        The viewer, passed by napari.
     engine : callable, optional
-        What makes a run; by default `StyleTransfer`.
+        Creates a run; by default `StyleTransfer`.
 
     Attributes
     ----------
@@ -94,55 +92,55 @@ class StyleTransferPanel(QWidget):
         self.curves = LossCurves(napari_viewer)
         self.fetch_button = FetchButton(self)
         self.evolution = Evolution()
-        self._estimate = text_label("What the run will take")
+        self._estimate = text_label("Estimate")
         self._progress = ProgressView()
         self._make_buttons()
         self._lay_out()
         self._connect()
         self._on_state(State.IDLE)
         self._on_controls()
-        # The import takes seconds: better now than when the user waits for a picture.
+        # Import the engine, which takes seconds, before the user starts a run.
         warming_up = WarmUp(self)
         warming_up.done.connect(self._on_engine)
         warming_up.start()
 
     @property
     def status(self) -> str:
-        """What the panel says about the run."""
+        """Status of the run."""
         return self._progress.status
 
     @property
     def notice(self) -> str:
-        """What the panel remarks on a run that goes on."""
+        """Notice about the current run."""
         return self._progress.notice
 
     @property
     def machine(self) -> str:
-        """What the panel says about where it is computed."""
+        """Device of the run."""
         return self._progress.machine
 
     @property
     def estimate(self) -> str:
-        """What the panel says a run will take."""
+        """Estimated time and memory of a run."""
         return str(self._estimate.text())
 
     def start(self) -> None:
-        """Begin a run with what the controls say; refused, with a reason, while one goes on."""
+        """Start a run with the settings of the controls, unless one is running."""
         self._begin()
 
     def draft(self) -> None:
-        """Begin a quick run on what the canvas shows of the content."""
+        """Start a quick run on the part of the content on the canvas."""
         self._begin(draft=True)
 
     def continue_from(self, layer: Image | None = None) -> None:
-        """Begin a run that starts from a result: this one, the selected or the last."""
+        """Start a run from a result: the given one, the selected or the last."""
         try:
             self._begin(init_image=self.results.require_result(layer))
         except InputError as error:
             self._show_status(str(error), problem=True)
 
     def reuse(self, layer: Image | None = None) -> None:
-        """Have the settings of a result: of this one, the selected or the last."""
+        """Set the controls to a result: the given one, the selected or the last."""
         try:
             layer = self.results.require_result(layer)
             gone = self.controls.reuse(layer)
@@ -153,36 +151,36 @@ class StyleTransferPanel(QWidget):
         self._show_status(f"The settings are those of {layer.name}.{missing}", problem=bool(gone))
 
     def pause(self) -> None:
-        """Hold the run, or let a paused one go on."""
+        """Pause or resume the run."""
         if self.session.state is State.PAUSED:
             self.session.resume()
         else:
             self.session.pause()
 
     def stop(self) -> None:
-        """End the run and keep the picture."""
+        """Stop the run and keep its image."""
         self.session.stop()
 
     def cancel(self) -> None:
-        """End the run and remove its picture."""
+        """Stop the run and remove its image."""
         self.session.cancel()
 
     def reset_choices(self, event: object = None) -> None:
-        """Bring the layer choices up to date; napari calls it when the layers change."""
-        if not self._open:  # napari calls it all the same
+        """Update the layer choices; napari calls it when the layers change."""
+        if not self._open:  # napari still calls it
             return
         self.controls.reset_choices()
         self.steering.accept()
         self._show_estimate()
 
     def event(self, event: Any) -> bool:
-        """Hear of the dock's closing: its X takes the parent away, and closes nothing."""
+        """Close with the dock, whose X button only removes the panel's parent."""
         if event.type() == QEvent.Type.ParentChange and self.parent() is None:
             self._close()
         return bool(super().event(event))
 
     def _close(self) -> None:
-        """End what goes on, and listen to the viewer no more."""
+        """Stop the run and disconnect from the viewer."""
         if not self._open:
             return
         self._open = False
@@ -196,17 +194,17 @@ class StyleTransferPanel(QWidget):
 
     def _make_buttons(self) -> None:
         self._start_button = push_button(
-            "S&tylize", "Begin the transfer: the result is a new layer.", self.start
+            "S&tylize", "Start a run: the result is a new layer.", self.start
         )
         self._draft_button = push_button(
-            "&Draft", "A quick look: few iterations on what the canvas shows.", self.draft
+            "&Draft", "A quick preview: few iterations on the part on the canvas.", self.draft
         )
-        self._pause_button = push_button("Pa&use", "Hold the run; it can go on later.", self.pause)
+        self._pause_button = push_button("Pa&use", "Pause the run; it can be resumed.", self.pause)
         self._stop_button = push_button(
-            "Stop and &keep", "End the run and keep the picture as it is.", self.stop
+            "Stop and &keep", "Stop the run and keep its image.", self.stop
         )
         self._cancel_button = push_button(
-            "Cancel and d&iscard", "End the run and remove its picture.", self.cancel
+            "Cancel and d&iscard", "Stop the run and remove its image.", self.cancel
         )
 
     def _lay_out(self) -> None:
@@ -228,15 +226,17 @@ class StyleTransferPanel(QWidget):
             make_section(
                 "&Regions",
                 self.controls.regions,
-                "Paint labels over the content, and give each a style of its own.",
+                "Paint labels over the content, and give each its own style.",
             ),
-            make_section("&Advanced", self.controls.advanced, "What few need to change."),
+            make_section("&Advanced", self.controls.advanced, "Settings that few users change."),
             self._estimate,
             self.fetch_button.native,
             running,
             self._progress,
             self._losses,
-            make_section("Results", self.results, "What can be done with a result.", expanded=True),
+            make_section(
+                "Results", self.results, "Continue, compare, save or reuse a result.", expanded=True
+            ),
         ):
             layout.addWidget(widget)
         layout.addStretch()
@@ -286,7 +286,7 @@ class StyleTransferPanel(QWidget):
         self.curves.clear()
         self.evolution.clear()
         if not self._begun:
-            self._begun = True  # from now on the user folds them or not
+            self._begun = True  # later the user decides
             self._losses.expand()
         self._progress.begin()
         self.steering.begin(job)
@@ -302,7 +302,7 @@ class StyleTransferPanel(QWidget):
         try:
             self.presets.show_for(self.controls.settings)
         except InputError:
-            return  # the estimate says what is wrong
+            return  # the estimate shows the problem
 
     def _on_preset(self, settings: StyleTransferSettings) -> None:
         self.controls.settings = settings
@@ -329,7 +329,7 @@ class StyleTransferPanel(QWidget):
         if state is State.RUNNING and window is not None:
             _calm_spinners(window)
         elif state is State.PAUSED:
-            self._show_status("Paused.  What you change now acts when it goes on.")
+            self._show_status("Paused.  Changes take effect when you resume.")
         elif state is State.STOPPING:
             self._show_status("Stopping ...")
 
@@ -339,7 +339,7 @@ class StyleTransferPanel(QWidget):
         if self.results.keeps_evolution and progress.picture is not None and one:
             self.evolution.add(progress.iteration, progress.picture)
         for iteration, scale, plane, losses in progress.evaluations:
-            # A gap between planes, too, as between sizes.
+            # Planes are separated like sizes.
             self.curves.add(iteration, plane * 100 + scale, **losses)
         if self.session.state is State.RUNNING:
             self._show_status(describe_progress(progress))
@@ -352,12 +352,12 @@ class StyleTransferPanel(QWidget):
             show_error(outcome.message)
             return
         self._show_evolution(outcome)
-        how = {"discarded": "Cancelled, and the picture discarded,"}
-        ended = how.get(outcome.ended, outcome.ended.capitalize())
+        texts = {"discarded": "Cancelled, and the image discarded,"}
+        ended = texts.get(outcome.ended, outcome.ended.capitalize())
         self._show_status(
             f"{ended} after {format_duration(outcome.elapsed)}.{describe_planes_done(outcome)}"
         )
-        self._show_estimate()  # this machine's speed is known better now
+        self._show_estimate()  # with the measured speed
 
     def _show_evolution(self, outcome: Outcome) -> None:
         layer = self.session.layer
@@ -371,10 +371,10 @@ class StyleTransferPanel(QWidget):
 
 
 def _calm_spinners(window: QWidget) -> None:
-    """Slow the little movie that napari shows beside its activity.
+    """Slow down napari's activity spinner.
 
-    Each of its pictures repaints the whole window.  A graphics card does not notice; software
-    OpenGL spends on it half of the processor, and a run takes twice as long.
+    Each of its frames repaints the whole window, which without a GPU takes half of the CPU and
+    doubles the time of a run.
     """
     for label in window.findChildren(QLabel):
         movie = label.movie()

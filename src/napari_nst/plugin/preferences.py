@@ -1,4 +1,4 @@
-"""What the user set in napari's Preferences, on the plugin's own page."""
+"""The plugin's page in napari's Preferences."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ __all__ = ["Preferences"]
 
 @dataclass(frozen=True)
 class Preferences:
-    """The page of the plugin in napari's Preferences; each entry is in the manifest.
+    """Values of the plugin's page in napari's Preferences, which the manifest declares.
 
     Attributes
     ----------
     device : str
-        Where runs compute, unless the panel says otherwise: "auto", "cpu", "cuda" or "mps".
+        Default device of runs: "auto", "cpu", "cuda" or "mps".
     precision : str
-        Of the network: "auto", "float32" or "bfloat16".
+        Default precision of the network: "auto", "float32" or "bfloat16".
     cache : str
-        A directory for what is fetched; empty: the system's own place for caches.
+        Cache directory; empty: the system's default.
     preview_rate : float
-        Pictures a second that are shown of a run, at the most.
+        Maximum number of previews per second.
     """
 
     device: str = "auto"
@@ -32,7 +32,7 @@ class Preferences:
 
     @classmethod
     def read(cls) -> Self:
-        """Return what is set now; the default for what napari does not know or cannot say."""
+        """Return the current preferences, with defaults for values that napari cannot provide."""
         defaults = cls()
         found: dict[str, Any] = {}
         for group, name in (
@@ -49,16 +49,16 @@ class Preferences:
         return cls(**found)
 
     def apply(self) -> None:
-        """Make the cache directory hold for this process, unless the environment names one."""
+        """Set the cache directory of this process, unless the environment names one."""
         if self.cache:
             os.environ.setdefault("NAPARI_NST_CACHE", os.path.expanduser(self.cache))
 
 
 def _setting(group: str, name: str) -> object:
-    """Return a setting of the plugin's page, or None."""
+    """Return a value of the plugin's page, or None."""
     try:
         from napari.settings import get_plugin_settings
 
         return getattr(getattr(get_plugin_settings("napari-nst"), group), name)
-    except Exception:  # another version of napari, a damaged file: nothing hangs on it
+    except Exception:  # another version of napari, or a damaged file
         return None

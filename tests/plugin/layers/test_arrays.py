@@ -55,7 +55,7 @@ def test_a_grey_plane_is_scaled_by_the_contrast_limits_and_back(dtype: str) -> N
 
 @pytest.mark.parametrize(("dtype", "one"), [("uint8", 255), ("uint16", 65535), ("float32", 1)])
 @pytest.mark.parametrize("channels", [3, 4])
-def test_a_colour_plane_is_handed_over_as_it_is_shown(dtype: str, one: int, channels: int) -> None:
+def test_a_colour_plane_is_passed_unchanged(dtype: str, one: int, channels: int) -> None:
     data = (RNG.random((9, 8, channels)) * one).astype(dtype)
     layer = Image(data, rgb=True, contrast_limits=(0, one))
     plane = take_plane(layer, shown(layer))
@@ -87,7 +87,7 @@ def test_colours_of_another_range_are_scaled_by_the_contrast_limits_and_alpha_is
     np.testing.assert_allclose(restored.astype(float), data, rtol=1e-6, atol=1e-3)
 
 
-def test_a_stack_gives_the_plane_that_shows() -> None:
+def test_a_stack_gives_the_shown_plane() -> None:
     data = RNG.integers(0, 255, (5, 6, 7), dtype=np.uint8)
     layer = Image(data, contrast_limits=(0, 255))
     plane = take_plane(layer, shown(layer, step={0: 3}))
@@ -118,7 +118,7 @@ def test_a_two_dimensional_layer_in_a_viewer_of_stacks() -> None:
     assert take_plane(layer, viewer.dims).load().tolist() == np.ones((6, 7)).tolist()
 
 
-def test_of_a_pyramid_the_level_worth_reading_is_read() -> None:
+def test_the_smallest_sufficient_level_of_a_pyramid_is_read() -> None:
     levels = [np.full((size, 2 * size), size, np.uint16) for size in (256, 128, 64)]
     layer = Image(levels, multiscale=True, contrast_limits=(0, 256))
     dims = shown(layer)
@@ -129,7 +129,7 @@ def test_of_a_pyramid_the_level_worth_reading_is_read() -> None:
     assert take_plane(layer, dims).shape == (256, 512)
 
 
-def test_a_lazy_stack_is_read_one_plane_and_not_before_it_is_asked_for() -> None:
+def test_only_one_plane_of_a_lazy_stack_is_read_on_load() -> None:
     read = []
 
     def block(block_info=None):
@@ -161,7 +161,7 @@ def test_an_empty_layer_is_refused_in_a_sentence() -> None:
 )
 @pytest.mark.parametrize("kind", ["plain", "read-only", "strided", "mapped", "dask", "zarr"])
 @pytest.mark.parametrize("intensities", ["limits", "percentiles", "displayed"])
-def test_every_kind_of_array_comes_back_as_it_was(
+def test_every_kind_of_array_is_restored(
     dtype: str, kind: str, intensities: LayerIntensities, tmp_path: Path
 ) -> None:
     data = (RNG.random((3, 12, 14)) * (1.99 if dtype == "bool" else 200)).astype(dtype)
@@ -206,7 +206,7 @@ def made(data: np.ndarray, kind: str, folder: Path) -> Any:
     return data
 
 
-def test_booleans_come_back_as_booleans() -> None:
+def test_booleans_stay_booleans() -> None:
     layer = Image(np.eye(9, dtype=bool), contrast_limits=(0, 255))
     plane = take_plane(layer, shown(layer))
 
@@ -223,7 +223,7 @@ def test_values_that_are_no_real_numbers_are_refused() -> None:
         take_plane(layer, dims)
 
 
-def test_another_word_for_intensities_is_refused() -> None:
+def test_an_unknown_choice_of_intensities_is_refused() -> None:
     layer = Image(np.zeros((9, 9)), contrast_limits=(0, 1))
     with pytest.raises(InputError, match=r"^intensities is 'auto'; it must be one of limits, perc"):
         take_plane(layer, shown(layer), intensities="auto")
@@ -246,7 +246,7 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
     assert moved.appearance["contrast_limits"] == (0, 1)
 
 
-def test_percentiles_are_those_of_colours_that_can_be_seen() -> None:
+def test_percentiles_are_those_of_visible_colours() -> None:
     data = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
     data[..., 3] = 1
     data[5:] = (40, -3, 40, 0)  # three quarters of it, which nobody sees
@@ -279,7 +279,7 @@ def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
 
 
 @pytest.mark.parametrize("colormap", ["gray", "viridis", "red", "gray_r"])
-def test_a_grey_layer_as_displayed_is_what_napari_makes_of_it(colormap: str) -> None:
+def test_a_grey_layer_as_displayed_matches_napari(colormap: str) -> None:
     data = np.linspace(0, 1000, 3 * 90, dtype=np.float32).reshape(3, 9, 10)
     layer = Image(data, contrast_limits=(200, 800), gamma=0.6, colormap=colormap)
     plane = take_plane(layer, shown(layer, step={0: 1}, order=(0, 2, 1)), intensities="displayed")
@@ -310,7 +310,7 @@ def test_colours_as_displayed_have_limits_and_gamma_too() -> None:
     np.testing.assert_array_equal(plane.load()[..., 3], data[..., 3])
 
 
-def test_what_is_missing_is_missing_as_displayed_too() -> None:
+def test_missing_pixels_are_missing_as_displayed_too() -> None:
     data = RNG.random((9, 8))
     data[2:4, 3] = np.nan
     layer = Image(data, contrast_limits=(0, 1), colormap="viridis")
@@ -337,7 +337,7 @@ def test_a_dark_background_stays_dark() -> None:
     assert np.median(plane.load()) < 0.001
 
 
-def test_a_result_is_taken_by_the_range_of_its_content_to_go_on() -> None:
+def test_an_init_image_is_taken_with_the_range_of_the_content() -> None:
     data = RNG.integers(0, 4000, (3, 20, 24), dtype=np.uint16)
     layer = Image(data, contrast_limits=(0, 4000))
     content = take_plane(layer, shown(layer), intensities="percentiles")
@@ -373,7 +373,7 @@ def near_half(values: Any) -> bool:
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=viewers())
-def test_what_is_taken_is_what_napari_shows(drawn: Any) -> None:
+def test_the_plane_matches_naparis_slice(drawn: Any) -> None:
     viewer, layers = drawn
     for layer in layers:
         sliced = layer._slicing_state.data_slice
@@ -442,7 +442,7 @@ def test_the_planes_of_a_sum_keep_their_values() -> None:
     assert plane.restore(plane.load()).max() == 600
 
 
-def test_of_a_thick_slice_a_pyramid_gives_the_planes_of_its_level() -> None:
+def test_a_thick_slice_of_a_pyramid_has_the_planes_of_its_level() -> None:
     viewer = ViewerModel()
     levels = [np.arange(8.0)[:, None, None] * np.ones((8, 64, 64))]
     levels += [levels[0].reshape(4, 2, 32, 2, 32, 2).mean((1, 3, 5))]
@@ -471,7 +471,7 @@ def test_an_oblique_plane_is_refused_in_a_sentence(place: dict[str, Any]) -> Non
         take_plane(layer, dims)
 
 
-def test_a_plane_that_moves_along_the_stack_is_no_oblique_one() -> None:
+def test_a_sheared_stack_with_parallel_planes_is_not_oblique() -> None:
     affine = np.eye(4)
     affine[2, 0] = 0.5  # as light-sheet stacks are deskewed
     with pytest.warns(UserWarning, match="Non-orthogonal slicing"):
@@ -481,7 +481,7 @@ def test_a_plane_that_moves_along_the_stack_is_no_oblique_one() -> None:
     assert take_plane(layer, dims).load().max() == pytest.approx(0.75)
 
 
-def test_a_layer_that_is_not_there_says_where_it_lies() -> None:
+def test_a_layer_elsewhere_is_refused_with_its_extent() -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((30, 9, 9)))
     layer = viewer.add_image(
@@ -507,7 +507,7 @@ def test_a_thick_slice_that_napari_shows_nothing_of_is_refused() -> None:
         take_plane(layer, viewer.dims)
 
 
-def test_a_volume_is_no_plane_and_a_flat_layer_is_one_in_three_dimensions_too() -> None:
+def test_a_volume_is_refused_and_a_flat_layer_accepted_in_3d() -> None:
     viewer = ViewerModel()
     stack = viewer.add_image(np.zeros((5, 6, 7)), name="stack")
     flat = viewer.add_image(np.ones((6, 7)), contrast_limits=(0, 1))

@@ -17,7 +17,7 @@ def collect(evolution: Evolution, count: int, shape: tuple[int, ...] = (6, 8, 3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 59, 60, 61, 62, 150, 1000])
-def test_the_frames_are_few_even_and_end_with_the_last(count: int) -> None:
+def test_the_frames_are_few_evenly_spaced_and_include_the_last(count: int) -> None:
     evolution = Evolution()
     collect(evolution, count)
     iterations = evolution.iterations
@@ -90,7 +90,7 @@ def test_a_plane_of_a_stack_keeps_its_place() -> None:
     np.testing.assert_allclose(layer.data_to_world((2, 0, 1, 1)), (2, 15, 2, 2))
 
 
-def test_another_run_begins_anew() -> None:
+def test_another_run_drops_the_frames() -> None:
     evolution = Evolution()
     assert evolution.add_to(ViewerModel(), None) is None  # type: ignore[arg-type]
     collect(evolution, 9)

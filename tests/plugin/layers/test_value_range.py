@@ -44,7 +44,7 @@ def scene(name: str, *, rgb: bool) -> np.ndarray:
 @pytest.mark.parametrize("rgb", [True, False], ids=["rgb", "grey"])
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("limits", [None, (0.25, 0.75), (-0.5, 1.5)])
-def test_what_is_taken_is_what_the_canvas_shows(name: str, rgb: bool, limits: Any) -> None:
+def test_the_plane_is_what_the_canvas_shows(name: str, rgb: bool, limits: Any) -> None:
     low, high, _ = RANGES[name]
     given = None if limits is None else tuple(low + (high - low) * x for x in limits)
     layer = Image(scene(name, rgb=rgb), rgb=rgb, contrast_limits=given)
@@ -88,7 +88,7 @@ def test_the_frames_of_an_evolution_are_shown_as_the_result_is() -> None:
     assert layer.gamma == 0.5
 
 
-def test_a_start_of_another_type_is_taken_by_its_own_range() -> None:
+def test_an_init_image_of_another_dtype_has_its_own_range() -> None:
     dims = ViewerModel().dims
     content = take_plane(Image(scene("float below one", rgb=True), rgb=True), dims)
     start = Image((SCENE * 255).astype(np.uint8), rgb=True)

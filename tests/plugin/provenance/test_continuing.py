@@ -84,7 +84,7 @@ def take_the_name(viewer: ViewerModel, name: str, other: str) -> None:
     kind(data, name=name)
 
 
-def test_renamed_layers_are_known_by_their_pixels(viewer: ViewerModel) -> None:
+def test_renamed_layers_are_found_by_their_pixels(viewer: ViewerModel) -> None:
     regions = np.ones((40, 48), np.uint8)
     regions[:20] = 0
     labels = viewer.add_labels(regions, name="regions")
@@ -117,7 +117,7 @@ def test_of_two_layers_with_the_same_pixels_it_is_the_layer_itself(viewer: Viewe
     assert flip(viewer, result)[0] == ["photo"]  # another with its pixels will do
 
 
-def test_what_is_gone_or_has_changed_is_said(viewer: ViewerModel) -> None:
+def test_removed_or_changed_layers_are_named(viewer: ViewerModel) -> None:
     result = made(viewer)
     photo = viewer.layers["photo"]
     photo.data = photo.data[::-1]
@@ -142,7 +142,7 @@ def test_what_is_gone_or_has_changed_is_said(viewer: ViewerModel) -> None:
         as_command(result, viewer.layers)
 
 
-def test_only_planes_of_layers_that_can_be_it_are_read(viewer: ViewerModel) -> None:
+def test_only_planes_of_matching_layers_are_read(viewer: ViewerModel) -> None:
     class Lazy:
         """Data that count what is read of them."""
 
@@ -170,7 +170,7 @@ def test_only_planes_of_layers_that_can_be_it_are_read(viewer: ViewerModel) -> N
     assert (deeper.read, other.read, whole.read) == ([], [(40, 44)], [(40, 44)])
 
 
-def test_a_run_goes_on_with_its_own_plane(viewer: ViewerModel) -> None:
+def test_continue_takes_the_plane_of_the_result(viewer: ViewerModel) -> None:
     result = made(viewer, "stack", plane=3)
     viewer.dims.set_point(0, 2)  # the slider has moved to plane 1
     again = continue_layer(result)
@@ -182,7 +182,7 @@ def test_a_run_goes_on_with_its_own_plane(viewer: ViewerModel) -> None:
 
 
 @pytest.mark.parametrize("mode", ["max", "mean"])
-def test_a_run_goes_on_with_its_own_thick_slice(viewer: ViewerModel, mode: str) -> None:
+def test_continue_takes_the_thick_slice_of_the_result(viewer: ViewerModel, mode: str) -> None:
     stack = viewer.layers["stack"]
     stack.projection_mode = mode
     viewer.dims.set_point(0, 8)
@@ -198,14 +198,14 @@ def test_a_run_goes_on_with_its_own_thick_slice(viewer: ViewerModel, mode: str) 
 
 
 @pytest.mark.parametrize("displayed", [(0, 2), (1, 0), (2, 1)])
-def test_a_run_goes_on_in_its_own_view(viewer: ViewerModel, displayed: Any) -> None:
+def test_continue_takes_the_view_of_the_result(viewer: ViewerModel, displayed: Any) -> None:
     result = made(viewer, "stack", plane=2, displayed=displayed)
     again = continue_layer(result)
     assert again.data.shape == result.data.shape
     assert hash_of(again, "content") == hash_of(result, "content")
 
 
-def test_each_style_is_taken_where_it_was(viewer: ViewerModel) -> None:
+def test_continue_takes_the_plane_of_each_style(viewer: ViewerModel) -> None:
     styles = viewer.add_image(
         RNG.integers(0, 255, (4, 36, 40), dtype=np.uint8), name="styles", scale=(2, 1, 1)
     )
@@ -215,7 +215,7 @@ def test_each_style_is_taken_where_it_was(viewer: ViewerModel) -> None:
     assert hash_of(again, "styles", 0) == hash_of(result, "styles", 0)
 
 
-def test_a_part_of_a_pyramid_goes_on(viewer: ViewerModel) -> None:
+def test_a_part_of_a_pyramid_is_continued(viewer: ViewerModel) -> None:
     full = colours(160, 192)
     viewer.add_image([full, full[::2, ::2], full[::4, ::4]], name="pyramid", multiscale=True)
     result = made(viewer, "pyramid")
@@ -226,7 +226,7 @@ def test_a_part_of_a_pyramid_goes_on(viewer: ViewerModel) -> None:
     assert finer.data.shape == (80, 96, 3)
 
 
-def test_a_run_goes_on_with_all_regions(viewer: ViewerModel) -> None:
+def test_continue_keeps_all_regions(viewer: ViewerModel) -> None:
     halves = np.zeros((40, 48), np.uint8)
     halves[20:, :24], halves[20:, 24:] = 1, 2
     labels = viewer.add_labels(halves, name="halves")
@@ -263,7 +263,7 @@ def test_a_run_goes_on_with_all_regions(viewer: ViewerModel) -> None:
         continue_layer(result, content_labels=other, style_labels=[None])
 
 
-def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
+def test_continue_keeps_steered_settings_and_inputs(viewer: ViewerModel) -> None:
     labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="labels")
     photo, oil, ink = (
         take_plane(viewer.layers[name], viewer.dims) for name in ("photo", "oil", "ink")
@@ -298,14 +298,14 @@ def test_a_run_goes_on_as_it_was_steered_last(viewer: ViewerModel) -> None:
     assert record["content_labels"]["sha256"] == second["content_labels"]["sha256"]
 
 
-def test_a_record_without_origins_is_known_by_its_hash(viewer: ViewerModel) -> None:
+def test_inputs_without_origins_are_found_by_hash(viewer: ViewerModel) -> None:
     result = made(viewer)
     del result.metadata[ORIGINS_KEY]
     take_the_name(viewer, "photo", "renamed")
     assert flip(viewer, result)[0] == ["renamed"]
 
 
-def test_the_planes_of_a_whole_stack_are_known_by_the_first_that_is_done() -> None:
+def test_the_content_of_a_stack_is_found_by_its_first_finished_plane() -> None:
     data = RNG.integers(0, 900, (5, 12, 14), dtype=np.uint16)
     stack, other = Image(data, name="stack"), Image(data[::-1], name="other")
     result = stylize_layer(stack, Image(colours(36, 44)), plane=2, size=32, iterations=1)

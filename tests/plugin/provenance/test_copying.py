@@ -110,7 +110,7 @@ def test_pictures_from_files_are_read_from_them(viewer: Any, pictures: Path) -> 
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
-def test_a_plane_of_a_grey_stack_is_taken_and_scaled_as_it_was(
+def test_a_plane_of_a_grey_stack_is_taken_and_rescaled_again(
     viewer: Any, pictures: Path, order: tuple[int, ...]
 ) -> None:
     (stack,) = viewer.open(pictures / "stack.tif", plugin="napari")
@@ -152,7 +152,7 @@ def test_samples_are_named(viewer: Any, tmp_path: Path) -> None:
     assert written.shape == layer.data.shape
 
 
-def test_arrays_go_by_name_and_their_hashes_are_checked(viewer: Any, tmp_path: Path) -> None:
+def test_arrays_are_named_as_layers_and_their_hashes_checked(viewer: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     photo = viewer.add_image(rng.random((40, 48, 4)), name='pho"to', rgb=True)  # float64, alpha
     one = viewer.add_image([rng.random((44, 36)), rng.random((22, 18))], name="one")  # two levels
@@ -192,7 +192,7 @@ def test_a_result_without_origins_is_replayed_from_layers_of_those_names(viewer:
     assert as_command(layer, viewer.layers).startswith("napari-nst replay ")
 
 
-def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: Path) -> None:
+def test_labels_and_replacements_are_replayed(viewer: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     photo, one, two, three = (
         viewer.add_image(rng.integers(0, 255, (*shape, 3), np.uint8), name=name, rgb=True)
@@ -246,7 +246,7 @@ def test_labels_and_what_was_put_in_on_the_way_come_back(viewer: Any, tmp_path: 
         as_command(layer, viewer.layers)
 
 
-def test_a_layer_that_is_no_result_says_so(viewer: Any) -> None:
+def test_a_layer_without_a_record_is_refused(viewer: Any) -> None:
     layer = viewer.add_image(np.zeros((9, 9)), name="mine")
     for copy in (as_python, lambda layer: as_command(layer, viewer.layers)):
         with pytest.raises(InputError) as caught:

@@ -55,7 +55,7 @@ def test_floats_become_16_bits_between_the_contrast_limits(tmp_path: Path) -> No
     assert "-2 became 0 and 6 became 65535" in saved.note
 
 
-def test_a_jpeg_says_what_it_cannot_hold(tmp_path: Path) -> None:
+def test_a_jpeg_notes_lost_precision(tmp_path: Path) -> None:
     data = np.zeros((40, 48), np.uint16)
     assert "8 bits" in save_with_record(result(data), tmp_path / "out.jpg").note
 
@@ -112,7 +112,7 @@ def test_other_values_are_written_by_the_contrast_limits(
     assert f"{black:g} became 0 and {white:g} became 65535" in saved.note
 
 
-def test_alpha_is_no_colour(tmp_path: Path) -> None:
+def test_alpha_is_not_rescaled(tmp_path: Path) -> None:
     data = np.dstack([RAMP * 90, np.full(RAMP.shape[:2], 0.25)]).astype(np.float32)
     saved = save_with_record(result(data, rgb=True, contrast_limits=(0, 90)), tmp_path / "a.tif")
     written = read_image(saved.picture)
@@ -137,7 +137,7 @@ def origin(index: list[Any], *, transposed: bool = False) -> dict[str, Any]:
     "index",
     [[5, None, None], [None, 5, None], [None, None, 5], [1, None, 0, [2, 50], 3], [None, None]],
 )
-def test_every_view_is_saved_as_it_was_shown(
+def test_every_view_is_saved_as_shown(
     tmp_path: Path, index: list[Any], transposed: bool, colours: int
 ) -> None:
     sides = iter((20, 30))
@@ -188,7 +188,7 @@ def test_a_whole_stack_is_saved_with_its_values(tmp_path: Path, dtype: str, colo
     assert json.loads(read_metadata(saved.picture) or "") == RECORD
 
 
-def test_nothing_of_others_is_replaced(tmp_path: Path) -> None:
+def test_other_files_are_not_replaced(tmp_path: Path) -> None:
     layer = result(np.zeros((9, 8), np.uint8))
     others = {name: tmp_path / name for name in ("out.json", "out.napari-nst.json", "out.tif")}
     for file in others.values():
@@ -220,7 +220,7 @@ def test_a_name_without_a_suffix_replaces_nothing(tmp_path: Path, monkeypatch: A
     assert saved.picture.name == "mine.tif"
 
 
-def test_the_dialog_begins_with_the_layers_name(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_dialog_suggests_the_layers_name(tmp_path: Path, monkeypatch: Any) -> None:
     layer = result(np.zeros((40, 48), np.uint8))
     layer.name = "cells/day: 3 x <ink>."
     assert default_name(layer) == "cells_day_ 3 x _ink_.png"

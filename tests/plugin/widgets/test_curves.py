@@ -61,7 +61,7 @@ def wait_for(qtbot: Any, curves: LossCurves, count: int) -> None:
     qtbot.waitUntil(lambda: len(points(curves, "total")) == count, timeout=10000)
 
 
-def test_each_loss_is_a_curve_that_can_be_told_without_colour(curves: Any, qtbot: Any) -> None:
+def test_curves_differ_without_colour(curves: Any, qtbot: Any) -> None:
     feed(curves, 1, 2, 5)
     wait_for(qtbot, curves, 3)
 
@@ -86,9 +86,7 @@ def test_a_narrow_panel_shows_the_whole_legend(curves: Any, qtbot: Any) -> None:
     assert legend.sceneBoundingRect().right() <= view.viewRect().right()
 
 
-def test_growth_is_marked_between_the_iterations_and_forgotten_with_the_run(
-    curves: Any, qtbot: Any
-) -> None:
+def test_new_sizes_are_marked_and_cleared_with_the_run(curves: Any, qtbot: Any) -> None:
     feed(curves, 1, 2)
     feed(curves, 3, 4, scale=2)
     feed(curves, 8, scale=3)
@@ -102,7 +100,7 @@ def test_growth_is_marked_between_the_iterations_and_forgotten_with_the_run(
 
 
 @pytest.mark.parametrize("values", [(0.41, 0.44), (1e-9, 1e9), (3, 3), (0, -1), (np.nan, np.inf)])
-def test_any_numbers_can_be_drawn(curves: Any, qtbot: Any, values: tuple[float, float]) -> None:
+def test_any_values_can_be_drawn(curves: Any, qtbot: Any, values: tuple[float, float]) -> None:
     for i, value in enumerate(values):
         curves.add(i + 1, 1, content=value, style=value, total=value)
     wait_for(qtbot, curves, 2)
@@ -121,7 +119,7 @@ def test_a_long_run_is_thinned_for_drawing_and_keeps_its_ends(curves: Any, qtbot
     assert kept[-1] == (20000, 10 / 20000)
 
 
-def test_what_is_hidden_costs_nothing_until_it_is_shown(curves: Any, qtbot: Any) -> None:
+def test_hidden_curves_are_not_drawn(curves: Any, qtbot: Any) -> None:
     curves.hide()
     feed(curves, 1, 2)
     assert not any(timer.isActive() for timer in curves.findChildren(QTimer))
@@ -136,7 +134,7 @@ def test_what_is_hidden_costs_nothing_until_it_is_shown(curves: Any, qtbot: Any)
     wait_for(qtbot, curves, 3)
 
 
-def test_a_flood_of_points_is_drawn_a_few_times_a_second(curves: Any, qtbot: Any) -> None:
+def test_drawing_is_throttled(curves: Any, qtbot: Any) -> None:
     feed(curves, 1)
     wait_for(qtbot, curves, 1)
     changes = []
@@ -165,7 +163,7 @@ def test_the_curves_take_the_colours_of_the_theme(viewer: Any, curves: Any, qtbo
     assert all(seen["light"][name] != seen["dark"][name] for name in seen["light"])
 
 
-def test_nothing_is_left_of_closed_curves(viewer: Any, qtbot: Any) -> None:
+def test_closed_curves_do_not_leak(viewer: Any, qtbot: Any) -> None:
     viewer.window._qt_window.show()
     before = len(QApplication.topLevelWidgets())
     gone = []

@@ -22,7 +22,7 @@ def controls(qtbot: Any) -> Controls:
 
 
 @pytest.mark.parametrize("key", presets())
-def test_every_preset_comes_back_as_it_was_set(controls: Controls, key: str) -> None:
+def test_every_preset_round_trips(controls: Controls, key: str) -> None:
     settings = presets()[key].resolve()
     controls.settings = settings
 
@@ -39,14 +39,14 @@ def test_every_preset_comes_back_as_it_was_set(controls: Controls, key: str) -> 
         {"style_scale": (1.0, 0.5), "region_softness": 0.125, "seed": 7},
     ],
 )
-def test_whatever_is_set_comes_back(controls: Controls, choices: dict[str, Any]) -> None:
+def test_all_settings_round_trip(controls: Controls, choices: dict[str, Any]) -> None:
     settings = StyleTransferSettings(**choices)
     controls.settings = settings
 
     assert controls.settings == settings
 
 
-def test_what_is_touched_is_read_and_the_rest_is_kept(controls: Controls) -> None:
+def test_changed_fields_are_read_and_others_kept_exactly(controls: Controls) -> None:
     controls.settings = StyleTransferSettings(style_weight=1234.5, content_weight=3e-7)
     controls.fields["content_weight"].widget.value = "0.25"
     controls.fields["scales"].widget.value = " 3 "
@@ -61,9 +61,7 @@ def test_what_is_touched_is_read_and_the_rest_is_kept(controls: Controls) -> Non
     ("name", "text"),
     [("content_weight", "much"), ("scales", "-1"), ("tile", "some"), ("memory_limit", "0")],
 )
-def test_what_is_impossible_is_told_in_the_settings_words(
-    controls: Controls, name: str, text: str
-) -> None:
+def test_invalid_values_show_the_settings_error(controls: Controls, name: str, text: str) -> None:
     controls.fields[name].widget.value = text
 
     with pytest.raises(InputError, match=f"^{name} is "):
@@ -71,7 +69,7 @@ def test_what_is_impossible_is_told_in_the_settings_words(
 
 
 @pytest.mark.parametrize("name", ["style_loss", "color", "network", "optimizer", "precision"])
-def test_a_list_offers_what_the_setting_can_be(qtbot: Any, name: str) -> None:
+def test_a_combo_box_offers_the_choices_of_the_setting(qtbot: Any, name: str) -> None:
     widget = field(name, "Label", "Explanation.").widget
 
     assert tuple(widget.choices) == get_args(FIELDS[name].annotation)
@@ -87,7 +85,7 @@ def test_the_strength_is_on_a_logarithmic_scale(controls: Controls) -> None:
     assert weights == pytest.approx([default / 10, default, default * 10])
 
 
-def test_a_picture_to_start_from_is_not_among_the_settings(controls: Controls) -> None:
+def test_init_image_is_not_offered(controls: Controls) -> None:
     controls.settings = StyleTransferSettings(init="image")
 
     assert controls.settings.init == "content"

@@ -51,7 +51,7 @@ def action(box: PresetsBox, text: str) -> Any:
     return found
 
 
-def test_the_packages_presets_are_offered_with_what_they_are_for(box: Any, controls: Any) -> None:
+def test_packaged_presets_are_offered_with_their_purpose(box: Any, controls: Any) -> None:
     assert shown(box) == [preset.name for preset in presets.presets().values()]
     assert box.current == "balanced"  # the defaults
     index = box.combo.findData("keep-colours")
@@ -62,7 +62,7 @@ def test_the_packages_presets_are_offered_with_what_they_are_for(box: Any, contr
     assert controls.settings == presets.preset("keep-colours")
 
 
-def test_what_is_no_preset_is_shown_as_ones_own_choices(box: Any) -> None:
+def test_settings_of_no_preset_show_a_placeholder(box: Any) -> None:
     box.show_for(StyleTransferSettings(style_weight=1.25))
     assert box.current is None
     assert box.combo.currentText() == "(your own)"
@@ -71,7 +71,7 @@ def test_what_is_no_preset_is_shown_as_ones_own_choices(box: Any) -> None:
     assert "(your own)" not in shown(box)
 
 
-def test_a_preset_leaves_the_machine_alone(box: Any, controls: Any) -> None:
+def test_a_preset_keeps_machine_settings(box: Any, controls: Any) -> None:
     controls.settings = StyleTransferSettings(device="cpu", precision="float32")
     box.show_for(controls.settings)
     assert box.current == "balanced"
@@ -109,7 +109,7 @@ def test_an_own_preset_is_saved_chosen_and_deleted(
     assert problems == []
 
 
-def test_settings_go_out_and_come_in_as_the_command_lines_json(
+def test_settings_are_exported_and_imported_as_json(
     box: Any, controls: Any, problems: list[str], monkeypatch: Any, tmp_path: Path
 ) -> None:
     controls.settings = mine = StyleTransferSettings(seed=9)
@@ -130,7 +130,7 @@ def test_settings_go_out_and_come_in_as_the_command_lines_json(
     assert controls.settings == mine
 
 
-def test_what_cannot_be_done_is_said(box: Any, problems: list[str], monkeypatch: Any) -> None:
+def test_failures_emit_a_message(box: Any, problems: list[str], monkeypatch: Any) -> None:
     box.save("Draft")
     box.choose("gone")
     box.delete()
@@ -146,7 +146,7 @@ def test_what_cannot_be_done_is_said(box: Any, problems: list[str], monkeypatch:
     assert len(problems) == 4
 
 
-def test_choosing_a_preset_mends_impossible_settings(qtbot: Any) -> None:
+def test_choosing_a_preset_replaces_invalid_settings(qtbot: Any) -> None:
     """With nonsense in a text field, the controls come to no settings at all."""
     possible = [StyleTransferSettings(device="cpu")]
 
@@ -170,7 +170,7 @@ def test_choosing_a_preset_mends_impossible_settings(qtbot: Any) -> None:
     assert problems == ["scales is 'nonsense'; it must be 'auto' or a whole number."]
 
 
-def test_a_preset_is_not_replaced_without_a_question(box, monkeypatch):
+def test_replacing_a_preset_asks_first(box, monkeypatch):
     box.save("Soft lines")
     before = own_presets.own_preset("soft  lines")
     assert before is not None

@@ -56,7 +56,7 @@ def controls_of(viewer: ViewerModel) -> Controls:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
-def test_labels_are_those_over_the_plane_that_shows(order: tuple[int, int, int]) -> None:
+def test_labels_are_those_over_the_shown_plane(order: tuple[int, int, int]) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((5, 6, 7)), scale=(3, 1, 1))
     data = np.random.default_rng(0).integers(0, 9, (5, 6, 7))
@@ -99,7 +99,7 @@ def in_place(image: Image, labels: Labels) -> np.ndarray:
     {"affine": [[0.5, 1, 3], [-1, 0.3, 20], [0, 0, 1]]},
 ])  # fmt: skip
 @pytest.mark.parametrize("shape", [(30, 40), (9, 13)])
-def test_labels_lie_where_the_canvas_shows_them(
+def test_labels_match_the_canvas(
     viewer: ViewerModel, place: dict[str, Any], shape: tuple[int, int]
 ) -> None:
     data = np.arange(1, shape[0] * shape[1] + 1).reshape(shape)
@@ -120,7 +120,7 @@ def test_labels_lie_where_the_canvas_shows_them(
     max_examples=30, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
 )
 @hypothesis.given(drawn=viewers("il"))
-def test_labels_of_any_viewer_are_those_that_napari_finds(drawn: Any) -> None:
+def test_labels_match_napari_in_random_viewers(drawn: Any) -> None:
     viewer, (image, labels) = drawn
     dims = viewer.dims
     try:
@@ -159,7 +159,7 @@ def test_labels_of_each_plane_are_those_at_its_place() -> None:
     assert [int(taken.at(0, k).load().max()) for k in range(6)] == [0, 0, 1, 2, 3, 0]
 
 
-def test_lazy_labels_are_read_where_the_image_lies_over_them() -> None:
+def test_only_the_covered_part_of_lazy_labels_is_read() -> None:
     read: list[tuple[int, ...]] = []
 
     def block(block_info: Any = None) -> np.ndarray:
@@ -190,7 +190,7 @@ def test_labels_follow_a_coarser_level_of_a_pyramid() -> None:
     np.testing.assert_array_equal(taken, data[1::2, 1::2])
 
 
-def test_labels_follow_a_part() -> None:
+def test_labels_follow_a_part_of_the_image() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((30, 40)))
     data = np.arange(30 * 40).reshape(30, 40)
@@ -201,7 +201,7 @@ def test_labels_follow_a_part() -> None:
     np.testing.assert_array_equal(take_labels(labels, plane).load(), data[3:20, 7:31])
 
 
-def test_what_is_painted_later_is_read_later(viewer: ViewerModel) -> None:
+def test_later_painting_is_read_on_load(viewer: ViewerModel) -> None:
     labels = viewer.add_labels(painted())
     taken = take_labels(labels, take_plane(viewer.layers["photo"], viewer.dims))
     before = taken.load()
@@ -243,7 +243,7 @@ def test_the_visible_part_is_found_in_other_units_and_directions() -> None:
 
 
 @pytest.mark.parametrize("change", ["hidden", "out of view"])
-def test_what_is_out_of_sight_makes_no_draft(viewer: ViewerModel, change: str) -> None:
+def test_a_layer_off_the_canvas_cannot_be_drafted(viewer: ViewerModel, change: str) -> None:
     layer = viewer.layers["photo"]
     corners = look(viewer, (15, 20), 100, 100)
     assert visible_part(layer, viewer.dims, corners) == {0: (0, 30), 1: (0, 40)}
@@ -271,16 +271,16 @@ def table(labels: list[int], *, same: bool = False, styles: tuple[str, ...] = ST
     return made
 
 
-def test_each_label_has_a_style_of_its_own_to_begin_with(qtbot: Any) -> None:
+def test_by_default_each_label_has_its_own_style(qtbot: Any) -> None:
     assert table([0, 1, 2, 3]).region_styles == {0: None, 1: 0, 2: 1, 3: 0}
 
 
-def test_what_the_engine_would_do_by_itself_is_not_said(qtbot: Any) -> None:
+def test_default_assignments_are_none(qtbot: Any) -> None:
     assert table([0, 1, 2], styles=("photo",)).region_styles is None
     assert table([0, 1, 2], same=True).region_styles is None
 
 
-def test_a_label_takes_what_its_row_says(qtbot: Any) -> None:
+def test_a_label_takes_the_choice_of_its_row(qtbot: Any) -> None:
     regions = table([0, 1, 2], same=True)
     combo = regions.combos[1]
     assert [combo.itemText(i) for i in range(combo.count())] == [
@@ -293,7 +293,7 @@ def test_a_label_takes_what_its_row_says(qtbot: Any) -> None:
     assert regions.region_styles == {0: None, 1: 1, 2: None}
 
 
-def test_a_choice_is_remembered_while_its_label_is_away(qtbot: Any) -> None:
+def test_a_choice_is_kept_while_its_label_is_absent(qtbot: Any) -> None:
     regions = table([1, 2])
     regions.choose(2, "keep")
     regions.show_labels([1], None, STYLES, same=False)
@@ -302,7 +302,7 @@ def test_a_choice_is_remembered_while_its_label_is_away(qtbot: Any) -> None:
     assert regions.region_styles == {1: 0, 2: None}
 
 
-def test_a_style_that_is_gone_is_not_assigned(qtbot: Any) -> None:
+def test_a_removed_style_is_not_assigned(qtbot: Any) -> None:
     regions = table([1, 2])
     regions.choose(1, 1)
     regions.show_labels([1, 2], None, STYLES[:1], same=False)
@@ -357,7 +357,7 @@ def test_labels_on_a_style_are_matched_by_their_number(
         JobMaker(viewer, controls).job()
 
 
-def test_nothing_painted_is_told_before_the_run(viewer: ViewerModel, controls: Controls) -> None:
+def test_empty_labels_are_refused_before_the_run(viewer: ViewerModel, controls: Controls) -> None:
     controls.regions.paint()
 
     layer = viewer.layers["regions of photo"]
@@ -370,7 +370,7 @@ def test_nothing_painted_is_told_before_the_run(viewer: ViewerModel, controls: C
 
 
 @pytest.mark.parametrize("deed", ["paint", "fill", "undo", "set", "hidden", "data"])
-def test_whatever_changes_labels_is_heard_once(
+def test_every_change_of_labels_emits_painted_once(
     viewer: ViewerModel, controls: Controls, qtbot: Any, deed: str
 ) -> None:
     layer = viewer.add_labels(painted())
@@ -399,7 +399,7 @@ def test_whatever_changes_labels_is_heard_once(
     assert controls.regions.table.labels == sorted(np.unique(layer.data).tolist())
 
 
-def test_a_layer_that_is_chosen_no_more_is_not_heard(
+def test_a_deselected_layer_is_disconnected(
     viewer: ViewerModel, controls: Controls, qtbot: Any
 ) -> None:
     layer = viewer.add_labels(painted())
@@ -445,7 +445,7 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "napari_nst.plugin.widgets.regions_box.psutil.virtual_memory", lambda: memory
     )
-    monkeypatch.setattr("napari_nst.plugin.widgets.regions_box._MOST_PIXELS", 3000)
+    monkeypatch.setattr("napari_nst.plugin.widgets.regions_box._MAX_PIXELS", 3000)
 
 
 def world_extent(layer: Any) -> np.ndarray:
@@ -463,7 +463,7 @@ def world_extent(layer: Any) -> np.ndarray:
         ((2, 60, 80), (1, 47, 63)),  # 4800 pixels in a plane
     ],
 )
-def test_new_labels_have_room_and_cover_the_content(
+def test_new_labels_fit_into_memory_and_cover_the_content(
     shape: tuple[int, ...], made: tuple[int, ...], qtbot: Any
 ) -> None:
     viewer = ViewerModel()

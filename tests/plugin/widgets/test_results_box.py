@@ -57,7 +57,7 @@ def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, sta
     assert panel.jobs.job(init_image=result).start is not None
 
 
-def test_reuse_finds_renamed_layers_and_says_what_is_gone(viewer: Any, panel: Any) -> None:
+def test_reuse_finds_renamed_layers_and_names_missing_ones(viewer: Any, panel: Any) -> None:
     labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="regions")
     result = made(viewer, "photo", content_labels=labels)
     photo, paint = viewer.layers["photo"], viewer.layers["paint"]
@@ -79,7 +79,7 @@ def test_reuse_finds_renamed_layers_and_says_what_is_gone(viewer: Any, panel: An
     assert controls.regions.content_labels.value is None
 
 
-def test_a_content_that_is_gone_is_said_and_nothing_is_flipped(viewer: Any, panel: Any) -> None:
+def test_a_missing_content_shows_an_error_and_keeps_visibility(viewer: Any, panel: Any) -> None:
     result = made(viewer, "photo")
     viewer.layers.selection.active = result
     button = panel.results._flip_button

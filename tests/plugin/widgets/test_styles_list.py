@@ -48,7 +48,7 @@ def styles(qtbot: Any, layers: list[Image]) -> StylesList:
     return made
 
 
-def test_one_style_has_the_whole(styles: StylesList, layers: list[Image]) -> None:
+def test_one_style_has_the_whole_share(styles: StylesList, layers: list[Image]) -> None:
     assert styles.layers == layers[:1]
     assert styles.shares is None
     styles.remove(0)
@@ -70,7 +70,7 @@ def test_styles_are_added_equal_and_removed_in_proportion(
     assert styles.shares == pytest.approx((1 / 9, 8 / 9))
 
 
-def test_a_share_can_be_everything_and_nothing(styles: StylesList) -> None:
+def test_a_share_can_be_zero_or_one(styles: StylesList) -> None:
     styles.add()
     styles.rows[0].share.value = 100
     assert styles.shares == (1.0, 0.0)
@@ -78,7 +78,7 @@ def test_a_share_can_be_everything_and_nothing(styles: StylesList) -> None:
     assert styles.shares == pytest.approx((0.4, 0.6))
 
 
-def test_shares_for_another_number_of_styles_are_left_alone(styles: StylesList) -> None:
+def test_shares_for_another_number_of_styles_are_ignored(styles: StylesList) -> None:
     styles.add()
     styles.shares = (3.0, 1.0)
     styles.shares = (1.0, 1.0, 8.0)
@@ -101,7 +101,7 @@ def test_a_deleted_layer_is_not_a_choice_of_the_user(qtbot: Any) -> None:
     assert controls.styles.layers[0] in viewer.layers
 
 
-def test_the_picture_in_small_is_the_layers(styles: StylesList, layers: list[Image]) -> None:
+def test_the_thumbnail_is_that_of_the_layer(styles: StylesList, layers: list[Image]) -> None:
     layers[2].thumbnail = np.full((32, 32, 4), (255, 0, 0, 255), np.uint8)
     styles.rows[0].choice.value = layers[2]
     image = styles.rows[0].thumbnail.toImage()
@@ -109,7 +109,7 @@ def test_the_picture_in_small_is_the_layers(styles: StylesList, layers: list[Ima
     assert image.pixelColor(14, 14).getRgb() == (255, 0, 0, 255)
 
 
-def test_the_cross_of_a_style_can_be_clicked_twice(styles: StylesList, layers: list[Image]) -> None:
+def test_remove_can_be_clicked_twice(styles: StylesList, layers: list[Image]) -> None:
     styles.add()
     styles.add()
     cross = styles.rows[1].remove_button

@@ -1,4 +1,4 @@
-"""The choices that few need: one below the other, each from its setting."""
+"""Advanced settings."""
 
 from __future__ import annotations
 
@@ -14,61 +14,65 @@ if TYPE_CHECKING:
 
 __all__ = ["Advanced"]
 
-# The setting, its label and its explanation.
+# Setting, label and tooltip.
 _PLAIN = (
     (
         "content_weight",
         "Content weight",
-        "How firmly the content is held.  It acts on a run that goes on, too.",
+        "How closely the result keeps to the content.  Also acts on the current run.",
     ),
     (
         "style_loss",
         "Style loss",
-        "How the style is compared.  gram: the paper's way.  gram+moments: holds brightness and "
-        "contrast, too.  wasserstein: paints best and takes longest.",
+        "How styles are compared.  gram: as in the paper.  gram+moments: brightness and contrast, "
+        "too.  wasserstein: best texture, slowest.",
     ),
     (
         "style_scale",
         "Stroke size",
-        "1: the style is as large as the content; larger makes larger strokes.  One number, or "
-        "one for each style with commas between.",
+        "Size of the style relative to the content: 1 is the same size, more gives larger "
+        "strokes.  One number, or one for each style, separated by commas.",
     ),
-    ("network", "Network", "What looks at the pictures.  VGG-19, the paper's, must be fetched."),
-    ("optimizer", "Optimizer", "How the picture moves.  adam: steady.  lbfgs: the paper's."),
+    (
+        "network",
+        "Network",
+        "Network whose features are compared.  VGG-19, as in the paper, must be downloaded.",
+    ),
+    ("optimizer", "Optimizer", "adam: steady.  lbfgs: as in the paper."),
     (
         "learning_rate",
         "Learning rate",
-        "The length of a step.  automatic: 0.038 for adam, 1 for lbfgs.",
+        "Size of a step.  automatic: 0.038 for adam, 1 for lbfgs.",
     ),
-    ("scales", "Sizes", "How many sizes the picture grows through: a number, or automatic."),
-    ("seed", "Seed", "Of the noise that a run may begin with: the same seed, the same picture."),
-    ("pooling", "Pooling", "Inside the network.  The paper found average more pleasing."),
+    ("scales", "Sizes", "Number of sizes, from coarse to fine: a number, or automatic."),
+    ("seed", "Seed", "Random seed of the noise: the same seed gives the same image."),
+    ("pooling", "Pooling", "Pooling layers of the network.  The paper prefers average."),
     (
         "output_size",
         "Result's size",
-        "content: as many pixels as the content.  working: as many as were worked at.",
+        "content: as many pixels as the content.  working: the size of the run.",
     ),
     (
         "nan",
         "Missing pixels",
         "error: refuse a content with pixels that are not finite.  keep: fill them for the run, "
-        "and put them back.",
+        "and restore them in the result.",
     ),
     (
         "precision",
         "Precision",
-        "Of the network.  bfloat16 is faster on machines that have it, and a little rougher.",
+        "Precision of the network.  bfloat16 is faster where supported, and slightly less exact.",
     ),
     (
         "tile",
         "Tiles (px)",
-        "Large pictures are worked at in tiles, without seams.  automatic: as large as memory "
-        "allows.  off: the whole at once.  Or the side of a tile.",
+        "Large images are processed in tiles, without seams.  automatic: as large as memory "
+        "allows.  off: no tiles.  Or the side of a tile.",
     ),
     (
         "memory_limit",
         "Memory (GiB)",
-        "What a run may take.  automatic: what is free when it begins.",
+        "Memory that a run may use.  automatic: the free memory at its start.",
     ),
 )
 _DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -80,7 +84,7 @@ _INTENSITIES = (
 
 
 class Advanced(QWidget):
-    """Iterations, smoothness and everything else that has no place further up.
+    """Form of the settings that few users need.
 
     Parameters
     ----------
@@ -92,7 +96,7 @@ class Advanced(QWidget):
     fields : dict of str to Field
         The settings.
     intensities : ComboBox
-        What the values of the layers mean, which is no setting of the engine's.
+        How values of layers become black and white; no setting of the engine.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -101,21 +105,19 @@ class Advanced(QWidget):
             "iterations": field(
                 "iterations",
                 "Iterations",
-                "How often the picture is improved, over all sizes.  Few make a draft.",
+                "Number of optimizer steps over all sizes.  Few give a draft.",
                 min=1,
                 step=20,
             ),
             "tv_weight": field(
                 "tv_weight",
                 "S&moothness",
-                "0: every grain stays.  More: calmer surfaces.  It acts on a run that goes on, "
-                "too.",
+                "0: keeps all grain.  More: smoother surfaces.  Also acts on the current run.",
             ),
             "init": field(
                 "init",
                 "Begin with",
-                "What the picture is before the first iteration.  To go on from a result, press "
-                "Continue.",
+                "Image before the first iteration.  To start from a result, press Continue.",
                 words={"content": "the content", "noise": "noise", "style": "the style"},
                 without=("image",),
             ),
@@ -125,16 +127,16 @@ class Advanced(QWidget):
         device = control(
             ComboBox,
             "Device",
-            "Where it is computed.  auto: on the graphics card if there is one that torch can use.",
+            "Device for the computation.  auto: a GPU if torch can use one.",
             choices=_DEVICES,
         )
         self.fields["device"] = Field("device", device, lambda value: _offer(device, value))
         self.intensities: Any = control(
             ComboBox,
             "Intensities",
-            "What black and white are in a layer.  contrast limits: its own; or percentiles: 0.1 "
-            "and 99.9 of the whole layer; either way grey gives grey, in its own range.  as "
-            "displayed: gamma and colormap, too; then the result is in colour.",
+            "Values that are black and white.  contrast limits: those of the layer.  percentiles: "
+            "0.1 and 99.9 of the whole layer.  With both, grey layers give grey results in their "
+            "own range.  as displayed: with gamma and colormap; the result is RGB.",
             choices=_INTENSITIES,
         )
         self.intensities.changed.connect(lambda _: changed())
@@ -148,7 +150,7 @@ class Advanced(QWidget):
 
 
 def _offer(device: ComboBox, value: str) -> str:
-    """Let a second card, which few have, be chosen once it was named."""
+    """Add a device that settings name, such as a second GPU, to the choices."""
     if value not in device.choices:
         device.choices = (*device.choices, value)
     return value

@@ -1,4 +1,4 @@
-"""Buttons that explain themselves, and rows of them."""
+"""Push buttons with tooltips, and a grid of them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["ButtonGrid", "push_button"]
 
 
 class ButtonGrid(QWidget):
-    """Buttons in rows, all of one width however long their words are.
+    """Rows of buttons with columns of equal width.
 
     Parameters
     ----------
     rows : sequence of sequence of QPushButton
-        From top to bottom, from left to right.
+        Rows from top to bottom; the last button of a short row fills it.
     """
 
     def __init__(self, *rows: tuple[QPushButton, ...]) -> None:
@@ -36,22 +36,22 @@ class ButtonGrid(QWidget):
 
 
 def push_button(text: str, tooltip: str, callback: Callable[[], object]) -> QPushButton:
-    """Return a button that explains itself.
+    """Return a button with a tooltip and accessible texts.
 
     Parameters
     ----------
     text : str
-        With "&" before the letter that leads to it.
+        With "&" before the mnemonic.
     tooltip : str
-        What it does, in the user's words.
+        Description for users.
     callback : callable
-        What it does.
+        Called on a click.
     """
     button = QPushButton(text)
     button.setToolTip(tooltip)
     button.setAccessibleName(text.replace("&", ""))
     button.setAccessibleDescription(tooltip)
-    # A long text must not widen the panel; the grid gives what there is.
+    # A long text must not widen the panel: the grid sets the width.
     button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     button.clicked.connect(lambda _=False: callback())
     return button

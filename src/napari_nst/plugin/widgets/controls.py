@@ -26,55 +26,55 @@ if TYPE_CHECKING:
 __all__ = ["Controls"]
 
 _DEFAULTS = StyleTransferSettings()
-_BALANCED = 50  # the middle of the slider, where the style weight is the default's
+_BALANCED = 50  # slider position of the default style weight
 
 
 class Controls:
-    """Content, styles, strength, size, colour; regions and everything advanced.
+    """Form for content, styles and settings.
 
     Parameters
     ----------
     viewer : Viewer
-        Whose layers and planes they are about.
+        Viewer with the layers.
 
     Attributes
     ----------
     native : QWidget
-        The main controls, one below the other.
+        The main controls.
     form : QFormLayout
-        Which they are laid out in.
+        Layout of the main controls.
     changed : Signal
-        Emitted when any of them changes.
+        Emitted when a control changes.
     content : LayerChoice
-        Of the viewer's image layers.
+        Content layer.
     planes : PlanesBox
-        Which planes of a stack; hidden where the content is none.
+        Planes of a stack; hidden for other contents.
     styles : StylesList
-        The styles and their shares.
+        Styles and their shares.
     strength : Slider
-        From 0 to 100: 50 is the default style weight, 100 ten times as much.
+        0 to 100: 50 is the default style weight, 100 ten times as much.
     size : FloatSpinBox
-        The longest side worked at; 0 is automatic.
+        Longest side of a run in pixels; 0 is automatic.
     color : ComboBox
-        Whose colours.
+        Source of the result's colours.
     regions : RegionsBox
         Labels and their styles.
     advanced : Advanced
-        The rest.
+        Advanced settings.
     fields : dict of str to Field
-        All settings that have a control of their own.
+        Settings with a control of their own.
     """
 
     changed = Signal()
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._told_apart = self._filling = False
-        self._base = _DEFAULTS  # what no control shows
+        self._defaults_differ = self._filling = False
+        self._base = _DEFAULTS  # for settings without a control
         self.content: Any = control(
             LayerChoice,
             "&Content",
-            "The picture whose things and places are kept.",
+            "Image whose objects and composition are kept.",
             choices=self._images,
             nullable=False,
         )
@@ -83,16 +83,16 @@ class Controls:
         self.strength: Any = control(
             Slider,
             "Style stren&gth",
-            "How far the style goes: 50 is balanced, more dissolves the content.  It acts on a "
-            "run that goes on, too.",
+            "Strength of the style: 50 is balanced, more dissolves the content.  Also acts on the "
+            "current run.",
             min=0,
             max=2 * _BALANCED,
         )
         self.size: Any = control(
-            FloatSpinBox,  # the one that can show a word for its lowest value
+            FloatSpinBox,  # can show text for its lowest value
             "Si&ze (px)",
-            "The longest side worked at.  Time and memory grow with its square.  Automatic: the "
-            "content's own, at most 512 on a processor and 1024 on a GPU.",
+            "Longest side of the run.  Time and memory grow with its square.  Automatic: that of "
+            "the content, at most 512 on a CPU and 1024 on a GPU.",
             min=0,
             max=100000,
             step=64,
@@ -102,8 +102,9 @@ class Controls:
         color = field(
             "color",
             "C&olours",
-            "The style's.  Or the content's: only brightness is taken from the style.  Or matched: "
-            "the style is recoloured to the content first.  It acts on a run that goes on, too.",
+            "Colours of the style; or of the content, with only brightness from the style; or "
+            "matched: the style is recoloured like the content first.  Also acts on the current "
+            "run.",
             words={"style": "of the style", "luminance": "of the content", "match": "matched"},
         )
         self.color = color.widget
@@ -141,12 +142,12 @@ class Controls:
 
     @property
     def settings(self) -> StyleTransferSettings:
-        """The settings that the controls say.
+        """Settings of the controls.
 
         Raises
         ------
         InputError
-            If one of them is impossible.
+            If a value is invalid.
         """
         return self._base.replace(
             **{name: each.value for name, each in self.fields.items()},
@@ -156,7 +157,7 @@ class Controls:
 
     @settings.setter
     def settings(self, settings: StyleTransferSettings) -> None:
-        if settings.init == "image":  # which takes a picture: Continue has one
+        if settings.init == "image":  # only Continue has an image
             settings = settings.replace(init=_DEFAULTS.init)
         self._filling = True
         try:
@@ -180,12 +181,12 @@ class Controls:
         Returns
         -------
         list of str
-            Names of the layers that are gone or have changed; their controls stay as they are.
+            Names of layers that are gone or have changed; their controls stay unchanged.
 
         Raises
         ------
         InputError
-            If it cannot be read.
+            If the layer has no readable record.
         """
         before = RunInputs.from_layer(result)
         found: Any = {one: find_layer(one, self._viewer.layers) for one in before.all}
@@ -204,21 +205,21 @@ class Controls:
         return [one.name for one, layer in found.items() if layer is None]
 
     def offer_planes(self) -> None:
-        """Offer the axes along which the content has planes, if there are any."""
+        """Offer the axes along which the content has planes; hide the choice if there are none."""
         several = self.planes.offer(self.content.value, self._viewer.dims)
         self._planes_label.setVisible(several)
         self.planes.choice.native.setVisible(several)
 
     def reset_choices(self) -> None:
-        """Bring the layer choices up to date; two that would agree are told apart once."""
+        """Update the layer choices; once, choose a default style other than the content."""
         self.content.reset_choices()
         self.offer_planes()
         self.styles.reset_choices()
         self.regions.reset_choices()
         choices = self._images()
         first = self.styles.rows[0].choice
-        if len(choices) > 1 and not self._told_apart:
-            self._told_apart = True  # from now on the user may choose one layer for both
+        if len(choices) > 1 and not self._defaults_differ:
+            self._defaults_differ = True  # later the user may choose one layer for both
             if first.value is self.content.value:
                 first.value = next(c for c in choices if c is not self.content.value)
         self.regions.set_styles(self._style_names())
@@ -243,7 +244,7 @@ class Controls:
         return [layer for layer in self._viewer.layers if isinstance(layer, Image)]
 
     def _shown_size(self, size: int | str | None) -> int:
-        """Return the spin box's value for a size; the content's own is a number there."""
+        """Return the spin box's value for a size; None becomes the content's longest side."""
         if size is None and self.content.value is not None:
             layer = self.content.value
             full = full_shape(layer)

@@ -1,6 +1,6 @@
-"""The losses of a run as curves, drawn only while somebody looks.
+"""Loss curves of a run, drawn only while they are visible.
 
-pyqtgraph is imported when there is first something to draw: opening the panel does not wait for it.
+pyqtgraph is imported on first use, so that the panel opens quickly.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["LossCurves", "import_pyqtgraph"]
 
 _MILLISECONDS_BETWEEN_DRAWINGS = 300
-_MOST_POINTS = 500  # drawn for each curve; the widget is hardly wider
+_MAX_POINTS = 500  # per curve; about the width of the widget
 _HEIGHT = 180
-_MOST_TICKS = 6
-_LEGEND_LINE = 26  # pixels, for three dashes to be seen
+_MAX_TICKS = 6
+_LEGEND_LINE = 26  # pixels: room for three dashes
 _HINT = "The losses of a run are drawn here."
 
 
 class _CurveStyle(NamedTuple):
-    """How one of the losses looks: Okabe and Ito's colours, and dashes for who sees none."""
+    """Style of a curve: Okabe and Ito's colours, and dashes for colour-blind users."""
 
-    on_dark: str | None  # None: the theme's colour for text
+    on_dark: str | None  # None: the theme's text colour
     on_light: str | None
     dashes: tuple[int, ...] | None
     width: float
@@ -48,14 +48,13 @@ _CURVES = {
 class LossCurves(QWidget):
     """Content, style and total loss over the iterations, on a logarithmic scale.
 
-    A faint vertical line marks where the picture grew to its next size.  The curves are redrawn a
-    few times a second at the most, and not at all while they are hidden; they take the colours of
-    the viewer's theme, and follow its changes.
+    A faint vertical line marks the start of a new size.  Drawing is throttled, and paused while the
+    widget is hidden.  Colours follow the viewer's theme.
 
     Parameters
     ----------
     viewer : Viewer
-        Whose theme it is.
+        Viewer whose theme is used.
     """
 
     def __init__(self, viewer: Viewer) -> None:
@@ -79,13 +78,12 @@ class LossCurves(QWidget):
         self.setFixedHeight(_HEIGHT)
         self.setAccessibleName("Loss curves")
         self.setToolTip(
-            "How far the picture is from what is wanted; lower is better.  Dotted: from the "
-            "content.  Dashed: from the style.  Solid: the total.  Faint upright lines: the "
-            "picture grew."
+            "Losses over the iterations; lower is better.  Dotted: content loss.  Dashed: style "
+            "loss.  Solid: total.  Faint vertical lines: start of the next size."
         )
 
     def clear(self) -> None:
-        """Forget every point: another run begins."""
+        """Remove all points."""
         for values in self._losses.values():
             values.clear()
         self._iterations.clear()
@@ -102,8 +100,8 @@ class LossCurves(QWidget):
         iteration, scale : int
             As in a `Snapshot`.
         content, style, total : float
-            The terms as they enter the total, and the total.  What is not above zero has no
-            place on a logarithmic scale, and leaves a gap.
+            Weighted terms and their total.  Values of zero or less leave a gap on the logarithmic
+            scale.
         """
         if self._iterations and scale != self._scale:
             self._growths.append((self._iterations[-1] + iteration) / 2)
@@ -114,17 +112,17 @@ class LossCurves(QWidget):
         self._schedule_drawing()
 
     def showEvent(self, event: Any) -> None:
-        """Draw what came while nobody looked."""
+        """Draw points that were added while hidden."""
         super().showEvent(event)
         self._schedule_drawing()
 
     def hideEvent(self, event: Any) -> None:
-        """Draw nothing that nobody sees."""
+        """Cancel a scheduled drawing."""
         self._timer.stop()
         super().hideEvent(event)
 
     def changeEvent(self, event: Any) -> None:
-        """Take the colours of a new theme, which napari hands on as a style sheet."""
+        """Follow a change of theme, which arrives as a change of style sheet."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.StyleChange and self._plot is not None:
             self._plot.set_theme(get_theme(self._viewer.theme))
@@ -152,7 +150,7 @@ class LossCurves(QWidget):
 
 
 class _Plot:
-    """What pyqtgraph draws."""
+    """The pyqtgraph widget."""
 
     def __init__(self) -> None:
         self._pg = pg = import_pyqtgraph()
@@ -160,7 +158,7 @@ class _Plot:
         self.widget.ci.setContentsMargins(2, 2, 12, 2)
         self.widget.ci.layout.setSpacing(0)
         self.widget.setFrameShape(self.widget.Shape.NoFrame)
-        # The wheel scrolls the panel, and a drag would only lose the curves.
+        # The wheel scrolls the panel, and a drag would only move the curves out of view.
         self.widget.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._legend = _legend(pg)
@@ -179,7 +177,7 @@ class _Plot:
         self._theme: Any = None
 
     def set_theme(self, theme: Any) -> None:
-        """Take a theme's colours."""
+        """Set the colours of a theme."""
         self._theme = theme
         self.widget.setBackground(theme.background.as_hex())
         text = theme.text.as_hex()
@@ -200,9 +198,9 @@ class _Plot:
     def draw(
         self, iterations: list[int], losses: dict[str, list[float]], growths: list[float]
     ) -> None:
-        """Draw the curves anew."""
+        """Redraw the curves."""
         count = len(iterations)
-        kept = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(int))
+        kept = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).astype(int))
         x = np.array(iterations, float)[kept]
         shown = {name: _positive(np.array(values, float)[kept]) for name, values in losses.items()}
         for name, curve in self._curves.items():
@@ -219,10 +217,9 @@ class _Plot:
 
 
 def import_pyqtgraph() -> Any:
-    """Return pyqtgraph, imported without its hold on uncaught exceptions.
+    """Import pyqtgraph without its exception hooks.
 
-    On import it wraps both hooks for them, and napari's notifications would no longer be the ones
-    that are asked first.
+    On import it wraps sys.excepthook and threading.excepthook, which napari's notifications use.
     """
     if "pyqtgraph" in sys.modules:
         return sys.modules["pyqtgraph"]
@@ -234,7 +231,7 @@ def import_pyqtgraph() -> Any:
 
 
 def _legend(pg: Any) -> Any:
-    """Return a legend in one row, whose lines are long enough to show their dashes."""
+    """Return a legend in one row with lines long enough for their dashes."""
 
     class _DashedSample(pg.ItemSample):  # type: ignore[misc]  # its base is known only now
         def __init__(self, item: Any) -> None:
@@ -249,7 +246,7 @@ def _legend(pg: Any) -> Any:
             painter.drawLine(0, 10, _LEGEND_LINE, 10)
 
     legend = pg.LegendItem(colCount=len(_CURVES), sampleType=_DashedSample, labelTextSize="9pt")
-    # As narrow as it can be: what does not fit into the panel would be cut off.
+    # As narrow as possible: it would be cut off at the panel's width.
     legend.layout.setHorizontalSpacing(4)
     legend.layout.setContentsMargins(4, 0, 4, 0)
     return legend
@@ -260,9 +257,9 @@ def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ticks(values: NDArray[np.float64]) -> list[tuple[float, str]]:
-    """Return round numbers among the values, as their logarithm and as a text.
+    """Return ticks at round numbers in the range of the values, as logarithm and text.
 
-    pyqtgraph writes every digit of every decade, one over the other where there is little room.
+    pyqtgraph's own ticks overlap in a small widget.
     """
     if values.size == 0:
         return []
@@ -271,9 +268,9 @@ def _ticks(values: NDArray[np.float64]) -> list[tuple[float, str]]:
     for digits in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
         ticks = [float(f"{digit}e{decade}") for decade in decades for digit in digits]
         ticks = [tick for tick in ticks if low <= np.log10(tick) <= high]
-        if len(ticks) <= _MOST_TICKS:
+        if len(ticks) <= _MAX_TICKS:
             break
     if len(ticks) < 2:  # less than a tenth of a decade lies between the values
         ticks = sorted({float(f"{value:.3g}") for value in (values.min(), values.max())})
-    step = -(-len(ticks) // _MOST_TICKS)
+    step = -(-len(ticks) // _MAX_TICKS)
     return [(float(np.log10(tick)), f"{tick:g}") for tick in ticks[::step]]

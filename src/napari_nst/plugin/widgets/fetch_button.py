@@ -1,4 +1,4 @@
-"""The way to VGG-19's weights, shown where they are wanted and missing."""
+"""Button to download the weights of VGG-19."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["FetchButton"]
 
 
 class FetchButton:
-    """A button that is there while a network is chosen whose weights are not.
+    """Button that is visible while VGG-19 is chosen and its weights are missing.
 
     Parameters
     ----------
     parent : QWidget
-        Whose dialogs they are.
+        Parent of the dialogs.
 
     Attributes
     ----------
     native : QPushButton
         The button.
     info, warning : Signal
-        Emitted with a sentence on how the download ended.
+        Emitted with a message when the download ends.
     """
 
     info = Signal(str)
@@ -41,7 +41,7 @@ class FetchButton:
         self._fetch: fetching.Fetch | None = None
         self.native = push_button(
             "Fetch VGG-19 ...",
-            "Download the weights of VGG-19, the paper's network: you are asked first, and can "
+            "Download the weights of VGG-19, the paper's network.  A dialog asks first; you can "
             "cancel.",
             self._ask,
         )
@@ -52,7 +52,7 @@ class FetchButton:
         self.native.setVisible(network == "vgg19" and not self._fetch and _missing(network))
 
     def close(self) -> None:
-        """Give up the download, if there is one."""
+        """Cancel the download, if there is one."""
         if self._fetch is not None:
             self._fetch.close()
 
@@ -69,12 +69,12 @@ class FetchButton:
         if problem:
             self.warning.emit(problem)
         elif fetch is not None and fetch.file is not None:
-            self.info.emit("VGG-19 is here now.")
+            self.info.emit("VGG-19 can be chosen now.")
         self.show_for("vgg19")
 
 
 def _missing(network: str) -> bool:
-    # torch comes with it; until that is loaded in the background, nothing is known.
+    # The module imports torch: until that is loaded in the background, nothing is known.
     weights = sys.modules.get("napari_nst.engine.network.weights")
     if not hasattr(weights, "find"):
         return False

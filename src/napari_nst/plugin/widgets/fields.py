@@ -1,4 +1,4 @@
-"""Single settings as controls, made from the settings' own types so that they cannot drift."""
+"""Form fields for settings, with controls derived from the settings' types."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
 _NUMBER_WIDTH = 40  # pixels: beside a slider, for three digits
 _BARE = "background: transparent; border: 0; padding: 0; min-width: 0;"
 _AUTOMATIC = "automatic"
-_MOST = 10**8  # for a spin box: its number has 32 bits
+_MAX_INT = 10**8  # spin boxes have 32 bits
 
 
 class LayerChoice(ComboBox):
-    """A choice of layers that stays with a layer when its name changes.
+    """Combo box of layers that keeps its choice when a layer is renamed.
 
     Parameters
     ----------
     choices : callable
-        Returns the layers that there are.
+        Returns the viewer's layers.
     **options
-        Of the combo box.
+        Arguments of the combo box.
     """
 
     def __init__(self, choices: Callable[..., Sequence[Layer]], **options: Any) -> None:
@@ -40,9 +40,9 @@ class LayerChoice(ComboBox):
 
     @property
     def value(self) -> Any:
-        """The layer, or None if the viewer has removed it and the choices still have it.
+        """Chosen layer; None if the viewer has removed it.
 
-        napari changes the viewer's dimensions before it tells that a layer was removed.
+        napari changes the viewer's dims before it emits that a layer was removed.
         """
         layer = super().value
         return layer if any(layer is each for each in self._layers()) else None
@@ -52,7 +52,7 @@ class LayerChoice(ComboBox):
         ComboBox.value.fset(self, layer)  # type: ignore[attr-defined]
 
     def reset_choices(self, *_: Any) -> None:
-        """Bring the choices up to date; magicgui takes a new name for a new choice."""
+        """Update the choices; to magicgui a renamed layer is a new choice."""
         before = self.value
         with self.changed.blocked():
             super().reset_choices()
@@ -63,18 +63,18 @@ class LayerChoice(ComboBox):
 
 
 def control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
-    """Return a magicgui control that explains itself, to those who cannot see it, too.
+    """Return a magicgui widget with a tooltip and accessible texts.
 
     Parameters
     ----------
     kind : type
-        Of magicgui's widgets.
+        Class of the widget.
     label : str
-        With "&" before the letter that leads to it.
+        With "&" before the mnemonic.
     tooltip : str
-        In the user's words.
+        Description for users.
     **options
-        Of the widget.
+        Arguments of the widget.
     """
     made = kind(label=label, tooltip=tooltip, **options)
     if isinstance(made, ComboBox):  # a long name must not widen the panel
@@ -87,24 +87,12 @@ def control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
             number.setStyleSheet(_BARE)  # napari gives every spin box 90 pixels
             number.setFixedWidth(_NUMBER_WIDTH)
         made.native.setFocusProxy(made.native.findChild(QSlider))
-    if isinstance(made, ComboBox):  # a long name must not widen the panel
-        made.native.setSizeAdjustPolicy(_NARROW)
-        made.native.setMinimumContentsLength(6)
-    elif isinstance(made, Slider):
-        made.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        made.native.layout().setSpacing(2)
-        for number in made.native.findChildren(QAbstractSpinBox):
-            number.setStyleSheet(_BARE)  # napari gives every spin box 90 pixels
-            number.setFixedWidth(_NUMBER_WIDTH)
-        made.native.setFocusProxy(made.native.findChild(QSlider))
-    made.native.setAccessibleName(label.replace("&", ""))
-    made.native.setAccessibleDescription(tooltip)
     name_widget(made.native, label.replace("&", ""), tooltip)
     return made
 
 
 def name_widget(native: QWidget, name: str, tooltip: str) -> None:
-    """Say what a control is called and what it is for; its parts, such as a slider's, too."""
+    """Set accessible name, description and tooltip of a widget and of its parts."""
     parts = [part for kind in (QSlider, QAbstractSpinBox) for part in native.findChildren(kind)]
     for widget in (native, *parts):
         widget.setAccessibleName(name)
@@ -113,18 +101,18 @@ def name_widget(native: QWidget, name: str, tooltip: str) -> None:
 
 
 class Field:
-    """A setting and its control.
+    """Setting and its widget.
 
-    What was set and not touched since comes back exactly, however little the control can show.
+    A value that the user does not change is kept exactly, even if the widget rounds it.
 
     Parameters
     ----------
     name : str
-        Of the setting.
+        Name of the setting.
     widget : magicgui widget
-        The control.
+        The widget.
     show, read : callable, optional
-        From the setting to the control's value, and back.
+        Convert the setting to the widget's value, and back.
     """
 
     def __init__(
@@ -140,7 +128,7 @@ class Field:
 
     @property
     def value(self) -> Any:
-        """The setting, as the control says it; settings judge whether it is possible."""
+        """Value of the setting, not validated."""
         shown, exact = self._last
         return exact if self.widget.value == shown else self._read(self.widget.value)
 
@@ -159,20 +147,20 @@ def field(
     without: tuple[str, ...] = (),
     **options: Any,
 ) -> Field:
-    """Return the field of a setting, with the control that its type asks for.
+    """Return the field of a setting, with a widget for its type.
 
     Parameters
     ----------
     name : str
-        Of the setting.
+        Name of the setting.
     label, tooltip : str
         As for `control`.
     words : mapping of str to str, optional
-        What a choice is called; the others are called what they are.
+        Labels of choices; other choices are labelled with their values.
     without : tuple of str
-        Choices that are not offered.
+        Choices to leave out.
     **options
-        Of the control.
+        Arguments of the widget.
     """
     annotation = StyleTransferSettings.model_fields[name].annotation
     if get_origin(annotation) is Literal:
@@ -182,7 +170,7 @@ def field(
     if annotation is bool:
         return Field(name, control(CheckBox, label, tooltip, **options))
     if annotation is int:
-        limits = {"min": 0, "max": _MOST} | options
+        limits = {"min": 0, "max": _MAX_INT} | options
         return Field(name, control(SpinBox, label, tooltip, **limits))
     automatic = StyleTransferSettings.model_fields[name].default
     return Field(

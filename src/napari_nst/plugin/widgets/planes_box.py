@@ -1,4 +1,4 @@
-"""Which planes of a stack are to be done: the one that is shown, or every one along an axis."""
+"""Choice between the plane that is shown and every plane along an axis."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanesBox"]
 
-_THIS = ("this plane", -1)  # magicgui tells nothing of a choice that becomes None
+_THIS = ("this plane", -1)  # not None: magicgui emits no change to None
 
 
 class PlanesBox(QWidget):
-    """How planes follow one another, and, to be laid out above it, the choice of planes.
+    """Options for a stack; the combo box `choice` is laid out by the owner.
 
     Attributes
     ----------
     changed : Signal
-        Emitted when the user chooses otherwise.
+        Emitted when the user changes an option.
     choice : ComboBox
         -1 for this plane, or an axis of the layer.
     from_previous, on_disk : QCheckBox
-        Whether a plane starts from the one before, and whether the planes are kept on the disk.
+        Whether a plane starts from the result of the one before, and whether planes are written
+        to disk.
     """
 
     changed = Signal()
@@ -42,25 +43,24 @@ class PlanesBox(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._offered: tuple[tuple[str, int], ...] = (_THIS,)
-        self._channels: int | None = None  # the axis of channels
+        self._channels: int | None = None  # axis of channels
         self.choice: Any = control(
             ComboBox,
             "Planes",
-            "What of a stack is restyled: the plane that is shown, or every plane along an axis; "
-            "along other hidden axes the result has the one place that is shown.",
+            "Planes of a stack to stylize: the plane that is shown, or every plane along an axis.  "
+            "Along other hidden axes the position that is shown is used.",
             choices=[_THIS],
         )
         self.from_previous = QCheckBox("Start from the plane before")
         self.from_previous.setToolTip(
-            "Each plane goes on from the result of the one before it: neighbours agree, and it "
-            "takes a part of the time.  Otherwise each is a picture on its own, as channels are in "
-            "any case."
+            "Each plane starts from the result of the one before: neighbours agree, and the run is "
+            "faster.  Otherwise each starts from its own content, as channels always do."
         )
         self.from_previous.setChecked(True)
         self.on_disk = QCheckBox("Keep the planes on disk")
         self.on_disk.setToolTip(
-            "In the cache folder, so that a run that was stopped or broken off goes on when it is "
-            "begun again.  Results that would fill memory are kept there in any case."
+            "In the cache folder, so that an interrupted run resumes when you start it again.  "
+            "Results that would fill the memory are always kept there."
         )
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -73,7 +73,7 @@ class PlanesBox(QWidget):
 
     @property
     def stack(self) -> Stack | None:
-        """What is chosen; None: this plane."""
+        """Options for a stack; None: only this plane."""
         if self.choice.value < 0:
             return None
         axis = int(self.choice.value)
@@ -82,7 +82,7 @@ class PlanesBox(QWidget):
         return Stack(axis, start_from, bool(self.on_disk.isChecked()))
 
     def offer(self, layer: Image | None, dims: Dims) -> bool:
-        """Offer the axes of a layer that are hidden; return whether there are any."""
+        """Offer the hidden axes of a layer; return whether there are any."""
         offered = [_THIS]
         self._channels = None if layer is None else channel_axis(layer)
         if layer is not None and layer.ndim > 2:

@@ -1,4 +1,4 @@
-"""Choose a preset; keep, delete, export and import one's own."""
+"""Choose a preset; save, delete, export and import the user's own."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ __all__ = ["PresetsBox"]
 
 _OWN_CHOICES = "(your own)"
 _JSON = "Settings (*.json)"
-# The user's machine, not the picture: a preset that does not speak of them leaves them alone.
+# Settings of the machine: a preset that does not name them leaves them unchanged.
 _MACHINE = ("device", "precision", "tile", "memory_limit")
 
 
 class PresetsBox(QWidget):
-    """A list of the presets, the package's and the user's, and a menu for the user's.
+    """Combo box of all presets, and a menu for the user's own.
 
     Parameters
     ----------
     settings : callable
-        Returns the settings that the controls say: what is saved and exported.
+        Returns the current settings, to save or export.
 
     Attributes
     ----------
     chosen : Signal
-        Emitted with the settings of a preset that was chosen, or of a file that was imported.
+        Emitted with the settings of a chosen preset or an imported file.
     warning : Signal
-        Emitted with a sentence when something cannot be done.
+        Emitted with a message when an action fails.
     """
 
     chosen = Signal(StyleTransferSettings)
@@ -57,13 +57,13 @@ class PresetsBox(QWidget):
     def __init__(self, settings: Callable[[], StyleTransferSettings]) -> None:
         super().__init__()
         self._settings = settings
-        self._last = StyleTransferSettings()  # the last settings that were possible
+        self._last_valid = StyleTransferSettings()
         self.combo = QComboBox()
         self.combo.setAccessibleName("Preset")
         self.combo.setToolTip(
-            "Settings that go well together.  Choosing one sets all the controls below."
+            "Settings that work well together.  Choosing one sets all controls below."
         )
-        # A long name of a user's must not widen the panel.
+        # The long name of a preset must not widen the panel.
         self.combo.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
@@ -71,18 +71,18 @@ class PresetsBox(QWidget):
         self.combo.activated.connect(self._on_activated)
         self.menu = QMenu(self)
         self.menu.setToolTipsVisible(True)
-        for text, tooltip, deed in (
-            ("&Save as a preset ...", "Keep the settings as they are now.", self._ask_name),
+        for text, tooltip, callback in (
+            ("&Save as a preset ...", "Save the current settings.", self._ask_name),
             ("&Delete this preset", "Only your own can be deleted.", self._ask_deletion),
             (
                 "&Export settings ...",
-                "Write them for napari-nst stylize --settings.",
+                "Write the settings to a file for napari-nst stylize --settings.",
                 self._ask_out,
             ),
-            ("&Import settings ...", "Read what was exported.", self._ask_in),
+            ("&Import settings ...", "Read exported settings from a file.", self._ask_in),
         ):
             action = QAction(text, self.menu)
-            action.triggered.connect(deed)
+            action.triggered.connect(callback)
             self.menu.addAction(action)
             action.setToolTip(tooltip)
         self.menu.aboutToShow.connect(self._enable_deletion)
@@ -92,8 +92,7 @@ class PresetsBox(QWidget):
         more.setToolTip("Save, delete, export and import settings.")
         more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         more.setMenu(self.menu)
-        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # the dots say it
-        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # it covers the dots
+        more.setStyleSheet("QToolButton::menu-indicator { image: none; }")  # would cover the dots
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.combo, 1)
@@ -103,12 +102,12 @@ class PresetsBox(QWidget):
 
     @property
     def current(self) -> str | None:
-        """The key of the preset that is shown; None if the settings are none's."""
+        """Key of the preset that is shown; None if the settings match none."""
         key = self.combo.currentData()
         return None if key is None else str(key)
 
     def refresh(self) -> None:
-        """Read the presets anew, and show which one the settings are."""
+        """Reload the presets, and show the one that matches the settings."""
         self._known = dict(own_presets.every())
         self.combo.clear()
         packaged = presets.presets()
@@ -119,11 +118,11 @@ class PresetsBox(QWidget):
             self.combo.setItemData(
                 self.combo.count() - 1, preset.purpose, Qt.ItemDataRole.ToolTipRole
             )
-        self.show_for(self._possible())
+        self.show_for(self._valid_settings())
 
     def show_for(self, settings: StyleTransferSettings) -> None:
-        """Show the preset that has these settings, or that they are the user's own choices."""
-        self._last = settings
+        """Show the preset with these settings, or that there is none."""
+        self._last_valid = settings
         same = (k for k, preset in self._known.items() if _on(preset, settings) == settings)
         self._show(next(same, None))
 
@@ -133,12 +132,12 @@ class PresetsBox(QWidget):
             self.warning.emit(f"There is no preset {key!r} any more.")
             self.refresh()
             return
-        settings = _on(own_presets.every()[key], self._possible())
+        settings = _on(own_presets.every()[key], self._valid_settings())
         self._show(key)
         self.chosen.emit(settings)
 
     def save(self, name: str) -> None:
-        """Keep the settings under a name, and show it."""
+        """Save the settings under a name, and show it."""
         try:
             key = own_presets.save(name, self._settings())
         except InputError as error:
@@ -173,15 +172,15 @@ class PresetsBox(QWidget):
         self.show_for(settings)
         self.chosen.emit(settings)
 
-    def _possible(self) -> StyleTransferSettings:
-        """Return the settings, or the last possible ones."""
+    def _valid_settings(self) -> StyleTransferSettings:
+        """Return the settings, or the last valid ones."""
         try:
             return self._settings()
-        except InputError:  # which the choice of a preset mends
-            return self._last
+        except InputError:
+            return self._last_valid
 
     def _show(self, key: str | None) -> None:
-        """Show a key; the line for "none of these" is there only while it is true."""
+        """Show a preset, or a placeholder that exists only while no preset matches."""
         placeholder = self.combo.findText(_OWN_CHOICES)
         if key is None and placeholder < 0:
             self.combo.insertItem(0, _OWN_CHOICES, None)
@@ -227,6 +226,6 @@ class PresetsBox(QWidget):
 
 
 def _on(preset: Preset, settings: StyleTransferSettings) -> StyleTransferSettings:
-    """Return a preset's settings, on the machine that others name."""
+    """Return a preset's settings, with the machine settings of others."""
     machine = {name: getattr(settings, name) for name in _MACHINE if name not in preset.settings}
     return preset.resolve().replace(**machine)

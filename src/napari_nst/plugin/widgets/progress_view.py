@@ -1,4 +1,4 @@
-"""What is going on: a bar, a sentence, and where it is computed."""
+"""Progress of a run: a bar, a status, a notice and the device."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _NOTICE_MILLISECONDS = 10_000
 
 
 class ProgressView(QWidget):
-    """Shows the progress of a run, and says what the panel has to say."""
+    """Progress bar and messages of the panel."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bar = QProgressBar()
         self._bar.setAccessibleName("Progress")
-        self._bar.setToolTip("How much of the run is done.")
-        self._status = text_label("What is going on")
-        self._machine = text_label("Where it is computed")
+        self._bar.setToolTip("Progress of the run.")
+        self._status = text_label("Status")
+        self._machine = text_label("Device")
         self._machine.setVisible(False)
-        self._notice = text_label("What to know about the run")
+        self._notice = text_label("Notice")
         self._notice.setVisible(False)
         self._notice_timer = QTimer(self)
         self._notice_timer.setSingleShot(True)
@@ -42,51 +42,51 @@ class ProgressView(QWidget):
 
     @property
     def status(self) -> str:
-        """What is said."""
+        """Status text."""
         return str(self._status.text())
 
     @property
     def machine(self) -> str:
-        """What is said of the machine."""
+        """Text about the device."""
         return str(self._machine.text())
 
     def show_status(self, text: str, *, problem: bool = False) -> None:
-        """Say something, with a mark if it is a problem."""
+        """Show a status, marked if it is a problem."""
         self._status.setText(f"⚠ {text}" if problem else text)
 
     @property
     def notice(self) -> str:
-        """What was remarked lately."""
+        """Text of the latest notice."""
         return str(self._notice.text())
 
     def show_notice(self, text: str) -> None:
-        """Say something that the next report of the run does not push aside."""
+        """Show a notice for ten seconds, independent of the status."""
         self._notice.setText(text)
         self._notice.setVisible(True)
         self._notice_timer.start()
 
     def begin(self) -> None:
-        """Be busy until the first report of a run."""
+        """Show a busy bar until the first report of a run."""
         self._bar.setRange(0, 0)
         self._machine.setVisible(False)
         self.show_status("Starting ...")
 
     def show_progress(self, progress: Progress) -> None:
-        """Move the bar, and say where the machine is."""
+        """Update the bar and the device."""
         self._bar.setRange(0, progress.iterations)
         self._bar.setValue(progress.iteration)
         self._machine.setText(_machine(progress.machine))
         self._machine.setVisible(True)
 
     def end(self, *, finished: bool) -> None:
-        """Be busy no more: the run is over."""
-        self._bar.setRange(0, max(self._bar.maximum(), 1))  # no longer busy
+        """End the busy state of the bar; fill it if the run finished."""
+        self._bar.setRange(0, max(self._bar.maximum(), 1))
         if finished:
             self._bar.setValue(self._bar.maximum())
 
 
 def describe_progress(progress: Progress) -> str:
-    """Return how far a run is, in two short sentences."""
+    """Return size, iteration and remaining time of a run."""
     height, width = progress.shape
     left = (
         "" if progress.remaining is None else f"  About {format_duration(progress.remaining)} left."
@@ -99,7 +99,7 @@ def describe_progress(progress: Progress) -> str:
 
 
 def describe_planes_done(outcome: Outcome) -> str:
-    """Return how many planes of a stack are done, in a sentence after two spaces, or nothing."""
+    """Return the number of finished planes of a stack after two spaces; empty for one plane."""
     if "finished" not in outcome.record:
         return ""
     done, planes = len(outcome.record["finished"]), outcome.record["content"]["shape"][0]
@@ -107,7 +107,7 @@ def describe_planes_done(outcome: Outcome) -> str:
 
 
 def text_label(accessible_name: str) -> QLabel:
-    """Return a label for sentences, which can be selected and copied."""
+    """Return a label with word wrap and selectable text."""
     label = QLabel()
     label.setAccessibleName(accessible_name)
     label.setWordWrap(True)

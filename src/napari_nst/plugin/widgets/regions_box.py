@@ -1,4 +1,4 @@
-"""Regions: which Labels layer lies over which image, and which label takes which style."""
+"""Regions: Labels layers over the content and the styles, and a style for each label."""
 
 from __future__ import annotations
 
@@ -32,44 +32,44 @@ if TYPE_CHECKING:
 
 __all__ = ["RegionsBox"]
 
-_MILLISECONDS = 300  # between looks at labels that are being painted
-_BRUSH = 1 / 12  # of the longest side: for filling regions, not for drawing
-_MOST_OF_FREE = 0.25  # of the memory, for the labels of a whole stack
-_MOST_PIXELS = 2**26  # of a plane of labels: each stroke has all of them drawn and counted
+_MILLISECONDS = 300  # throttle of updates while labels are painted
+_BRUSH = 1 / 12  # brush size as a share of the longest side
+_FREE_SHARE = 0.25  # of free memory, for the labels of a whole stack
+_MAX_PIXELS = 2**26  # of a plane of labels: each stroke draws and counts all of them
 
 
 class _Nullable(LayerChoice):
-    """A choice with a word for none."""
+    """Layer choice that can be empty."""
 
     null_string = "none"
 
 
 class RegionsBox(QWidget):
-    """Labels of the content, labels of the styles, and who takes which style.
+    """Form for regions: labels of the content and of the styles, and a style for each label.
 
     Parameters
     ----------
     viewer : Viewer
-        Whose Labels layers they are.
+        Viewer with the Labels layers.
     content : callable
         Returns the content layer, or None.
     styles : callable
-        Returns the style layers, None where none is chosen.
+        Returns the style layers; None for rows without a layer.
 
     Attributes
     ----------
     content_labels : LayerChoice
-        Of the viewer's Labels layers, or none.
+        Choice of a Labels layer, or none.
     style_labels : list of LayerChoice
         The same for each style.
     table : RegionsTable
-        A row for each label.
+        Styles of the labels.
     changed : Signal
         Emitted when a choice changes.
     painted : Signal
-        Emitted, a few times a second at the most, when labels are painted.
+        Emitted when labels are painted, throttled.
     info : Signal
-        Emitted with a sentence on how a new layer differs from the content.
+        Emitted with a message if a new layer differs from the content in shape.
     """
 
     changed = Signal()
@@ -85,7 +85,7 @@ class RegionsBox(QWidget):
         super().__init__()
         self._viewer, self._content, self._style_layers = viewer, content, styles
         self._styles: list[str] = []
-        self._painted: dict[int, list[int]] = {}  # the labels on each style that has any
+        self._painted: dict[int, list[int]] = {}  # labels on each style
         self._watched: list[Labels] = []
         self._made: tuple[weakref.ref[Labels], weakref.ref[Image]] | None = None  # by `paint`
         self._timer = QTimer(self)
@@ -94,31 +94,30 @@ class RegionsBox(QWidget):
         self._timer.timeout.connect(self._on_painted)
         self.content_labels = self._combo(
             "La&bels",
-            "A Labels layer painted over the content: each label can have a style of its own.",
+            "Labels layer over the content: each label can have its own style.",
         )
         self.paint_button = QPushButton("Paint regions")
         self.paint_button.setToolTip(
-            "Add a Labels layer over the content, and paint into it.  What you paint during a run "
-            "acts on it."
+            "Add a Labels layer over the content, to paint regions.  Painting also acts on the "
+            "current run."
         )
         self.paint_button.clicked.connect(self.paint)
         self.style_labels: list[Any] = []
         self.table = RegionsTable()
         self.table.changed.connect(self.changed.emit)
         self._problem = QLabel()
-        self._problem.setAccessibleName("What is wrong with the regions")
+        self._problem.setAccessibleName("Problem with the regions")
         self._problem.setWordWrap(True)
         self.fields: dict[str, Field] = {
             "region_softness": field(
                 "region_softness",
                 "Softness",
-                "How wide one region fades into the next, as a share of the longest side.",
+                "Width of the transition between regions, as a share of the longest side.",
             ),
             "region_guidance": field(
                 "region_guidance",
                 "Borders",
-                "Whether a style may see across the borders of its region a little, or keeps "
-                "strictly inside.",
+                "Whether a style may extend slightly beyond its region, or stays strictly inside.",
                 words={"all": "may be crossed", "inside": "strict"},
             ),
         }
@@ -138,7 +137,7 @@ class RegionsBox(QWidget):
 
     @property
     def region_styles(self) -> Mapping[int, int | None] | None:
-        """What `StyleTransferSettings.region_styles` is to be."""
+        """Value for `StyleTransferSettings.region_styles`."""
         return None if self.content_labels.value is None else self.table.region_styles
 
     @property
@@ -151,7 +150,7 @@ class RegionsBox(QWidget):
     def take(
         self, content: Plane, styles: Sequence[Plane]
     ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
-        """Return the labels of the content and of the styles, as they lie over them.
+        """Return the labels over planes of the content and of the styles.
 
         Raises
         ------
@@ -161,12 +160,12 @@ class RegionsBox(QWidget):
         return take_labels_on(content, styles, *self.chosen_labels)
 
     def check(self) -> None:
-        """Refuse labels that have no style, or a style that is on no label.
+        """Refuse labels without a style, and styles without a label.
 
         Raises
         ------
         InputError
-            Says which.
+            Names them.
         """
         if self.content_labels.value is None or not self.table.labels:
             return
@@ -183,7 +182,7 @@ class RegionsBox(QWidget):
             combo.value = layer
 
     def set_styles(self, names: Sequence[str]) -> None:
-        """Follow the list of styles, given their names."""
+        """Update the choices for a list of style names."""
         self._styles = list(names)
         while len(self.style_labels) > len(names):
             combo = self.style_labels.pop()
@@ -200,14 +199,14 @@ class RegionsBox(QWidget):
         self.refresh()
 
     def reset_choices(self) -> None:
-        """Bring the layer choices up to date."""
+        """Update the layer choices."""
         for combo in (self.content_labels, *self.style_labels):
             with combo.changed.blocked():
                 combo.reset_choices()
         self.refresh()
 
     def refresh(self, *_: object) -> None:
-        """Look at the labels again, and show a row for each."""
+        """Read the labels, and show a row for each."""
         self._watch()
         layer, content = self.content_labels.value, self._content()
         labels: list[int] = []
@@ -229,11 +228,10 @@ class RegionsBox(QWidget):
         self.table.show_labels(labels, layer, self._styles, same=bool(self._painted))
 
     def paint(self) -> None:
-        """Make a Labels layer over the content ready for painting.
+        """Add a Labels layer over the content, and activate its brush.
 
-        It is a new one, unless nothing is painted on the one that is chosen.  It has the shape of
-        the content, or, where that would fill memory, one plane for all planes; a plane of many
-        pixels is coarser than the content's.
+        An empty layer of an earlier call is reused.  The layer has the content's shape; where that
+        would fill the memory, one plane for all planes, at a lower resolution for large planes.
         """
         content = self._content()
         if content is None or content.ndim < 2:
@@ -244,14 +242,14 @@ class RegionsBox(QWidget):
         self.content_labels.value = layer
 
     def close_watch(self) -> None:
-        """Listen to no layer any more."""
+        """Disconnect from all layers."""
         self._timer.stop()
         for layer in self._watched:
             self._listen(layer, on=False)
         self._watched = []
 
     def _unpainted(self, content: Image) -> Labels | None:
-        """Return the labels that are chosen, if they were made for the content and are all zero."""
+        """Return the chosen labels if `paint` made them for the content and they are empty."""
         layer = self.content_labels.value
         if layer is None or self.table.labels != [0]:
             return None
@@ -284,7 +282,7 @@ class RegionsBox(QWidget):
         return layer
 
     def _present(self, layer: Labels, image: Image) -> list[int]:
-        """Return the labels of a layer that lie over the plane of an image."""
+        """Return the labels over the plane of an image."""
         return take_labels(layer, take_plane(image, self._viewer.dims)).present()
 
     def _combo(self, label: str, tooltip: str) -> Any:
@@ -312,8 +310,8 @@ class RegionsBox(QWidget):
 
     def _listen(self, layer: Labels, *, on: bool) -> None:
         events = layer.events
-        # A stroke tells of itself by labels_update while it lasts; fill, too.  Undo and redo only
-        # draw the layer anew, and paint is all that a hidden layer says.
+        # Strokes and fill emit labels_update; undo and redo emit set_data; a hidden layer emits
+        # only paint.
         for event in (events.paint, events.labels_update, events.set_data, events.data):
             if on:
                 event.connect(self._on_event)
@@ -330,20 +328,20 @@ class RegionsBox(QWidget):
 
 
 def _labels_shape(full: tuple[int, ...], shown: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of new labels, of one byte each, over an image.
+    """Return the shape of a new Labels layer over an image.
 
     Parameters
     ----------
     full : tuple of int
-        Of the image, without colours.
+        Shape of the image, without colours.
     shown : tuple of int
-        The axes of a plane.
+        Axes of a plane.
     """
     pixels = math.prod(full[axis] for axis in shown)
-    room = _MOST_OF_FREE * psutil.virtual_memory().available
-    if pixels <= _MOST_PIXELS and math.prod(full) <= room:
+    room = _FREE_SHARE * psutil.virtual_memory().available
+    if pixels <= _MAX_PIXELS and math.prod(full) <= room:
         return full
-    coarser = max(math.sqrt(pixels / _MOST_PIXELS), 1)
+    coarser = max(math.sqrt(pixels / _MAX_PIXELS), 1)
     return tuple(
         max(int(size / coarser), 1) if axis in shown else 1 for axis, size in enumerate(full)
     )

@@ -1,4 +1,4 @@
-"""The table of regions: each label with its colour, and the style it takes."""
+"""Table of regions: each label with its colour and its style."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SWATCH = 16  # pixels
 
 
 class RegionsTable(QWidget):
-    """A row for each label: a swatch, its number, and what becomes of it.
+    """Rows of colour, label and style choice.
 
-    What was chosen for a label is remembered while it is not there: it may be painted again.
+    The choice for a label is kept while the label is absent, as it may be painted again.
     """
 
     changed = Signal()
@@ -45,7 +45,7 @@ class RegionsTable(QWidget):
 
     @property
     def region_styles(self) -> Mapping[int, int | None] | None:
-        """Labels and the style each takes; None where the engine's own rule says the same."""
+        """Style of each label; None where the engine's default is the same."""
         assigned: dict[int, int | None] = {}
         for label in self.labels:
             choice = self._choice(label)
@@ -55,13 +55,13 @@ class RegionsTable(QWidget):
         return None if plain and (self._same or self._styles == 1) else assigned
 
     def choose(self, label: int, choice: int | str) -> None:
-        """Have a label take a style, by its index, or "keep" the content, or the "same" label."""
+        """Choose for a label a style by its index, "keep" (the content) or "same" (label)."""
         self._chosen[label] = choice
         self._show_choice(label)
         self.changed.emit()
 
     def choose_all(self, region_styles: Mapping[int, int | None] | None) -> None:
-        """Take over what `StyleTransferSettings.region_styles` says."""
+        """Set the choices of `StyleTransferSettings.region_styles`."""
         self._chosen = {
             label: KEEP if style is None else style
             for label, style in (region_styles or {}).items()
@@ -72,24 +72,24 @@ class RegionsTable(QWidget):
     def show_labels(
         self, labels: Sequence[int], layer: Labels | None, styles: Sequence[str], *, same: bool
     ) -> None:
-        """Show these labels in their layer's colours.
+        """Show rows for labels.
 
         Parameters
         ----------
         labels : sequence of int
-            Those that there are.
+            The labels.
         layer : Labels or None
-            Whose colours they have.
+            Layer of the labels, for their colours.
         styles : sequence of str
-            The names of the styles.
+            Names of the styles.
         same : bool
-            Whether there are labels on the styles, to take the same one of.
+            Whether styles have labels, so that "same label" is a choice.
         """
         self.labels, self._styles, self._same = list(labels), len(styles), same
         colors = tuple(_color(layer, label) for label in labels[:_MOST_ROWS])
         shown = (tuple(labels), tuple(styles), same, colors)
         if shown == self._shown:
-            return  # a list that is open must not be closed by a stroke of the brush
+            return  # a brush stroke must not close an open combo box
         self._shown = shown
         before, self._rows, self.combos = self._rows, QWidget(), {}
         self._layout = QGridLayout(self._rows)
@@ -101,7 +101,7 @@ class RegionsTable(QWidget):
         for row, (label, color) in enumerate(zip(labels, colors, strict=False)):
             self._add_row(row, label, color, styles)
         if len(labels) > _MOST_ROWS:
-            more = QLabel(f"and {len(labels) - _MOST_ROWS} more, dealt with like these at first.")
+            more = QLabel(f"and {len(labels) - _MOST_ROWS} more, with default styles.")
             more.setWordWrap(True)
             self._layout.addWidget(more, _MOST_ROWS, 0, 1, 2)
 
@@ -111,8 +111,8 @@ class RegionsTable(QWidget):
         combo = QComboBox()
         combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         combo.setMinimumContentsLength(6)
-        combo.setAccessibleName(f"What label {label} takes")
-        combo.setToolTip(f"The style that the region of label {label} takes, or its own pixels.")
+        combo.setAccessibleName(f"Style of label {label}")
+        combo.setToolTip(f"Style for the region of label {label}, or its unchanged content.")
         if self._same and label:
             combo.addItem("Same label", SAME)
         for index, name in enumerate(styles):
@@ -159,7 +159,7 @@ def _color(layer: Labels | None, label: int) -> tuple[int, ...] | None:
 
 
 def _swatch(color: tuple[int, ...] | None) -> QPixmap:
-    """Return a square of a colour, framed; an empty one, crossed out, where there is none."""
+    """Return a framed square of a colour; without a colour, an empty one crossed out."""
     pixmap = QPixmap(_SWATCH, _SWATCH)
     pixmap.fill(Qt.GlobalColor.transparent)
     painter = QPainter(pixmap)

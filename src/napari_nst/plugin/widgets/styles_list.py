@@ -1,4 +1,4 @@
-"""The styles: one layer or several, each with its share."""
+"""List of style layers with their shares."""
 
 from __future__ import annotations
 
@@ -26,10 +26,9 @@ _MOST_STYLES = 8
 
 
 def rebalanced(shares: Sequence[float], index: int, share: float) -> list[float]:
-    """Return shares that still sum to one after one of them was changed.
+    """Return shares that sum to one after one of them changed.
 
-    The others keep their proportions to each other; where they were all nothing, they share
-    equally.
+    The others keep their proportions; if they were all zero, they become equal.
     """
     if len(shares) == 1:
         return [1.0]
@@ -41,12 +40,12 @@ def rebalanced(shares: Sequence[float], index: int, share: float) -> list[float]
 
 
 class StylesList(QWidget):
-    """A row for each style: its picture in small, its layer, its share.
+    """Rows of thumbnail, layer and share, one for each style.
 
     Parameters
     ----------
     images : callable
-        Returns the layers there are to choose from.
+        Returns the viewer's Image layers.
     """
 
     changed = Signal()
@@ -62,19 +61,19 @@ class StylesList(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(4)
         self.add_button = QPushButton("Add a st&yle")
-        self.add_button.setToolTip("Blend in another layer's style; each has a share.")
+        self.add_button.setToolTip("Blend the style of another layer; each style has a share.")
         self.add_button.clicked.connect(lambda: self.add())
         self._layout.addWidget(self.add_button)
         self.add()
 
     @property
     def layers(self) -> list[Image | None]:
-        """The layers chosen."""
+        """Chosen layers."""
         return [row.choice.value for row in self.rows]
 
     @property
     def shares(self) -> tuple[float, ...] | None:
-        """The share of each style; None where they are equal."""
+        """Share of each style; None if they are equal."""
         if all(abs(share - self._shares[0]) < 1e-9 for share in self._shares):
             return None
         return tuple(self._shares)
@@ -83,18 +82,12 @@ class StylesList(QWidget):
     def shares(self, shares: Sequence[float] | None) -> None:
         count = len(self.rows)
         if shares is not None and len(shares) != count:
-            return  # they were of other styles
+            return  # of other styles
         self._shares = [share / sum(shares) for share in shares] if shares else [1 / count] * count
         self._show_shares()
 
     def add(self, layer: Image | None = None) -> None:
-        """Add a style: a layer, or the first that is not chosen yet.
-
-        Parameters
-        ----------
-        layer : Image, optional
-            The layer.
-        """
+        """Add a style: a layer, by default the first that is not chosen yet."""
         row = _Row(self._images)
         free = [each for each in self._images() if each not in self.layers]
         layer = layer or next(iter(free), None)
@@ -110,7 +103,7 @@ class StylesList(QWidget):
         self._on_count()
 
     def remove(self, index: int) -> None:
-        """Remove a style, unless it is the last one; the others grow into its share."""
+        """Remove a style unless it is the only one, and divide its share among the others."""
         if len(self.rows) == 1:
             return
         row = self.rows.pop(index)
@@ -125,7 +118,7 @@ class StylesList(QWidget):
         self._on_count()
 
     def choose(self, layers: Sequence[Image]) -> None:
-        """Have these layers for styles, and no others."""
+        """Replace all styles by these layers."""
         while len(self.rows) > max(len(layers), 1):
             self.remove(len(self.rows) - 1)
         for index, layer in enumerate(layers):
@@ -135,7 +128,7 @@ class StylesList(QWidget):
                 self.rows[index].choice.value = layer
 
     def reset_choices(self) -> None:
-        """Bring the layer choices up to date."""
+        """Update the layer choices."""
         self._resetting = True
         try:
             for row in self.rows:
@@ -145,7 +138,7 @@ class StylesList(QWidget):
             self._resetting = False
 
     def _on_remove(self, row: _Row) -> None:
-        if row in self.rows:  # a second click comes before Qt deletes the button
+        if row in self.rows:  # a second click may precede the deletion of the button
             self.remove(self.rows.index(row))
 
     def _on_choice(self, row: _Row) -> None:
@@ -174,9 +167,9 @@ class StylesList(QWidget):
 
 
 class _Cross(QToolButton):
-    """A button that ignores the second click of a double click.
+    """Button that ignores the second click of a double click.
 
-    By then another row is where the removed one was, and it would be removed, too.
+    It would remove the row that has moved to the place of the first.
     """
 
     def mouseDoubleClickEvent(self, event: Any) -> None:
@@ -184,15 +177,14 @@ class _Cross(QToolButton):
 
 
 class _Row(QWidget):
-    """A style."""
+    """Row of a style."""
 
     def __init__(self, images: Callable[..., list[Image]]) -> None:
         super().__init__()
         self.choice: Any = control(
             LayerChoice,
             "Style",
-            "The picture whose colours, strokes and textures are taken.  Another one can be "
-            "chosen while a run goes on.",
+            "Image whose colours, strokes and textures are used.  It can be changed during a run.",
             choices=images,
             nullable=False,
         )
@@ -200,15 +192,14 @@ class _Row(QWidget):
         self.share: Any = control(
             Slider,
             "Share",
-            "How much of the blend this style is, in percent; the others make room.  It acts on a "
-            "run that goes on, too.",
+            "Share of this style in percent; the others adapt.  Also acts on the current run.",
             min=0,
             max=_PERCENT,
         )
         self.remove_button = _Cross()
         self.remove_button.setText("✕")
         self.remove_button.setFixedWidth(_THUMBNAIL)
-        self.remove_button.setToolTip("Take this style out of the blend.")
+        self.remove_button.setToolTip("Remove this style.")
         self._thumbnail = QLabel()
         self._thumbnail.setFixedSize(_THUMBNAIL, _THUMBNAIL)
         self._thumbnail.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -224,21 +215,21 @@ class _Row(QWidget):
 
     @property
     def thumbnail(self) -> QPixmap:
-        """The layer in small."""
+        """Thumbnail of the layer."""
         return self._thumbnail.pixmap()
 
     def number(self, number: int, *, several: bool) -> None:
-        """Show what only several styles need, and say which of them this is."""
+        """Set the number of the style, and show the share and Remove if there are several."""
         self.share.native.setVisible(several)
         self.remove_button.setVisible(several)
         of = f" {number}" if several else ""
         self.choice.native.setAccessibleName(f"Style{of}")
         name_widget(self.share.native, f"Share of style {number}, in percent", self.share.tooltip)
         self.remove_button.setAccessibleName(f"Remove style {number}")
-        self._thumbnail.setAccessibleName(f"Style{of} in small")
+        self._thumbnail.setAccessibleName(f"Thumbnail of style{of}")
 
     def show_thumbnail(self) -> None:
-        """Show the layer in small, as napari's layer list does."""
+        """Show the thumbnail of napari's layer list."""
         layer = self.choice.value
         if layer is None:
             self._thumbnail.clear()

@@ -1,4 +1,4 @@
-"""The Tab key goes from top to bottom, whatever the order in which controls came to be."""
+"""Tab order from top to bottom, independent of the order in which widgets were created."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["order_tabs"]
 
 
 def order_tabs(root: QWidget) -> None:
-    """Let Tab follow the layouts of a widget.
+    """Set the tab order of the widgets inside another to the order of its layouts.
 
     Parameters
     ----------
     root : QWidget
-        Its layout, and those within, say the order.
+        Widget with nested layouts.
     """
     layout = root.layout()
     if layout is not None:
@@ -41,7 +41,7 @@ def _reachable(layout: QLayout) -> Iterator[QWidget]:
 
 
 def _items(layout: QLayout) -> Iterator[QLayoutItem]:
-    if isinstance(layout, QFormLayout):  # which counts its rows in the order of their coming
+    if isinstance(layout, QFormLayout):  # its items are in the order of creation
         roles = QFormLayout.ItemRole
         found = [
             layout.itemAt(row, role)

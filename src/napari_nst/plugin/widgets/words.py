@@ -1,4 +1,4 @@
-"""How the panel says things."""
+"""Text for values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["format_duration"]
 
 
 def format_duration(seconds: float) -> str:
-    """Return a time as a person would say it, for example ``"40 s"`` or ``"3 min"``."""
+    """Return a rounded time with its unit, for example ``"40 s"`` or ``"3 min"``."""
     seconds = max(round(seconds), 1)
     if seconds < 90:
         return f"{seconds} s"
