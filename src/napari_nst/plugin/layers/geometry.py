@@ -222,22 +222,10 @@ def index_of_part(
     factors: tuple[float, ...],
     part: Mapping[int, tuple[int, int]],
 ) -> tuple[int | slice, ...]:
-    """Return the index into a level's data of shown planes and a part of the shown axes.
+    """Return the index into a level's data of `shown_planes` and a part of the shown axes.
 
-    Parameters
-    ----------
-    layer : Image
-        The layer.
-    shown : tuple of int
-        Axes that are rows and columns.
-    planes : mapping of int to tuple of int
-        As `shown_planes` returns them; several planes become a slice.
-    shape : tuple of int
-        Shape of the level.
-    factors : tuple of float
-        For each axis, pixels of level zero in a pixel of the level.
-    part : mapping of int to tuple of int
-        Begin and end on the shown axes, in pixels of level zero.
+    `shape` and `factors` are the level's; `part` is in pixels of level zero.  Several planes of a
+    hidden axis become a slice.
     """
     index: list[int | slice] = [slice(None)] * len(shape)
     for axis in range(layer.ndim):
@@ -343,10 +331,8 @@ def to_world(geometry: Mapping[str, Any], units: tuple[pint.Unit, ...] | None = 
         return world
     registry: Any = pint.application_registry
     base = registry.get_base_units
-    factors = np.array(
-        [base(own)[0] / base(new)[0]
-         for own, new in zip(geometry["units"], units[-ndim:], strict=True)]
-    )  # fmt: skip
+    pairs = zip(geometry["units"], units[-ndim:], strict=True)
+    factors = np.array([base(own)[0] / base(new)[0] for own, new in pairs])
     return Affine(
         linear_matrix=factors[:, None] * world.linear_matrix, translate=factors * world.translate
     )
