@@ -13,11 +13,11 @@ from napari_nst.settings import StyleTransferSettings
 
 __all__ = [
     "InputRecord",
+    "OutOfMemoryEvent",
     "RegionRecord",
     "Resolved",
     "RunRecord",
     "ScaleRecord",
-    "ShortageRecord",
     "SteeringRecord",
     "versions",
 ]
@@ -143,17 +143,17 @@ class SteeringRecord(_Record):
         return StyleTransferSettings(**choices).model_dump(include=set(choices))
 
 
-class ShortageRecord(_Record):
-    """What a run had until memory ran out, and it went on with less.
+class OutOfMemoryEvent(_Record):
+    """Tile size and L-BFGS history before the run ran out of memory and reduced them.
 
     Attributes
     ----------
     iteration : int
-        Evaluations done by then.
+        Evaluations done before.
     tile : int or None
-        The side of the tiles until then, at the scale at work; None: the whole at once.
+        Side of the tiles before; None: the whole image at once.
     lbfgs_history : int or None
-        The pairs that L-BFGS remembered until then; None with Adam.
+        History size of L-BFGS before; None with Adam.
     """
 
     iteration: int
@@ -210,9 +210,8 @@ class RunRecord(_Record):
         The labels where the content's own pixels are.
     steering : tuple of SteeringRecord
         What was changed during the run, in order.
-    shortages : tuple of ShortageRecord
-        When memory ran out, in order, and what the run had until then: in other tiles sums are
-        rounded otherwise.
+    out_of_memory_events : tuple of OutOfMemoryEvent
+        When the run ran out of memory, in order; smaller tiles round sums differently.
     versions : dict of str to str
         Of napari-nst, torch, numpy and Python.
     iterations : int
@@ -233,7 +232,7 @@ class RunRecord(_Record):
     regions: tuple[RegionRecord, ...] = ()
     kept_labels: tuple[int, ...] = ()
     steering: tuple[SteeringRecord, ...] = ()
-    shortages: tuple[ShortageRecord, ...] = ()
+    out_of_memory_events: tuple[OutOfMemoryEvent, ...] = ()
     versions: dict[str, str] = Field(default_factory=lambda: versions())
     iterations: int = 0
     losses: dict[str, float] = Field(default_factory=dict)

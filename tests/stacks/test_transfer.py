@@ -369,10 +369,10 @@ def test_the_record_says_at_which_plane_memory_ran_out(planes, style, monkeypatc
     monkeypatch.setattr(FeatureExtractor, "trace", once)
     carried_out(run)
     first, second, third = run.record.finished
-    (shortage,) = second.shortages
+    (shortage,) = second.out_of_memory_events
     assert (shortage.iteration, shortage.tile, second.scales[0].tile) == (1, None, 96)
     for plane in (first, third):  # each has its own tiles
-        assert (plane.shortages, plane.scales[0].tile) == ((), None)
+        assert (plane.out_of_memory_events, plane.scales[0].tile) == ((), None)
 
 
 def test_a_plane_of_another_shape_ends_the_run_and_keeps_what_is_done(planes, style):

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_nst.record import (
     InputRecord,
+    OutOfMemoryEvent,
     Resolved,
     RunRecord,
     ScaleRecord,
-    ShortageRecord,
     SteeringRecord,
     versions,
 )
@@ -37,8 +37,8 @@ class PlaneRecord(BaseModel):
         The sizes it grew through.
     steering : tuple of SteeringRecord
         What was changed while it was at work; it held for the planes after it, too.
-    shortages : tuple of ShortageRecord
-        When memory ran out while it was at work, and what the run had until then.
+    out_of_memory_events : tuple of OutOfMemoryEvent
+        When its run ran out of memory.
     iterations : int
         Evaluations done.
     losses : dict of str to float
@@ -53,7 +53,7 @@ class PlaneRecord(BaseModel):
     content_labels: InputRecord | None = None
     scales: tuple[ScaleRecord, ...]
     steering: tuple[SteeringRecord, ...] = ()
-    shortages: tuple[ShortageRecord, ...] = ()
+    out_of_memory_events: tuple[OutOfMemoryEvent, ...] = ()
     iterations: int
     losses: dict[str, float]
 
@@ -67,7 +67,7 @@ class PlaneRecord(BaseModel):
             content_labels=run.content_labels,
             scales=run.resolved.scales,
             steering=run.steering,
-            shortages=run.shortages,
+            out_of_memory_events=run.out_of_memory_events,
             iterations=run.iterations,
             losses=run.losses,
         )

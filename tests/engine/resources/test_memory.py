@@ -219,7 +219,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("at", [0, 2, 4, 5, 7, 9])
-def test_a_run_that_ran_short_is_replayed_to_the_same_bytes(
+def test_a_run_that_ran_out_of_memory_is_replayed_up_to_rounding(
     at: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     """Calls of the network: content and style, 2 evaluations at the first size, and so on."""
@@ -228,14 +228,16 @@ def test_a_run_that_ran_short_is_replayed_to_the_same_bytes(
         fail_above(patch, 90 * 90, ERRORS["cpu"], after=at)
         run = StyleTransfer(big, style, settings)
         list(run)
-    shortages = run.record.shortages
-    assert shortages
-    assert shortages[0].tile is None
+    out_of_memory_events = run.record.out_of_memory_events
+    assert out_of_memory_events
+    assert out_of_memory_events[0].tile is None
     again = StyleTransfer(big, style, run.settings, replay=run.record)
     list(again)
-    assert again.result().image.tobytes() == run.result().image.tobytes()
-    assert [x.total for x in again.history] == [x.total for x in run.history]
-    assert again.record == run.record
+    alike(again.result().image, run.result().image)
+    totals = [[losses.total for losses in one.history] for one in (again, run)]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-3)
+    assert again.record.resolved == run.record.resolved  # with the smaller tiles from the start
+    assert again.record.out_of_memory_events == ()
 
 
 def test_a_run_that_ran_short_is_saved_and_goes_on_to_the_same_bytes(
@@ -247,7 +249,7 @@ def test_a_run_that_ran_short_is_saved_and_goes_on_to_the_same_bytes(
         run = StyleTransfer(big, style, settings)
         for _ in range(5):
             next(run)
-    (shortage,) = run.record.shortages
+    (shortage,) = run.record.out_of_memory_events
     assert (shortage.tile, sides(run)[-1]) == (None, 132)
     run.save(tmp_path / "run")
     loaded = StyleTransfer.load(tmp_path / "run")
@@ -356,10 +358,10 @@ def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
         next(run)
     assert len(list(run)) == 1
     assert run.record.resolved.lbfgs_history == 3
-    (shortage,) = run.record.shortages
+    (shortage,) = run.record.out_of_memory_events
     assert (shortage.iteration, shortage.lbfgs_history) == (10, 10)
-    # Done again, it remembers ten until then and three from then on.
+    # A replay remembers three from the start.
     again = StyleTransfer(big, style, run.settings, replay=run.record)
-    list(again)
-    assert again.result().image.tobytes() == run.result().image.tobytes()
-    assert again.record == run.record
+    assert len(list(again)) == 12
+    assert again.record.resolved == run.record.resolved
+    assert again.record.out_of_memory_events == ()

@@ -23,7 +23,7 @@ from napari_nst.engine.optim.schedule import Scale, weighted
 from napari_nst.engine.run.course import Course
 from napari_nst.engine.run.loop import Wish
 from napari_nst.errors import InputError
-from napari_nst.record import InputRecord, RegionRecord, ShortageRecord, SteeringRecord
+from napari_nst.record import InputRecord, OutOfMemoryEvent, RegionRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -88,7 +88,9 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
         "elapsed": course.elapsed,
         "lbfgs_history": course.lbfgs_history,
         "steering": [change.model_dump(mode="json") for change in course.steering],
-        "shortages": [shortage.model_dump(mode="json") for shortage in course.shortages],
+        "out_of_memory_events": [
+            shortage.model_dump(mode="json") for shortage in course.out_of_memory_events
+        ],
         "regions": [region.model_dump(mode="json") for region in course.regions],
         "ended": course.ended,
         "scales": [vars(scale) for scale in saved.scales],
@@ -129,7 +131,9 @@ def load(path: str | os.PathLike[str]) -> Saved:
             scale=operator.index(about["scale"]),
             done=operator.index(about["done"]),
             steering=[SteeringRecord.model_validate(change) for change in about["steering"]],
-            shortages=[ShortageRecord.model_validate(one) for one in about["shortages"]],
+            out_of_memory_events=[
+                OutOfMemoryEvent.model_validate(one) for one in about["out_of_memory_events"]
+            ],
             regions=tuple(RegionRecord.model_validate(region) for region in about["regions"]),
             elapsed=float(about["elapsed"]),
             pairs=_count(about["lbfgs_history"]),

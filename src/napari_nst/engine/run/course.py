@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.images.regions import Regions
     from napari_nst.engine.losses.objective import Losses
     from napari_nst.engine.optim.schedule import Scale
-    from napari_nst.record import ShortageRecord, SteeringRecord
+    from napari_nst.record import OutOfMemoryEvent, SteeringRecord
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Course"]
@@ -43,7 +43,7 @@ class Course:
         With its state.
     steering : list of SteeringRecord
         The changes so far.
-    shortages : list of ShortageRecord
+    out_of_memory_events : list of OutOfMemoryEvent
         When memory ran out so far.
     history : list of Losses
         Of each evaluation so far.
@@ -63,7 +63,7 @@ class Course:
     image: Tensor | None = None
     optimizer: Optimizer | None = None
     steering: list[SteeringRecord] = field(default_factory=list)
-    shortages: list[ShortageRecord] = field(default_factory=list)
+    out_of_memory_events: list[OutOfMemoryEvent] = field(default_factory=list)
     history: list[Losses] = field(default_factory=list)
     regions: tuple[RegionRecord, ...] = ()
     elapsed: float = 0.0

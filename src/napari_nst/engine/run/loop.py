@@ -16,7 +16,7 @@ from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import weighted
 from napari_nst.engine.run.control import Control, Stopped
 from napari_nst.engine.run.snapshots import Snapshot
-from napari_nst.record import ShortageRecord
+from napari_nst.record import OutOfMemoryEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +159,7 @@ class Loop:
                 self._obey(wish, index)
             if self._replay is not None and self._replay.over(len(course.history)):
                 raise Stopped
-            had = self._had(index)
+            resources = self._current_resources(index)
             losses, gradient = self._evaluate(index)
             image, optimizer = course.image, course.optimizer
             assert optimizer is not None
@@ -170,8 +170,8 @@ class Loop:
             image = self._with_kept(optimizer.step(image, loss, gradient))
             course.image = image
             del gradient  # while the picture is shown: at large sizes every image counts
-            if had != self._at_hand(index):
-                course.shortages.append(had)
+            if resources != self._current_resources(index):
+                course.out_of_memory_events.append(resources)
             course.history.append(losses)
             course.done += 1
             course.elapsed = time.perf_counter() - began - (self.control.held - held)
@@ -199,33 +199,14 @@ class Loop:
 
         return self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.spare)
 
-    def _at_hand(self, index: int) -> ShortageRecord:
-        """Return what the run has at its disposal for the next evaluation."""
+    def _current_resources(self, index: int) -> OutOfMemoryEvent:
+        """Return the tile size and the L-BFGS history of the next evaluation."""
         course = self.course
-        return ShortageRecord(
+        return OutOfMemoryEvent(
             iteration=len(course.history),
             tile=self.memory_plan.tile_sizes[index],
             lbfgs_history=course.lbfgs_history,
         )
-
-    def _had(self, index: int) -> ShortageRecord:
-        """Return what the run had before the next evaluation; a replay does without what it did."""
-        course, replay = self.course, self._replay
-        if replay is None or not replay.has_sizes(self.scales):
-            return self._at_hand(index)
-        now = len(course.history)
-        end = now - course.done + self.scales[index].iterations
-        if course.done == 0:
-            self._make_do(index, replay.had_before(now, index, end))
-        had = self._at_hand(index)
-        if replay.ran_short(now):
-            self._make_do(index, replay.had_before(now + 1, index, end))
-        return had
-
-    def _make_do(self, index: int, what: tuple[int | None, int | None]) -> None:
-        self.memory_plan.tile_sizes[index], pairs = what
-        if isinstance(self.course.optimizer, LBFGS) and pairs is not None:
-            self.course.optimizer.remember(pairs)
 
     def _wishes(self) -> Iterator[Wish]:
         """Take what is to change now: the steering that is replayed, and the user's."""

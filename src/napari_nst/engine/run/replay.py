@@ -22,7 +22,12 @@ _Key = tuple[str, tuple[int, ...], str]
 
 
 class Replay:
-    """What a record says of a run, and the images that came in while it went on.
+    """Repeat a recorded run, with its steering and the images that came in during it.
+
+    On the same machine, with the same versions and number of threads, a replay gives the same
+    bytes.  If the run ran out of memory on the way, the replay uses the smaller tiles, and the
+    shorter L-BFGS history, from the start; its result then differs by rounding, and with L-BFGS by
+    what a shorter history changes.
 
     Parameters
     ----------
@@ -66,36 +71,6 @@ class Replay:
         """Return whether the run had these sizes: another device may have others."""
         had = [(scale.height, scale.width) for scale in self._record.resolved.scales]
         return had == [(scale.height, scale.width) for scale in scales]
-
-    def ran_short(self, iteration: int) -> bool:
-        """Return whether memory ran out at the evaluation that comes after so many."""
-        return any(shortage.iteration == iteration for shortage in self._record.shortages)
-
-    def had_before(self, iteration: int, scale: int, end: int) -> tuple[int | None, int | None]:
-        """Return what the run had until it had done so many evaluations.
-
-        Parameters
-        ----------
-        iteration : int
-            The evaluations.
-        scale, end : int
-            The scale at work, and the evaluations done when it is over.
-
-        Returns
-        -------
-        int or None
-            The side of the tiles.
-        int or None
-            The pairs L-BFGS remembered.
-        """
-        resolved = self._record.resolved
-        tile, pairs = resolved.scales[scale].tile, resolved.lbfgs_history
-        later = [one for one in self._record.shortages if one.iteration >= iteration]
-        if later:
-            pairs = later[0].lbfgs_history
-            if later[0].iteration < end:
-                tile = later[0].tile
-        return tile, pairs
 
     def images(self, change: SteeringRecord) -> dict[str, Any]:
         """Return the images that a change brought in, as `Inputs.replaced` takes them."""

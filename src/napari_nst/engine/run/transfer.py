@@ -349,7 +349,7 @@ class StyleTransfer:
                 "regions": course.regions,
                 "kept_labels": assignment.kept if assignment else (),
                 "steering": tuple(course.steering),
-                "shortages": tuple(course.shortages),
+                "out_of_memory_events": tuple(course.out_of_memory_events),
                 "iterations": len(course.history),
                 "losses": {term: getattr(last, term) for term in terms} if last else {},
                 "ended": course.ended,
