@@ -32,7 +32,7 @@ from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.resources.device import Device
 from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, Workload
-from napari_nst.engine.run.course import Course
+from napari_nst.engine.run.state import RunState
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
@@ -157,7 +157,7 @@ def iteration(
     content, style, image = _images(size, device)
     network = extractor_for(settings, device.torch_device, device.dtype)
     objective = Objective(content, [style], settings, network, tile=tile)
-    optimizer = Course(settings).make_optimizer(_ALL)
+    optimizer = RunState(settings).make_optimizer(_ALL)
 
     def step() -> None:
         nonlocal image

@@ -13,7 +13,7 @@ import numpy as np
 from skimage import data, transform
 
 from napari_nst import StyleTransfer, StyleTransferSettings, samples
-from napari_nst.engine.run.shared import Shared
+from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.stacks import StackTransfer
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def still(contents: Stack, results: Stack) -> float:
 
 
 def loss(
-    content: Any, style: Any, result: Any, settings: StyleTransferSettings, shared: Shared
+    content: Any, style: Any, result: Any, settings: StyleTransferSettings, style_cache: StyleCache
 ) -> float:
     """Return the loss of a picture as it is delivered."""
     once = settings.replace(init="image", scales=1, iterations=1)
-    run = StyleTransfer(content, style, once, start=result, shared=shared)
+    run = StyleTransfer(content, style, once, start=result, style_cache=style_cache)
     return float(next(run).losses.total)
 
 
@@ -125,11 +125,11 @@ def main() -> None:
     print("| stack | start from | change | still | loss, plane by plane | seconds | later planes |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name in options.stacks:
-        contents, shared = STACKS[name](options.size, options.planes), Shared()
+        contents, style_cache = STACKS[name](options.size, options.planes), StyleCache()
         for start_from in ("content", "previous"):
             results, seconds = measure(contents, style, settings, start_from)
             losses = [
-                loss(content, style, result, settings, shared)
+                loss(content, style, result, settings, style_cache)
                 for content, result in zip(contents, results, strict=True)
             ]
             print(

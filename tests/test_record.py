@@ -53,7 +53,7 @@ records = st.builds(
     start=st.none() | inputs,
     iterations=counts,
     losses=st.dictionaries(st.sampled_from(["content", "style", "tv", "total"]), st.floats(0, 1e9)),
-    ended=st.sampled_from(["finished", "stopped", "failed", "running"]),
+    status=st.sampled_from(["finished", "stopped", "failed", "running"]),
 )
 
 
@@ -128,5 +128,5 @@ def test_a_record_cannot_be_changed_and_has_no_other_fields(run: StyleTransfer) 
         record.content.name = "x"
     with pytest.raises(ValidationError, match="extra_forbidden"):
         RunRecord.model_validate({**record.to_dict(), "more": 1})
-    with pytest.raises(ValidationError, match="ended"):
-        RunRecord.model_validate({**record.to_dict(), "ended": "lost"})
+    with pytest.raises(ValidationError, match="status"):
+        RunRecord.model_validate({**record.to_dict(), "status": "lost"})

@@ -218,7 +218,7 @@ class RunRecord(_Record):
         Evaluations done.
     losses : dict of str to float
         The last ones: "content", "style", "tv" and "total".
-    ended : {"finished", "stopped", "failed", "running"}
+    status : {"finished", "stopped", "failed", "running"}
         How.
     """
 
@@ -236,7 +236,7 @@ class RunRecord(_Record):
     versions: dict[str, str] = Field(default_factory=lambda: versions())
     iterations: int = 0
     losses: dict[str, float] = Field(default_factory=dict)
-    ended: Literal["finished", "stopped", "failed", "running"] = "running"
+    status: Literal["finished", "stopped", "failed", "running"] = "running"
 
     def to_json(self) -> str:
         """Return the record as JSON."""

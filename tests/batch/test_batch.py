@@ -68,7 +68,7 @@ def test_each_content_is_made_in_each_style(folder: Path) -> None:
     np.testing.assert_array_equal(read_image("out/b__t.png"), read_image("expected.png"))
     record = record_of("b__t")
     assert isinstance(record.run, RunRecord)
-    assert record.run.ended == "finished"
+    assert record.run.status == "finished"
     assert record.run.content.sha256 == expected.record.content.sha256
     assert record.asked.settings == expected.settings
     assert record.limits == (0, 255)
@@ -501,7 +501,7 @@ def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: A
     record = record_of("cells")
     assert isinstance(record.run, StackRecord)
     assert [plane.plane for plane in record.run.finished] == [0, 1, 2]
-    assert (record.run.ended, record.run.start_from) == ("finished", start_from)
+    assert (record.run.status, record.run.start_from) == ("finished", start_from)
     limits = Range(*record.limits)
     assert limits == Range.of_percentiles(cells)  # one for all planes
     first = stylize(limits.to_unit(cells[0]), read_image("s.png"), **TINY).image

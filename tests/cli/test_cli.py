@@ -78,7 +78,7 @@ def test_stylize_writes_the_picture_and_its_record(
     assert record.content.name == "content.png"
     assert [style.name for style in record.styles] == ["style.png"]
     assert record.settings == StyleTransferSettings(size=40, iterations=2)
-    assert (record.iterations, record.ended) == (2, "finished")
+    assert (record.iterations, record.status) == (2, "finished")
     out, err = capsys.readouterr()
     assert out == ""
     first, last = err.splitlines()
@@ -135,7 +135,7 @@ def test_a_record_too_long_for_jpeg_is_told_of(
         "napari-nst: the record is too long for a JPEG file; wrote it to out.jpg.napari-nst.json."
     )
     kept = RunRecord.model_validate_json((folder / "out.jpg.napari-nst.json").read_text("utf-8"))
-    assert kept.ended == "finished"
+    assert kept.status == "finished"
 
 
 def test_several_styles(folder: Path) -> None:
@@ -372,7 +372,7 @@ def test_ctrl_c_keeps_the_picture_so_far(
     assert main(["stylize", *arguments, "--iterations", "50"]) == 130
     assert signal.getsignal(signal.SIGINT) is handler
     record = record_of("out.png")
-    assert (record.iterations, record.ended) == (2, "stopped")
+    assert (record.iterations, record.status) == (2, "stopped")
     assert read_image("out.png").shape == (40, 48, 3)
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("napari-nst: stopped early; wrote out.png, 48 x 40 pixels after 2 iter")
@@ -410,7 +410,7 @@ def test_ctrl_c_in_a_process_of_its_own(folder: Path) -> None:
     assert process.returncode == 130
     assert err.startswith("napari-nst: stopped early; wrote out.png, ")
     assert err.count("\n") == 1
-    assert record_of("out.png").ended == "stopped"
+    assert record_of("out.png").status == "stopped"
 
 
 # The program itself

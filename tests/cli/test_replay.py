@@ -56,7 +56,7 @@ def test_a_record_as_json_brings_back_what_was_changed_on_the_way() -> None:
     assert replay("record.json") == 130  # as a run that was stopped ends
     again = RunRecord.model_validate_json(read_metadata("again.png") or "")
 
-    assert (again.iterations, again.ended) == (4, "stopped")
+    assert (again.iterations, again.status) == (4, "stopped")
     assert [change.choices for change in again.steering] == [{"style_weight": 9}]
     expected = np.rint(result.image.astype(np.float64) * 255).astype(np.uint8)
     np.testing.assert_array_equal(read_image("again.png"), expected)

@@ -104,7 +104,7 @@ def test_a_run_that_was_interrupted_is_resumed_to_the_same_picture(
     assert main(["resume", "run.nst", "-o", "resumed.png"]) == 0
     np.testing.assert_array_equal(read_image("resumed.png"), read_image("whole.png"))
     record = record_of("resumed.png")
-    assert (record.iterations, record.ended) == (3, "finished")
+    assert (record.iterations, record.status) == (3, "finished")
 
 
 def test_a_file_that_is_not_a_run_is_one_line(

@@ -229,7 +229,7 @@ def test_pictures_are_kept_with_their_records_and_not_made_again(
     assert sweep(*TWO, *TINY, "--keep", "kept") == 0
     assert [name for name, _ in kept()] == ["style_weight=0.5", "style_weight=4"]
     for (_, record), weight in zip(kept(), (0.5, 4), strict=True):
-        assert (record.ended, record.settings.style_weight) == ("finished", weight)
+        assert (record.status, record.settings.style_weight) == ("finished", weight)
         assert record.content.name == "content.png"
     sheet = read_image("sheet.png")
     times = {file: file.stat().st_mtime_ns for file in Path("kept").iterdir()}

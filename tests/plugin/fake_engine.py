@@ -71,8 +71,8 @@ class FakeRun:
     def stop(self) -> None:
         self.control.stop()
 
-    def stop_when(self, abandoned: Callable[[], bool]) -> None:
-        self.control.stop_when(abandoned)
+    def stop_if(self, abandoned: Callable[[], bool]) -> None:
+        self.control.stop_if(abandoned)
 
     def pause(self) -> None:
         self.control.pause()
@@ -81,8 +81,8 @@ class FakeRun:
         self.control.resume()
 
     @property
-    def held(self) -> float:
-        return self.control.held
+    def paused_seconds(self) -> float:
+        return self.control.paused_seconds
 
     def steer(self, **choices: Any) -> None:
         if choices.get("style_weight", "") == self.engine.refused:
@@ -110,7 +110,7 @@ class FakeRun:
         for iteration in range(1, self.settings.iterations + 1):
             try:
                 for _ in range(self.engine.tiles):
-                    self.control.check()
+                    self.control.wait_if_paused()
                     if self.engine.step is not None:
                         self.engine.step(iteration)
             except Stopped:

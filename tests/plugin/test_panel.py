@@ -75,7 +75,7 @@ def test_a_run_adds_a_result_layer(viewer, panel, qtbot):
     assert result.data.dtype == np.uint8
     assert (result.data != viewer.layers["photo"].data).any()
     record = result.metadata["napari_nst"]
-    assert (record["iterations"], record["ended"]) == (6, "finished")
+    assert (record["iterations"], record["status"]) == (6, "finished")
     assert record["content"]["name"] == "photo"
     assert panel.status.startswith("Finished after")
     assert button(panel, "Stylize").isEnabled()

@@ -52,7 +52,7 @@ wait(lambda: panel.session.run is not None and panel.session.run.record.steering
 panel.stop()
 wait(lambda: panel.session.state is State.IDLE, 60)
 layer = viewer.layers["photo x paint"]
-assert layer.metadata["napari_nst"]["ended"] == "stopped"
+assert layer.metadata["napari_nst"]["status"] == "stopped"
 assert layer.data.std() > 1
 picture = viewer.window.screenshot(canvas_only=False, flash=False)
 assert picture.std() > 1

@@ -13,7 +13,7 @@ import pytest
 
 from napari_nst import StyleTransfer, StyleTransferSettings
 from napari_nst.engine.network.vgg import FeatureExtractor
-from napari_nst.engine.run.shared import Shared
+from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.errors import InputError
 from napari_nst.stacks import PlaneStore, StackRecord, StackTransfer, settings_of
 
@@ -96,11 +96,11 @@ def test_planes_that_start_from_the_one_before_agree_more(planes, style):
 
 def test_the_network_and_the_targets_are_computed_once(planes, style, monkeypatch):
     made = []
-    init = Shared.__init__
-    monkeypatch.setattr(Shared, "__init__", lambda self: (made.append(self), init(self))[1])
+    init = StyleCache.__init__
+    monkeypatch.setattr(StyleCache, "__init__", lambda self: (made.append(self), init(self))[1])
     carried_out(StackTransfer(planes, style, settings()))
-    (shared,) = made
-    assert (shared.networks, shared.computed) == (1, 1)
+    (style_cache,) = made
+    assert (style_cache.networks, style_cache.computed) == (1, 1)
 
 
 def test_planes_are_read_one_at_a_time_when_their_turn_comes(planes, style):
@@ -182,7 +182,7 @@ def test_a_stopped_run_keeps_the_planes_that_are_done(planes, style):
             run.stop()
     assert list(kept) == [0, 1]
     assert run.unfinished == (2, 3)
-    assert (run.record.ended, len(run.record.finished)) == ("stopped", 2)
+    assert (run.record.status, len(run.record.finished)) == ("stopped", 2)
     assert list(run) == []
 
 
@@ -201,7 +201,7 @@ def test_a_run_that_is_stopped_at_a_planes_last_iteration_has_that_plane(planes,
         if snap.snapshot.iteration == snap.snapshot.iterations:
             run.stop()
     assert list(kept) == [0]
-    assert run.record.ended == "stopped"
+    assert run.record.status == "stopped"
 
 
 def test_a_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
@@ -217,7 +217,7 @@ def test_a_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     assert {snap.plane for snap in run} == {2, 3}
     assert again.array.tobytes() == whole.array.tobytes()
     assert [plane.plane for plane in run.record.finished] == [0, 1, 2, 3]
-    assert run.record.ended == "finished"
+    assert run.record.status == "finished"
 
 
 def store(path, planes):
@@ -338,12 +338,12 @@ def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
     with pytest.raises(InputError, match="no record before"):
         _ = run.record
     run.begin()
-    assert run.record.ended == "running"
+    assert run.record.status == "running"
     assert run.record.finished == ()
     carried_out(run)
     record = run.record
     assert StackRecord.model_validate_json(record.to_json()) == record
-    assert (record.ended, record.start_from) == ("finished", "previous")
+    assert (record.status, record.start_from) == ("finished", "previous")
     assert record.content.name == "stack"
     assert record.content.shape == planes.shape
     assert record.content.dtype == "float32"
@@ -381,7 +381,7 @@ def test_a_plane_of_another_shape_ends_the_run_and_keeps_what_is_done(planes, st
     with pytest.raises(InputError, match=r"Plane 1 of content has shape \(30, 48, 3\)"):
         carried_out(run)
     assert list(kept) == [0]
-    assert run.record.ended == "failed"
+    assert run.record.status == "failed"
 
 
 def test_an_empty_stack_is_refused(style):

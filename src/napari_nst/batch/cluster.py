@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from napari_nst.batch.reading import Reading
     from napari_nst.batch.records import Asked
     from napari_nst.batch.run import Batch
-    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.style_cache import StyleCache
 
 __all__ = ["carry_out"]
 
@@ -240,8 +240,8 @@ def _on_worker(work: Callable[..., Any], *given: Any) -> Any:
 
 
 @cache
-def _shared() -> Shared:
+def _shared() -> StyleCache:
     """Return what the runs of this process have in common."""
-    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.style_cache import StyleCache
 
-    return Shared()
+    return StyleCache()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_nst.batch.layout import Channels
-    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.intensities import Intensities
 
 __all__ = ["Batch", "batch", "make"]
@@ -124,11 +124,11 @@ class Batch:
     def _here(self, tell: Callable[[Step], object]) -> Iterator[tuple[int, Outcome]]:
         """Do one job after the other in this process."""
         from napari_nst.engine.resources.device import Device
-        from napari_nst.engine.run.shared import Shared
+        from napari_nst.engine.run.style_cache import StyleCache
 
         for device in dict.fromkeys(job.settings.device for job in self.to_do):
             Device.from_name(device)
-        shared = Shared()
+        style_cache = StyleCache()
         for number, asked in self.asked.items():
             job = self.jobs[number]
 
@@ -139,7 +139,7 @@ class Batch:
                     raise _CallersError from error
 
             try:
-                outcome = make(job, asked, shared, watch)
+                outcome = make(job, asked, style_cache, watch)
             except _CallersError as error:
                 assert error.__cause__ is not None
                 raise error.__cause__ from None
@@ -151,7 +151,7 @@ class _CallersError(BaseException):
 
 
 def make(
-    job: Job, asked: Asked, shared: Shared, watch: Callable[[float], object] | None = None
+    job: Job, asked: Asked, style_cache: StyleCache, watch: Callable[[float], object] | None = None
 ) -> Outcome:
     """Do a job, and say how it ended: what is wrong with one file is no end to a batch.
 
@@ -163,7 +163,7 @@ def make(
     began = time.monotonic()
     try:
         work = make_stack if job.stack else make_picture
-        work(job, asked, shared, watch or _silent)
+        work(job, asked, style_cache, watch or _silent)
     except WeightsError:
         raise
     except Exception as error:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import Job
     from napari_nst.batch.records import Asked
-    from napari_nst.engine.run.shared import Shared
     from napari_nst.engine.run.snapshots import StyleTransferResult
+    from napari_nst.engine.run.style_cache import StyleCache
 
     Watch = Callable[[float], object]
 
@@ -118,7 +118,7 @@ class Filling:
         planes = tuple(
             PlaneRecord.model_validate(note) for _, note in sorted(self.store.notes.items())
         )
-        record = head.model_copy(update={"finished": planes, "ended": "finished"})
+        record = head.model_copy(update={"finished": planes, "status": "finished"})
         height, width = self.stack.plane_shape[:2]
         conclude(job, self._asked, self._mask_size, (height, width), self.reading.limits, record)
         folder = self.store.path
@@ -138,12 +138,12 @@ class Filling:
         return self.store.path / "record.json"
 
 
-def make_stack(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
+def make_stack(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) -> None:
     """Make a result, from the first plane on that is not done yet.
 
     Parameters
     ----------
-    job, asked, shared, watch
+    job, asked, style_cache, watch
         As for `make_picture`.
 
     Raises
@@ -160,7 +160,7 @@ def make_stack(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
         transfer = _transfer(
             job,
             Planes(filling.stack, reading),
-            shared,
+            style_cache,
             before=reading.layout.before,
             put=put,
             finished=filling.store.notes,
@@ -171,7 +171,7 @@ def make_stack(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
 
 
 def make_plane(
-    job: Job, reading: Reading, k: int, shared: Shared
+    job: Job, reading: Reading, k: int, style_cache: StyleCache
 ) -> tuple[NDArray[Any], StackRecord]:
     """Return one plane of a stack whose planes start from their own content, and its record.
 
@@ -183,7 +183,7 @@ def make_plane(
         How all of its planes are read.
     k : int
         Which.
-    shared : Shared
+    style_cache : StyleCache
         What earlier runs left.
     """
     made: list[NDArray[Any]] = []
@@ -192,7 +192,7 @@ def make_plane(
         transfer = _transfer(
             job,
             Planes(stack, reading),
-            shared,
+            style_cache,
             put=lambda _, result: made.append(reading.back(k, result.image)),
             finished=others,
         )
@@ -201,7 +201,7 @@ def make_plane(
         return made[0], transfer.record
 
 
-def _transfer(job: Job, planes: Planes, shared: Shared, **options: Any) -> StackTransfer:
+def _transfer(job: Job, planes: Planes, style_cache: StyleCache, **options: Any) -> StackTransfer:
     from napari_nst.engine.run.transfer import StyleTransfer
 
     sequence: Any = planes  # it has a length and items, which is all that is asked of it
@@ -211,7 +211,7 @@ def _transfer(job: Job, planes: Planes, shared: Shared, **options: Any) -> Stack
         job.settings,
         start_from=job.start_from,
         names=[job.content.name, job.style.name],
-        engine=partial(StyleTransfer, shared=shared),
+        engine=partial(StyleTransfer, style_cache=style_cache),
         **options,
     )
 

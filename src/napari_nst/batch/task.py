@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import Job
     from napari_nst.batch.records import Asked
-    from napari_nst.engine.run.shared import Shared
     from napari_nst.engine.run.snapshots import Snapshot
+    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.intensities import Intensities, Ranged
     from napari_nst.record import RunRecord
     from napari_nst.stacks import StackRecord
@@ -50,7 +50,7 @@ class Progress:
         self._watch(self._done / self._total)
 
 
-def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
+def make_picture(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) -> None:
     """Make a result, with its mask and its record.
 
     Parameters
@@ -59,7 +59,7 @@ def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
         Of a content that is a picture.
     asked : Asked
         What the record will say it is of.
-    shared : Shared
+    style_cache : StyleCache
         What earlier runs left.
     watch : callable
         Called with the share that is done.
@@ -78,7 +78,7 @@ def make_picture(job: Job, asked: Asked, shared: Shared, watch: Watch) -> None:
         [style_of(job)],
         job.settings,
         names=[job.content.name, job.style.name],
-        shared=shared,
+        style_cache=style_cache,
     )
     progress = Progress(run.scales, watch)
     for snapshot in run:

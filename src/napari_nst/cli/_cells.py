@@ -120,7 +120,7 @@ class _Job:
             return None
         try:
             record = RunRecord.model_validate_json(read_metadata(self.file) or "")
-            same = record.ended == "finished" and _identity(record) == _identity(self.record)
+            same = record.status == "finished" and _identity(record) == _identity(self.record)
             return as_unit(read_image(self.file), self.record) if same else None
         except ValueError:  # another program's, damaged, or of an older version
             return None
@@ -261,7 +261,7 @@ class _Sweep:
             clock.show(done / total)
         result = run.result()
         record = result.record
-        if record.ended == "finished":
+        if record.status == "finished":
             seconds = clock.end()
             if record.iterations >= _ENOUGH:
                 speed.save_speed(job.device, job.operations / seconds)

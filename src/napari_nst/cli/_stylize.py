@@ -188,7 +188,7 @@ def carry_out(
         raise typer.Exit(_INTERRUPTED)
     beside, note = write_result(out, result, depth)
     height, width = result.image.shape[:2]
-    stopped = record.ended == "stopped"
+    stopped = record.status == "stopped"
     say(
         f"{'stopped early; ' if stopped else ''}wrote {out}, {width} x {height} pixels after "
         f"{record.iterations} iterations in {time.monotonic() - began:.0f} s."

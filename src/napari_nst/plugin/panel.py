@@ -346,14 +346,14 @@ class StyleTransferPanel(QWidget):
 
     def _on_ended(self, outcome: Outcome) -> None:
         self.steering.end()
-        self._progress.end(finished=outcome.ended == "finished")
-        if outcome.ended == "failed":
+        self._progress.end(finished=outcome.status == "finished")
+        if outcome.status == "failed":
             self._show_status(outcome.message, problem=True)
             show_error(outcome.message)
             return
         self._show_evolution(outcome)
         texts = {"discarded": "Cancelled, and the image discarded,"}
-        ended = texts.get(outcome.ended, outcome.ended.capitalize())
+        ended = texts.get(outcome.status, outcome.status.capitalize())
         self._show_status(
             f"{ended} after {format_duration(outcome.elapsed)}.{describe_planes_done(outcome)}"
         )

@@ -14,8 +14,8 @@ from napari_nst.intensities import Ranged, significant_bits, visible_values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_nst.engine.run.shared import Shared
     from napari_nst.engine.run.snapshots import Snapshot
+    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import InputRecord
 
@@ -61,12 +61,12 @@ class PlaneSnapshot:
     snapshot: Snapshot
 
 
-def default_engine() -> tuple[Callable[..., StyleTransfer], Shared]:
+def default_engine() -> tuple[Callable[..., StyleTransfer], StyleCache]:
     """Import the engine, and torch with it, when it is first needed."""
-    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.engine.run.transfer import StyleTransfer
 
-    return StyleTransfer, Shared()
+    return StyleTransfer, StyleCache()
 
 
 def in_a_row(plane: int) -> int | None:

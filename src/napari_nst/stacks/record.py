@@ -116,7 +116,7 @@ class StackRecord(BaseModel):
         The planes that are done and whose record is known, in their order.
     versions : dict of str to str
         Of napari-nst, torch, numpy and Python.
-    ended : {"finished", "stopped", "failed", "running"}
+    status : {"finished", "stopped", "failed", "running"}
         How.
     """
 
@@ -130,7 +130,7 @@ class StackRecord(BaseModel):
     style_labels: tuple[InputRecord | None, ...] | None = None
     finished: tuple[PlaneRecord, ...] = ()
     versions: dict[str, str] = Field(default_factory=lambda: versions())
-    ended: Literal["finished", "stopped", "failed", "running"] = "running"
+    status: Literal["finished", "stopped", "failed", "running"] = "running"
 
     def to_json(self) -> str:
         """Return the record as JSON."""

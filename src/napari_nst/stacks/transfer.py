@@ -25,8 +25,8 @@ from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from napari_nst.engine.run.shared import Shared
     from napari_nst.engine.run.snapshots import StyleTransferResult
+    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import RunRecord
     from napari_nst.stacks.planes import Planes
@@ -125,12 +125,12 @@ class StackTransfer:
         self._shape: tuple[int, ...] = ()
         self._dtype = ""
         self._ranges = PlaneRanges(planes)
-        self._ended: Literal["finished", "stopped", "failed", "running"] = "running"
+        self._status: Literal["finished", "stopped", "failed", "running"] = "running"
         self._run: StyleTransfer | None = None
         self._plane = 0  # the one at work
         self._stopped = self._paused = False
         self._abandoned: Callable[[], bool] | None = None
-        self._held = 0.0  # seconds, in the planes before the one at work
+        self._paused_seconds = 0.0  # seconds, in the planes before the one at work
         self._one_at_a_time = threading.Lock()
         self._begun = False
         self._snapshots = self._steps()
@@ -176,7 +176,7 @@ class StackTransfer:
         try:
             return next(self._snapshots, None)
         except BaseException:
-            self._ended = "failed"
+            self._status = "failed"
             raise
 
     def begin(self) -> None:
@@ -208,18 +208,18 @@ class StackTransfer:
         """Go on after `pause`."""
         self._hold(False)
 
-    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+    def stop_if(self, abandoned: Callable[[], bool]) -> None:
         """Have the run end also when this becomes true; a paused run asks it, too."""
         with self._one_at_a_time:
             self._abandoned = abandoned
             if self._run is not None:
-                self._run.stop_when(abandoned)
+                self._run.stop_if(abandoned)
 
     @property
-    def held(self) -> float:
+    def paused_seconds(self) -> float:
         """Seconds that the run has waited for `resume`, in all."""
         with self._one_at_a_time:
-            return self._held + (0.0 if self._run is None else self._run.held)
+            return self._paused_seconds + (0.0 if self._run is None else self._run.paused_seconds)
 
     def _hold(self, paused: bool) -> None:
         with self._one_at_a_time:
@@ -297,15 +297,15 @@ class StackTransfer:
                 "styles": first.styles,
                 "style_labels": first.style_labels,
                 "finished": tuple(self._records[k] for k in sorted(self._records)),
-                "ended": self._ended,
+                "status": self._status,
             }
         )
 
     def _steps(self) -> Iterator[PlaneSnapshot | None]:
         """Yield None once when the first run is made, and then the snapshots."""
-        engine, shared, announced = self._engine, None, False
+        engine, style_cache, announced = self._engine, None, False
         if engine is None:
-            engine, shared = default_engine()
+            engine, style_cache = default_engine()
         latest: tuple[int | None, Any, StyleTransferResult | None] = (None, None, None)
         for plane in self.unfinished:
             content, start = self._read(plane), None
@@ -317,7 +317,7 @@ class StackTransfer:
             if goes_on and before is not None:
                 result = self._result_of(before, plane, latest[2])
                 start = carried(result, latest[1], content)
-            run = self._begin(engine, shared, plane, content, start)
+            run = self._begin(engine, style_cache, plane, content, start)
             if run is None:
                 break
             if not announced:
@@ -326,7 +326,7 @@ class StackTransfer:
             for snapshot in run:
                 yield PlaneSnapshot(plane, len(self._planes), snapshot)
             with self._one_at_a_time:
-                self._run, self._held = None, self._held + run.held
+                self._run, self._paused_seconds = None, self._paused_seconds + run.paused_seconds
             self._latest = run.record
             if len(run.history) < sum(scale.iterations for scale in run.scales):
                 break
@@ -337,12 +337,12 @@ class StackTransfer:
                 self._put(plane, result)
             self._done.add(plane)
             latest = (plane, content, result)
-        self._ended = "stopped" if self.unfinished else "finished"
+        self._status = "stopped" if self.unfinished else "finished"
 
     def _begin(
         self,
         engine: Callable[..., StyleTransfer],
-        shared: Shared | None,
+        style_cache: StyleCache | None,
         plane: int,
         content: Any,
         start: Any,
@@ -357,8 +357,8 @@ class StackTransfer:
             inputs["start"] = start
         if self._content_labels is not None:
             inputs["content_labels"] = self._content_labels[plane]
-        if shared is not None:
-            inputs["shared"] = shared
+        if style_cache is not None:
+            inputs["style_cache"] = style_cache
         run = engine(content, inputs.pop("styles"), settings, names=self._names, **inputs)
         with self._one_at_a_time:
             if self._stopped:
@@ -366,7 +366,7 @@ class StackTransfer:
             if self._paused:
                 run.pause()
             if self._abandoned is not None:
-                run.stop_when(self._abandoned)
+                run.stop_if(self._abandoned)
             self._run, self._plane = run, plane
         return run
 

@@ -17,7 +17,7 @@ from napari_nst.engine.images.visibility import fill_hidden
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.losses.statistics import PositionWeights, Statistics
 from napari_nst.engine.optim.schedule import Scale
-from napari_nst.engine.run.shared import Shared
+from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.engine.run.stylize import stylize
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.errors import InputError
@@ -327,10 +327,10 @@ def test_a_saved_run_goes_on_with_what_could_be_seen(images: Any, tmp_path: Any)
 def test_runs_share_the_sums_of_styles_only_where_they_show_the_same(images: Any) -> None:
     content, style = images
     flat = np.full_like(style, 0.5)  # the same pixels, whatever of them can be seen
-    shared = Shared()
+    style_cache = StyleCache()
     for given in (flat, cut_out(flat, 0.5), cut_out(flat, 0.2), cut_out(flat[::-1, ::-1], 0.5)):
-        next(StyleTransfer(content, given, StyleTransferSettings(**QUICK), shared=shared))
-    assert shared.computed == 2
+        next(StyleTransfer(content, given, StyleTransferSettings(**QUICK), style_cache=style_cache))
+    assert style_cache.computed == 2
 
 
 def test_hidden_pixels_of_a_result_have_the_colours_beside_them(images: Any) -> None:

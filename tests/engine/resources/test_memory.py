@@ -210,7 +210,7 @@ def test_out_of_memory_halves_the_tile_and_goes_on(
     assert iterations == [1, 2, 3, 4]  # none is lost, and none done twice
     assert len(failed) > 0
     assert sides(run) == [132]
-    assert run.record.ended == "finished"
+    assert run.record.status == "finished"
     alike(run.result().image, plain.image)
     assert [x.total for x in run.history] == pytest.approx(
         [x.total for x in plain.history], rel=1e-4
@@ -279,7 +279,7 @@ def test_memory_that_runs_out_at_the_smallest_tile_ends_the_run(
         next(run)
     assert [ref() for ref in failed if ref() is not None] == []
     assert len(windows) - 3 == 3  # the whole, 132 and 66
-    assert (run.record.ended, run.record.iterations) == ("failed", 1)
+    assert (run.record.status, run.record.iterations) == ("failed", 1)
     assert np.isfinite(run.result().image).all()
 
 

@@ -102,7 +102,7 @@ def test_lbfgs_is_saved_in_the_middle_of_a_trial(
     run = StyleTransfer(content, style, settings)
     shortened = []
     for _ in run:
-        trial = run._loop.course.optimizer._trial  # type: ignore[union-attr]
+        trial = run._loop.state.optimizer._trial  # type: ignore[union-attr]
         shortened.append(trial.shortened)
     assert max(shortened) > 0  # steps of eight times their length have to be taken back
     at = shortened.index(max(shortened)) + 1
@@ -201,11 +201,11 @@ def test_a_run_that_ended_early_goes_on(
         if snapshot.iteration == 8 and ended == "stopped":
             run.stop()
         if snapshot.iteration == 8 and ended == "failed":
-            run._loop.course.ended = "failed"
+            run._loop.state.status = "failed"
             break
     run.save(path)
     loaded = StyleTransfer.load(path)
-    assert loaded.record.ended == ("finished" if ended == "finished" else "running")
+    assert loaded.record.status == ("finished" if ended == "finished" else "running")
     assert len(list(loaded)) == (0 if ended == "finished" else 4)
     same(loaded, unbroken)
 
@@ -345,7 +345,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    for part in set(about) - {"ended"}:
+    for part in set(about) - {"status"}:
         less = {k: v for k, v in about.items() if k != part}
         wrong = {**about, part: "?"}
         for damaged in (less, wrong):

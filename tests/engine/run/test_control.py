@@ -20,10 +20,10 @@ def test_a_run_goes_on_until_it_is_stopped_from_any_thread() -> None:
 
 def test_a_paused_run_waits_until_it_is_resumed() -> None:
     control = Control()
-    control.check()
+    control.wait_if_paused()
     control.pause()
     assert control.paused
-    waiting = threading.Thread(target=control.check)
+    waiting = threading.Thread(target=control.wait_if_paused)
     waiting.start()
     waiting.join(0.2)
     assert waiting.is_alive()
@@ -40,7 +40,7 @@ def test_stop_wakes_a_paused_run() -> None:
 
     def wait() -> None:
         with pytest.raises(Stopped):
-            control.check()
+            control.wait_if_paused()
         ended.set()
 
     waiting = threading.Thread(target=wait)
@@ -53,14 +53,14 @@ def test_stop_wakes_a_paused_run() -> None:
 def test_a_paused_run_ends_when_nobody_waits_for_it() -> None:
     control = Control()
     gone = threading.Event()
-    control.stop_when(gone.is_set)
-    control.check()
+    control.stop_if(gone.is_set)
+    control.wait_if_paused()
     control.pause()
     ended = threading.Event()
 
     def wait() -> None:
         with pytest.raises(Stopped):
-            control.check()
+            control.wait_if_paused()
         ended.set()
 
     waiting = threading.Thread(target=wait)
@@ -69,14 +69,14 @@ def test_a_paused_run_ends_when_nobody_waits_for_it() -> None:
     gone.set()
     waiting.join(20)
     assert ended.is_set()
-    assert control.held >= 0.2
+    assert control.paused_seconds >= 0.2
 
 
 def test_wishes_are_taken_once_each_in_order() -> None:
     control: Control[str] = Control()
-    assert control.take_wish() is None
+    assert control.pop_update() is None
     control.steer("more style")
     control.steer("less noise")
-    assert control.take_wish() == "more style"
-    assert control.take_wish() == "less noise"
-    assert control.take_wish() is None
+    assert control.pop_update() == "more style"
+    assert control.pop_update() == "less noise"
+    assert control.pop_update() is None

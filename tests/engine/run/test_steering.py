@@ -158,7 +158,7 @@ def test_a_paused_run_waits_and_a_stop_ends_it(content: Image, style: Image) -> 
     thread.join(20)
     assert not thread.is_alive()
     assert rest == []
-    assert run.record.ended == "stopped"
+    assert run.record.status == "stopped"
 
 
 def test_a_resumed_run_is_as_if_it_had_not_been_paused(content: Image, style: Image) -> None:
@@ -198,7 +198,7 @@ def test_a_stopped_run_is_replayed_as_far_as_it_went(content: Image, style: Imag
     again = stylize(content, style, record=run.record)
 
     np.testing.assert_array_equal(again.image, run.result().image)
-    assert (again.record.iterations, again.record.ended) == (5, "stopped")
+    assert (again.record.iterations, again.record.status) == (5, "stopped")
 
 
 def test_a_record_is_of_its_own_pictures_and_settings(content: Image, style: Image) -> None:

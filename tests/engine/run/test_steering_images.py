@@ -248,7 +248,7 @@ def test_a_stop_right_after_a_steer_is_replayed(content: Image, style: Image) ->
             break
     stop_at_the_next_target(run)
     assert next(run, None) is None
-    assert run.record.ended == "stopped" and len(run.record.steering) == 1
+    assert run.record.status == "stopped" and len(run.record.steering) == 1
     again = stylize(content, style, record=run.record)
     assert again.image.tobytes() == run.result().image.tobytes()
     assert again.record == run.record
@@ -301,7 +301,7 @@ def test_many_threads_may_steer_at_once(content: Image, style: Image) -> None:
     next(run)
     assert len(run.record.steering) == 5
     assert run.record.kept_labels == (0,)  # none has undone another
-    now = run._loop.course.now
+    now = run._loop.state.settings
     assert (now.tv_weight, now.style_weight, now.region_softness) == (1, 2, 0.1)
     assert run._loop.inputs.styles[0].record.name == "new"
 
@@ -326,7 +326,7 @@ def test_a_stop_is_honoured_within_a_tile(
     monkeypatch.setattr(FeatureExtractor, "__call__", counting)
     assert next(run, None) is None
     assert len(seen) == 4
-    assert run.record.ended == "stopped"
+    assert run.record.status == "stopped"
     assert run.record.iterations == (during == "evaluation")
     assert np.isfinite(run.result().image).all()
 

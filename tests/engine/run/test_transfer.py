@@ -141,9 +141,9 @@ def test_a_loop_that_was_left_can_be_entered_again(content: Image, style: Image)
     for snapshot in run:
         if snapshot.iteration == 2:
             break
-    assert run.record.ended == "running"
+    assert run.record.status == "running"
     assert [snapshot.iteration for snapshot in run] == [3, 4]
-    assert run.record.ended == "finished"
+    assert run.record.status == "finished"
     whole = stylize(content, style, quick())
     assert np.array_equal(run.result().image, whole.image)
 
@@ -213,7 +213,7 @@ def test_stop_ends_the_run_before_its_next_evaluation(content: Image, style: Ima
             thread.join()
     assert iterations == [1, 2]
     result = run.result()
-    assert (result.record.ended, result.record.iterations) == ("stopped", 2)
+    assert (result.record.status, result.record.iterations) == ("stopped", 2)
     picture(result, content.shape)
     assert next(run, None) is None
 
@@ -223,13 +223,13 @@ def test_a_run_stopped_before_it_began_is_its_first_image(content: Image, style:
     run.stop()
     assert list(run) == []
     assert np.array_equal(picture(run.result(), content.shape), content)
-    assert (run.record.ended, run.record.iterations, run.record.losses) == ("stopped", 0, {})
+    assert (run.record.status, run.record.iterations, run.record.losses) == ("stopped", 0, {})
 
 
 def test_there_is_a_result_before_the_first_evaluation(content: Image, style: Image) -> None:
     run = StyleTransfer(content, style, quick())
     assert np.array_equal(picture(run.result(), content.shape), content)
-    assert (run.record.ended, run.history) == ("running", ())
+    assert (run.record.status, run.history) == ("running", ())
     assert len(list(run)) == 4  # looking did not disturb it
 
 
@@ -238,7 +238,7 @@ def test_there_is_a_result_while_the_run_goes_on(content: Image, style: Image) -
     next(run)
     first = picture(run.result(), content.shape).copy()
     assert not np.array_equal(first, content)
-    assert (run.record.ended, run.record.iterations) == ("running", 1)
+    assert (run.record.status, run.record.iterations) == ("running", 1)
     list(run)
     assert not np.array_equal(run.result().image, first)
 
@@ -291,7 +291,7 @@ def test_a_failure_of_torch_becomes_ours_and_keeps_the_picture(
     assert isinstance(caught.value.__cause__, RuntimeError)
     assert next(run, None) is None
     result = run.result()
-    assert (result.record.ended, result.record.iterations) == ("failed", 2)
+    assert (result.record.status, result.record.iterations) == ("failed", 2)
     assert np.array_equal(picture(result, content.shape), images[-1])
 
 
@@ -302,7 +302,7 @@ def test_a_failure_at_the_first_evaluation_leaves_the_first_image(
     run = StyleTransfer(content, style, quick())
     with pytest.raises(StyleTransferError):
         list(run)
-    assert run.record.ended == "failed"
+    assert run.record.status == "failed"
     assert np.array_equal(run.result().image, content)
 
 
@@ -315,7 +315,7 @@ def test_a_bug_and_an_interruption_are_shown_as_they_are(
     with pytest.raises(type(bug)) as caught:
         list(run)
     assert caught.value is bug
-    assert (run.record.ended, run.record.iterations) == ("failed", 1)
+    assert (run.record.status, run.record.iterations) == ("failed", 1)
     picture(run.result(), content.shape)
 
 
@@ -635,7 +635,7 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
         "tv": last.tv,
         "total": last.total,
     }
-    assert (record.iterations, record.ended) == (4, "finished")
+    assert (record.iterations, record.status) == (4, "finished")
 
 
 def test_the_record_says_what_the_run_started_from(content: Image, style: Image) -> None:

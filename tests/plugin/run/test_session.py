@@ -58,7 +58,7 @@ def test_a_run_makes_one_layer_with_the_last_picture_and_the_record(viewer, engi
     assert (layer.data == 255).all()
     assert layer.metadata["napari_nst"]["iterations"] == 5
     assert states == [State.RUNNING, State.IDLE]
-    assert [outcome.ended for outcome in outcomes] == ["finished"]
+    assert [outcome.status for outcome in outcomes] == ["finished"]
     assert engine.made[0].names == ["photo", "paint"]
 
 
@@ -99,7 +99,7 @@ def test_stop_keeps_the_picture(viewer, slow, run_job, qtbot):
     slow.gate.set()
     finish(session, qtbot)
 
-    assert outcomes[0].ended == "stopped"
+    assert outcomes[0].status == "stopped"
     assert 0 < viewer.layers["photo x paint"].data.max() < 255
     assert len(slow.made[0].history) < 4
 
@@ -119,7 +119,7 @@ def test_a_paused_run_waits_and_goes_on(viewer, run_job, qtbot):
     finish(session, qtbot)
 
     assert states == [State.RUNNING, State.PAUSED, State.RUNNING, State.IDLE]
-    assert outcomes[0].ended == "finished"
+    assert outcomes[0].status == "finished"
 
 
 def test_a_paused_run_can_be_stopped(viewer, engine, run_job, qtbot):
@@ -131,7 +131,7 @@ def test_a_paused_run_can_be_stopped(viewer, engine, run_job, qtbot):
     session.stop()
     finish(session, qtbot)
 
-    assert outcomes[0].ended == "stopped"
+    assert outcomes[0].status == "stopped"
     assert session.layer in viewer.layers
 
 
@@ -188,7 +188,7 @@ def test_a_pause_is_kept_between_two_tiles(viewer, in_tiles, run_job, qtbot):
     session.stop()
     finish(session, qtbot)
     assert in_tiles.at < 1000
-    assert outcomes[0].ended == "stopped"
+    assert outcomes[0].status == "stopped"
 
 
 def test_seconds_in_which_a_tile_waited_are_not_work(viewer, in_tiles, run_job, qtbot):
@@ -258,13 +258,13 @@ def test_an_exception_in_the_engine_is_told_and_the_picture_stays(viewer, run_jo
     session.ended.connect(outcomes.append)
     run_job(session, viewer)
 
-    assert outcomes[0].ended == "failed"
+    assert outcomes[0].status == "failed"
     assert outcomes[0].message == f"The transfer failed: {error}."
     assert viewer.layers["photo x paint"].data.max() == 102  # two iterations of five
     assert session.state is State.IDLE
     assert "Traceback" in caplog.text
     run_job(session, viewer, iterations=2)
-    assert outcomes[1].ended == "finished"
+    assert outcomes[1].status == "finished"
 
 
 def test_out_of_memory_is_told_in_its_own_words(viewer, run_job):
@@ -276,7 +276,7 @@ def test_out_of_memory_is_told_in_its_own_words(viewer, run_job):
     session.ended.connect(outcomes.append)
     run_job(session, viewer)
 
-    assert (outcomes[0].ended, outcomes[0].message) == ("failed", "It needs 90 GiB.")
+    assert (outcomes[0].status, outcomes[0].message) == ("failed", "It needs 90 GiB.")
     assert len(viewer.layers) == 2
 
 
@@ -289,7 +289,7 @@ def test_deleting_the_result_ends_the_run_and_brings_no_layer_back(viewer, slow,
     slow.step = lambda iteration: threading.Event().wait(0.01)
     finish(session, qtbot)
 
-    assert outcomes[0].ended == "stopped"
+    assert outcomes[0].status == "stopped"
     assert [layer.name for layer in viewer.layers] == ["photo", "paint"]
 
 
@@ -303,7 +303,7 @@ def test_deleting_and_renaming_the_inputs_changes_nothing(viewer, slow, run_job,
     slow.gate.set()
     finish(session, qtbot)
 
-    assert outcomes[0].ended == "finished"
+    assert outcomes[0].status == "finished"
     assert (viewer.layers["mine"].data == 255).all()
     assert len(viewer.layers) == 2
 
@@ -317,7 +317,7 @@ def test_a_result_that_the_user_replaced_is_left_alone(viewer, slow, run_job, qt
     finish(session, qtbot)
 
     assert session.layer.data.shape == (10, 10, 3)
-    assert outcomes[0].ended == "finished"
+    assert outcomes[0].status == "finished"
 
 
 def test_a_closed_session_ends_its_run_keeps_the_picture_and_says_no_more(

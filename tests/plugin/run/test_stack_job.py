@@ -127,7 +127,7 @@ def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot)
     np.testing.assert_array_equal(layer.translate, (1, 0, 0, 0))
     record = layer.metadata["napari_nst"]
     assert [plane["plane"] for plane in record["finished"]] == [0, 1, 2, 3]
-    assert stacks.StackRecord.model_validate(record).ended == "finished"
+    assert stacks.StackRecord.model_validate(record).status == "finished"
     volume = stack.layers["volume"].data
     for k, run in enumerate(panel.engine.made):
         np.testing.assert_allclose(run.content, volume[1, k] / 4000, atol=1e-6)
@@ -168,7 +168,7 @@ def test_a_stopped_stack_keeps_the_planes_that_are_done(stack, panel, qtbot):
     stop_in_plane(panel, qtbot, 3)
     layer = stack.layers["volume x paint"]
     assert [int(plane.max()) for plane in layer.data[0]] == [4000, 4000, 0, 0]
-    assert layer.metadata["napari_nst"]["ended"] == "stopped"
+    assert layer.metadata["napari_nst"]["status"] == "stopped"
     assert panel.status.startswith("Stopped")
     assert "2 of 4 planes are done." in panel.status
 

@@ -20,8 +20,8 @@ from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.losses.objective import Losses
 from napari_nst.engine.optim.adam import State
 from napari_nst.engine.optim.schedule import Scale, weighted
-from napari_nst.engine.run.course import Course
 from napari_nst.engine.run.loop import Wish
+from napari_nst.engine.run.state import RunState
 from napari_nst.errors import InputError
 from napari_nst.record import InputRecord, OutOfMemoryEvent, RegionRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Saved", "load", "save"]
+__all__ = ["Checkpoint", "load", "save"]
 
 _FORMAT = 2
 _NAME = "napari-nst run"
 
 
 @dataclass(frozen=True)
-class Saved:
+class Checkpoint:
     """What a file holds.
 
     Attributes
@@ -48,7 +48,7 @@ class Saved:
         As asked for.
     first_inputs, inputs : Inputs
         What the run began with, and what it has now.
-    course : Course
+    state : RunState
         How far it is.
     scales : sequence of Scale
         The sizes it goes through: another device would choose others.
@@ -61,13 +61,13 @@ class Saved:
     settings: StyleTransferSettings
     first_inputs: Inputs
     inputs: Inputs
-    course: Course
+    state: RunState
     scales: Sequence[Scale]
     tiles: Sequence[int | None]
     wishes: Sequence[Wish]
 
 
-def save(path: str | os.PathLike[str], saved: Saved) -> None:
+def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
     """Write a run to a file; one of that name stays whole until the new one is.
 
     Raises
@@ -75,24 +75,24 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
     InputError
         If the file cannot be written.
     """
-    course = saved.course
+    state = saved.state
     tensors: dict[str, Tensor] = {}
     places: dict[int, str] = {}  # where an image lies, which many inputs may share
     about: dict[str, Any] = {
         "name": _NAME,
         "format": _FORMAT,
         "settings": saved.settings.model_dump(mode="json"),
-        "now": course.now.model_dump(mode="json"),
-        "scale": course.scale,
-        "done": course.done,
-        "elapsed": course.elapsed,
-        "lbfgs_history": course.lbfgs_history,
-        "steering": [change.model_dump(mode="json") for change in course.steering],
+        "now": state.settings.model_dump(mode="json"),
+        "scale": state.scale,
+        "done": state.done,
+        "elapsed": state.elapsed,
+        "lbfgs_history": state.lbfgs_history,
+        "steering": [change.model_dump(mode="json") for change in state.steering],
         "out_of_memory_events": [
-            shortage.model_dump(mode="json") for shortage in course.out_of_memory_events
+            event.model_dump(mode="json") for event in state.out_of_memory_events
         ],
-        "regions": [region.model_dump(mode="json") for region in course.regions],
-        "ended": course.ended,
+        "regions": [region.model_dump(mode="json") for region in state.regions],
+        "status": state.status,
         "scales": [vars(scale) for scale in saved.scales],
         "tiles": list(saved.tiles),
         "first": _put_inputs(saved.first_inputs, tensors, places),
@@ -102,17 +102,17 @@ def save(path: str | os.PathLike[str], saved: Saved) -> None:
             for wish in saved.wishes
         ],
     }
-    if course.image is not None and course.optimizer is not None:
-        state = course.optimizer.state()
-        about["optimizer"] = dict(state.numbers)
-        tensors["image"] = course.image
-        tensors |= {f"optimizer.{name}": tensor for name, tensor in state.tensors.items()}
-    if course.history:
-        tensors["history"] = torch.stack([losses.values.cpu() for losses in course.history])
+    if state.image is not None and state.optimizer is not None:
+        optimizer_state = state.optimizer.state()
+        about["optimizer"] = dict(optimizer_state.numbers)
+        tensors["image"] = state.image
+        tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_state.tensors.items()}
+    if state.history:
+        tensors["history"] = torch.stack([losses.values.cpu() for losses in state.history])
     _write(Path(path), tensors, about)
 
 
-def load(path: str | os.PathLike[str]) -> Saved:
+def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a run that `save` wrote.
 
     Raises
@@ -126,8 +126,8 @@ def load(path: str | os.PathLike[str]) -> Saved:
             raise ValueError("the tensors are not those that were written")
         settings = StyleTransferSettings(**about["settings"])
         scales = [Scale(**scale) for scale in about["scales"]]
-        course = Course(
-            now=StyleTransferSettings(**about["now"]),
+        state = RunState(
+            settings=StyleTransferSettings(**about["now"]),
             scale=operator.index(about["scale"]),
             done=operator.index(about["done"]),
             steering=[SteeringRecord.model_validate(change) for change in about["steering"]],
@@ -136,31 +136,31 @@ def load(path: str | os.PathLike[str]) -> Saved:
             ],
             regions=tuple(RegionRecord.model_validate(region) for region in about["regions"]),
             elapsed=float(about["elapsed"]),
-            pairs=_count(about["lbfgs_history"]),
-            ended="finished" if about["ended"] == "finished" else "running",
+            history_size=_count(about["lbfgs_history"]),
+            status="finished" if about["status"] == "finished" else "running",
         )
         first = _take_inputs(about["first"], tensors, settings)
-        inputs = _take_inputs(about["inputs"], tensors, course.now)
+        inputs = _take_inputs(about["inputs"], tensors, state.settings)
         if "optimizer" in about:
-            course.image = tensors["image"]
-            course.optimizer = course.make_optimizer(iterations=1)
-            course.optimizer.restore(State(_under("optimizer.", tensors), about["optimizer"]))
+            state.image = tensors["image"]
+            state.optimizer = state.make_optimizer(iterations=1)
+            state.optimizer.restore(State(_under("optimizer.", tensors), about["optimizer"]))
         if "history" in tensors:
             before_last = sum(scale.iterations for scale in scales[:-1])
-            weights = _settings_in_force(settings, course.steering, before_last)
-            course.history = [
+            weights = _settings_in_force(settings, state.steering, before_last)
+            state.history = [
                 Losses(values, now)
                 for values, now in zip(tensors["history"], weights, strict=False)
             ]
-        wishes, now = [], course.now
+        wishes, now = [], state.settings
         for change, wished in about["wishes"]:
             record = SteeringRecord.model_validate(change)
             now = now.replace(**record.choices)
             wishes.append(Wish(record, _take_inputs(wished, tensors, now)))
         tiles = [_count(side) for side in about["tiles"]]
-        if not (0 <= course.scale <= len(scales) == len(tiles)):
+        if not (0 <= state.scale <= len(scales) == len(tiles)):
             raise ValueError("the scales do not go together")
-        return Saved(settings, first, inputs, course, scales, tiles, wishes)
+        return Checkpoint(settings, first, inputs, state, scales, tiles, wishes)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged, or was saved by another version.") from error
 

@@ -30,7 +30,7 @@ class Control(Generic[Wish]):
         self._go_on.set()
         self._wishes: deque[Wish] = deque()
         self._abandoned: Callable[[], bool] | None = None
-        self._held = 0.0
+        self._paused_seconds = 0.0
 
     def stop(self) -> None:
         """Ask the run to end before its next tile, if it is paused, too."""
@@ -43,7 +43,7 @@ class Control(Generic[Wish]):
             self._stop.set()
         return self._stop.is_set()
 
-    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+    def stop_if(self, abandoned: Callable[[], bool]) -> None:
         """Have the run end also when this becomes true; a paused run asks it, too."""
         self._abandoned = abandoned
 
@@ -61,11 +61,11 @@ class Control(Generic[Wish]):
         return not self._go_on.is_set()
 
     @property
-    def held(self) -> float:
+    def paused_seconds(self) -> float:
         """Seconds that the run has waited for `resume`, in all."""
-        return self._held
+        return self._paused_seconds
 
-    def check(self) -> None:
+    def wait_if_paused(self) -> None:
         """Return when the run is to go on.
 
         Raises
@@ -77,7 +77,7 @@ class Control(Generic[Wish]):
             began = time.perf_counter()
             while not (self._go_on.wait(_SECONDS_BETWEEN_LOOKS) or self.stopped):
                 pass
-            self._held += time.perf_counter() - began
+            self._paused_seconds += time.perf_counter() - began
         if self.stopped:
             raise Stopped
 
@@ -90,6 +90,6 @@ class Control(Generic[Wish]):
         """Those that have not been taken yet, the oldest first."""
         return tuple(self._wishes)
 
-    def take_wish(self) -> Wish | None:
+    def pop_update(self) -> Wish | None:
         """Return the oldest wish that has not been taken yet."""
         return self._wishes.popleft() if self._wishes else None

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.engine.resources.device import Device
     from napari_nst.engine.resources.memory import MemoryPlan
-    from napari_nst.engine.run.course import Course
     from napari_nst.engine.run.replay import Replay
-    from napari_nst.engine.run.shared import Shared
+    from napari_nst.engine.run.state import RunState
+    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.record import SteeringRecord
     from napari_nst.settings import StyleTransferSettings
 
@@ -60,7 +60,7 @@ class Loop:
         As asked for.
     inputs : Inputs
         The pictures as they are now.
-    course : Course
+    state : RunState
         How far the run is.
     device : Device
         Where it is computed.
@@ -70,7 +70,7 @@ class Loop:
         The tiles of each.
     replay : Replay or None
         The run that is done again.
-    shared : Shared
+    style_cache : StyleCache
         What runs have in common.
 
     Attributes
@@ -83,19 +83,19 @@ class Loop:
         self,
         settings: StyleTransferSettings,
         inputs: Inputs,
-        course: Course,
+        state: RunState,
         device: Device,
         scales: Sequence[Scale],
         memory_plan: MemoryPlan,
         replay: Replay | None,
-        shared: Shared,
+        style_cache: StyleCache,
     ) -> None:
-        self.settings, self.inputs, self.course = settings, inputs, course
+        self.settings, self.inputs, self.state = settings, inputs, state
         self.device, self.scales, self.memory_plan = device, scales, memory_plan
         self.control: Control[Wish] = Control()
-        self._replay, self._shared = replay, shared
-        self._sums: dict[Source, Mapping[str, Statistics]] = {}
-        self._frozen: Tensor | None = None  # where the content's pixels are kept
+        self._replay, self._style_cache = replay, style_cache
+        self._style_statistics: dict[Source, Mapping[str, Statistics]] = {}
+        self._keep_mask: Tensor | None = None  # where the content's pixels are kept
         self._content: Tensor | None = None  # at the scale at work
         self._network: FeatureExtractor | None = None
         self._objective: Objective | None = None  # None: to be made anew
@@ -103,18 +103,18 @@ class Loop:
 
     def run(self) -> Iterator[Snapshot]:
         """Do what is left of the run."""
-        course = self.course
-        self._network = self._shared.network(self.settings, self.device)
+        state = self.state
+        self._network = self._style_cache.network(self.settings, self.device)
         ample = self.memory_plan.ample_memory
         try:
             with self.device.keep_freed_memory() if ample else nullcontext():
-                while course.scale < len(self.scales):
-                    yield from self._at(course.scale)
-                    course.scale, course.done = course.scale + 1, 0
+                while state.scale < len(self.scales):
+                    yield from self._run_scale(state.scale)
+                    state.scale, state.done = state.scale + 1, 0
         except Stopped:
-            course.ended = "stopped"
+            state.status = "stopped"
         else:
-            course.ended = "finished"
+            state.status = "finished"
         finally:
             self._objective = None
             self.device.empty_cache()
@@ -123,7 +123,7 @@ class Loop:
         """Return what the run starts from, at its first scale."""
         scale = self.scales[0]
         shape = (scale.height, scale.width)
-        return self.inputs.first_image(self.course.now, shape, self.device.torch_device)
+        return self.inputs.first_image(self.state.settings, shape, self.device.torch_device)
 
     def _detail(self, scale: Scale, image: Tensor) -> Tensor | None:
         """Return what the run's start has at a scale and lacked at the size of an image.
@@ -131,7 +131,7 @@ class Loop:
         As if the run had begun there: otherwise the content's finest lines would have to be drawn
         anew at every scale.  Noise is another at every size.
         """
-        now, place = self.course.now, self.device.torch_device
+        now, place = self.state.settings, self.device.torch_device
         if now.init == "noise":
             return None
         coarse, start = (
@@ -140,110 +140,110 @@ class Loop:
         )
         return start - resize(coarse, scale.height, scale.width)
 
-    def _at(self, index: int) -> Iterator[Snapshot]:
+    def _run_scale(self, index: int) -> Iterator[Snapshot]:
         """Do what is left of the iterations at a scale."""
-        course, scale = self.course, self.scales[index]
-        held = self.control.held
-        began = time.perf_counter() - course.elapsed
+        state, scale = self.state, self.scales[index]
+        held = self.control.paused_seconds
+        began = time.perf_counter() - state.elapsed
         self._objective = None
-        self._sums.clear()  # of styles at another size
+        self._style_statistics.clear()  # of styles at another size
         last = index == len(self.scales) - 1
-        if course.image is None:
-            course.image = self.first_image()
-            course.optimizer = course.make_optimizer(scale.iterations, last=last)
-        elif course.done == 0:
-            course.grow(scale, self._detail(scale, course.image), last=last)
-        while course.done < scale.iterations:
-            self.control.check()
+        if state.image is None:
+            state.image = self.first_image()
+            state.optimizer = state.make_optimizer(scale.iterations, last=last)
+        elif state.done == 0:
+            state.grow(scale, self._detail(scale, state.image), last=last)
+        while state.done < scale.iterations:
+            self.control.wait_if_paused()
             for wish in self._wishes():
-                self._obey(wish, index)
-            if self._replay is not None and self._replay.over(len(course.history)):
+                self._apply_update(wish, index)
+            if self._replay is not None and self._replay.over(len(state.history)):
                 raise Stopped
             resources = self._current_resources(index)
             losses, gradient = self._evaluate(index)
-            image, optimizer = course.image, course.optimizer
+            image, optimizer = state.image, state.optimizer
             assert optimizer is not None
-            if self._frozen is not None:
-                gradient.masked_fill_(self._frozen, 0)
+            if self._keep_mask is not None:
+                gradient.masked_fill_(self._keep_mask, 0)
             # Only L-BFGS reads the loss: Adam never waits for the device.
             loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
             image = self._with_kept(optimizer.step(image, loss, gradient))
-            course.image = image
+            state.image = image
             del gradient  # while the picture is shown: at large sizes every image counts
             if resources != self._current_resources(index):
-                course.out_of_memory_events.append(resources)
-            course.history.append(losses)
-            course.done += 1
-            course.elapsed = time.perf_counter() - began - (self.control.held - held)
+                state.out_of_memory_events.append(resources)
+            state.history.append(losses)
+            state.done += 1
+            state.elapsed = time.perf_counter() - began - (self.control.paused_seconds - held)
             yield Snapshot(
-                len(course.history),
+                len(state.history),
                 self.settings.iterations,
                 index + 1,
                 len(self.scales),
                 (scale.height, scale.width),
                 losses,
-                course.elapsed,
+                state.elapsed,
                 image,
-                partial(self.inputs.to_array, course.now.color),
+                partial(self.inputs.to_array, state.settings.color),
             )
 
     def _evaluate(self, index: int) -> tuple[Losses, Tensor]:
-        check, course = self.control.check, self.course
-        optimizer = course.optimizer
+        check, state = self.control.wait_if_paused, self.state
+        optimizer = state.optimizer
         assert optimizer is not None
 
         def evaluate(tile: int | None) -> tuple[Losses, Tensor]:
-            objective = self._against(index, tile)
-            assert course.image is not None
-            return objective.loss_and_gradient(course.image, tile, check, optimizer.damping)
+            objective = self._get_objective(index, tile)
+            assert state.image is not None
+            return objective.loss_and_gradient(state.image, tile, check, optimizer.damping)
 
         return self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.spare)
 
     def _current_resources(self, index: int) -> OutOfMemoryEvent:
         """Return the tile size and the L-BFGS history of the next evaluation."""
-        course = self.course
+        state = self.state
         return OutOfMemoryEvent(
-            iteration=len(course.history),
+            iteration=len(state.history),
             tile=self.memory_plan.tile_sizes[index],
-            lbfgs_history=course.lbfgs_history,
+            lbfgs_history=state.lbfgs_history,
         )
 
     def _wishes(self) -> Iterator[Wish]:
         """Take what is to change now: the steering that is replayed, and the user's."""
         if self._replay is not None:
-            for change in self._replay.changes(len(self.course.history)):
-                settings = self.course.now.replace(**change.choices)
+            for change in self._replay.changes(len(self.state.history)):
+                settings = self.state.settings.replace(**change.choices)
                 images = self._replay.images(change)
                 yield Wish(change, self.inputs.replaced(settings, **images))
-        while (wish := self.control.take_wish()) is not None:
+        while (wish := self.control.pop_update()) is not None:
             yield wish
 
-    def _obey(self, wish: Wish, index: int) -> None:
+    def _apply_update(self, wish: Wish, index: int) -> None:
         """Carry out a wish."""
-        course, record = self.course, wish.record
-        before, self.inputs = course.now, wish.inputs
-        course.now = before.replace(**record.choices)
-        course.steering.append(record.model_copy(update={"iteration": len(course.history)}))
-        assert course.image is not None
-        assert course.optimizer is not None
-        recolored = course.now.color != before.color
+        state, record = self.state, wish.record
+        before, self.inputs = state.settings, wish.inputs
+        state.settings = before.replace(**record.choices)
+        state.steering.append(record.model_copy(update={"iteration": len(state.history)}))
+        assert state.image is not None
+        assert state.optimizer is not None
+        recolored = state.settings.color != before.color
         if recolored:
-            course.image = self.inputs.recolored(course.image, before.color, course.now.color)
-            left = self.scales[index].iterations - course.done
-            course.optimizer = course.make_optimizer(left, last=index == len(self.scales) - 1)
-        course.optimizer.steered()
+            state.image = self.inputs.recolored(state.image, before.color, state.settings.color)
+            left = self.scales[index].iterations - state.done
+            state.optimizer = state.make_optimizer(left, last=index == len(self.scales) - 1)
+        state.optimizer.steered()
         pictures = (record.styles, record.content_labels, record.style_labels)
         if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
             if self._objective is not None:
                 self._objective.steer(self._weighted(index))
         else:
             # Painting on the content leaves what is known of the styles as it is.
-            guided = course.now.region_guidance != before.region_guidance
+            guided = state.settings.region_guidance != before.region_guidance
             if recolored or guided or record.styles or record.style_labels:
-                self._sums.clear()
+                self._style_statistics.clear()
             self._objective = None
 
-    def _against(self, index: int, tile: int | None) -> Objective:
+    def _get_objective(self, index: int, tile: int | None) -> Objective:
         """Return what the image is compared with; put the content's pixels where they are kept.
 
         The targets are made in tiles of the side that the image is evaluated in.  So what an
@@ -253,17 +253,22 @@ class Loop:
         if self._objective is not None and self._side == tile:
             return self._objective
         if self._side != tile:
-            self._sums.clear()
+            self._style_statistics.clear()
         self._objective, self._side = None, tile
-        course, scale, place = self.course, self.scales[index], self.device.torch_device
-        now = course.now
+        state, scale, place = self.state, self.scales[index], self.device.torch_device
+        now = state.settings
         content, styles = self.inputs.at_scale(now, scale, place)
         regions = self.inputs.regions(now, scale, place)
         kept = self.inputs.kept((scale.height, scale.width))
-        self._frozen = None if kept is None else kept.to(place)
+        self._keep_mask = None if kept is None else kept.to(place)
         self._content = content
-        assert course.image is not None
-        course.image = self._with_kept(course.image)
+        assert state.image is not None
+        state.image = self._with_kept(state.image)
+        if self.inputs.assignment:  # statistics of painted regions are this run's own
+            known = self._style_statistics
+        else:
+            visible = [style.visible for style in self.inputs.styles]
+            known = self._style_cache.style_statistics(styles, tile, visible)
         objective = Objective(
             content,
             styles,
@@ -271,22 +276,19 @@ class Loop:
             self._network,
             regions=regions,
             tile=tile,
-            # Sums of labels are of this run's painting; those of whole styles are anyone's.
-            known=self._sums
-            if self.inputs.assignment
-            else self._shared.sums(styles, tile, [style.visible for style in self.inputs.styles]),
-            between=self.control.check,
+            known=known,
+            between=self.control.wait_if_paused,
         )
         if regions is None or self.inputs.assignment is None:
-            course.regions = ()
+            state.regions = ()
         else:
-            course.note_regions(scale, regions, objective.dropped)
+            state.note_regions(scale, regions, objective.dropped)
         self._objective = objective
         return objective
 
     def _weighted(self, index: int) -> StyleTransferSettings:
         """Return the settings as they are now, with the weights that hold at a scale."""
-        return weighted(self.course.now, last=index == len(self.scales) - 1)
+        return weighted(self.state.settings, last=index == len(self.scales) - 1)
 
     def _with_kept(self, image: Tensor) -> Tensor:
         """Return an image with the content's pixels where they are kept.
@@ -294,6 +296,6 @@ class Loop:
         Adam moves them even without a gradient: its moments come from a coarser scale, or from
         before the labels were changed.
         """
-        if self._frozen is None or self._content is None:
+        if self._keep_mask is None or self._content is None:
             return image
-        return torch.where(self._frozen, self._content, image)
+        return torch.where(self._keep_mask, self._content, image)

@@ -88,7 +88,7 @@ class Replay:
 
     def over(self, iterations: int) -> bool:
         """Return whether a run that was stopped has been replayed as far as it went."""
-        return self._record.ended != "finished" and iterations >= self._record.iterations
+        return self._record.status != "finished" and iterations >= self._record.iterations
 
     def _style(self, record: InputRecord) -> Picture:
         known = _find(record, self._styles)

@@ -15,11 +15,11 @@ from napari_nst.engine.resources import device as compute
 from napari_nst.engine.resources.memory import MemoryPlan
 from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, Workload
 from napari_nst.engine.run import checkpoint
-from napari_nst.engine.run.course import Course
 from napari_nst.engine.run.loop import Loop, Wish
 from napari_nst.engine.run.replay import Replay
-from napari_nst.engine.run.shared import Shared
 from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
+from napari_nst.engine.run.state import RunState
+from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.errors import InputError
 from napari_nst.record import Resolved, RunRecord, ScaleRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
@@ -74,7 +74,7 @@ class StyleTransfer:
         be the record's.
     replacements : sequence of array_like, optional
         With `replay`, the styles and labels that replaced others during the run, in any order.
-    shared : Shared, optional
+    style_cache : StyleCache, optional
         What an earlier run left for this one to use: the network, the styles' statistics.
 
     Raises
@@ -100,28 +100,28 @@ class StyleTransfer:
         style_labels: Any = None,
         replay: RunRecord | None = None,
         replacements: Sequence[Any] = (),
-        shared: Shared | None = None,
+        style_cache: StyleCache | None = None,
     ) -> None:
         settings = settings or StyleTransferSettings()
         inputs = Inputs(
             content, styles, start, names, settings, content_labels, style_labels, replay
         )
         again = None if replay is None else Replay(replay, inputs, replacements)
-        course = Course(settings)
+        state = RunState(settings)
         if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
-            course.pairs = replay.resolved.lbfgs_history or LBFGS_HISTORY
-        self._begin(settings, inputs, inputs, course, None, again, shared=shared)
+            state.history_size = replay.resolved.lbfgs_history or LBFGS_HISTORY
+        self._begin(settings, inputs, inputs, state, None, again, style_cache=style_cache)
 
     def _begin(
         self,
         settings: StyleTransferSettings,
         first: Inputs,
         inputs: Inputs,
-        course: Course,
+        state: RunState,
         sides: Sequence[int | None] | None,
         replay: Replay | None,
         scales: Sequence[Scale] | None = None,
-        shared: Shared | None = None,
+        style_cache: StyleCache | None = None,
     ) -> None:
         self.settings = settings
         self._first_inputs = first
@@ -137,13 +137,13 @@ class StyleTransfer:
             item_size=device.dtype.itemsize,
             regions=inputs.guides,
         )
-        memory_plan = MemoryPlan(workload, scales, device, sides, course.pairs)
-        course.pairs = memory_plan.history_size
+        memory_plan = MemoryPlan(workload, scales, device, sides, state.history_size)
+        state.history_size = memory_plan.history_size
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
-        shared = shared or Shared()
-        self._loop = Loop(settings, inputs, course, device, scales, memory_plan, replay, shared)
+        style_cache = style_cache or StyleCache()
+        self._loop = Loop(settings, inputs, state, device, scales, memory_plan, replay, style_cache)
         self._snapshots = self._loop.run()
-        self._wished = (course.now, inputs)  # what will hold when every wish is taken
+        self._wished = (state.settings, inputs)  # what will hold when every wish is taken
         self._one_at_a_time = threading.Lock()
 
     @classmethod
@@ -165,9 +165,9 @@ class StyleTransfer:
         """
         saved = checkpoint.load(path)
         run = cls.__new__(cls)
-        first, inputs, course = saved.first_inputs, saved.inputs, saved.course
-        run._begin(saved.settings, first, inputs, course, saved.tiles, None, saved.scales)
-        course.move_to(run._loop.device.torch_device)
+        first, inputs, state = saved.first_inputs, saved.inputs, saved.state
+        run._begin(saved.settings, first, inputs, state, saved.tiles, None, saved.scales)
+        state.move_to(run._loop.device.torch_device)
         for wish in saved.wishes:
             run._wished = (run._wished[0].replace(**wish.record.choices), wish.inputs)
             run._loop.control.steer(wish)
@@ -191,11 +191,11 @@ class StyleTransfer:
         if self._replay is not None:
             raise InputError("A run that replays a record cannot be saved: its record is.")
         loop = self._loop
-        saved = checkpoint.Saved(
+        saved = checkpoint.Checkpoint(
             self.settings,
             self._first_inputs,
             loop.inputs,
-            loop.course,
+            loop.state,
             loop.scales,
             loop.memory_plan.tile_sizes,
             loop.control.wishes,
@@ -233,12 +233,12 @@ class StyleTransfer:
         except StopIteration:
             raise
         except RuntimeError as error:
-            self._loop.course.ended = "failed"
+            self._loop.state.status = "failed"
             # The frames of the failed evaluation hold its tensors: let go of them.
             traceback.clear_frames(error.__traceback__)
             failure = compute.translate(error, self.scales[-1])
         except BaseException:
-            self._loop.course.ended = "failed"
+            self._loop.state.status = "failed"
             raise
         raise failure
 
@@ -246,7 +246,7 @@ class StyleTransfer:
         """End the run before its next tile or evaluation; any thread may ask."""
         self._loop.control.stop()
 
-    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+    def stop_if(self, abandoned: Callable[[], bool]) -> None:
         """End the run as `stop` does when a condition holds.
 
         Parameters
@@ -254,7 +254,7 @@ class StyleTransfer:
         abandoned : callable
             Asked by the thread that iterates, before every tile, and while the run is paused.
         """
-        self._loop.control.stop_when(abandoned)
+        self._loop.control.stop_if(abandoned)
 
     def pause(self) -> None:
         """Wait before the next tile or evaluation; any thread may ask."""
@@ -265,9 +265,9 @@ class StyleTransfer:
         self._loop.control.resume()
 
     @property
-    def held(self) -> float:
+    def paused_seconds(self) -> float:
         """Seconds that the run was held by `pause` so far."""
-        return self._loop.control.held
+        return self._loop.control.paused_seconds
 
     def steer(
         self,
@@ -321,38 +321,38 @@ class StyleTransfer:
 
     def result(self) -> StyleTransferResult:
         """Return the picture as it is now, whatever ended the run or if it goes on."""
-        course = self._loop.course
-        image = course.image
+        state = self._loop.state
+        image = state.image
         if image is None:
             image = self._loop.first_image()
-        elif course.optimizer is not None:
-            image = course.optimizer.best(image)
-        picture = self._loop.inputs.to_array(course.now.color, image, self.output_shape)
+        elif state.optimizer is not None:
+            image = state.optimizer.best(image)
+        picture = self._loop.inputs.to_array(state.settings.color, image, self.output_shape)
         return StyleTransferResult(picture, self.settings, self.record, self.history)
 
     @property
     def history(self) -> tuple[Losses, ...]:
         """The losses of each evaluation so far."""
-        return tuple(self._loop.course.history)
+        return tuple(self._loop.state.history)
 
     @property
     def record(self) -> RunRecord:
         """How the picture came to be, up to now."""
-        course, assignment = self._loop.course, self._loop.inputs.assignment
-        last = course.history[-1] if course.history else None
+        state, assignment = self._loop.state, self._loop.inputs.assignment
+        last = state.history[-1] if state.history else None
         terms = ("content", "style", "tv", "total")
         return RunRecord.model_validate(
             {
                 "settings": self.settings,
                 "resolved": self._resolve(),
                 **self._first_inputs.records,
-                "regions": course.regions,
+                "regions": state.regions,
                 "kept_labels": assignment.kept if assignment else (),
-                "steering": tuple(course.steering),
-                "out_of_memory_events": tuple(course.out_of_memory_events),
-                "iterations": len(course.history),
+                "steering": tuple(state.steering),
+                "out_of_memory_events": tuple(state.out_of_memory_events),
+                "iterations": len(state.history),
                 "losses": {term: getattr(last, term) for term in terms} if last else {},
-                "ended": course.ended,
+                "status": state.status,
             }
         )
 
@@ -370,5 +370,5 @@ class StyleTransfer:
                 ScaleRecord(**vars(scale), tile=side)
                 for scale, side in zip(loop.scales, loop.memory_plan.tile_sizes, strict=True)
             ),
-            lbfgs_history=loop.course.lbfgs_history,
+            lbfgs_history=loop.state.lbfgs_history,
         )

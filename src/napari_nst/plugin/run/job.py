@@ -204,7 +204,7 @@ class Outcome:
 
     Attributes
     ----------
-    ended : {"finished", "stopped", "discarded", "failed"}
+    status : {"finished", "stopped", "discarded", "failed"}
         How.
     picture : ndarray or None
         Data for the result layer: the last picture, however the run ended.
@@ -218,7 +218,7 @@ class Outcome:
         Floating-point operations of a stack's planes that were done in that time.
     """
 
-    ended: str
+    status: str
     picture: NDArray[Any] | None
     record: dict[str, Any]
     message: str

@@ -286,7 +286,7 @@ class Session:
             self._remove_layer()  # no plane is done
         if self._layer is not None and outcome.record:
             self._layer.metadata.update(result_metadata(outcome.record, self._origins))
-        if job is not None and outcome.ended == "finished":
+        if job is not None and outcome.status == "finished":
             _remember_speed(job, outcome)
         self._set_state(State.IDLE)
         if not self._closed:

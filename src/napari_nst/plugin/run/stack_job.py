@@ -148,17 +148,17 @@ class StackRun:
         return self.found + self._done
 
     @property
-    def held(self) -> float:
+    def paused_seconds(self) -> float:
         """Seconds that the run has waited for `resume`, in all."""
-        return self._transfer.held
+        return self._transfer.paused_seconds
 
     def stop(self) -> None:
         """End the run; the planes that are done stay."""
         self._transfer.stop()
 
-    def stop_when(self, abandoned: Callable[[], bool]) -> None:
+    def stop_if(self, abandoned: Callable[[], bool]) -> None:
         """Have the run end also when this becomes true."""
-        self._transfer.stop_when(abandoned)
+        self._transfer.stop_if(abandoned)
 
     def pause(self) -> None:
         """Hold the run."""

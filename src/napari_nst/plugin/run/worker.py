@@ -149,7 +149,7 @@ class _Loop:
         """Make the run and iterate it, yielding no more than the viewer can take."""
         job, link = self._job, self._link
         run = link.run = self._make(engine)
-        run.stop_when(link.abandoned)
+        run.stop_if(link.abandoned)
         if link.paused.is_set():  # asked for while the run was being made
             run.pause()
         if link.stop.is_set():
@@ -163,7 +163,7 @@ class _Loop:
         pause = min(_SECONDS_BETWEEN_REPORTS, link.seconds_between_pictures)
         before, held = self.worked, 0.0
         for snapshot in run:
-            self._paused, held = self._paused + run.held - held, run.held
+            self._paused, held = self._paused + run.paused_seconds - held, run.paused_seconds
             now = self.worked
             remaining.tick(now - before)
             before = now

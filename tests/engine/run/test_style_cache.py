@@ -7,7 +7,7 @@ import pytest
 from on_device import DEVICE
 
 from napari_nst import StyleTransfer, StyleTransferSettings
-from napari_nst.engine.run.shared import Shared
+from napari_nst.engine.run.style_cache import StyleCache
 
 SCALES = 2
 
@@ -34,32 +34,32 @@ def carried_out(run: StyleTransfer) -> bytes:
 
 @pytest.mark.parametrize("choices", [{}, {"style_loss": "wasserstein"}, {"color": "match"}])
 def test_a_run_that_shares_comes_to_the_same_bytes(photo, stripes, choices) -> None:
-    shared = Shared()
+    cache = StyleCache()
     style = stripes(60, 70)
     for height in (96, 80, 96):
         content = photo(height, 90)
         alone = carried_out(StyleTransfer(content, style, settings(**choices)))
-        assert carried_out(StyleTransfer(content, style, settings(**choices), shared=shared)) == (
-            alone
-        )
-    assert shared.networks == 1
+        run = StyleTransfer(content, style, settings(**choices), style_cache=cache)
+        assert carried_out(run) == alone
+    assert cache.networks == 1
 
 
 def test_the_network_and_the_styles_are_computed_once(photo, stripes) -> None:
-    shared = Shared()
+    cache = StyleCache()
     styles = [stripes(60, 70), photo(50, 50)]
     for shift in (0, 8, 16):
         content = np.roll(photo(96, 90), shift, axis=1)
-        carried_out(StyleTransfer(content, styles, settings(), shared=shared))
-    assert (shared.networks, shared.computed) == (1, SCALES)
+        carried_out(StyleTransfer(content, styles, settings(), style_cache=cache))
+    assert (cache.networks, cache.computed) == (1, SCALES)
 
 
 def test_other_styles_and_steered_ones_are_told_apart(photo, stripes) -> None:
-    shared = Shared()
+    cache = StyleCache()
     content, style, other = photo(96, 90), stripes(60, 70), photo(60, 70)
-    carried_out(StyleTransfer(content, style, settings(), shared=shared))
+    carried_out(StyleTransfer(content, style, settings(), style_cache=cache))
     run, alone = (
-        StyleTransfer(content, style, settings(), shared=each) for each in (shared, Shared())
+        StyleTransfer(content, style, settings(), style_cache=each)
+        for each in (cache, StyleCache())
     )
     pictures = []
     for each in (run, alone):
@@ -67,7 +67,7 @@ def test_other_styles_and_steered_ones_are_told_apart(photo, stripes) -> None:
         each.steer(styles=[other])
         pictures.append(carried_out(each))
     assert pictures[0] == pictures[1]
-    assert pictures[0] != carried_out(StyleTransfer(content, style, settings(), shared=shared))
+    assert pictures[0] != carried_out(StyleTransfer(content, style, settings(), style_cache=cache))
 
 
 @pytest.mark.parametrize(
@@ -80,10 +80,10 @@ def test_other_styles_and_steered_ones_are_told_apart(photo, stripes) -> None:
     ],
 )
 def test_another_network_begins_anew(photo, stripes, choices) -> None:
-    shared = Shared()
+    cache = StyleCache()
     content, style = photo(96, 90), stripes(60, 70)
-    carried_out(StyleTransfer(content, style, settings(), shared=shared))
+    carried_out(StyleTransfer(content, style, settings(), style_cache=cache))
     changed = settings(**choices)
     alone = carried_out(StyleTransfer(content, style, changed))
-    assert carried_out(StyleTransfer(content, style, changed, shared=shared)) == alone
-    assert shared.networks == 2
+    assert carried_out(StyleTransfer(content, style, changed, style_cache=cache)) == alone
+    assert cache.networks == 2

@@ -1,4 +1,4 @@
-"""What several runs have in common: the network, and the statistics of the styles."""
+"""Share the network and the statistics of styles between runs."""
 
 from __future__ import annotations
 
@@ -18,84 +18,83 @@ if TYPE_CHECKING:
     from napari_nst.engine.resources.device import Device
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Shared"]
+__all__ = ["StyleCache"]
 
-# Of the sizes of styles that are kept: more than a run has, and colour mode "match" makes new
-# ones for every content.
-_MOST = 16
+# Entries: more than the scales of a run; colour mode "match" adds new ones for every content.
+_MAX_ENTRIES = 16
 
-_NETWORK = (
+_NETWORK_SETTINGS = (
     *("style_loss", "network", "weights", "weights_format"),
     *("pooling", "padding", "rescale_pooling"),
 )
 
 
-class Shared:
-    """Keeps from one run to the next what the next would compute again, to the same bytes.
+class StyleCache:
+    """Network and style statistics, reused from one run to the next.
 
-    For the planes of a stack and the pictures of a batch: hand one to each `StyleTransfer`, one
-    run after another.  It follows the settings: with another network it begins anew.
+    For the planes of a stack and the images of a batch: pass one to each `StyleTransfer`, one run
+    after another.  Results have the same bytes as without it.  Other network settings empty it.
 
     Attributes
     ----------
     networks, computed : int
-        How often a network was made, and how often the statistics of styles were, so far.
+        How many networks were built, and how often style statistics were computed.
     """
 
     def __init__(self) -> None:
         self.networks = self.computed = 0
         self._key: tuple[object, ...] | None = None
         self._network: FeatureExtractor | None = None
-        self._sums: dict[tuple[object, ...], dict[Source, Mapping[str, Statistics]]] = {}
+        self._statistics: dict[tuple[object, ...], dict[Source, Mapping[str, Statistics]]] = {}
 
     def network(self, settings: StyleTransferSettings, device: Device) -> FeatureExtractor:
-        """Return the network the settings name, with every layer they use.
+        """Return the network of the settings, with every layer they use.
 
         Parameters
         ----------
         settings : StyleTransferSettings
-            Of the run that begins.
+            Settings of the new run.
         device : Device
-            Where it is computed.
+            Device of the network.
         """
         layers = (settings.content_layers.active, settings.style_layers.active)
-        chosen = tuple(getattr(settings, name) for name in _NETWORK)
+        chosen = tuple(getattr(settings, name) for name in _NETWORK_SETTINGS)
         key = (*chosen, layers, str(device.torch_device), device.dtype)
         if self._network is None or key != self._key:
-            self._sums.clear()
+            self._statistics.clear()
             self._network = extractor_for(settings, device.torch_device, device.dtype)
             self._key = key
             self.networks += 1
         return self._network
 
-    def sums(
+    def style_statistics(
         self,
         styles: Sequence[Tensor],
         tile: int | None,
         visible: Sequence[Tensor | None] | None = None,
     ) -> dict[Source, Mapping[str, Statistics]]:
-        """Return what is known of whole styles, for an `Objective` to use and to add to.
+        """Return the statistics of whole styles, for an `Objective` to use and to extend.
 
         Parameters
         ----------
         styles : sequence of Tensor
-            At the scale at work, in the colours of the run.
+            At the current scale, in the colours of the run.
         tile : int or None
-            Of the run: sums of other tiles are rounded otherwise.
+            Side of the run's tiles: other tiles round sums differently.
         visible : sequence of Tensor or None, optional
-            What can be seen of each style, at any size; None: all of it.
+            Visible pixels of each style, at any size; None: all of them.
         """
         seen = [_digest(mask) for mask in visible or () if mask is not None]
         shown = [mask is not None for mask in visible or ()]
         shapes = (tuple(style.shape) for style in styles)
         key = (*map(_digest, styles), *shapes, *seen, *shown, tile)
-        known = self._sums.pop(key, None)
+        known = self._statistics.pop(key, None)
         if known is None:
             self.computed += 1
             known = {}
-            while len(self._sums) >= _MOST:
-                del self._sums[next(iter(self._sums))]  # the one that was not used for longest
-        self._sums[key] = known
+            while len(self._statistics) >= _MAX_ENTRIES:
+                del self._statistics[next(iter(self._statistics))]  # the least recently used
+        self._statistics[key] = known
         return known
 
 

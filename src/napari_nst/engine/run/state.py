@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from napari_nst.record import OutOfMemoryEvent, SteeringRecord
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Course"]
+__all__ = ["RunState"]
 
 
 @dataclass
-class Course:
+class RunState:
     """Where a run is.
 
     Attributes
     ----------
-    now : StyleTransferSettings
+    settings : StyleTransferSettings
         What holds now, all steering included.
     scale, done : int
         The scale at work, from 0, and the evaluations done at it.
@@ -51,13 +51,13 @@ class Course:
         As they are now.
     elapsed : float
         Seconds at work.
-    pairs : int or None
+    history_size : int or None
         What an L-BFGS that is made remembers; None: as much as it does of itself.
-    ended : {"running", "finished", "stopped", "failed"}
+    status : {"running", "finished", "stopped", "failed"}
         How.
     """
 
-    now: StyleTransferSettings
+    settings: StyleTransferSettings
     scale: int = 0
     done: int = 0
     image: Tensor | None = None
@@ -67,18 +67,18 @@ class Course:
     history: list[Losses] = field(default_factory=list)
     regions: tuple[RegionRecord, ...] = ()
     elapsed: float = 0.0
-    pairs: int | None = None
-    ended: Literal["running", "finished", "stopped", "failed"] = "running"
+    history_size: int | None = None
+    status: Literal["running", "finished", "stopped", "failed"] = "running"
 
     @property
     def lbfgs_history(self) -> int | None:
         """What L-BFGS remembers, which is less where memory ran out; None for Adam."""
-        return self.optimizer.history if isinstance(self.optimizer, LBFGS) else self.pairs
+        return self.optimizer.history if isinstance(self.optimizer, LBFGS) else self.history_size
 
     def make_optimizer(self, iterations: int, *, last: bool = False) -> Optimizer:
         """Return an optimizer that has seen nothing yet, for so many iterations at a scale."""
-        rate = self.now.learning_rate
-        if self.now.optimizer == "lbfgs":
+        rate = self.settings.learning_rate
+        if self.settings.optimizer == "lbfgs":
             return LBFGS(rate or 1.0, self.lbfgs_history or LBFGS_HISTORY)
         return Adam(rate or LEARNING_RATE, iterations=iterations, last=last)
 
@@ -116,7 +116,7 @@ class Course:
         assert regions.content is not None
         before = {region.labels: region for region in self.regions}
         noted = []
-        layer = self.now.style_layers.active[0] if self.now.style_layers.active else None
+        layer = self.settings.style_layers.active[0] if self.settings.style_layers.active else None
         for index, region in enumerate(regions.regions):
             old = before.get(region.labels)
             fallen = dict(old.dropped) if old else {}
