@@ -22,7 +22,7 @@ from napari_nst.stacks import StackRecord
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_nst.batch import BatchReport, Step
+    from napari_nst.batch import BatchReport, JobProgress
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -46,7 +46,7 @@ def record_of(name: str) -> BatchRecord:
 
 
 def states(report: BatchReport) -> list[str]:
-    return [outcome.state for outcome in report.outcomes]
+    return [outcome.status for outcome in report.outcomes]
 
 
 def files_of(folder: str) -> dict[str, tuple[int, bytes]]:
@@ -55,7 +55,7 @@ def files_of(folder: str) -> dict[str, tuple[int, bytes]]:
 
 
 def test_each_content_is_made_in_each_style(folder: Path) -> None:
-    steps: list[Step] = []
+    steps: list[JobProgress] = []
     report = batch("in", ["s.png", "t.png"], "out", progress=steps.append, **TINY)
     assert states(report) == ["made"] * 4
     names = ["a__s", "a__t", "b__s", "b__t"]
@@ -70,20 +70,20 @@ def test_each_content_is_made_in_each_style(folder: Path) -> None:
     assert isinstance(record.run, RunRecord)
     assert record.run.status == "finished"
     assert record.run.content.sha256 == expected.record.content.sha256
-    assert record.asked.settings == expected.settings
+    assert record.fingerprint.settings == expected.settings
     assert record.limits == (0, 255)
     # The picture has the record of its run as any other has, to be replayed.
     inside = RunRecord.model_validate_json(read_metadata("out/b__t.png") or "")
     assert inside == record.run
     ends = [step for step in steps if step.outcome is not None]
     assert [step.outcome for step in ends] == list(report.outcomes)
-    assert {step.share for step in steps} == {0.5, 1.0}
+    assert {step.progress for step in steps} == {0.5, 1.0}
 
 
 def test_what_is_there_is_not_made_again(folder: Path) -> None:
     batch("in", "s.png", "out", **TINY)
     before = files_of("out")
-    assert states(batch(["in/*.png"], ["s.png"], "out", **TINY)) == ["kept", "kept"]
+    assert states(batch(["in/*.png"], ["s.png"], "out", **TINY)) == ["skipped", "skipped"]
     assert files_of("out") == before
 
 
@@ -103,7 +103,7 @@ def test_what_is_there_is_not_made_again(folder: Path) -> None:
 def test_what_is_of_something_else_is_made_again(folder: Path, change: str, photo: Any) -> None:
     batch("in", "s.png", "out", **TINY)
     before = files_of("out")
-    settings, options, again = dict(TINY), {}, ["made", "kept"]
+    settings, options, again = dict(TINY), {}, ["made", "skipped"]
     if change == "settings":
         settings["style_weight"], again = 2.0, ["made", "made"]
     elif change == "content":
@@ -132,7 +132,7 @@ def test_what_is_of_something_else_is_made_again(folder: Path, change: str, phot
 def test_seeds_make_different_pictures(folder: Path) -> None:
     report = batch("in/a.png", "s.png", "out", seeds=[1, 2], init="noise", **TINY)
     assert len(report.made) == 2
-    assert record_of("a__seed-2").asked.settings.seed == 2
+    assert record_of("a__seed-2").fingerprint.settings.seed == 2
     first, second = (read_image(f"out/a__seed-{seed}.png") for seed in (1, 2))
     assert (first != second).any()
 
@@ -143,7 +143,7 @@ def test_a_bad_file_is_told_of_and_ends_nothing(folder: Path) -> None:
     assert states(report) == ["made", "failed", "made"]
     assert "a0.png" in (report.failed[0].error or "")
     assert not list(Path("out").glob("a0*"))
-    assert states(batch("in", "s.png", "out", **TINY)) == ["kept", "failed", "kept"]
+    assert states(batch("in", "s.png", "out", **TINY)) == ["skipped", "failed", "skipped"]
 
 
 def test_a_bad_style_costs_its_own_results(folder: Path) -> None:
@@ -166,13 +166,13 @@ ERRORS = [
 ]
 
 PLACES = {  # where a job can stumble: a module, what it calls, and the file that is bad
-    "its hash": ("run", "asked_of", "a.png"),
-    "what is there": ("run", "found", "a.png"),
+    "its hash": ("records", "_hash_file", "a.png"),
+    "what is there": ("run", "is_up_to_date", "a.png"),
     "telling a stack": ("plan", "is_stack", "a.png"),
     "reading": ("task", "read_picture", "a.png"),
     "its mask": ("task", "check_mask", "a.png"),
     "writing": ("task", "write_result", "a.png"),
-    "handing on its mask": ("task", "hand_on", "a.png"),
+    "handing on its mask": ("task", "copy_mask", "a.png"),
     "its record": ("task", "write_record", "a.napari-nst.json"),
     "its style": ("run", "read_style", "s.png"),
     "opening a stack": ("stack_task", "open_stack", "c.tif"),
@@ -228,7 +228,7 @@ def test_an_unexpected_error_anywhere_costs_one_result(
     with monkeypatch.context() as patch:
         break_(patch, place, ERRORS[len(place) % len(ERRORS)])
         report = batch("in", styles, "out", **given)
-    found = {o.job.content.stem: o.state for o in report.outcomes if o.job.style.name == "s.png"}
+    found = {o.job.content.stem: o.status for o in report.outcomes if o.job.style.name == "s.png"}
     assert found == expected
     for outcome in report.failed:
         assert re.fullmatch(
@@ -254,7 +254,7 @@ def test_an_error_of_who_watches_is_theirs(folder: Path) -> None:
     class Theirs(Exception):
         pass
 
-    def watch(step: Step) -> None:
+    def watch(step: JobProgress) -> None:
         raise Theirs
 
     with pytest.raises(Theirs):
@@ -318,7 +318,7 @@ def test_masks_go_along_untouched(folder: Path) -> None:
     assert Path("out/masks/b.npy").read_bytes() == Path("masks/b.npy").read_bytes()
     assert record_of("a").mask_result == "copied"
     Path("out/masks/a.png").unlink()
-    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "kept"]
+    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
@@ -464,7 +464,10 @@ def test_a_style_of_several_planes_is_read_by_the_plane_that_is_named(
     tifffile.imwrite("styles.tif", stack, photometric="minisblack")
     report = batch("in/a.png", ["styles.tif", "s.png"], "out", style_plane=1, **TINY)
     assert states(report) == ["made", "made"]
-    assert [record_of(f"a__{name}").asked.style_plane for name in ("styles", "s")] == [(1,), None]
+    assert [record_of(f"a__{name}").fingerprint.style_plane for name in ("styles", "s")] == [
+        (1,),
+        None,
+    ]
     expected = stylize(read_image("in/a.png"), stack[1], **TINY).image
     np.testing.assert_allclose(read_image("out/a__styles.png") / 255, expected, atol=0.01)
     with pytest.raises(InputError, match=r"--style-plane is 2, and styles\.tif has 2 planes"):
@@ -489,10 +492,10 @@ def cells(folder: Path, photo: Any) -> NDArray[np.uint16]:
 @pytest.mark.parametrize("start_from", ["previous", "content"])
 def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: Any) -> None:
     options: Any = {"start_from": start_from, "intensities": "percentiles", **TINY}
-    steps: list[Step] = []
+    steps: list[JobProgress] = []
     report = batch("cells.ome.tif", "s.png", "out", progress=steps.append, **options)
     assert states(report) == ["made"]
-    shares = [step.share for step in steps]
+    shares = [step.progress for step in steps]
     assert shares == sorted(shares) and shares[-1] == 1
     with open_stack("out/cells.ome.tif") as stack:
         assert (stack.axes, stack.shape, stack.dtype) == (("z", "y", "x"), (3, 40, 48), np.uint16)
@@ -510,7 +513,7 @@ def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: A
     same = (made[2] == limits.from_unit(alone, np.uint16)).all()
     assert same == (start_from == "content")
     assert not list(Path("out").glob(".*"))
-    assert states(batch("cells.ome.tif", "s.png", "out", **options)) == ["kept"]
+    assert states(batch("cells.ome.tif", "s.png", "out", **options)) == ["skipped"]
 
 
 class Cut(Exception):
@@ -521,15 +524,15 @@ def test_a_stack_goes_on_at_the_first_unfinished_plane(cells: NDArray[np.uint16]
     batch("cells.ome.tif", "s.png", "whole", **TINY)
     seen: list[float] = []
 
-    def cut(step: Step) -> None:
-        seen.append(step.share)
-        if step.share > 2 / 3:
+    def cut(step: JobProgress) -> None:
+        seen.append(step.progress)
+        if step.progress > 2 / 3:
             raise Cut
 
     with pytest.raises(Cut):
         batch("cells.ome.tif", "s.png", "out", progress=cut, **TINY)
     assert not Path("out/cells.ome.tif").exists()
-    steps: list[Step] = []
+    steps: list[JobProgress] = []
     report = batch("cells.ome.tif", "s.png", "out", progress=steps.append, **TINY)
     assert states(report) == ["made"]
     assert len(steps) == 3  # two iterations of the last plane, and the end
@@ -541,8 +544,8 @@ def test_a_stack_goes_on_at_the_first_unfinished_plane(cells: NDArray[np.uint16]
 
 
 def test_planes_of_other_settings_are_begun_anew(cells: NDArray[np.uint16]) -> None:
-    def cut(step: Step) -> None:
-        if step.share > 2 / 3:
+    def cut(step: JobProgress) -> None:
+        if step.progress > 2 / 3:
             raise Cut
 
     with pytest.raises(Cut):
@@ -592,7 +595,7 @@ def test_a_file_that_no_batch_made_is_not_replaced(folder: Path, name: str, phot
     )
     assert Path(name).read_bytes() == b"a drawing of mine"
     Path(name).unlink()
-    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "kept"]
+    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]
 
 
 # Channels
@@ -640,8 +643,8 @@ def test_each_channel_has_its_own_range(
             values = made[:, :, c]
             assert low - 0.5 <= values.min() < values.max() <= high + 0.5  # rounded
             assert np.corrcoef(values.ravel(), stained[:, :, c].ravel())[0, 1] > 0.6
-    assert record.asked.channels == channels
-    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["kept"]
+    assert record.fingerprint.channels == channels
+    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["skipped"]
 
 
 def test_a_plane_starts_from_its_neighbour_in_the_same_channel(
@@ -679,8 +682,8 @@ def test_channels_together_are_red_green_and_blue(stained: NDArray[np.uint16]) -
 def test_channels_together_go_on_where_they_were(stained: NDArray[np.uint16]) -> None:
     options: Any = {"channels": "together", **TINY}
 
-    def cut(step: Step) -> None:
-        if step.share > 0.6:
+    def cut(step: JobProgress) -> None:
+        if step.progress > 0.6:
             raise Cut
 
     with pytest.raises(Cut):

@@ -18,7 +18,7 @@ from napari_nst.files import write_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_nst.batch import BatchReport, Step
+    from napari_nst.batch import BatchReport, JobProgress
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -64,7 +64,7 @@ def planes(out: str) -> Any:
 
 
 def states(report: BatchReport) -> list[str]:
-    return [outcome.state for outcome in report.outcomes]
+    return [outcome.status for outcome in report.outcomes]
 
 
 def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Client) -> None:
@@ -74,7 +74,7 @@ def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Clien
     victim = next(iter(processes.values()))
     killed: list[float] = []
 
-    def kill_one(step: Step) -> None:
+    def kill_one(step: JobProgress) -> None:
         if not killed:  # the first result is there, and the others are under way
             os.kill(victim, signal.SIGKILL)
             killed.append(time.monotonic())
@@ -89,7 +89,7 @@ def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Clien
     assert pictures("out") == pictures("serial")
     np.testing.assert_array_equal(planes("out"), planes("serial"))
     again = batch("in", "s.png", "out", start_from="content", scheduler=client, **TINY)
-    assert states(again) == ["kept"] * 6 + ["failed", "kept"]
+    assert states(again) == ["skipped"] * 6 + ["failed", "skipped"]
 
 
 def test_a_stack_whose_planes_follow_each_other_is_one_task(folder: Path, client: Client) -> None:
@@ -111,10 +111,10 @@ def break_readers() -> None:
             raise ZeroDivisionError("division by zero")
         return read(path, *given, **more)
 
-    def make_plane(job: Any, reading: Any, k: int, shared: Any) -> Any:
+    def make_plane(job: Any, reading: Any, k: int, style_cache: Any) -> Any:
         if k == 1:
             raise KeyError("plane")
-        return works(job, reading, k, shared)
+        return works(job, reading, k, style_cache)
 
     task.read_picture = read_picture
     from napari_nst.batch import cluster

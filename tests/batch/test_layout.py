@@ -23,7 +23,7 @@ def layout(channels: Any, axes: str, *lengths: int, colors: bool = False) -> Lay
         channel="c" if "c" in axes else None,
         plane_shape=(8, 8, 3) if colors else (8, 8),
     )
-    return Layout.of(stack, channels)
+    return Layout.from_stack(stack, channels)
 
 
 def test_a_neighbour_is_a_step_back_in_the_same_channel() -> None:

@@ -26,7 +26,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes:
     return tmp_path
 
 
-def test_a_batch_is_made_and_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_made_once_and_then_skipped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("masks").mkdir()
     Image.fromarray(np.ones((40, 48), np.uint8)).save("masks/a.png")
     command = ["batch", "in/*.png", "--styles", "s.png", "t.png", "-o", "out", "--masks", "masks"]
@@ -36,7 +38,7 @@ def test_a_batch_is_made_and_kept(folder: Path, capsys: pytest.CaptureFixture[st
     assert said[1].startswith("napari-nst: 1 of 4: a.png x s.png, ")
     assert said[1].endswith(" left.")
     assert said[-2] == "napari-nst: no mask for b.png."
-    assert said[-1].startswith("napari-nst: 4 made, 0 kept, 0 failed in ")
+    assert said[-1].startswith("napari-nst: 4 made, 0 skipped, 0 failed in ")
     assert Path("out/masks/a__t.png").exists()
     assert main([*command, *TINY]) == 0
     said = capsys.readouterr().err.splitlines()
@@ -51,7 +53,7 @@ def test_a_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixt
     assert main(["batch", "in", "--styles", "s.png", "--out", "out", *TINY]) == 1
     said = capsys.readouterr().err.splitlines()
     assert said[-2].startswith("napari-nst: a0.png failed. ")
-    assert said[-1].startswith("napari-nst: 2 made, 0 kept, 1 failed in ")
+    assert said[-1].startswith("napari-nst: 2 made, 0 skipped, 1 failed in ")
 
 
 def test_an_unexpected_error_is_a_line_and_its_traceback_a_file(

@@ -14,7 +14,7 @@ import zarr
 from napari_builtins.io import magic_imread
 from PIL import Image, ImageSequence
 
-from napari_nst.batch.masks import hand_on
+from napari_nst.batch.masks import copy_mask
 from napari_nst.errors import InputError
 from napari_nst.files import (
     open_stack,
@@ -276,7 +276,7 @@ def test_a_resampled_mask_opens_everywhere(tmp_path: Path, name: str) -> None:
         if name.startswith("palette"):
             image.putpalette(list(range(256)) * 3)
         image.save(mask)
-    assert hand_on(mask, target, (6, 8), (12, 16)) == "resampled"
+    assert copy_mask(mask, target, (6, 8), (12, 16)) == "resampled"
     rows, columns = np.arange(12) // 2, np.arange(16) // 2
     np.testing.assert_array_equal(read_labels(target), read_labels(mask)[np.ix_(rows, columns)])
     readers = READERS if mask.suffix == ".tif" else ["napari"] if mask.suffix == ".npy" else OTHERS

@@ -1,4 +1,4 @@
-"""A batch on a Dask cluster: a task for each picture, and for each plane that stands alone."""
+"""Run a batch on a Dask cluster: one task per picture, or per plane of independent planes."""
 
 from __future__ import annotations
 
@@ -10,146 +10,152 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.batch.report import Outcome
-from napari_nst.batch.run import make
+from napari_nst.batch.execute import execute_job
+from napari_nst.batch.report import JobOutcome
 from napari_nst.batch.stack_task import Filling, make_plane
 from napari_nst.errors import InputError, StyleTransferError, WeightsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from distributed import Client, Future
 
-    from napari_nst.batch.plan import Job
-    from napari_nst.batch.reading import Reading
-    from napari_nst.batch.records import Asked
-    from napari_nst.batch.run import Batch
+    from napari_nst.batch.plan import BatchJob
+    from napari_nst.batch.reading import StackConversion
+    from napari_nst.batch.records import JobFingerprint
     from napari_nst.engine.run.style_cache import StyleCache
 
-__all__ = ["carry_out"]
+__all__ = ["run_on_cluster"]
 
 _SECONDS_TO_CONNECT = 15
-_RETRIES = 2  # of a task that failed of itself; one whose worker died begins anew anyway
+_RETRIES = 2  # after an error in the task; Dask itself reruns tasks of a worker that died
 
-_one_at_a_time = threading.Lock()  # a worker with several threads computes one image with all
+_one_at_a_time = threading.Lock()  # each picture uses all threads of its worker
 
 
-def carry_out(batch: Batch, scheduler: str | Client) -> Iterator[tuple[int, Outcome]]:
-    """Do the jobs of a batch on a cluster, and tell of each when it is done.
+def run_on_cluster(
+    jobs: Sequence[BatchJob], fingerprints: dict[int, JobFingerprint], scheduler: str | Client
+) -> Iterator[tuple[int, JobOutcome]]:
+    """Run jobs on a cluster and yield each outcome when it is known.
 
     Parameters
     ----------
-    batch : Batch
-        Its jobs.
+    jobs : sequence of BatchJob
+        All jobs of the batch.
+    fingerprints : dict of int to JobFingerprint
+        The jobs to run, by their index.
     scheduler : str or Client
         The cluster.
 
     Yields
     ------
     int
-        The job's number.
-    Outcome
-        What became of it.
+        The index of the job.
+    JobOutcome
+        Its outcome.
 
     Raises
     ------
     InputError
-        If the package or the cluster is missing.
+        If the package distributed or the cluster is missing.
     StyleTransferError
-        If the cluster is lost.
+        If the connection to the cluster is lost.
     """
     with ExitStack() as stack:
         client = scheduler
         if isinstance(client, str):
             client = stack.enter_context(_connect(client))
-        crew = _Crew(client)
-        stack.callback(crew.cancel)  # whatever ends this, nobody works for nothing
-        opened: dict[int, _Opened] = {}
-        for number, asked in batch.asked.items():
-            job = _anywhere(batch.jobs[number])
-            if job.stack and job.start_from == "content":
-                try:
-                    filling = stack.enter_context(Filling(job, asked))
-                except Exception as error:
-                    yield number, Outcome.of_error(batch.jobs[number], error)
-                    continue
-                opened[number] = _Opened(filling, set(filling.missing), time.monotonic())
-                for plane in filling.missing:
-                    crew.hire(_plane_there, (number, plane), job, filling.reading, plane)
-                if not filling.missing:
-                    yield number, opened.pop(number).end(batch.jobs[number])
-            else:
-                crew.hire(_make_there, (number, None), job, asked)
-        for (number, k), answer in crew.answers():
-            job = batch.jobs[number]
+        tasks = _Tasks(client)
+        stack.callback(tasks.cancel_all)
+        open_stacks: dict[int, _StackOnCluster] = {}
+        for index, fingerprint in fingerprints.items():
+            job = _with_absolute_paths(jobs[index])
+            if not job.stack or job.start_from != "content":
+                tasks.submit(_execute_on_worker, (index, None), job, fingerprint)
+                continue
+            try:
+                writer = stack.enter_context(Filling(job, fingerprint))
+            except Exception as error:
+                yield index, JobOutcome.from_error(jobs[index], error)
+                continue
+            open_stacks[index] = _StackOnCluster(writer)
+            for plane in writer.missing:
+                tasks.submit(_make_plane_on_worker, (index, plane), job, writer.reading, plane)
+            if not writer.missing:
+                yield index, open_stacks.pop(index).finish(jobs[index])
+        for (index, k), answer in tasks.results():
+            job = jobs[index]
             if isinstance(answer, Exception):
-                answer = Outcome.of_error(job, answer)
+                answer = JobOutcome.from_error(job, answer)
             if k is None:
-                yield number, dataclasses.replace(answer, job=job)
-            elif number in opened:
-                planes = opened[number]
-                planes.take(k, answer)
+                yield index, dataclasses.replace(answer, job=job)
+            elif index in open_stacks:
+                planes = open_stacks[index]
+                planes.add(k, answer)
                 if planes.failure is not None or not planes.missing:
-                    crew.dismiss(number)
-                    yield number, opened.pop(number).end(job)
+                    tasks.cancel(index)
+                    yield index, open_stacks.pop(index).finish(job)
 
 
-class _Opened:
-    """A stack whose planes are made elsewhere, and come in as they are done."""
+class _StackOnCluster:
+    """A stack whose planes arrive from workers, in any order."""
 
-    def __init__(self, filling: Filling, missing: set[int], began: float) -> None:
-        self.filling, self.missing, self.began = filling, missing, began
-        self.failure: Outcome | None = None
+    def __init__(self, writer: Filling) -> None:
+        self._writer, self._began = writer, time.monotonic()
+        self.missing = set(writer.missing)
+        self.failure: JobOutcome | None = None
 
-    def take(self, k: int, answer: Any) -> None:
-        """Take in a plane, or how its task failed."""
+    def add(self, k: int, answer: Any) -> None:
+        """Store plane `k`, or the failure of its task."""
         self.missing.discard(k)
-        if isinstance(answer, Outcome):
+        if isinstance(answer, JobOutcome):
             self.failure = answer
             return
         try:
-            self.filling.put(k, *answer)
+            self._writer.put(k, *answer)
         except Exception as error:
-            self.failure = Outcome.of_error(self.filling.job, error)
+            self.failure = JobOutcome.from_error(self._writer.job, error)
 
-    def end(self, job: Job) -> Outcome:
-        """Write the result, if all planes are there."""
+    def finish(self, job: BatchJob) -> JobOutcome:
+        """Write the result, unless a plane failed, and return the outcome."""
         try:
             if self.failure is None:
-                self.filling.finish()
+                self._writer.finish()
         except Exception as error:
-            self.failure = Outcome.of_error(job, error)
-        outcome = self.failure or Outcome(job, "made")
-        return dataclasses.replace(outcome, job=job, seconds=time.monotonic() - self.began)
+            self.failure = JobOutcome.from_error(job, error)
+        outcome = self.failure or JobOutcome(job, "made")
+        return dataclasses.replace(outcome, job=job, seconds=time.monotonic() - self._began)
 
 
-class _Crew:
-    """The tasks that a cluster has been given."""
+class _Tasks:
+    """The tasks that were submitted to a cluster, each for a job or for a plane of a job."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._tasks: dict[Future[Any], tuple[int, int | None]] = {}
 
-    def hire(self, work: Callable[..., Any], place: tuple[int, int | None], *given: Any) -> None:
-        """Give out a task."""
-        task = self._client.submit(work, *given, pure=False, retries=_RETRIES)
-        self._tasks[task] = place
+    def submit(
+        self, function: Callable[..., Any], key: tuple[int, int | None], *arguments: Any
+    ) -> None:
+        """Submit a task for the job and plane in `key`."""
+        task = self._client.submit(function, *arguments, pure=False, retries=_RETRIES)
+        self._tasks[task] = key
 
-    def answers(self) -> Iterator[tuple[tuple[int, int | None], Any]]:
-        """Yield what comes back, in the order in which it does: an answer, or an exception."""
+    def results(self) -> Iterator[tuple[tuple[int, int | None], Any]]:
+        """Yield the key of each task and its result or exception, in order of completion."""
         import distributed
 
         completed: Any = distributed.as_completed  # untyped, as is much of distributed
         for task in completed(list(self._tasks)):
-            place = self._tasks.pop(task, None)
-            if place is None:  # dismissed
+            key = self._tasks.pop(task, None)
+            if key is None:  # cancelled
                 continue
             if task.status == "finished":
                 answer = task.result()
             elif task.status == "error":
                 answer = task.exception()
                 if isinstance(answer, WeightsError):
-                    raise answer  # which no worker has
+                    raise answer  # no worker has the weights
                 if isinstance(answer, distributed.KilledWorker):
                     answer = StyleTransferError(
                         f"It ended {answer.allowed_failures + 1} worker processes, one after the "
@@ -159,21 +165,21 @@ class _Crew:
                     answer = answer.with_traceback(task.traceback())
             else:
                 raise StyleTransferError(
-                    "The Dask cluster took its tasks back: its scheduler has ended, or somebody "
-                    "cancelled them.  What is finished is kept."
+                    "The Dask cluster cancelled the tasks: its scheduler has ended, or somebody "
+                    "cancelled them.  Finished results are kept."
                 )
-            yield place, answer
+            yield key, answer
 
-    def dismiss(self, number: int) -> None:
-        """Take back what is left of a job."""
-        gone = [task for task, place in self._tasks.items() if place[0] == number]
-        for task in gone:
+    def cancel(self, index: int) -> None:
+        """Cancel the remaining tasks of a job."""
+        remaining = [task for task, key in self._tasks.items() if key[0] == index]
+        for task in remaining:
             del self._tasks[task]
-        if gone:
-            self._client.cancel(gone)
+        if remaining:
+            self._client.cancel(remaining)
 
-    def cancel(self) -> None:
-        """Take back everything that is left."""
+    def cancel_all(self) -> None:
+        """Cancel all remaining tasks."""
         if self._tasks and self._client.status == "running":
             self._client.cancel(list(self._tasks))
 
@@ -193,12 +199,12 @@ def _connect(address: str) -> Client:
     except (OSError, ValueError) as error:
         raise InputError(
             f"No Dask scheduler answers at {address} ({error}): start one with 'dask scheduler', "
-            "which says its address."
+            "which prints its address."
         ) from None
 
 
-def _anywhere(job: Job) -> Job:
-    """Return a job whose files have names that hold whatever folder a worker runs in."""
+def _with_absolute_paths(job: BatchJob) -> BatchJob:
+    """Return a job with absolute paths: workers may run in another folder."""
     weights = job.settings.weights
     if weights is not None:
         job = dataclasses.replace(
@@ -213,35 +219,33 @@ def _anywhere(job: Job) -> Job:
     )
 
 
-def _make_there(job: Job, asked: Asked) -> Outcome:
-    """Do a job on a worker."""
-    made: Outcome = _on_worker(make, job, asked)
-    return made
+def _execute_on_worker(job: BatchJob, fingerprint: JobFingerprint) -> JobOutcome:
+    outcome: JobOutcome = _call_on_worker(execute_job, job, fingerprint)
+    return outcome
 
 
-def _plane_there(job: Job, reading: Reading, k: int) -> Any:
-    """Make a plane on a worker, or say why it cannot be."""
+def _make_plane_on_worker(job: BatchJob, conversion: StackConversion, k: int) -> Any:
+    """Return a plane and its record, or the outcome if it failed."""
     try:
-        return _on_worker(make_plane, job, reading, k)
+        return _call_on_worker(make_plane, job, conversion, k)
     except WeightsError:
         raise
     except Exception as error:
-        return Outcome.of_error(job, error)
+        return JobOutcome.from_error(job, error)
 
 
-def _on_worker(work: Callable[..., Any], *given: Any) -> Any:
-    """Compute with the threads that the worker has, and the network of the last time."""
+def _call_on_worker(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function with the worker's number of threads and its cached networks and styles."""
     from distributed import get_worker
 
     from napari_nst.engine.resources.threads import threads
 
     with _one_at_a_time, threads(get_worker().state.nthreads):
-        return work(*given, _shared())
+        return function(*arguments, _style_cache())
 
 
 @cache
-def _shared() -> StyleCache:
-    """Return what the runs of this process have in common."""
+def _style_cache() -> StyleCache:
     from napari_nst.engine.run.style_cache import StyleCache
 
     return StyleCache()

@@ -44,7 +44,7 @@ class Layout:
     together: bool = False
 
     @classmethod
-    def of(cls, stack: Stack, channels: Channels) -> Layout:
+    def from_stack(cls, stack: Stack, channels: Channels) -> Layout:
         """Return how the planes of a stack lie.
 
         Raises

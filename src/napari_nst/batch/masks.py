@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_mask", "hand_on"]
+__all__ = ["check_mask", "copy_mask"]
 
 
 def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
@@ -50,7 +50,7 @@ def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def hand_on(
+def copy_mask(
     mask: Path, target: Path, size: tuple[int, int], wanted: tuple[int, int]
 ) -> Literal["copied", "resampled"]:
     """Copy a mask; to another size by its nearest pixels, in the type it has.

@@ -18,7 +18,7 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Job", "StartFrom", "make_plan"]
+__all__ = ["BatchJob", "StartFrom", "make_plan"]
 
 StartFrom: TypeAlias = Literal["previous", "content"]
 
@@ -26,7 +26,7 @@ _MASKS = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif", ".zarr")
 
 
 @dataclass(frozen=True)
-class Job:
+class BatchJob:
     """A result to be made.
 
     Attributes
@@ -96,7 +96,7 @@ def make_plan(
     start_from: StartFrom = "previous",
     channels: Channels = "separate",
     style_plane: tuple[int, ...] | None = None,
-) -> tuple[Job, ...]:
+) -> tuple[BatchJob, ...]:
     """Return the jobs of a batch, content by content.
 
     Parameters
@@ -147,7 +147,7 @@ def make_plan(
         for _, _, seed, stem, style_stem in parts
     )
     jobs = tuple(
-        Job(
+        BatchJob(
             title=_title(contents[number], style, seed, len(styles) > 1, len(seeds) > 1),
             content=contents[number],
             style=style,
@@ -231,7 +231,7 @@ def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None
     return found
 
 
-def _spare_inputs(jobs: Sequence[Job]) -> None:
+def _spare_inputs(jobs: Sequence[BatchJob]) -> None:
     """Refuse to write where something is read."""
     inputs = {
         os.path.realpath(path)

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from napari_nst.record import RunRecord
 
 __all__ = [
-    "Planes",
-    "Reading",
+    "StackConversion",
+    "StackPictures",
     "as_unit",
     "plane_of",
     "read_picture",
@@ -40,7 +40,7 @@ _UNNAMED = {"i": "page", "q": "page"}  # what tifffile calls axes that a file do
 
 
 @dataclass(frozen=True)
-class Reading:
+class StackConversion:
     """Which values of a stack are black and white for the run.
 
     Attributes
@@ -61,7 +61,9 @@ class Reading:
     layout: Layout = field(default_factory=Layout)
 
     @classmethod
-    def of(cls, stack: Stack, intensities: Intensities, channels: Channels) -> Reading:
+    def from_stack(
+        cls, stack: Stack, intensities: Intensities, channels: Channels
+    ) -> StackConversion:
         """Return how the planes of a stack are read; of each channel in one way for all.
 
         Raises
@@ -69,7 +71,7 @@ class Reading:
         InputError
             If a plane cannot be read, or a choice would make the stack white, black or flat.
         """
-        layout = Layout.of(stack, channels)
+        layout = Layout.from_stack(stack, channels)
         count = layout.count_channels
         size = int(np.prod((len(stack), *stack.plane_shape))) // count
         summaries = [Summary(stack.dtype, size) for _ in range(count)]
@@ -109,7 +111,7 @@ class Reading:
         nothing = np.zeros_like(colours[0])
         return np.stack([*colours, nothing][:3], axis=-1)
 
-    def back(self, n: int, picture: NDArray[np.floating[Any]]) -> NDArray[Any]:
+    def from_engine(self, n: int, picture: NDArray[np.floating[Any]]) -> NDArray[Any]:
         """Return what came out as the plane or the channels that went in, of their own type."""
         numbers = self.layout.planes(n)
         if not self.layout.together:
@@ -123,18 +125,18 @@ class Reading:
         return self.ranges[self.layout.channel_of(k) if len(self.ranges) > 1 else 0]
 
 
-class Planes:
+class StackPictures:
     """The pictures of a stack as a run takes them.
 
     Parameters
     ----------
     stack : Stack
         As they are in the file.
-    reading : Reading
+    reading : StackConversion
         How they are read.
     """
 
-    def __init__(self, stack: Stack, reading: Reading) -> None:
+    def __init__(self, stack: Stack, reading: StackConversion) -> None:
         self._stack, self._reading = stack, reading
 
     def __len__(self) -> int:
@@ -183,7 +185,7 @@ def read_picture(
     with open_stack(path) as stack:
         lengths = dict(zip(stack.leading_axes, stack.leading, strict=True))
         k = _number_of(path, lengths, plane, what, option)
-        reading = Reading.of(stack, intensities, "separate")
+        reading = StackConversion.from_stack(stack, intensities, "separate")
         return _ranged(stack[k], reading.range_of(k))
 
 

@@ -1,4 +1,4 @@
-"""What is kept beside a result, and whether it is the result that is asked for."""
+"""Records beside the results, and the check whether a result is up to date."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,9 +20,9 @@ from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import StackRecord
 
 if TYPE_CHECKING:
-    from napari_nst.batch.plan import Job
+    from napari_nst.batch.plan import BatchJob
 
-__all__ = ["Asked", "BatchRecord", "FileRecord", "asked_of", "found", "write_record"]
+__all__ = ["BatchRecord", "FileRecord", "JobFingerprint", "is_up_to_date", "write_record"]
 
 _CHUNK = 2**20
 
@@ -32,41 +32,41 @@ class _Record(BaseModel):
 
 
 class FileRecord(_Record):
-    """A file that went in.
+    """An input file.
 
     Attributes
     ----------
     name : str
-        Without its folder.
+        Name without the folder.
     sha256 : str
-        Of its bytes; of a folder, of the names and bytes of the files in it.
+        Hash of its bytes; for a folder, of the names and bytes of its files.
     """
 
     name: str
     sha256: str
 
 
-class Asked(_Record):
-    """What a result is of: where this is the same, the result is.
+class JobFingerprint(_Record):
+    """Everything that determines a result: equal fingerprints mean equal results.
 
     Attributes
     ----------
     settings : StyleTransferSettings
-        Every choice.
+        All settings.
     content, style : FileRecord
-        What it was made of.
+        The input images.
     mask : FileRecord or None
-        The content's mask.
+        The mask of the content.
     weights : FileRecord or None
-        The file of weights that the settings name.
+        The file of weights named in the settings.
     intensities : str or tuple of float
-        As `batch` takes them.
+        As for `batch`.
     start_from : {"previous", "content"} or None
-        What a stack's planes start from.
+        Initial image of the planes; None for a picture.
     channels : {"separate", "together"}
-        Whether the channels of a stack are pictures, or the colours of one.
+        Whether the channels of a stack are separate pictures, or the colours of one.
     style_plane : tuple of int or None
-        Which plane of the style.
+        The plane of the style.
     """
 
     settings: StyleTransferSettings
@@ -79,44 +79,65 @@ class Asked(_Record):
     channels: Literal["separate", "together"] = "separate"
     style_plane: tuple[int, ...] | None = None
 
-    def unlike(self, other: Asked) -> str | None:
-        """Say in a few words how another is not this; None if it is."""
+    @classmethod
+    def from_job(cls, job: BatchJob) -> Self:
+        """Hash the files of a job.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read.
+        """
+        weights = job.settings.weights
+        return cls(
+            settings=job.settings,
+            content=_hash_file(job.content),
+            style=_hash_file(job.style),
+            mask=None if job.mask is None else _hash_file(job.mask),
+            weights=None if weights is None else _hash_file(Path(weights).expanduser()),
+            intensities=job.intensities,
+            start_from=job.start_from if job.stack else None,
+            channels=job.channels if job.stack else "separate",
+            style_plane=job.style_plane,
+        )
+
+    def difference_to(self, earlier: JobFingerprint) -> str | None:
+        """Describe the first difference to an earlier fingerprint; None if there is none."""
         for part in ("content", "style", "mask", "weights"):
-            mine, its = getattr(self, part), getattr(other, part)
-            if (mine and mine.sha256) != (its and its.sha256):
+            file, before = getattr(self, part), getattr(earlier, part)
+            if (file and file.sha256) != (before and before.sha256):
                 return f"its {part} was another"
-        for name, value in self.settings:
-            before = getattr(other.settings, name)
-            if before != value:
-                return f"its {name} was {abridged(before)}, not {abridged(value)}"
-        for name in ("intensities", "start_from", "channels", "style_plane"):
-            value, before = getattr(self, name), getattr(other, name)
+        options = ("intensities", "start_from", "channels", "style_plane")
+        values = [
+            *((name, value, getattr(earlier.settings, name)) for name, value in self.settings),
+            *((name, getattr(self, name), getattr(earlier, name)) for name in options),
+        ]
+        for name, value, before in values:
             if before != value:
                 return f"its {name} was {abridged(before)}, not {abridged(value)}"
         return None
 
 
 class BatchRecord(_Record):
-    """A result of a batch, and how it came to be.
+    """How a result of a batch was made.
 
-    Restyled pixels are not measurements: this record says what they are instead.
+    Restyled pixels are not measurements; the record documents their origin.
 
     Attributes
     ----------
-    asked : Asked
+    fingerprint : JobFingerprint
         Settings and files.
     result : str
-        The file's name.
-    mask_result : str or None
-        What was done with the mask: "copied" or "resampled".
+        Name of the file.
+    mask_result : {"copied", "resampled"} or None
+        How the mask of the result was made.
     limits : tuple of float, or tuple of tuple of float
-        The values that were 0 and 1 for the run; of a stack whose channels have each their own,
-        those of each.
+        The values that were 0 and 1 in the run; one pair per channel if they differ.
     run : RunRecord or StackRecord
-        The run itself.
+        Record of the run.
     """
 
-    asked: Asked
+    fingerprint: JobFingerprint
     result: str
     mask_result: Literal["copied", "resampled"] | None = None
     limits: tuple[float, float] | tuple[tuple[float, float], ...]
@@ -127,39 +148,17 @@ class BatchRecord(_Record):
         return self.model_dump_json(indent=2)
 
 
-def asked_of(job: Job) -> Asked:
-    """Return what a job asks for, its files read to know them again.
+def is_up_to_date(job: BatchJob, fingerprint: JobFingerprint) -> tuple[bool, str | None]:
+    """Return whether the result of a job exists with this fingerprint; if it is outdated, why.
+
+    A result without a record is unfinished: the record is written last.
 
     Raises
     ------
     InputError
-        If one of them cannot be read.
+        If the result would replace a file that no batch has made.
     """
-    weights = job.settings.weights
-    return Asked(
-        settings=job.settings,
-        content=_record_of(job.content),
-        style=_record_of(job.style),
-        mask=None if job.mask is None else _record_of(job.mask),
-        weights=None if weights is None else _record_of(Path(weights).expanduser()),
-        intensities=job.intensities,
-        start_from=job.start_from if job.stack else None,
-        channels=job.channels if job.stack else "separate",
-        style_plane=job.style_plane,
-    )
-
-
-def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
-    """Return whether a job's result is there already, and if another is there, what it is.
-
-    A result without a record was not finished: the record is written last.
-
-    Raises
-    ------
-    InputError
-        If a file is there that no batch has made.
-    """
-    _spare_others(job)
+    _check_replaceable(job)
     if not os.path.lexists(job.result):
         return False, None
     try:
@@ -167,30 +166,30 @@ def found(job: Job, asked: Asked) -> tuple[bool, str | None]:
         record = BatchRecord.model_validate_json(text)
     except FileNotFoundError:
         return False, "it has no record"
-    except (OSError, ValueError):  # no text, no record, or none of this version
+    except (OSError, ValueError):  # not text, not a record, or of another version
         return False, "its record cannot be read"
-    unlike = asked.unlike(record.asked)
-    if unlike is None and record.result != job.result.name:
-        unlike = f"its record is of {record.result}"
-    if unlike is None and job.mask_result is not None and not job.mask_result.exists():
-        unlike = "its mask is missing"
-    return unlike is None, unlike
+    difference = fingerprint.difference_to(record.fingerprint)
+    if difference is None and record.result != job.result.name:
+        difference = f"its record is of {record.result}"
+    if difference is None and job.mask_result is not None and not job.mask_result.exists():
+        difference = "its mask is missing"
+    return difference is None, difference
 
 
-def _spare_others(job: Job) -> None:
-    """Refuse to replace files that are no results: without a record, beside them or inside."""
+def _check_replaceable(job: BatchJob) -> None:
+    """Refuse to replace files without a record beside them or in their metadata."""
     if os.path.lexists(job.record) or job.planes.exists() or _has_record_inside(job.result):
         return
-    same = (
-        job.mask is not None
-        and job.mask_result is not None
-        and (
-            job.mask.is_file()
-            and job.mask_result.is_file()
-            and filecmp.cmp(job.mask, job.mask_result, False)
-        )
-    )
-    for path in (job.result, None if same else job.mask_result):
+    mask, mask_result = job.mask, job.mask_result
+    if (
+        mask is not None
+        and mask_result is not None
+        and mask.is_file()
+        and mask_result.is_file()
+        and filecmp.cmp(mask, mask_result, shallow=False)
+    ):
+        mask_result = None  # an identical copy
+    for path in (job.result, mask_result):
         if path is not None and os.path.lexists(path):
             raise InputError(
                 f"{path} is there already and is no result of a batch: move it, or name another "
@@ -199,7 +198,7 @@ def _spare_others(job: Job) -> None:
 
 
 def _has_record_inside(path: Path) -> bool:
-    """Return whether a picture has the record of a run in its metadata."""
+    """Return whether the metadata of a picture has the record of a run."""
     try:
         return "settings" in json.loads(read_metadata(path) or "")
     except (InputError, ValueError, TypeError):
@@ -207,7 +206,7 @@ def _has_record_inside(path: Path) -> bool:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write a record, all at once.
+    """Write a record as JSON, completely or not at all.
 
     Raises
     ------
@@ -224,7 +223,7 @@ def write_record(path: Path, record: BaseModel) -> None:
         ) from None
 
 
-def _record_of(path: Path) -> FileRecord:
+def _hash_file(path: Path) -> FileRecord:
     try:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         hashes = []
@@ -236,8 +235,8 @@ def _record_of(path: Path) -> FileRecord:
     if not path.is_dir():
         return FileRecord(name=path.name, sha256=hashes[0])
     names = [file.relative_to(path).as_posix() for file in files]
-    told = json.dumps(list(zip(names, hashes, strict=True)))
-    return FileRecord(name=path.name, sha256=hashlib.sha256(told.encode()).hexdigest())
+    listing = json.dumps(list(zip(names, hashes, strict=True)))
+    return FileRecord(name=path.name, sha256=hashlib.sha256(listing.encode()).hexdigest())
 
 
 @lru_cache(maxsize=4096)

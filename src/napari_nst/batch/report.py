@@ -1,52 +1,54 @@
-"""What became of the jobs of a batch."""
+"""Outcomes of the jobs of a batch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
 
 if TYPE_CHECKING:
-    from napari_nst.batch.plan import Job
+    from napari_nst.batch.plan import BatchJob
 
-__all__ = ["BatchReport", "Outcome", "Step"]
+__all__ = ["BatchReport", "JobOutcome", "JobProgress"]
 
 _LOG = "napari-nst-batch.log"
 
+Status: TypeAlias = Literal["made", "skipped", "failed"]
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a job.
+class JobOutcome:
+    """How a job ended.
 
     Attributes
     ----------
-    job : Job
+    job : BatchJob
         The job.
-    state : {"made", "kept", "failed"}
-        "kept": it was there from before, of the same files and settings.
+    status : {"made", "skipped", "failed"}
+        "skipped": the result existed, made from the same files and settings.
     error : str or None
         Why it failed, in one sentence.
     seconds : float
-        That it took.
+        Duration.
     traceback : str or None
-        Of an error that no message is written for.
+        Traceback of an unexpected error.
     """
 
-    job: Job
-    state: Literal["made", "kept", "failed"]
+    job: BatchJob
+    status: Status
     error: str | None = None
     seconds: float = 0.0
     traceback: str | None = None
 
     @classmethod
-    def of_error(cls, job: Job, error: Exception, seconds: float = 0.0) -> Outcome:
-        """Return the outcome of a job that an error ended, whichever it is."""
+    def from_error(cls, job: BatchJob, error: Exception, seconds: float = 0.0) -> JobOutcome:
+        """Return the outcome of a job that raised any exception."""
         sentence = in_a_sentence(error, job.content)
         return cls(job, "failed", sentence, seconds, traceback_of(error))
 
-    def noted(self) -> Outcome:
-        """Write the traceback, if there is one, to the log beside the results, and say so."""
+    def with_logged_traceback(self) -> JobOutcome:
+        """Append the traceback, if any, to the log beside the results, and name it in `error`."""
         if self.traceback is None or self.error is None:
             return self
         log = self.job.result.parent / _LOG
@@ -54,53 +56,53 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Step:
-    """Something that happened to a job.
+class JobProgress:
+    """Progress of a job, reported after each iteration and at its end.
 
     Attributes
     ----------
-    job : Job
+    job : BatchJob
         The job.
-    share : float
-        How much of it is done, from 0 to 1.
-    outcome : Outcome or None
-        How it ended, if it did.
+    progress : float
+        Finished share of the job, 0 to 1.
+    outcome : JobOutcome or None
+        How it ended; None while it runs.
     """
 
-    job: Job
-    share: float
-    outcome: Outcome | None = None
+    job: BatchJob
+    progress: float
+    outcome: JobOutcome | None = None
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What became of a batch.
+    """Outcomes of a batch.
 
     Attributes
     ----------
-    outcomes : tuple of Outcome
-        One for each job, in their order.
+    outcomes : tuple of JobOutcome
+        One per job, in the order of the jobs.
     seconds : float
-        That all of it took.
+        Duration of the batch.
     """
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[JobOutcome, ...]
     seconds: float
 
     @property
-    def made(self) -> tuple[Outcome, ...]:
-        """The results that were made."""
-        return self._those("made")
+    def made(self) -> tuple[JobOutcome, ...]:
+        """Jobs whose result was made."""
+        return self._with_status("made")
 
     @property
-    def kept(self) -> tuple[Outcome, ...]:
-        """The results that were there from before."""
-        return self._those("kept")
+    def skipped(self) -> tuple[JobOutcome, ...]:
+        """Jobs whose result existed already."""
+        return self._with_status("skipped")
 
     @property
-    def failed(self) -> tuple[Outcome, ...]:
-        """The jobs that have no result."""
-        return self._those("failed")
+    def failed(self) -> tuple[JobOutcome, ...]:
+        """Jobs without a result."""
+        return self._with_status("failed")
 
-    def _those(self, state: str) -> tuple[Outcome, ...]:
-        return tuple(outcome for outcome in self.outcomes if outcome.state == state)
+    def _with_status(self, status: Status) -> tuple[JobOutcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if outcome.status == status)

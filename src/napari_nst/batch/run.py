@@ -1,4 +1,4 @@
-"""A batch: what there is to do, and doing it."""
+"""Run a batch: find the jobs whose result is missing or outdated, and execute them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.batch.plan import Job, StartFrom, make_plan
+from napari_nst.batch.cluster import run_on_cluster
+from napari_nst.batch.execute import execute_job
+from napari_nst.batch.plan import BatchJob, StartFrom, make_plan
 from napari_nst.batch.reading import read_style
-from napari_nst.batch.records import Asked, asked_of, found
-from napari_nst.batch.report import BatchReport, Outcome, Step
-from napari_nst.batch.stack_task import make_stack
-from napari_nst.batch.task import make_picture
-from napari_nst.errors import InputError, WeightsError
+from napari_nst.batch.records import JobFingerprint, is_up_to_date
+from napari_nst.batch.report import BatchReport, JobOutcome, JobProgress
+from napari_nst.errors import InputError
 from napari_nst.files import check_writable
 from napari_nst.settings import StyleTransferSettings
 
@@ -24,151 +24,130 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_nst.batch.layout import Channels
-    from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.intensities import Intensities
 
-__all__ = ["Batch", "batch", "make"]
+__all__ = ["Batch", "batch"]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The jobs of a batch, and which of them are done.
+    """The jobs of a batch; those to run and those with a known outcome, by index.
 
     Attributes
     ----------
-    jobs : tuple of Job
-        All of them.
-    asked : dict of int to Asked
-        By a job's number, those that are still to be done, and what they are of.
-    before : dict of int to Outcome
-        Those that are done, or cannot begin.
-    reasons : dict of int to str
-        Of jobs whose result is there, but is to be made again: why.
+    jobs : tuple of BatchJob
+        All jobs.
+    fingerprints : dict of int to JobFingerprint
+        Fingerprints of the jobs to run.
+    known_outcomes : dict of int to JobOutcome
+        Outcomes of jobs that are up to date, or whose files cannot be read.
+    outdated : dict of int to str
+        Why an existing result is made again.
     """
 
-    jobs: tuple[Job, ...]
-    asked: dict[int, Asked]
-    before: dict[int, Outcome]
-    reasons: dict[int, str]
+    jobs: tuple[BatchJob, ...]
+    fingerprints: dict[int, JobFingerprint]
+    known_outcomes: dict[int, JobOutcome]
+    outdated: dict[int, str]
 
     @classmethod
-    def of(cls, jobs: Sequence[Job]) -> Batch:
-        """Find out what is done already.
+    def from_jobs(cls, jobs: Sequence[BatchJob]) -> Batch:
+        """Compare the jobs with the results that exist.
 
         Raises
         ------
         InputError
-            If no style can be read, or nothing can be written.
+            If no style can be read, or the folder of the results cannot be written to.
         """
         jobs = tuple(jobs)
         bad_styles = _bad_styles(jobs)
         if jobs:
             _make_folder(jobs[0].result.parent)
-        asked, before, reasons = {}, {}, {}
-        for number, job in enumerate(jobs):
+        fingerprints, known_outcomes, outdated = {}, {}, {}
+        for index, job in enumerate(jobs):
             try:
                 if job.style in bad_styles:
                     raise bad_styles[job.style]
-                wanted = asked_of(job)
-                done, why = found(job, wanted)
+                fingerprint = JobFingerprint.from_job(job)
+                up_to_date, difference = is_up_to_date(job, fingerprint)
             except Exception as error:
-                before[number] = Outcome.of_error(job, error).noted()
+                outcome = JobOutcome.from_error(job, error)
+                known_outcomes[index] = outcome.with_logged_traceback()
                 continue
-            if done:
-                before[number] = Outcome(job, "kept")
-            else:
-                asked[number] = wanted
-                if why is not None:
-                    reasons[number] = why
-        return cls(jobs, asked, before, reasons)
+            if up_to_date:
+                known_outcomes[index] = JobOutcome(job, "skipped")
+                continue
+            fingerprints[index] = fingerprint
+            if difference is not None:
+                outdated[index] = difference
+        return cls(jobs, fingerprints, known_outcomes, outdated)
 
     @property
-    def to_do(self) -> tuple[Job, ...]:
-        """The jobs that are still to be done."""
-        return tuple(self.jobs[number] for number in self.asked)
+    def pending(self) -> tuple[BatchJob, ...]:
+        """The jobs to run."""
+        return tuple(self.jobs[index] for index in self.fingerprints)
 
-    def carry_out(
+    def run(
         self,
         scheduler: str | Client | None = None,
-        progress: Callable[[Step], object] | None = None,
+        progress: Callable[[JobProgress], object] | None = None,
     ) -> BatchReport:
-        """Do what is to be done.
+        """Run the pending jobs.
 
         Parameters
         ----------
         scheduler, progress
-            As `batch` takes them.
+            As for `batch`.
 
         Raises
         ------
         InputError, WeightsError
-            If nothing at all can be made: the device, the weights or the cluster is missing.
+            If no job can run: the device, the weights or the cluster is missing.
         """
         began = time.monotonic()
-        tell = progress or _silent
-        outcomes = dict(self.before)
-        if not self.asked:
-            steps: Iterator[tuple[int, Outcome]] = iter(())
-        elif scheduler is None:
-            steps = self._here(tell)
-        else:
-            from napari_nst.batch.cluster import carry_out
-
-            steps = carry_out(self, scheduler)
-        for number, ended in steps:
-            outcomes[number] = outcome = ended.noted()
-            tell(Step(outcome.job, 1.0, outcome))
-        in_order = tuple(outcomes[number] for number in range(len(self.jobs)))
+        report_progress = progress or (lambda _: None)
+        outcomes = dict(self.known_outcomes)
+        ended: Iterator[tuple[int, JobOutcome]] = iter(())
+        if self.fingerprints and scheduler is None:
+            ended = self._run_here(report_progress)
+        elif self.fingerprints:
+            assert scheduler is not None
+            ended = run_on_cluster(self.jobs, self.fingerprints, scheduler)
+        for index, outcome in ended:
+            outcomes[index] = outcome = outcome.with_logged_traceback()
+            report_progress(JobProgress(outcome.job, 1.0, outcome))
+        in_order = tuple(outcomes[index] for index in range(len(self.jobs)))
         return BatchReport(in_order, time.monotonic() - began)
 
-    def _here(self, tell: Callable[[Step], object]) -> Iterator[tuple[int, Outcome]]:
-        """Do one job after the other in this process."""
+    def _run_here(
+        self, report_progress: Callable[[JobProgress], object]
+    ) -> Iterator[tuple[int, JobOutcome]]:
+        """Run the jobs one after the other in this process."""
         from napari_nst.engine.resources.device import Device
         from napari_nst.engine.run.style_cache import StyleCache
 
-        for device in dict.fromkeys(job.settings.device for job in self.to_do):
+        for device in dict.fromkeys(job.settings.device for job in self.pending):
             Device.from_name(device)
         style_cache = StyleCache()
-        for number, asked in self.asked.items():
-            job = self.jobs[number]
+        for index, fingerprint in self.fingerprints.items():
+            job = self.jobs[index]
 
-            def watch(share: float, job: Job = job) -> None:
+            def on_progress(share: float, job: BatchJob = job) -> None:
                 try:
-                    tell(Step(job, share))
+                    report_progress(JobProgress(job, share))
                 except Exception as error:
-                    raise _CallersError from error
+                    raise _CallbackError from error
 
             try:
-                outcome = make(job, asked, style_cache, watch)
-            except _CallersError as error:
+                outcome = execute_job(job, fingerprint, style_cache, on_progress)
+            except _CallbackError as error:
                 assert error.__cause__ is not None
                 raise error.__cause__ from None
-            yield number, outcome
+            yield index, outcome
 
 
-class _CallersError(BaseException):
-    """Carries an error of `progress` past `make`, which would take it for the job's."""
-
-
-def make(
-    job: Job, asked: Asked, style_cache: StyleCache, watch: Callable[[float], object] | None = None
-) -> Outcome:
-    """Do a job, and say how it ended: what is wrong with one file is no end to a batch.
-
-    Raises
-    ------
-    WeightsError
-        If the network's weights are missing or damaged, which no other job would survive.
-    """
-    began = time.monotonic()
-    try:
-        work = make_stack if job.stack else make_picture
-        work(job, asked, style_cache, watch or _silent)
-    except WeightsError:
-        raise
-    except Exception as error:
-        return Outcome.of_error(job, error, time.monotonic() - began)
-    return Outcome(job, "made", seconds=time.monotonic() - began)
+class _CallbackError(BaseException):
+    """Carries an exception of the progress callback past `execute_job`, which catches Exception."""
 
 
 def batch(
@@ -184,67 +163,67 @@ def batch(
     channels: Channels = "separate",
     style_plane: int | tuple[int, ...] | None = None,
     scheduler: str | Client | None = None,
-    progress: Callable[[Step], object] | None = None,
+    progress: Callable[[JobProgress], object] | None = None,
     **choices: Any,
 ) -> BatchReport:
-    """Give each of many images each of several styles.
+    """Restyle many images with several styles, and write the results to a folder.
 
-    Results are called what their contents are called, with the name of the style, and the seed,
-    where there are several; contents whose names differ by suffix or folder only get those, too.
-    Beside each result is its record, "NAME.napari-nst.json", and what is there already, of the
-    same files and settings, is not made again: a batch that was interrupted goes on where it was.
+    A result has the name of its content, and the name of the style and the seed where there are
+    several; if contents share a name, its suffix or folder is added.  Its record is written beside
+    it as "NAME.napari-nst.json".  Results that exist and were made from the same files and
+    settings are skipped, so an interrupted batch continues where it stopped.
 
     Parameters
     ----------
     contents, styles : path-like or sequence of path-like
-        Images; folders of them; patterns such as ``"photos/*.png"``; contents can be stacks (TIFF,
-        Zarr), whose result has the same axes, type and physical sizes.
+        Images, folders of images, or patterns such as ``"photos/*.png"``.  Contents can be stacks
+        (TIFF, Zarr), whose result has the same axes, type and physical sizes.
     out : path-like
-        A folder, made if it is not there.
+        The folder of the results; created if missing.
     settings : StyleTransferSettings, optional
-        Every choice; `choices` change single ones.
+        All settings; `choices` override single ones.
     seeds : sequence of int, optional
-        A result for each; by default the settings' seed only.
+        One result per seed; by default only the seed of the settings.
     masks : path-like, optional
-        A folder; the mask with the name of a content goes to the folder "masks" in `out`, under
-        the name of its result: the same bytes, or at another size its nearest pixels.
+        A folder.  The mask with the name of a content is copied to the folder "masks" in `out`
+        under the name of its result; for a result of another size, its nearest pixels are taken.
     intensities : {"auto", "full", "percentiles"} or tuple of float
-        Which values are black and white for the run, and are so again in the result.  "auto": the
-        bits in use (8, 10, 12, 14, 16 and so on), 0 to 1 for floats that lie there, and else the
-        extremes.  "full": the whole range of the type, if it shows the values.  "percentiles": the
-        image's own 0.1 and 99.9.  Two values: the same for all contents.  Of a stack all planes
-        count, and each channel has a range of its own.
+        Which values are black and white in the run and in the result.  "auto": the range of the
+        bits in use (8, 10, 12, 14, 16 and so on), 0 to 1 for floats in that range, otherwise the
+        extremes.  "full": the range of the data type, if it shows the values.  "percentiles": 0.1
+        and 99.9 of the image.  Two values: the same for all contents.  A stack has one range per
+        channel for all its planes.
     start_from : {"previous", "content"}
-        What the planes of a stack start from: `StackTransfer`.
+        Initial image of each plane of a stack: see `StackTransfer`.
     channels : {"separate", "together"}
-        Whether each channel of a stack is restyled by itself, or the two or three channels at a
-        place as the red, green and blue of one picture.
+        Whether each channel of a stack is restyled by itself, or its two or three channels
+        together as red, green and blue.
     style_plane : int or tuple of int, optional
-        Which plane of a style that has several: an index along each of its axes, from 0.
+        The plane of a style with several planes: an index along each of its axes, from 0.
     scheduler : str or distributed.Client, optional
-        A Dask cluster to work on, or its address; it has to see the files under the same names.
-        Results are the same to the bytes where the processors, and the threads for each, are.
+        A Dask cluster or its address; its workers must see the files under the same paths.
+        Results are the same bytes on the same processors and threads per picture.
     progress : callable, optional
-        Called with each `Step`.
+        Called with a `JobProgress` after each iteration and at the end of each job.
     **choices
         Settings by name.
 
     Returns
     -------
     BatchReport
-        What became of each; a file that fails, in whatever way, ends nothing but its own jobs.
-        Of an unexpected error the traceback goes to "napari-nst-batch.log" in `out`.
+        The outcome of each job.  An error of one file only fails the jobs of that file; the
+        traceback of an unexpected error is written to "napari-nst-batch.log" in `out`.
 
     Raises
     ------
     InputError, WeightsError
-        If a choice cannot be, or nothing at all can be made.
+        If an argument is invalid, or no job can run.
     """
     if choices:
         settings = (settings or StyleTransferSettings()).replace(**choices)
     jobs = make_plan(
-        _listed(contents),
-        _listed(styles),
+        _as_list(contents),
+        _as_list(styles),
         out,
         settings,
         seeds=seeds,
@@ -254,20 +233,20 @@ def batch(
         channels=channels,
         style_plane=(style_plane,) if isinstance(style_plane, int) else style_plane,
     )
-    return Batch.of(jobs).carry_out(scheduler, progress)
+    return Batch.from_jobs(jobs).run(scheduler, progress)
 
 
-def _listed(given: Any) -> list[str | os.PathLike[str]]:
-    return [given] if isinstance(given, (str, os.PathLike)) else list(given)
+def _as_list(paths: Any) -> list[str | os.PathLike[str]]:
+    return [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
 
 
-def _bad_styles(jobs: Sequence[Job]) -> dict[Path, Exception]:
-    """Return the styles that cannot be read, and why.
+def _bad_styles(jobs: Sequence[BatchJob]) -> dict[Path, Exception]:
+    """Return the error of each style that cannot be read.
 
     Raises
     ------
     InputError
-        If none of them can be.
+        If no style can be read.
     """
     styles = dict.fromkeys((job.style, job.intensities, job.style_plane) for job in jobs)
     bad: dict[Path, Exception] = {}
@@ -290,7 +269,3 @@ def _make_folder(folder: Path) -> None:
             f"{folder} cannot be made a folder ({error.strerror}): name another for the results."
         ) from None
     check_writable(folder / "picture.png")
-
-
-def _silent(step: object) -> None:
-    """Tell nobody."""

@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.batch.masks import check_mask
-from napari_nst.batch.reading import Planes, Reading
+from napari_nst.batch.reading import StackConversion, StackPictures
 from napari_nst.batch.records import write_record
-from napari_nst.batch.task import Progress, conclude, style_of
+from napari_nst.batch.task import PixelProgress, read_style_of, write_mask_and_record
 from napari_nst.errors import InputError
 from napari_nst.files import Stack, open_stack, write_stack
 from napari_nst.stacks import PlaneRecord, PlaneStore, StackRecord, StackTransfer
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_nst.batch.plan import Job
-    from napari_nst.batch.records import Asked
+    from napari_nst.batch.plan import BatchJob
+    from napari_nst.batch.records import JobFingerprint
     from napari_nst.engine.run.snapshots import StyleTransferResult
     from napari_nst.engine.run.style_cache import StyleCache
 
@@ -36,9 +36,9 @@ class Filling:
 
     Parameters
     ----------
-    job : Job
+    job : BatchJob
         Of a content that is a stack.
-    asked : Asked
+    fingerprint : JobFingerprint
         What the result is of: planes that are of something else are begun anew.
 
     Raises
@@ -47,8 +47,8 @@ class Filling:
         If the stack or its mask cannot be read, or there is no room for the planes.
     """
 
-    def __init__(self, job: Job, asked: Asked) -> None:
-        self.job, self._asked = job, asked
+    def __init__(self, job: BatchJob, fingerprint: JobFingerprint) -> None:
+        self.job, self._fingerprint = job, fingerprint
         self.stack: Stack = open_stack(job.content)
         try:
             shape = self.stack.plane_shape
@@ -56,9 +56,12 @@ class Filling:
             self._mask_size = None
             if job.mask is not None:
                 self._mask_size = check_mask(job.mask, (size[0], size[1]))
-            self.reading = Reading.of(self.stack, job.intensities, job.channels)
+            self.reading = StackConversion.from_stack(self.stack, job.intensities, job.channels)
             layout = self.reading.layout
-            identity = {"asked": asked.model_dump(mode="json"), "limits": self.reading.limits}
+            identity = {
+                "fingerprint": fingerprint.model_dump(mode="json"),
+                "limits": self.reading.limits,
+            }
             channels = (layout.count_channels,) if layout.together else ()
             whole = (len(layout), *channels, *shape)
             place = (job.planes, whole, self.stack.dtype, 0, identity)
@@ -120,7 +123,14 @@ class Filling:
         )
         record = head.model_copy(update={"finished": planes, "status": "finished"})
         height, width = self.stack.plane_shape[:2]
-        conclude(job, self._asked, self._mask_size, (height, width), self.reading.limits, record)
+        write_mask_and_record(
+            job,
+            self._fingerprint,
+            mask_size=self._mask_size,
+            size=(height, width),
+            limits=self.reading.limits,
+            run=record,
+        )
         folder = self.store.path
         del self.store  # whose array is mapped: Windows removes no open files
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,12 +148,14 @@ class Filling:
         return self.store.path / "record.json"
 
 
-def make_stack(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) -> None:
+def make_stack(
+    job: BatchJob, fingerprint: JobFingerprint, style_cache: StyleCache, watch: Watch
+) -> None:
     """Make a result, from the first plane on that is not done yet.
 
     Parameters
     ----------
-    job, asked, style_cache, watch
+    job, fingerprint, style_cache, watch
         As for `make_picture`.
 
     Raises
@@ -151,15 +163,15 @@ def make_stack(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) ->
     StyleTransferError
         If a file or the run fails; planes that are done are kept for the next time.
     """
-    with Filling(job, asked) as filling:
+    with Filling(job, fingerprint) as filling:
         reading = filling.reading
 
         def put(k: int, result: StyleTransferResult) -> None:
-            filling.put(k, reading.back(k, result.image), transfer.record)
+            filling.put(k, reading.from_engine(k, result.image), transfer.record)
 
         transfer = _transfer(
             job,
-            Planes(filling.stack, reading),
+            StackPictures(filling.stack, reading),
             style_cache,
             before=reading.layout.before,
             put=put,
@@ -171,15 +183,15 @@ def make_stack(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) ->
 
 
 def make_plane(
-    job: Job, reading: Reading, k: int, style_cache: StyleCache
+    job: BatchJob, reading: StackConversion, k: int, style_cache: StyleCache
 ) -> tuple[NDArray[Any], StackRecord]:
     """Return one plane of a stack whose planes start from their own content, and its record.
 
     Parameters
     ----------
-    job : Job
+    job : BatchJob
         Of a content that is a stack.
-    reading : Reading
+    reading : StackConversion
         How all of its planes are read.
     k : int
         Which.
@@ -191,9 +203,9 @@ def make_plane(
         others = set(range(len(reading.layout))) - {k}
         transfer = _transfer(
             job,
-            Planes(stack, reading),
+            StackPictures(stack, reading),
             style_cache,
-            put=lambda _, result: made.append(reading.back(k, result.image)),
+            put=lambda _, result: made.append(reading.from_engine(k, result.image)),
             finished=others,
         )
         for _ in transfer:
@@ -201,13 +213,15 @@ def make_plane(
         return made[0], transfer.record
 
 
-def _transfer(job: Job, planes: Planes, style_cache: StyleCache, **options: Any) -> StackTransfer:
+def _transfer(
+    job: BatchJob, planes: StackPictures, style_cache: StyleCache, **options: Any
+) -> StackTransfer:
     from napari_nst.engine.run.transfer import StyleTransfer
 
     sequence: Any = planes  # it has a length and items, which is all that is asked of it
     return StackTransfer(
         sequence,
-        [style_of(job)],
+        [read_style_of(job)],
         job.settings,
         start_from=job.start_from,
         names=[job.content.name, job.style.name],
@@ -226,6 +240,6 @@ def _iterate(transfer: StackTransfer, count: int, done: int, watch: Watch) -> No
             def share(of_plane: float, behind: int = behind) -> None:
                 watch((behind + of_plane) / (count - done))
 
-            progress = Progress(transfer.run.scales, share)
+            progress = PixelProgress(transfer.run.scales, share)
         if progress is not None:
             progress(snapshot.snapshot)

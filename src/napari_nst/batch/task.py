@@ -1,11 +1,11 @@
-"""One picture of a batch, from its files to its result."""
+"""Make one picture of a batch: read its files, run the transfer, write the result."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.batch.masks import check_mask, hand_on
+from napari_nst.batch.masks import check_mask, copy_mask
 from napari_nst.batch.reading import read_picture, read_style, write_result
 from napari_nst.batch.records import BatchRecord, write_record
 from napari_nst.errors import InputError
@@ -15,54 +15,56 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from napari_nst.batch.plan import Job
-    from napari_nst.batch.records import Asked
+    from napari_nst.batch.plan import BatchJob
+    from napari_nst.batch.records import JobFingerprint
     from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.intensities import Intensities, Ranged
     from napari_nst.record import RunRecord
     from napari_nst.stacks import StackRecord
 
-    Watch = Callable[[float], object]
+    OnProgress = Callable[[float], object]
 
-__all__ = ["Progress", "conclude", "make_picture", "style_of"]
+__all__ = ["PixelProgress", "make_picture", "read_style_of", "write_mask_and_record"]
 
 
-class Progress:
-    """How much of a run is done: an iteration takes as long as it has pixels.
+class PixelProgress:
+    """Convert snapshots to progress: the time of an iteration is proportional to its pixels.
 
     Parameters
     ----------
     scales : sequence of Scale
-        Of the run.
-    watch : callable
-        Called with the share.
+        Scales of the run.
+    on_progress : callable
+        Called with the finished share, 0 to 1.
     """
 
-    def __init__(self, scales: Any, watch: Watch) -> None:
+    def __init__(self, scales: Any, on_progress: OnProgress) -> None:
         self._total = sum(scale.height * scale.width * scale.iterations for scale in scales)
         self._done = 0
-        self._watch = watch
+        self._on_progress = on_progress
 
     def __call__(self, snapshot: Snapshot) -> None:
-        """Take note of an iteration."""
+        """Count an iteration."""
         self._done += snapshot.shape[0] * snapshot.shape[1]
-        self._watch(self._done / self._total)
+        self._on_progress(self._done / self._total)
 
 
-def make_picture(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) -> None:
-    """Make a result, with its mask and its record.
+def make_picture(
+    job: BatchJob, fingerprint: JobFingerprint, style_cache: StyleCache, on_progress: OnProgress
+) -> None:
+    """Make a result with its mask and its record.
 
     Parameters
     ----------
-    job : Job
-        Of a content that is a picture.
-    asked : Asked
-        What the record will say it is of.
+    job : BatchJob
+        A job whose content is a picture.
+    fingerprint : JobFingerprint
+        Fingerprint for the record.
     style_cache : StyleCache
-        What earlier runs left.
-    watch : callable
-        Called with the share that is done.
+        Networks and style statistics of earlier runs.
+    on_progress : callable
+        Called with the finished share, 0 to 1.
 
     Raises
     ------
@@ -72,70 +74,76 @@ def make_picture(job: Job, asked: Asked, style_cache: StyleCache, watch: Watch) 
     from napari_nst.engine.run.transfer import StyleTransfer
 
     content = read_picture(job.content, job.intensities, option=None)
-    size = None if job.mask is None else check_mask(job.mask, content.values.shape[:2])
+    mask_size = None if job.mask is None else check_mask(job.mask, content.values.shape[:2])
     run = StyleTransfer(
         content,
-        [style_of(job)],
+        [read_style_of(job)],
         job.settings,
         names=[job.content.name, job.style.name],
         style_cache=style_cache,
     )
-    progress = Progress(run.scales, watch)
+    progress = PixelProgress(run.scales, on_progress)
     for snapshot in run:
         progress(snapshot)
     result = run.result()
-    # A picture with the record of another must not be taken for that other.
-    _remove(job.record)
+    _remove(job.record)  # it would not match the new result until it is written
     write_result(job.result, result)
     span = content.range or Range.of_dtype(content.values.dtype)
-    shape = result.image.shape[:2]
-    conclude(job, asked, size, shape, (span.low, span.high), result.record)
+    write_mask_and_record(
+        job,
+        fingerprint,
+        mask_size=mask_size,
+        size=result.image.shape[:2],
+        limits=(span.low, span.high),
+        run=result.record,
+    )
 
 
-def conclude(
-    job: Job,
-    asked: Asked,
+def write_mask_and_record(
+    job: BatchJob,
+    fingerprint: JobFingerprint,
+    *,
     mask_size: tuple[int, int] | None,
     size: tuple[int, int],
     limits: tuple[float, float] | tuple[tuple[float, float], ...],
     run: RunRecord | StackRecord,
 ) -> None:
-    """Hand on the mask of a result that is written, and write its record, which finishes it.
+    """Copy the mask of a result that is written; then write its record, which completes it.
 
     Parameters
     ----------
-    job, asked
+    job, fingerprint
         As for `make_picture`.
     mask_size, size : tuple of int
-        Height and width of the mask, and of the result.
+        Height and width of the mask and of the result.
     limits : tuple of float, or tuple of tuple of float
-        The values that were 0 and 1: of the content, or of each of its channels.
+        The values that were 0 and 1 in the run; one pair per channel if they differ.
     run : RunRecord or StackRecord
-        The run's own record.
+        Record of the run.
     """
-    done = None
+    mask_result = None
     if job.mask is not None and job.mask_result is not None and mask_size is not None:
-        done = hand_on(job.mask, job.mask_result, mask_size, size)
+        mask_result = copy_mask(job.mask, job.mask_result, mask_size, size)
     write_record(
         job.record,
         BatchRecord(
-            asked=asked,
+            fingerprint=fingerprint,
             result=job.result.name,
-            mask_result=done,
+            mask_result=mask_result,
             limits=limits,
             run=run,
         ),
     )
 
 
-def style_of(job: Job) -> Ranged:
-    """Read the style of a job; the one that was read last is still there."""
+def read_style_of(job: BatchJob) -> Ranged:
+    """Read the style of a job; the last style is cached."""
     changed = job.style.stat().st_mtime_ns
-    return _style(job.style, changed, job.intensities, job.style_plane)
+    return _read_style(job.style, changed, job.intensities, job.style_plane)
 
 
 @lru_cache(maxsize=1)
-def _style(
+def _read_style(
     path: Path, changed: int, intensities: Intensities, plane: tuple[int, ...] | None
 ) -> Ranged:
     style = read_style(path, intensities, plane)

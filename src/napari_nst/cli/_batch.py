@@ -161,11 +161,11 @@ def batch(
         channels=channels,
         style_plane=parse_plane(style_plane, "--style-plane"),
     )
-    work = Batch.of(jobs)
+    work = Batch.from_jobs(jobs)
     work_of = say_beforehand(work, scheduler)
     try:
-        with Rounds(work.to_do, work_of, speeds=scheduler is None) as rounds:
-            report = work.carry_out(scheduler, rounds)
+        with Rounds(work.pending, work_of, speeds=scheduler is None) as rounds:
+            report = work.run(scheduler, rounds)
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on.")
         raise typer.Exit(_INTERRUPTED) from None

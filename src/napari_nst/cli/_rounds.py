@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from napari_nst.batch import Batch, BatchReport, Job, Step
+    from napari_nst.batch import Batch, BatchJob, BatchReport, JobProgress
 
 __all__ = ["Rounds", "say_beforehand", "say_report"]
 
@@ -38,17 +38,17 @@ def say_beforehand(work: Batch, scheduler: str | None) -> dict[Path, float]:
     scheduler : str or None
         Whose workers do it: how fast they are nobody knows.
     """
-    for number, reason in work.reasons.items():
+    for number, reason in work.outdated.items():
         job = work.jobs[number]
         say(f"{job.result} is there, but {reason}: it is made again.")
-    count = len(work.to_do)
-    kept = sum(outcome.state == "kept" for outcome in work.before.values())
-    text = f"{kept} of {len(work.jobs)} there from before; " if kept else ""
+    count = len(work.pending)
+    skipped = sum(outcome.status == "skipped" for outcome in work.known_outcomes.values())
+    text = f"{skipped} of {len(work.jobs)} there from before; " if skipped else ""
     if not count:
         say(f"{text}nothing to make.")
         return {}
-    kind = _device(work.to_do[0].settings.device) if scheduler is None else "cuda"
-    operations = {job.result: _operations(job, kind) for job in work.to_do}
+    kind = _device(work.pending[0].settings.device) if scheduler is None else "cuda"
+    operations = {job.result: _operations(job, kind) for job in work.pending}
     text += f"{count} result{'s' * (count > 1)} to make"
     if scheduler is None:
         per_second, measured = speed.load_speed(kind)
@@ -64,7 +64,7 @@ class Rounds:
 
     Parameters
     ----------
-    jobs : sequence of Job
+    jobs : sequence of BatchJob
         That are to be done.
     operations : dict of Path to float
         What each result takes; what is left is told by those that are done.
@@ -73,7 +73,7 @@ class Rounds:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], operations: Mapping[Path, float], *, speeds: bool
+        self, jobs: Sequence[BatchJob], operations: Mapping[Path, float], *, speeds: bool
     ) -> None:
         self._operations = operations
         self._total = sum(operations.values())
@@ -101,21 +101,21 @@ class Rounds:
         """Remove the bar."""
         self._bar.stop()
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: JobProgress) -> None:
         """Show a step."""
         own = self._operations[step.job.result]
         if step.outcome is None:
             self._bar.update(
                 self._task,
                 description=f"{self._ended + 1}/{self._count} {step.job.title}",
-                completed=self._passed + step.share * own,
-                left=self._left(step.share * own),
+                completed=self._passed + step.progress * own,
+                left=self._left(step.progress * own),
             )
             return
         self._ended += 1
         self._passed += own
         outcome = step.outcome
-        if outcome.state == "failed":
+        if outcome.status == "failed":
             self._failed += own
             text = f"failed. {outcome.error}"
         else:
@@ -145,7 +145,11 @@ def say_report(report: BatchReport, masks: bool) -> None:
         if bare:
             more = f" and {len(bare) - _MOST_NAMED} more" if len(bare) > _MOST_NAMED else ""
             say(f"no mask for {', '.join(bare[:_MOST_NAMED])}{more}.")
-    parts = [f"{len(report.made)} made", f"{len(report.kept)} kept", f"{len(report.failed)} failed"]
+    parts = [
+        f"{len(report.made)} made",
+        f"{len(report.skipped)} skipped",
+        f"{len(report.failed)} failed",
+    ]
     say(f"{', '.join(parts)} in {duration(report.seconds)}.")
 
 
@@ -155,14 +159,14 @@ def _device(name: str) -> str:
     return Device.from_name(name).torch_device.type
 
 
-def _operations(job: Job, kind: str) -> float:
+def _operations(job: BatchJob, kind: str) -> float:
     """Return about how much a job takes; what cannot be read takes nothing."""
     try:
         if not job.stack:
             return costs.estimate(job.settings, *shape_of(job.content), kind).operations
         with open_stack(job.content) as stack:
             height, width = stack.plane_shape[:2]
-            layout = Layout.of(stack, job.channels)
+            layout = Layout.from_stack(stack, job.channels)
     except Exception:  # whatever it is, the job itself will say so
         return 0.0
     first, two = (
