@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_nst.plugin.layers.arrays import LayerIntensities, Plane, View
+    from napari_nst.plugin.layers.arrays import Plane
+    from napari_nst.plugin.layers.geometry import View
+    from napari_nst.plugin.layers.value_range import LayerIntensities
     from napari_nst.plugin.run.job import Stack
     from napari_nst.settings import StyleTransferSettings
 
@@ -34,17 +36,7 @@ __all__ = [
 
 
 class LayerPlane(NamedTuple):
-    """Plane of an Image layer that a job takes.
-
-    Attributes
-    ----------
-    layer : Image
-        The layer.
-    view : Dims or View
-        What a viewer shows, which selects the plane.
-    part : mapping of int to tuple of int, or None
-        Part of each shown axis; None: the whole plane.
-    """
+    """Plane of a layer that a view selects, or a part of each shown axis of it."""
 
     layer: Image
     view: Dims | View
@@ -68,21 +60,13 @@ def job_from_layers(
     content, styles : LayerPlane
         The planes.
     settings : StyleTransferSettings
-        Every choice.  With an `init_image`, ``init`` becomes "image".
-    longest : int or None
-        Longest side of the run, in pixels, which selects the level of multiscale layers; None:
-        the content's own.
-    intensities : {"limits", "percentiles", "displayed"}
+        The settings; with an `init_image`, ``init`` becomes "image".
+    longest, intensities
         As for `take_plane`.
     init_image : Image, optional
         Result to continue from, taken in the content's view.
     stack : Stack, optional
         Options for processing every plane along an axis.
-
-    Raises
-    ------
-    InputError
-        If a layer has no plane in its view.
     """
     planes = [
         take_plane(layer, view, longest, part, intensities)
@@ -101,19 +85,11 @@ def take_labels_on(
     content_labels: Labels | LabelsPlane | None,
     style_labels: Sequence[Labels | LabelsPlane | None] | None,
 ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
-    """Return the labels over a content and over its styles; None for images without labels.
-
-    Raises
-    ------
-    InputError
-        If a layer has no plane of labels.
-    """
+    """Return the labels over a content and over its styles; None for images without labels."""
     if content_labels is None:
         return None, None
-    on_content = _labels_plane(content_labels, content)
-    if style_labels is None:
-        return on_content, None
-    return on_content, tuple(map(_labels_plane, style_labels, styles))
+    on_styles = None if style_labels is None else tuple(map(_labels_plane, style_labels, styles))
+    return _labels_plane(content_labels, content), on_styles
 
 
 def with_labels(
@@ -121,7 +97,7 @@ def with_labels(
     content_labels: Labels | LabelsPlane | None,
     style_labels: Sequence[Labels | LabelsPlane | None] | None,
 ) -> Job:
-    """Return a job with the labels over its images; see `take_labels_on`."""
+    """Return a job with the labels over its images."""
     on_content, on_styles = take_labels_on(job.content, job.styles, content_labels, style_labels)
     return replace(job, content_labels=on_content, style_labels=on_styles)
 
@@ -131,14 +107,7 @@ def make_result_layer(
 ) -> Image:
     """Return a layer with the result of a job, in the content's place and with its look.
 
-    Parameters
-    ----------
-    job : Job
-        The job.
-    data : ndarray
-        As `Plane.restore` returns it, or a stack of such planes.
-    metadata : dict, optional
-        As `result_metadata` returns it.
+    `data` is as `Plane.restore` returns it, or a stack of such planes.
     """
     kwargs = job.content.layer_kwargs(data.shape)
     return Image(data, name=job.title, metadata=metadata or {}, **kwargs)

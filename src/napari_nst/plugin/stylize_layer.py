@@ -18,8 +18,7 @@ from napari_nst.plugin.layer_jobs import (
     result_metadata,
     with_labels,
 )
-from napari_nst.plugin.layers.arrays import LayerIntensities, View
-from napari_nst.plugin.layers.geometry import full_shape, middle_pixel
+from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel
 from napari_nst.plugin.provenance.origins import origins_of_job
 from napari_nst.settings import StyleTransferSettings
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from napari_nst.engine.run.snapshots import Snapshot
+    from napari_nst.plugin.layers.value_range import LayerIntensities
     from napari_nst.plugin.run.job import Job
 
 __all__ = ["longest_side", "run_job", "stylize_layer"]
@@ -239,19 +239,9 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
 
 
 def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
-    """Run a job, and return its result as a layer with the record in its metadata.
+    """Run a job of one plane, and return its result as a layer with the record.
 
-    Parameters
-    ----------
-    job : Job
-        Job of one plane.
-    callback : callable, optional
-        Called with each `Snapshot`.
-
-    Raises
-    ------
-    StyleTransferError
-        If the run fails.
+    The callback is called with each `Snapshot`.
     """
     from napari_nst.engine.run.transfer import StyleTransfer
 

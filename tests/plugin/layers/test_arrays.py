@@ -15,10 +15,12 @@ from napari.layers import Image
 from random_viewers import viewers
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.arrays import LayerIntensities, take_init_image, take_plane
+from napari_nst.plugin.layers.arrays import take_init_image, take_plane
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from napari_nst.plugin.layers.value_range import LayerIntensities
 
 RNG = np.random.default_rng(0)
 

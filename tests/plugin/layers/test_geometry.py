@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from napari.layers import Image
 
-from napari_nst.plugin.layers.arrays import View, take_plane
+from napari_nst.plugin.layers.arrays import take_plane
+from napari_nst.plugin.layers.geometry import View
 
 # napari slices a layer in the order of its axes before any other order can be set.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")

@@ -37,14 +37,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
     from numpy.typing import NDArray
 
-__all__ = [
-    "LayerIntensities",
-    "Plane",
-    "View",
-    "shown_axes",
-    "take_init_image",
-    "take_plane",
-]
+__all__ = ["Plane", "take_init_image", "take_plane"]
 
 
 @dataclass(frozen=True)

@@ -83,13 +83,6 @@ def find_layer(one: RunInput, layers: Iterable[Layer]) -> Layer | None:
 
     Candidates are the layer itself, then layers of its name, then those with its shape and dtype.
     Only the part that the run took is read.
-
-    Parameters
-    ----------
-    one : RunInput
-        The input.
-    layers : iterable of Layer
-        Candidates.
     """
     layers = [layer for layer in layers if isinstance(layer, Image | Labels)]
     for origin in one.origins or (None,):
@@ -102,21 +95,11 @@ def find_layer(one: RunInput, layers: Iterable[Layer]) -> Layer | None:
 def require_layer(one: RunInput, layers: Iterable[Layer], result: Layer, advice: str = "") -> Layer:
     """Return the layer of an input.
 
-    Parameters
-    ----------
-    one : RunInput
-        The input.
-    layers : iterable of Layer
-        Candidates.
-    result : Layer
-        Result of the run, for the message.
-    advice : str
-        An alternative for the end of the message.
-
     Raises
     ------
     InputError
-        If the layer is gone or its pixels have changed.
+        If the layer is gone or its pixels have changed; the message names the `result` and ends
+        with the `advice`.
     """
     layers = list(layers)
     found = find_layer(one, layers)
@@ -137,15 +120,8 @@ def require_layer(one: RunInput, layers: Iterable[Layer], result: Layer, advice:
 def origin_of(layer: Layer, one: RunInput, *, by_hash: bool = True) -> Origin | None:
     """Return the origin of an input in a layer; None if it came from another layer.
 
-    Parameters
-    ----------
-    layer : Layer
-        The layer.
-    one : RunInput
-        The input.
-    by_hash : bool
-        Whether another layer with the same pixels counts.  The layer itself counts even if its
-        pixels have changed.
+    The layer itself counts even if its pixels have changed; with `by_hash`, any other layer with
+    the same pixels counts, too.
     """
     for origin in one.origins:
         if origin.layer_id == str(layer.unique_id) or (by_hash and _matches(layer, one, origin)):

@@ -73,13 +73,13 @@ class View:
         if isinstance(dims, View):
             return dims
         return cls(
-            dims.ndim,
-            tuple(dims.point),
-            tuple(dims.order),
-            tuple(dims.margin_left),
-            tuple(dims.margin_right),
-            dims.units,
-            dims.ndisplay,
+            ndim=dims.ndim,
+            point=tuple(dims.point),
+            order=tuple(dims.order),
+            margin_left=tuple(dims.margin_left),
+            margin_right=tuple(dims.margin_right),
+            units=dims.units,
+            ndisplay=dims.ndisplay,
         )
 
     def without_thickness(self, axis: int) -> View:

@@ -15,21 +15,7 @@ _PLUGIN = "napari-nst"
 
 @dataclass(frozen=True)
 class LayerSource:
-    """Source of a layer's data, noted when a plane is taken from the layer.
-
-    Attributes
-    ----------
-    layer_id : str
-        The layer's ``unique_id``.
-    path : str or None
-        The file that the layer was read from.
-    sample : str or None
-        Key in `samples.SAMPLES`, for a layer of one of this plugin's samples.
-    level : int or None
-        Level of a multiscale layer.
-    shape : tuple of int
-        Shape of the layer's data at that level.
-    """
+    """Source of a layer's data; see the attributes of `Origin`."""
 
     layer_id: str
     path: str | None

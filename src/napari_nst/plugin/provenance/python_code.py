@@ -19,14 +19,9 @@ _SAMPLING = "napari_nst.sampling"
 
 
 def take_code(origin: Origin, name: str) -> Iterator[str]:
-    """Yield the lines that turn a layer's data into the engine's array, as `Origin.take` does.
+    """Yield the lines that turn a layer's data in a variable into the engine's array.
 
-    Parameters
-    ----------
-    origin : Origin
-        The steps.
-    name : str
-        Variable with the layer's data, which is assigned the array.
+    They do the same as `Origin.take`.
     """
     if any(place is not None for place in origin.index):
         yield f"{name} = {name}[{', '.join(map(_index_code, origin.index))}]"

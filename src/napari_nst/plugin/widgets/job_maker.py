@@ -9,9 +9,8 @@ from napari_nst.engine.optim.sizes import automatic_size, scales_for
 from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError
 from napari_nst.plugin.layer_jobs import LayerPlane, job_from_layers, with_labels
-from napari_nst.plugin.layers.arrays import View
 from napari_nst.plugin.layers.finding import RunInputs, origin_of
-from napari_nst.plugin.layers.geometry import canvas_corners, visible_part
+from napari_nst.plugin.layers.geometry import View, canvas_corners, visible_part
 from napari_nst.plugin.provenance.continuing import check_init_image
 from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
 from napari_nst.plugin.widgets.words import format_duration
@@ -28,14 +27,7 @@ __all__ = ["JobMaker"]
 
 
 class JobMaker:
-    """Makes jobs from the panel's controls.
-
-    Parameters
-    ----------
-    viewer : Viewer
-        Viewer whose layers and planes the jobs are about.
-    controls : Controls
-        The user's choices.
+    """Makes jobs from the panel's controls and the viewer's layers.
 
     Attributes
     ----------

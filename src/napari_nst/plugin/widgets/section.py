@@ -23,19 +23,7 @@ _ANY_HEIGHT = 2**24 - 1  # Qt's QWIDGETSIZE_MAX
 def make_section(
     title: str, content: QWidget, tooltip: str, *, expanded: bool = False
 ) -> QCollapsible:
-    """Return a section that a click or the keyboard expands and collapses.
-
-    Parameters
-    ----------
-    title : str
-        With "&" before the mnemonic.
-    content : QWidget
-        Shown while the section is expanded.
-    tooltip : str
-        What the section is for.
-    expanded : bool
-        Initial state.
-    """
+    """Return a section with a title, which may have a mnemonic ("&"), over its content."""
     # The arrow is text: superqt draws icons in the palette's colour, which napari's dark theme, a
     # style sheet, leaves black.
     section = QCollapsible(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
