@@ -99,7 +99,7 @@ def plain_loop(
         if name.endswith("weight"):
             tensors[name] = tensor.contiguous(memory_format=layout)
     wanted, styled = settings.content_layers.active, settings.style_layers.active
-    plan = NETWORKS[settings.network].upto((*wanted, *styled))
+    plan = NETWORKS[settings.network].layers_up_to((*wanted, *styled))
     mean, deviation = (
         content.new_tensor(values).view(1, 3, 1, 1)
         for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

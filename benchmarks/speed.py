@@ -64,7 +64,7 @@ def convolutions_seconds(settings: StyleTransferSettings, scale: Scale, device: 
     nothing around it.
     """
     total = 0.0
-    for layer in NETWORKS[settings.network].upto(settings.layers_in_use):
+    for layer in NETWORKS[settings.network].layers_up_to(settings.layers_in_use):
         if layer.kind != "conv":
             continue
         shape = (1, layer.in_channels, scale.height // layer.stride, scale.width // layer.stride)

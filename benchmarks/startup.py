@@ -123,7 +123,7 @@ def mapped_weights(precision: str) -> dict[str, Any]:
 def _convolutions(network: str, layers: Sequence[str]) -> list[str]:
     from napari_nst.networks import NETWORKS
 
-    return [layer.name for layer in NETWORKS[network].upto(layers) if layer.kind == "conv"]
+    return [layer.name for layer in NETWORKS[network].layers_up_to(layers) if layer.kind == "conv"]
 
 
 def _memory() -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from napari_nst.errors import InputError, WeightsError
-from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
+from napari_nst.failures import error_sentence, log_traceback, unexpected_traceback
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 def test_an_error_is_a_sentence_and_only_an_unexpected_one_has_a_traceback(
     error: Exception, sentence: str, expected: bool
 ) -> None:
-    found = in_a_sentence(error, "photo.png")
+    found = error_sentence(error, "photo.png")
     assert found.startswith(sentence) and "\n" not in found and len(found) < 300
-    assert (traceback_of(error) is None) == expected
+    assert (unexpected_traceback(error) is None) == expected
 
 
 def test_a_traceback_goes_to_the_log_and_to_who_listens(
@@ -43,9 +43,9 @@ def test_a_traceback_goes_to_the_log_and_to_who_listens(
     log = tmp_path / "log"
     with caplog.at_level(logging.ERROR, "napari_nst.batch"):
         for number in range(2):
-            assert keep_traceback(f"a{number} failed", "trace", log) == (
+            assert log_traceback(f"a{number} failed", "trace", log) == (
                 f"a{number} failed; the traceback is in {log}."
             )
     assert log.read_text().count("trace\n") == 2
     assert "a1 failed\ntrace" in caplog.text
-    assert f"; {tmp_path} cannot be written (" in keep_traceback("a", "trace", tmp_path)
+    assert f"; {tmp_path} cannot be written (" in log_traceback("a", "trace", tmp_path)

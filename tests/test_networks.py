@@ -111,14 +111,14 @@ def test_a_network_is_convolutions_relus_and_five_poolings(network: str, number:
 
 def test_upto_stops_at_the_deepest_layer_whatever_the_order() -> None:
     network = NETWORKS["vgg16"]
-    names = [layer.name for layer in network.upto(("relu2_1", "conv1_1"))]
+    names = [layer.name for layer in network.layers_up_to(("relu2_1", "conv1_1"))]
     assert names == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1"]
-    assert network.upto(()) == ()
+    assert network.layers_up_to(()) == ()
 
 
 @pytest.mark.parametrize("name", ["conv3_4", "relu6_1", "", "Relu1_1", "pool6"])
 def test_an_unknown_layer_is_named_together_with_its_network(name: str) -> None:
-    for ask in (NETWORKS["vgg16"].layer, lambda name: NETWORKS["vgg16"].upto([name])):
+    for ask in (NETWORKS["vgg16"].layer, lambda name: NETWORKS["vgg16"].layers_up_to([name])):
         with pytest.raises(InputError) as caught:
             ask(name)
         assert str(caught.value) == (

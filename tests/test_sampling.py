@@ -36,7 +36,7 @@ def test_every_pixel_has_the_label_at_its_place(matrix: Any, size: tuple[int, in
     rows, columns = np.arange(size[0]) * 2 + 1, np.arange(size[1])
     found = sampling.nearest(LABELS, matrix, rows, columns)
     np.testing.assert_array_equal(found, one_by_one(LABELS, matrix, rows, columns))
-    part, covered = sampling.under(LABELS, matrix, rows, columns)
+    part, covered = sampling.part_under(LABELS, matrix, rows, columns)
     assert set(np.unique(found)) <= {0, *np.unique(part)}
     assert covered or 0 in found
 
@@ -48,7 +48,7 @@ def test_every_pixel_has_the_label_at_its_place(matrix: Any, size: tuple[int, in
 def test_an_index_finds_the_same_labels_where_there_is_one(order: Any, start: Any) -> None:
     matrix = [(*step, place) for step, place in zip(order, start, strict=True)]
     rows, columns = range(3), range(2)
-    found = sampling.crossing(LABELS.shape, matrix, rows, columns)
+    found = sampling.plane_index(LABELS.shape, matrix, rows, columns)
     wanted = one_by_one(LABELS, matrix, rows, columns)
     if found is None:
         assert 0 in wanted

@@ -1,7 +1,6 @@
-"""What can go wrong, said so that its reader knows what to do.
+"""Exceptions and warnings whose messages tell the user what to do.
 
-None of these is a RuntimeError: a generator worker of superqt swallows those, and neither
-the viewer nor its user would ever hear of the failure.
+None is a RuntimeError: the generator workers of superqt swallow those.
 """
 
 from __future__ import annotations
@@ -17,38 +16,38 @@ __all__ = [
     "abridged",
 ]
 
-_LONGEST = 60  # characters of a value in a message
+_MAX_LENGTH = 60  # characters of a value in a message
 
 
 class StyleTransferError(Exception):
-    """Anything napari-nst has to say about a run that cannot begin or go on."""
+    """A run cannot start or continue; the base class of all errors of napari-nst."""
 
 
 class InputError(StyleTransferError, ValueError):
-    """An image, a setting or a file is not what it would have to be.
+    """An image, a setting or a file is invalid.
 
-    The message is one sentence with the name of the culprit, its value and what would be right.
+    The message is one sentence that names the input, its value and what would be right.
     """
 
 
 class WeightsError(StyleTransferError):
-    """A network's weights are missing, damaged or not the ones they should be."""
+    """The weights of a network are missing, damaged or those of another network."""
 
 
 class OutOfMemoryError(StyleTransferError):
-    """The run needs more memory than there is."""
+    """The run needs more memory than is free or allowed."""
 
 
 class StyleTransferWarning(UserWarning):
-    """A run goes on, but not quite as it was asked for."""
+    """A run continues, but differs from what was requested."""
 
 
 def abridged(value: object) -> str:
-    """Return a value as a message shows it: its repr on one line, its middle left out if long."""
+    """Return the repr of a value for a message: on one line, shortened in the middle."""
     short = reprlib.Repr()
-    short.maxstring = short.maxlong = short.maxother = _LONGEST
+    short.maxstring = short.maxlong = short.maxother = _MAX_LENGTH
     try:
         text = " ".join(short.repr(value).split())
-    except ValueError:  # Python refuses to write an integer of more than 4300 digits
+    except ValueError:  # Python refuses to convert integers of more than 4300 digits
         text = object.__repr__(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 3]}..."

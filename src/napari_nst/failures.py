@@ -1,4 +1,4 @@
-"""One failure among many jobs: a sentence for the user, and a traceback for the log."""
+"""Report a failed job: a sentence for the user, a traceback for the log."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from napari_nst.errors import StyleTransferError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["in_a_sentence", "keep_traceback", "traceback_of"]
+__all__ = ["error_sentence", "log_traceback", "unexpected_traceback"]
 
-_LONGEST = 200  # characters of an error that was not written for users
+_MAX_LENGTH = 200  # characters of an unexpected error in a sentence
 
 
-def in_a_sentence(error: Exception, what: object) -> str:
-    """Return a sentence about a failure; that of an unexpected error has no full stop yet.
+def error_sentence(error: Exception, what: object) -> str:
+    """Return a sentence about a failure, without a full stop if the error is unexpected.
 
     Parameters
     ----------
     error : Exception
-        Anything.
+        The error.
     what : object
-        What messages call the file or picture.
+        Name of the file or image for the message.
     """
     if isinstance(error, StyleTransferError):
         return str(error)
@@ -34,33 +34,33 @@ def in_a_sentence(error: Exception, what: object) -> str:
     if isinstance(error, MemoryError):
         return f"There is not enough memory for {what}."
     text = " ".join(f"{type(error).__name__}: {error}".rstrip(": ").split())
-    text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+    text = text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 3]}..."
     return f"{what} failed unexpectedly ({text})"
 
 
-def traceback_of(error: Exception) -> str | None:
-    """Return the traceback of an error that no message is written for; None for the others."""
+def unexpected_traceback(error: Exception) -> str | None:
+    """Return the traceback of an unexpected error; None for errors with a message for users."""
     if isinstance(error, (StyleTransferError, OSError, MemoryError)):
         return None
     return "".join(traceback.format_exception(error))
 
 
-def keep_traceback(sentence: str, text: str, log: Path) -> str:
-    """Append a traceback to a log file, hand it to `logging`, and say where it is.
+def log_traceback(sentence: str, text: str, log: Path) -> str:
+    """Write a traceback to a log file and to `logging`, and return where it is.
 
     Parameters
     ----------
     sentence : str
-        What `in_a_sentence` returned.
+        The result of `error_sentence`.
     text : str
-        What `traceback_of` returned.
+        The result of `unexpected_traceback`.
     log : Path
-        The file.
+        The log file.
 
     Returns
     -------
     str
-        The whole sentence.
+        The sentence, completed by the name of the log file.
     """
     _logger.error("%s\n%s", sentence, text)
     try:
@@ -72,4 +72,4 @@ def keep_traceback(sentence: str, text: str, log: Path) -> str:
 
 
 _logger = logging.getLogger("napari_nst.batch")
-_logger.addHandler(logging.NullHandler())  # or it would be printed where nobody listens
+_logger.addHandler(logging.NullHandler())  # without a handler, logging prints to stderr

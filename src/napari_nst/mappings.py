@@ -1,4 +1,4 @@
-"""Immutable mappings that settings hold: layers and their weights, labels and their styles."""
+"""Immutable mappings in settings: weights of layers, and styles of labels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ __all__ = ["LayerWeights", "RegionStyles"]
 
 
 class LayerWeights(Mapping[str, float]):
-    """Layers and their weights: an immutable mapping, in the order given.
+    """An immutable mapping of layers to weights, in the order given.
 
     Parameters
     ----------
     weights : mapping of str to float, or iterable of str
-        Names alone get equal weights that sum to one (w_l of arXiv 1508.06576, equation 5).
+        Names without weights get equal weights that sum to one (w_l of arXiv 1508.06576,
+        equation 5).
 
     Raises
     ------
@@ -67,12 +68,12 @@ class LayerWeights(Mapping[str, float]):
 
 
 class RegionStyles(Mapping[int, int | None]):
-    """Labels and the index of the style each takes, None where the content is kept; immutable.
+    """An immutable mapping of labels to style indices, None for labels whose content is kept.
 
     Parameters
     ----------
     styles : mapping of int to int or None
-        JSON has no numbers for keys: a label can be text.
+        A label may be text, as in JSON.
 
     Raises
     ------
@@ -86,7 +87,7 @@ class RegionStyles(Mapping[int, int | None]):
         self._styles: dict[int, int | None] = {}
         for name, style in styles.items():
             label = _whole(name, "a label")
-            if label in self._styles:  # as a number and as text
+            if label in self._styles:  # once as a number, once as text
                 raise ValueError(f"it must name label {label} only once")
             self._styles[label] = None if style is None else _whole(style, "a style's index")
 
@@ -124,7 +125,7 @@ def _whole(value: Any, what: str) -> int:
 def _layer_name(name: object) -> str:
     if not isinstance(name, str):
         raise ValueError(f"the name of a layer is {abridged(name)}, and must be a string")
-    return str(name)  # numpy's strings, too, become plain ones
+    return str(name)  # turns strings of numpy into plain ones
 
 
 def _weight(name: str, weight: Any) -> float:

@@ -1,4 +1,4 @@
-"""What VGG-16 and VGG-19 are: layer names, strides, receptive fields, costs.  No torch here.
+"""The layers of VGG-16 and VGG-19: names, channels, strides, receptive fields; without torch.
 
 A convolution's output is ``conv4_2``, the same after its ReLU ``relu4_2``, and the pooling that
 ends block 4 ``pool4`` (Simonyan and Zisserman, arXiv 1409.1556, table 1).
@@ -17,13 +17,13 @@ from napari_nst.errors import InputError, abridged
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["NETWORKS", "Layer", "Network", "Step"]
+__all__ = ["NETWORKS", "Network", "NetworkLayer", "NetworkStep"]
 
 _CHANNELS = (64, 128, 256, 512, 512)
 
 
 @dataclass(frozen=True)
-class Layer:
+class NetworkLayer:
     """One layer of a network.
 
     Attributes
@@ -31,11 +31,11 @@ class Layer:
     name : str
         For example ``"conv4_2"``, ``"relu4_2"`` or ``"pool4"``.
     in_channels, out_channels : int
-        Channels that go in and come out.
+        Numbers of channels.
     stride : int
-        Pixels of the image between two neighbouring positions of this layer.
+        Pixels of the image between neighbouring positions of this layer.
     receptive_field : int
-        Side, in pixels of the image, of the square one position sees.
+        Side of the square of image pixels that one position depends on.
     """
 
     name: str
@@ -46,27 +46,27 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """What the layer does: ``"conv"``, ``"relu"`` or ``"pool"``."""
+        """The type of the layer: ``"conv"``, ``"relu"`` or ``"pool"``."""
         return self.name[:4]
 
 
 @dataclass(frozen=True)
-class Step:
-    """What is computed at once on the way through a network.
+class NetworkStep:
+    """One operation of a forward pass.
 
     Attributes
     ----------
-    layer : Layer
-        What it computes; after a pooling that came first, a ReLU has that one's layer.
+    layer : NetworkLayer
+        The layer of its output; a ReLU that follows its pooling has the layer of the pooling.
     kind : str
         ``"conv"``, ``"relu"`` or ``"pool"``.
     used : bool
-        Whether what comes out of it are the features of a layer in use, by the layer's name.
+        Whether its output is the features of a layer in use.
     in_place : bool
-        Whether it may overwrite what goes in: nobody uses that.
+        Whether it may overwrite its input, which nothing else uses.
     """
 
-    layer: Layer
+    layer: NetworkLayer
     kind: str
     used: bool
     in_place: bool
@@ -88,7 +88,7 @@ class Network:
     blocks: tuple[int, ...]
 
     @cached_property
-    def layers(self) -> Mapping[str, Layer]:
+    def layers(self) -> Mapping[str, NetworkLayer]:
         """Every layer by its name, in the order in which the network computes them."""
         return MappingProxyType({layer.name: layer for layer in self._build()})
 
@@ -97,7 +97,7 @@ class Network:
         """The names of the convolutions, in order."""
         return tuple(name for name, layer in self.layers.items() if layer.kind == "conv")
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> NetworkLayer:
         """Return the layer with this name.
 
         Raises
@@ -113,47 +113,46 @@ class Network:
                 f"{self.name} has no layer {abridged(name)}; its layers are {choices}."
             ) from None
 
-    def upto(self, names: Iterable[str]) -> tuple[Layer, ...]:
-        """Return the layers that must be computed to have all of these, in order.
+    def layers_up_to(self, names: Iterable[str]) -> tuple[NetworkLayer, ...]:
+        """Return all layers up to the deepest of some, in the order of computation.
 
         Parameters
         ----------
         names : iterable of str
-            Layers in use.  Nothing beyond the deepest of them is returned.
+            Names of layers.
         """
         wanted = {self.layer(name).name for name in names}
         order = list(self.layers)
         last = max((order.index(name) for name in wanted), default=-1)
         return tuple(self.layers[name] for name in order[: last + 1])
 
-    def steps(self, names: Collection[str], pooling: str) -> tuple[Step, ...]:
-        """Return how to compute layers, in order.
+    def steps(self, names: Collection[str], pooling: str) -> tuple[NetworkStep, ...]:
+        """Return the operations of a forward pass, in order.
 
         Parameters
         ----------
         names : collection of str
-            Layers in use.
+            Names of the layers in use.
         pooling : {"max", "average"}
-            Between the blocks.
+            The pooling between blocks.
 
         Notes
         -----
-        The largest of four numbers, none below 0, is the same whether what is negative is made 0
-        before the largest is taken or after.  So where nobody uses a ReLU's own features it comes
-        after the max pooling: it has a fourth of the work there, and what was pooled need not be
-        kept for the way back.
+        ReLU and max pooling commute: max(relu(x)) = relu(max(x)).  A ReLU whose features are not
+        in use therefore follows the max pooling, where it has a fourth of the work, and the input
+        of the pooling need not be kept for the backward pass.
         """
-        order = [(layer.kind, layer, layer.name in names) for layer in self.upto(names)]
+        order = [(layer.kind, layer, layer.name in names) for layer in self.layers_up_to(names)]
         for index, (before, pool) in enumerate(pairwise(list(order))):
             if pooling == "max" and pool[0] == "pool" and not before[2]:
                 order[index : index + 2] = [("pool", pool[1], False), ("relu", *pool[1:])]
-        steps: list[Step] = []
+        steps: list[NetworkStep] = []
         for kind, layer, used in order:
             in_place = kind == "relu" and not steps[-1].used
-            steps.append(Step(layer, kind, used, in_place))
+            steps.append(NetworkStep(layer, kind, used, in_place))
         return tuple(steps)
 
-    def _build(self) -> Iterator[Layer]:
+    def _build(self) -> Iterator[NetworkLayer]:
         stride, field, inputs = 1, 1, 3
         for block, (count, channels) in enumerate(
             zip(self.blocks, _CHANNELS, strict=True), start=1
@@ -161,11 +160,11 @@ class Network:
             for index in range(1, count + 1):
                 field += 2 * stride  # a 3 x 3 kernel reaches one position further on each side
                 for kind in ("conv", "relu"):
-                    yield Layer(f"{kind}{block}_{index}", inputs, channels, stride, field)
+                    yield NetworkLayer(f"{kind}{block}_{index}", inputs, channels, stride, field)
                     inputs = channels
             field += stride  # 2 x 2 pooling
             stride *= 2
-            yield Layer(f"pool{block}", channels, channels, stride, field)
+            yield NetworkLayer(f"pool{block}", channels, channels, stride, field)
 
 
 NETWORKS: Mapping[str, Network] = MappingProxyType(

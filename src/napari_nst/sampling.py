@@ -1,4 +1,4 @@
-"""Nearest labels under the pixels of an image that lies anywhere over them."""
+"""Sample labels at the pixels of an image that is placed over them by an affine transform."""
 
 from __future__ import annotations
 
@@ -13,74 +13,74 @@ if TYPE_CHECKING:
 
     Places = Sequence[int] | NDArray[np.intp]
 
-__all__ = ["crossing", "nearest", "under"]
+__all__ = ["nearest", "part_under", "plane_index"]
 
-_NO_SLOPE = 1e-6  # pixels: less of a shift along a whole side is rounding of a rotation
-_BLOCK = 2**20  # pixels of the image whose places in the labels are computed together
+_NO_SLOPE = 1e-6  # pixels: a smaller shift along a whole side is a rounding error
+_BLOCK = 2**20  # pixels whose positions are computed at once
 
 
 def nearest(labels: Any, matrix: ArrayLike, rows: Places, columns: Places) -> NDArray[Any]:
-    """Return the label nearest to each pixel of an image, 0 outside of the labels.
+    """Return the label nearest to each pixel of an image, 0 outside the labels.
 
     Parameters
     ----------
     labels : array_like
-        Of any number of axes; read where the image lies over it.
+        Labels with any number of axes; only the part under the image is read.
     matrix : array_like
         Shape (labels.ndim, 3).  The pixel of row r and column c lies at ``matrix @ (r, c, 1)`` of
-        the labels.  Halves are rounded to even numbers, as napari rounds them.
+        the labels, rounded half to even as in napari.
     rows, columns : sequence of int
-        Of the image.
+        Rows and columns of the image.
 
     Returns
     -------
     ndarray
-        Shape (len(rows), len(columns)), dtype of the labels, a copy.
+        Shape (len(rows), len(columns)), with the dtype of the labels, a copy.
     """
     found = np.zeros((len(rows), len(columns)), labels.dtype)
-    for place, values in _parts(labels, _levelled(matrix, rows, columns), rows, columns):
+    for place, values in _parts(labels, _without_rounding(matrix, rows, columns), rows, columns):
         found[place] = values
     return found
 
 
-def under(
+def part_under(
     labels: Any, matrix: ArrayLike, rows: Places, columns: Places
 ) -> tuple[NDArray[Any], bool]:
-    """Return the part of the labels that an image lies over, and whether it covers the image.
+    """Return the labels under an image, and whether they cover all of it.
 
-    The part is not copied where the sides of both are parallel.  See `nearest` for the parameters.
+    See `nearest` for the parameters.  The result is a view if the axes of both are parallel.
     """
-    levelled = _levelled(matrix, rows, columns)
-    if not _parallel(levelled):
+    cleaned = _without_rounding(matrix, rows, columns)
+    if not _parallel(cleaned):
         return nearest(labels, matrix, rows, columns), True
-    sides = _sides(labels.shape, levelled, rows, columns)
+    sides = _sides(labels.shape, cleaned, rows, columns)
     if sides is None:
         return np.zeros((0, 0), labels.dtype), False
     places, inside = sides
     return _block(labels, places)[0], all(bool(each.all()) for each in inside)
 
 
-def crossing(
+def plane_index(
     shape: Sequence[int], matrix: ArrayLike, rows: Places, columns: Places
 ) -> tuple[tuple[int | slice, ...], bool, tuple[NDArray[np.intp], NDArray[np.intp]]] | None:
-    """Return the index that finds the labels of `nearest`, where there is one.
+    """Return the plane of the labels that an image lies in, for plain indexing.
 
     Returns
     -------
     index : tuple of int or slice
-        Of the labels; it leaves the two axes of the plane.
+        Index of the plane in the labels.
     transposed : bool
-        Whether the second of these is the rows.
+        Whether the rows of the image follow the second axis of the plane.
     grid : tuple of ndarray
         The rows and columns of the plane.
 
-    None where the image is turned against the labels, or not all of it lies over them.
+    None if the image is rotated against the labels or not covered by them.
     """
-    levelled = _levelled(matrix, rows, columns)
-    sides = [_side(a, b) for a, b, _ in levelled]
-    if not _parallel(levelled) or not {0, 1} <= set(sides):
+    cleaned = _without_rounding(matrix, rows, columns)
+    sides = [_side(a, b) for a, b, _ in cleaned]
+    if not _parallel(cleaned) or not {0, 1} <= set(sides):
         return None
-    found = _sides(shape, levelled, rows, columns)
+    found = _sides(shape, cleaned, rows, columns)
     if found is None or not all(each.all() for each in found[1]):
         return None
     places, _ = found
@@ -92,17 +92,17 @@ def crossing(
     return index, first > second, (places[first], places[second])
 
 
-def _levelled(matrix: ArrayLike, rows: Places, columns: Places) -> NDArray[np.float64]:
-    """Return a matrix without slopes that come from rounding alone."""
-    levelled = np.array(matrix, float)
+def _without_rounding(matrix: ArrayLike, rows: Places, columns: Places) -> NDArray[np.float64]:
+    """Return a matrix with slopes that are rounding errors set to 0."""
+    cleaned = np.array(matrix, float)
     longest = np.array([np.abs(rows).max(initial=1), np.abs(columns).max(initial=1)])
-    slopes = levelled[:, :2]
+    slopes = cleaned[:, :2]
     slopes[np.abs(slopes) * longest < _NO_SLOPE] = 0
-    return levelled
+    return cleaned
 
 
 def _parallel(matrix: NDArray[np.float64]) -> bool:
-    """Return whether each axis of the labels follows one side of the image, or none."""
+    """Return whether each axis of the labels is parallel to one side of the image or to none."""
     steps = matrix[:, :2] != 0
     return bool((steps.sum(axis=0) <= 1).all() and (steps.sum(axis=1) <= 1).all())
 
@@ -110,7 +110,7 @@ def _parallel(matrix: NDArray[np.float64]) -> bool:
 def _parts(
     labels: Any, matrix: NDArray[np.float64], rows: Places, columns: Places
 ) -> Iterator[tuple[Any, NDArray[Any]]]:
-    """Yield parts of the image, as an index of it, and the labels there."""
+    """Yield indices of parts of the image, and the labels there."""
     if _parallel(matrix):
         sides = _sides(labels.shape, matrix, rows, columns)
         if sides is not None:
@@ -142,9 +142,9 @@ def _sides(
     rows: Places,
     columns: Places,
 ) -> tuple[list[NDArray[np.intp]], list[NDArray[np.bool_]]] | None:
-    """Return the places on each axis of the labels, and which rows and columns lie inside.
+    """Return the positions on each axis of the labels, and which rows and columns lie inside.
 
-    None: the image lies beside the labels.
+    None if the image lies outside the labels.
     """
     inside = [np.ones(len(rows), bool), np.ones(len(columns), bool)]
     places: list[NDArray[np.float64]] = []
@@ -167,14 +167,14 @@ def _sides(
 
 
 def _side(a: float, b: float) -> int | None:
-    """Return which side of the image an axis of the labels follows: 0 is rows, None neither."""
+    """Return the side of the image parallel to an axis: 0 for rows, 1 for columns, or None."""
     if a:
         return 0
     return 1 if b else None
 
 
 def _block(labels: Any, places: list[NDArray[np.intp]]) -> tuple[NDArray[Any], list[int]]:
-    """Read the smallest block that holds some places, and say where it starts on each axis."""
+    """Return the smallest block that contains some positions, and its start on each axis."""
     starts = [int(place.min()) for place in places]
     ends = [int(place.max()) + 1 for place in places]
     index = tuple(slice(start, end) for start, end in zip(starts, ends, strict=True))
@@ -184,7 +184,7 @@ def _block(labels: Any, places: list[NDArray[np.intp]]) -> tuple[NDArray[Any], l
 def _parallel_part(
     labels: Any, matrix: NDArray[np.float64], places: list[NDArray[np.intp]]
 ) -> NDArray[Any]:
-    """Return the labels at places of parallel sides: shape of those rows and columns."""
+    """Return the labels at positions along parallel axes, as (rows, columns)."""
     block, starts = _block(labels, places)
     for axis, (place, start) in enumerate(zip(places, starts, strict=True)):
         local = place - start

@@ -1,4 +1,4 @@
-"""Every choice of a run, validated, immutable, and saved as JSON."""
+"""All settings of a run: validated, immutable, saved as JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["LayerWeights", "StyleTransferSettings"]
 
 
 def _path_as_text(value: object) -> object:
-    """Let a path be given as such; settings hold text, which JSON can say."""
+    """Convert a path to text, which JSON can hold."""
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _one_or_several(value: object) -> object:
-    """Take a positive number or several, with one message for whatever else it may be."""
+    """Accept one positive number or several, with one message for everything else."""
     numbers: Any = value if isinstance(value, (list, tuple)) else [value]
     try:
         found = tuple(float(number) for number in numbers)
@@ -44,7 +44,7 @@ def _one_or_several(value: object) -> object:
 
 
 def _number_or_word(*words: str) -> BeforeValidator:
-    """Let the command line's "auto" and "256" be told apart, with one clear message."""
+    """Accept a number or one of some words, also as text from the command line."""
 
     def convert(value: object) -> object:
         if not isinstance(value, str):
@@ -71,7 +71,7 @@ _Layers = Annotated[
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
-_Tile = Annotated[int, Field(ge=64)]  # of smaller ones nearly all would be halo
+_Tile = Annotated[int, Field(ge=64)]  # smaller tiles would be mostly halo
 _RegionStyles = Annotated[
     RegionStyles,
     PlainValidator(RegionStyles),
@@ -81,100 +81,99 @@ _RegionStyles = Annotated[
 
 
 class StyleTransferSettings(BaseModel):
-    """Every choice of a run.
+    """All settings of a run.
 
-    Unknown names and impossible values raise an `InputError` of one sentence.  Settings are
-    immutable: ``settings.replace(size=512)`` makes others.
+    Unknown names and invalid values raise an `InputError` of one sentence.  Settings are
+    immutable: ``settings.replace(size=512)`` returns a changed copy.
 
     Attributes
     ----------
     network : {"vgg16", "vgg19"}
-        Whose features are compared.  VGG-16 comes with the package; VGG-19, the paper's, is
-        fetched once by ``napari-nst weights fetch vgg19``, read from torch hub's cache, or from
-        the file named by `weights`.
+        The network whose features are compared.  VGG-16 is part of the package.  VGG-19, which
+        the paper uses, is downloaded once by ``napari-nst weights fetch vgg19``, or read from
+        torch hub's cache or from the file in `weights`.
     weights : str, path-like or None
-        A file with the network's weights, instead of those that would be found.
+        A file with the network's weights; None: the built-in or downloaded ones.
     weights_format : {"auto", "torchvision", "caffe"}
-        What the network in that file takes: torchvision's normalised RGB, or BGR in 0-255 less
-        the mean, as the VGG team trained it in Caffe and Gatys et al. used it.  "auto": Caffe's
-        if the file's hash is that of a published conversion, else torchvision's.
+        Input of the network in that file: normalized RGB as in torchvision, or BGR in 0-255 minus
+        the mean, as the VGG team trained it in Caffe and Gatys et al. used it.  "auto": "caffe"
+        if the hash is that of a published conversion, else "torchvision".
     content_layers, style_layers : mapping of str to float, or names
-        Layers and their weights w_l.  Names alone share a weight of one.
+        Layers and their weights w_l.  Names without weights get equal weights that sum to one.
     style_loss : {"gram", "gram+moments", "wasserstein"}
-        How the style's statistics are compared: by their Gram matrices (the paper), also by
-        means and standard deviations (arXiv 2212.13459), or by the Wasserstein distance of two
-        Gaussians, which paints best and takes longest.
+        How style statistics are compared: by Gram matrices (the paper), also by means and
+        standard deviations (arXiv 2212.13459), or by the Wasserstein distance of two Gaussians,
+        which gives the best results and takes longest.
     normalize_gradients : bool
-        True (default): every layer's loss is relative to its target and normalised by its
-        gradient, so that one `style_weight` looks the same at every size and for every pair
-        (`losses.relative_gram_term`, `losses.relative_content_term`).  False: the losses of
-        Gatys et al. as the paper writes them (`losses.gram_term`, `losses.content_term`).
+        True (default): the loss of each layer is relative to its target and normalized by its
+        gradient, so that a `style_weight` has the same effect at every size and for every pair
+        (`losses.relative_gram_term`, `losses.relative_content_term`).  False: the losses
+        exactly as in the paper (`losses.gram_term`, `losses.content_term`).
     content_weight, style_weight : float
-        alpha and beta of arXiv 1508.06576, equation 7.  At the sizes before the last the content
-        weighs three times as much (`schedule.CONTENT_AT_SMALLER`).
+        alpha and beta of arXiv 1508.06576, equation 7.  At all scales but the last the content
+        weight is three times as large (`schedule.CONTENT_AT_SMALLER`).
     tv_weight : float
-        Weight of the total variation, which smooths noise away (`losses.total_variation`).  2 is
-        also the default of crowsonkb's style-transfer-pytorch; benchmarks/quality.py agrees.
+        Weight of the total variation loss, which suppresses noise (`losses.total_variation`).  2
+        is also the default of crowsonkb's style-transfer-pytorch; benchmarks/quality.py agrees.
     style_weights : tuple of float or None
-        The share of each of several styles; None: equal shares.
+        Relative weights of several styles; None: equal.
     style_scale : float or tuple of float
         The style image's longest side relative to the content's, at every scale; one for all
-        styles or one for each.  Larger values make larger strokes.  Beside a narrow content it
-        is less (`sizes.style_size`).
+        styles or one for each.  Larger values make larger strokes.  Beside a narrow content the
+        style is smaller (`sizes.style_size`).
     region_styles : mapping of int to int or None, or None
-        With labels painted on the content: which style a label takes, by its index from 0, or
-        None where the content's own pixels are kept.  What holds for labels that are not named
-        here says `assignment.assign`.
+        With labels on the content: the index of each label's style, from 0, or None to keep the
+        content's pixels.  See `assignment.assign_styles` for labels that are not named.
     region_guidance : {"all", "inside"}
-        Which positions of a layer belong to a region: all that touch it, by the share of their
-        pixels, or only those whose receptive field lies inside it, so that no style leaks over a
-        border (Gatys et al., arXiv 1611.07865, section 4.1).
+        Positions of a layer that belong to a region: all that overlap it, weighted by the share
+        of their pixels, or only those whose receptive field lies inside it, so that no style
+        leaks over a border (Gatys et al., arXiv 1611.07865, section 4.1).
     region_softness : float
-        The width of the transition between two regions, as a share of the longest side.
+        Width of the transition between two regions, as a share of the longest side.
     pooling : {"max", "average"}
-        Between the network's blocks.  The paper found average pooling more pleasing.
+        Pooling between the network's blocks.  The paper prefers the results of average pooling.
     rescale_pooling : bool
-        With average pooling, keep the activations at the level the network was trained with.
-        The paper does not.
+        Rescale the activations of average pooling to the level of max pooling, which the network
+        was trained with.  The paper does not.
     padding : {"replicate", "zero"}
-        What surrounds the image for the network's first convolution.
+        Padding of the image for the network's first convolution.
     init : {"content", "noise", "style", "image"}
-        What the optimisation starts from; "image" is the picture given as ``start``.
+        The initial image; "image" is the one given as ``start``.
     size : int, "auto" or None
-        The longest side worked at, in pixels.  None: the content's own.  "auto": the
-        content's own, but at most 512 on a processor and 1024 on a GPU.
+        Longest side of the working size, in pixels.  None: that of the content.  "auto": that of
+        the content, but at most 512 on a CPU and 1024 on a GPU.
     output_size : {"content", "working"}
-        The size of the result: the content's, or the size worked at.
+        Size of the result: that of the content, or the working size.
     scales : int or "auto"
-        How many sizes the picture grows through.  "auto": from about 256 pixels, each
-        twice as large as the one before; two at least where the first has about 128.
+        Number of scales, coarse to fine.  "auto": from about 256 pixels, each twice as large as
+        the one before; at least two if the first has about 128.
     iterations : int
-        Evaluations of loss and gradient, in total over all scales.
+        Evaluations of loss and gradient, summed over all scales.
     optimizer : {"adam", "lbfgs"}
-        How the picture moves.  The paper uses L-BFGS.
+        The optimizer.  The paper uses L-BFGS.
     learning_rate : float or None
-        Of the first steps; Adam's become shorter in the last scale.  None: 0.038 for Adam, where
-        the image has values in [0, 1], and 1 for L-BFGS.  A step also moves patches of up to 16
-        pixels a side (`multilevel.precondition_`).
+        Initial learning rate; Adam's decays in the last scale.  None: 0.038 for Adam, for image
+        values in [0, 1], and 1 for L-BFGS.  A step also moves patches of up to 16 pixels a side
+        (`multilevel.precondition_`).
     color : {"style", "luminance", "match"}
-        "style": the style's colours.  "luminance": only brightness is transferred and the
-        content keeps its colours.  "match": the style is recoloured to the content's palette
-        first (Gatys et al., arXiv 1606.05897).
+        "style": the colours of the style.  "luminance": only the luminance is optimised, and the
+        content keeps its colours.  "match": the style is first recoloured to the content's
+        palette (Gatys et al., arXiv 1606.05897).
     seed : int
-        Of the noise that a run may start from.
+        Seed of the initial noise.
     nan : {"error", "keep"}
-        What to do with pixels of the content that are not finite: refuse them, or fill them
-        for the run, in which they count nothing, and put them back.
+        Pixels of the content that are not finite raise an error, or are filled for the run, have
+        no weight in it, and are restored in the result.
     device : str
         "auto", "cpu", "cuda", "cuda:1" or "mps".
     precision : {"auto", "float32", "bfloat16"}
-        Of the network's convolutions.  Losses, statistics and the image stay float32 or wider.
+        Precision of the convolutions.  Losses, statistics and the image are at least float32.
     tile : int, "auto" or "off"
-        The side of the tiles in which an image is evaluated, in pixels.  Loss and gradient are
-        those of the whole image; memory is that of a tile, and time some two times that of
-        the whole.  "auto": as large as memory allows, if not the whole.
+        Side of the tiles in which the image is evaluated, in pixels.  Loss and gradient are those
+        of the whole image; tiles need less memory and about twice the time.  "auto": the whole
+        image, or the largest tiles that fit into memory.
     memory_limit : float or None
-        GiB that a run may take; None: what is free when it begins.
+        GiB that a run may use; None: what is free when it starts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -237,12 +236,12 @@ class StyleTransferSettings(BaseModel):
         return (*self.content_layers.active, *self.style_layers.active)
 
     def scales_of_styles(self, count: int) -> tuple[float, ...]:
-        """Return the style scale of each of so many styles.
+        """Return the style scale of each style.
 
         Raises
         ------
         InputError
-            If there are scales for another number of styles.
+            If `style_scale` has values for another number of styles.
         """
         scales = self.style_scale
         if not isinstance(scales, tuple):
@@ -255,21 +254,21 @@ class StyleTransferSettings(BaseModel):
         return scales
 
     def replace(self, **choices: Any) -> StyleTransferSettings:
-        """Return these settings with some choices made otherwise."""
+        """Return a copy with some settings changed."""
         return StyleTransferSettings(**{**self.model_dump(), **choices})
 
     def to_json(self) -> str:
-        """Return the settings as JSON, every choice spelled out."""
+        """Return all settings as JSON, including defaults."""
         return self.model_dump_json(indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> StyleTransferSettings:
-        """Return the settings that `to_json` wrote; choices left out have their defaults.
+        """Return settings from JSON; missing ones have their defaults.
 
         Raises
         ------
         InputError
-            If the text is not JSON, or not settings.
+            If the text is not JSON or not valid settings.
         """
         try:
             return cls.model_validate_json(text)
@@ -278,7 +277,7 @@ class StyleTransferSettings(BaseModel):
 
 
 def _sentence(error: ValidationError) -> str:
-    """Return the first of pydantic's complaints as one sentence."""
+    """Return the first error of pydantic as one sentence."""
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
@@ -291,11 +290,11 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "json_invalid":
         return f"The settings are not valid JSON: {cause}."
     if first["type"] == "string_pattern_mismatch":
-        wish = "it must be 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
+        expected = "it must be 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
     elif first["type"] == "value_error":
-        wish = str(cause)
+        expected = str(cause)
     elif first["type"] == "literal_error":
-        wish = f"it must be {first['ctx']['expected']}"
+        expected = f"it must be {first['ctx']['expected']}"
     else:
-        wish = first["msg"].replace("Input should be", "it must be")
-    return f"{name} is {abridged(first['input'])}; {wish}."
+        expected = first["msg"].replace("Input should be", "it must be")
+    return f"{name} is {abridged(first['input'])}; {expected}."

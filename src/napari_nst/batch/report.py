@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
+from napari_nst.failures import error_sentence, log_traceback, unexpected_traceback
 
 if TYPE_CHECKING:
     from napari_nst.batch.plan import BatchJob
@@ -44,15 +44,15 @@ class JobOutcome:
     @classmethod
     def from_error(cls, job: BatchJob, error: Exception, seconds: float = 0.0) -> JobOutcome:
         """Return the outcome of a job that raised any exception."""
-        sentence = in_a_sentence(error, job.content)
-        return cls(job, "failed", sentence, seconds, traceback_of(error))
+        sentence = error_sentence(error, job.content)
+        return cls(job, "failed", sentence, seconds, unexpected_traceback(error))
 
     def with_logged_traceback(self) -> JobOutcome:
         """Append the traceback, if any, to the log beside the results, and name it in `error`."""
         if self.traceback is None or self.error is None:
             return self
         log = self.job.result.parent / _LOG
-        return replace(self, error=keep_traceback(self.error, self.traceback, log))
+        return replace(self, error=log_traceback(self.error, self.traceback, log))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from napari_nst.cli._progress import say
 from napari_nst.cli._sheet import Tile, draw_sheet, shrink
 from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError, WeightsError
-from napari_nst.failures import in_a_sentence, keep_traceback, traceback_of
+from napari_nst.failures import error_sentence, log_traceback, unexpected_traceback
 from napari_nst.files import check_writable, read_image, read_metadata, write_image
 from napari_nst.record import RunRecord
 
@@ -200,9 +200,9 @@ class _Sweep:
                     self.failed = True
                     if self.tiles[job.cell.row, job.cell.column].picture is None:
                         self._put(job.cell, None, "failed")
-                    sentence, text = in_a_sentence(error, "It"), traceback_of(error)
+                    sentence, text = error_sentence(error, "It"), unexpected_traceback(error)
                     if text is not None:
-                        sentence = keep_traceback(sentence, text, self._log)
+                        sentence = log_traceback(sentence, text, self._log)
                     say(f"{job.cell.heading} failed. {sentence}")
                 if ctrl_c.pressed:
                     self.stopped = True

@@ -101,7 +101,7 @@ def _fetch(yes: bool, say: Callable[[str], None]) -> None:
     from napari_nst.engine.network.download import fetch_vgg19
     from napari_nst.engine.network.weights import VGG19_URL
 
-    kept = converted.intact()
+    kept = converted.find_intact()
     if kept is not None:
         say(f"VGG-19's weights are in {kept} already.")
         return

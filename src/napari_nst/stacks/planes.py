@@ -122,9 +122,9 @@ def check_labels(labels: Planes | None, planes: Planes) -> None:
 
 def check_unchanged(content: Any, record: InputRecord, plane: int, name: str) -> None:
     """Refuse a plane that is not the one of its record."""
-    from napari_nst.engine.images.pictures import record_of
+    from napari_nst.engine.images.pictures import input_record
 
-    if record.sha256 != record_of(content, "").sha256:
+    if record.sha256 != input_record(content, "").sha256:
         raise InputError(
             f"Plane {plane} of {name} is not what it was when its result was made: start again, or "
             "bring it back as it was."

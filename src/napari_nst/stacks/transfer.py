@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
 
-from napari_nst.engine.images.given import as_array, listed, refuse_path, style_names
+from napari_nst.engine.images.arguments import as_array, as_list, refuse_path, style_names
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
@@ -108,7 +108,7 @@ class StackTransfer:
         self._before = before or in_a_row
         check_labels(content_labels, planes)
         self._content_labels = content_labels
-        self._names = list(names or ["content", *style_names(len(listed(styles)))])
+        self._names = list(names or ["content", *style_names(len(as_list(styles)))])
         self._now = self.settings  # steering included
         self._inputs: dict[str, Any] = {"styles": styles}
         if style_labels is not None:
@@ -261,7 +261,7 @@ class StackTransfer:
     ) -> None:
         """Have for the planes to come what the plane at work was steered to."""
         if styles is not _SAME:
-            count = len(listed(styles))
+            count = len(as_list(styles))
             if count != len(self._names) - 1:
                 names = names or style_names(count)
             self._inputs["styles"] = styles

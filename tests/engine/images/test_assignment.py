@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_nst.engine.images.assignment import Region, Source, assign, check_labels
+from napari_nst.engine.images.assignment import Region, Source, assign_styles, check_labels
 from napari_nst.errors import InputError
 
 WHOLE = Source(0)
@@ -20,7 +20,7 @@ def painted(*labels: int) -> Any:
 
 
 def found(content: Any, styles: Any, chosen: Any, count: int) -> tuple[dict[int, Any], Any]:
-    assignment = assign(content, styles, chosen, count)
+    assignment = assign_styles(content, styles, chosen, count)
     by_label = {label: r.sources for r in assignment.regions for label in r.labels}
     return by_label, assignment.kept
 
@@ -60,7 +60,7 @@ def test_styles_without_labels_are_as_if_none_were_given() -> None:
 
 
 def test_labels_of_the_same_source_are_one_region() -> None:
-    assignment = assign(painted(1, 2, 3, 4), None, {1: 0, 2: 1, 3: 0, 4: 0}, 2)
+    assignment = assign_styles(painted(1, 2, 3, 4), None, {1: 0, 2: 1, 3: 0, 4: 0}, 2)
     assert assignment.regions == (
         Region((1, 3, 4), (Source(0),)),
         Region((2,), (Source(1),)),
@@ -82,7 +82,7 @@ def test_what_cannot_be_assigned_is_said(
     content: Any, styles: Any, chosen: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        assign(content, styles, chosen, 2)
+        assign_styles(content, styles, chosen, 2)
     assert "\n" not in str(caught.value)
 
 

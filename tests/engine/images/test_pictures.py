@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_nst.engine.images.pictures import Picture, resize, start_like
+from napari_nst.engine.images.pictures import Picture, init_image_like, resize
 from napari_nst.errors import InputError
 from napari_nst.intensities import Range, Ranged
 
@@ -420,7 +420,7 @@ def test_a_start_means_what_the_content_does_if_it_can() -> None:
     about = Picture.from_array(content, "content").record
 
     def first(start: Any) -> float:
-        return float(Picture.from_array(start_like(start, about), "start").pixels[0, 0, 0, 0])
+        return float(Picture.from_array(init_image_like(start, about), "start").pixels[0, 0, 0, 0])
 
     dim = np.full((8, 8), 200, np.uint16)
     assert first(dim) == pytest.approx(200 / 4095)  # not 200 / 255

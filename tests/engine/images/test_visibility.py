@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from napari_nst.engine.images import color
-from napari_nst.engine.images.assignment import Source, everything
+from napari_nst.engine.images.assignment import Source, whole_image_region
 from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
@@ -171,7 +171,7 @@ def seen_by(alpha: Any, settings: StyleTransferSettings) -> Regions:
     """Regions of a content and a style of the same alpha."""
     visible = torch.from_numpy(alpha)[None]
     guide = Guide(visible, settings, visible=visible)
-    return Regions((everything(1),), guide, {Source(0): guide}, visible)
+    return Regions((whole_image_region(1),), guide, {Source(0): guide}, visible)
 
 
 def test_losses_are_those_of_features_weighted_by_alpha(images: Any) -> None:
@@ -227,7 +227,7 @@ def test_the_gradient_is_that_of_the_losses(
     visible = torch.from_numpy(alpha_of(*content.shape[-2:]))[None]
     shown = torch.from_numpy(alpha_of(*style.shape[-2:]))[None]
     regions = Regions(
-        (everything(1),),
+        (whole_image_region(1),),
         Guide(visible, settings, visible=visible),
         {Source(0): Guide(shown, settings, visible=shown)},
         visible,

@@ -9,7 +9,7 @@ import pytest
 from fake_engine import FakeEngine, FakeRun
 
 from napari_nst import stacks
-from napari_nst.engine.images.pictures import record_of
+from napari_nst.engine.images.pictures import input_record
 from napari_nst.errors import InputError
 from napari_nst.intensities import Range
 from napari_nst.plugin.panel import StyleTransferPanel
@@ -31,8 +31,8 @@ class Run(FakeRun):
         return RunRecord(
             settings=self.settings,
             resolved=resolved,
-            content=record_of(self.content, self.names[0]),
-            styles=[record_of(s, n) for s, n in zip(self.styles, self.names[1:], strict=True)],
+            content=input_record(self.content, self.names[0]),
+            styles=[input_record(s, n) for s, n in zip(self.styles, self.names[1:], strict=True)],
             iterations=len(self.history),
             losses={"total": 1.0},
         )

@@ -1,4 +1,4 @@
-"""Which label of the content takes its style from where; torch has no part in it."""
+"""Assign styles to the labels of the content, without importing torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.engine.images.given import as_array
+from napari_nst.engine.images.arguments import as_array
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Assignment", "Region", "Source", "assign", "check_labels", "everything"]
+__all__ = ["Assignment", "Region", "Source", "assign_styles", "check_labels", "whole_image_region"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a region's style comes from: a style's index, and the label in it, None for all."""
+    """A source of a region's style: index of the style, and a label on it or None for all of it."""
 
     style: int
     label: int | None = None
 
     def __str__(self) -> str:
-        """Say it as a record does."""
+        """Return the source as text, for the record."""
         return f"style {self.style}" + ("" if self.label is None else f", label {self.label}")
 
     def __lt__(self, other: Source) -> bool:
-        """Order sources, a whole style before its labels."""
+        """Sort a whole style before its labels."""
         return self._order < other._order
 
     @property
@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Region:
-    """Labels of the content that take their style from the same sources."""
+    """Labels of the content with the same style sources."""
 
     labels: tuple[int, ...]
     sources: tuple[Source, ...]
@@ -48,22 +48,22 @@ class Region:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Every label of the content, assigned.
+    """The assignment of all labels of the content.
 
     Attributes
     ----------
     regions : tuple of Region
-        Those that are restyled.
+        The regions that are stylized.
     kept : tuple of int
-        The labels whose pixels stay the content's, bit for bit.
+        The labels whose pixels stay exactly the content's.
     """
 
     regions: tuple[Region, ...]
     kept: tuple[int, ...]
 
 
-def everything(styles: int) -> Region:
-    """Return the one region of a content without labels, of so many styles."""
+def whole_image_region(styles: int) -> Region:
+    """Return the single region of a content without labels, with a number of styles."""
     return Region((), tuple(Source(style) for style in range(styles)))
 
 
@@ -75,16 +75,16 @@ def check_labels(labels: Any, name: str, shape: tuple[int, int], of: str) -> NDA
     labels : array_like
         Shape (H, W), of any integer type or bool.
     name : str
-        How a message calls them.
+        Name of the labels for messages.
     shape : tuple of int
-        Height and width of the image they were painted on.
+        Height and width of the image that they belong to.
     of : str
-        How a message calls that image.
+        Name of that image for messages.
 
     Raises
     ------
     InputError
-        If they are not whole numbers of 0 or more, or have another shape than the image.
+        If they are not integers of 0 or more, or their shape is not that of the image.
     """
     array = as_array(labels, name, "read_labels")
     if array.dtype.kind not in "biu":
@@ -100,36 +100,38 @@ def check_labels(labels: Any, name: str, shape: tuple[int, int], of: str) -> NDA
     return array.astype(np.int64)
 
 
-def assign(
+def assign_styles(
     content_labels: NDArray[Any],
     style_labels: Sequence[NDArray[Any] | None] | None,
     region_styles: Mapping[int, int | None] | None,
     styles: int,
 ) -> Assignment:
-    """Return which label of the content takes its style from where.
+    """Assign style sources to the labels of the content.
 
-    A label named in `region_styles` takes that whole style, or keeps the content's pixels.  With
-    labels on the styles, any other takes the same label of the styles that have it, and 0, which
-    is where nothing was painted, is kept.  Without, and with `region_styles`, the others are
-    kept; with neither, 0 is kept and the others take the blend of all styles.  Labels of the
-    same sources make one region: a region is not less of one for being painted twice.
+    A label in `region_styles` gets that whole style, or is kept.  The other labels:
+
+    - 0, where nothing was painted, is kept;
+    - with labels on styles, a label gets the same label of every style that has it;
+    - without, it is kept if there are `region_styles`, and else gets all styles.
+
+    Labels with the same sources form one region.
 
     Parameters
     ----------
     content_labels : ndarray
         Integers of any shape.
     style_labels : sequence of ndarray or None, or None
-        For each style its labels, likewise, or None if it has none.
+        The labels of each style, None for a style without.
     region_styles : mapping of int to int or None, or None
-        As `StyleTransferSettings` has it.
+        The setting of this name.
     styles : int
-        How many styles there are.
+        Number of styles.
 
     Raises
     ------
     InputError
-        If a label is on one side only, a style is named that is not there, or nothing is left
-        to be restyled.
+        If a label is only on the content or only on styles, a style does not exist, or no
+        region is stylized.
     """
     labels = [int(label) for label in np.unique(content_labels)]
     chosen = region_styles or {}
@@ -166,7 +168,7 @@ def assign(
 
 
 def _painted(style_labels: Sequence[NDArray[Any] | None] | None) -> dict[int, set[int]] | None:
-    """Return the labels on each style that has any painted."""
+    """Return the labels on each style that has labels; None if no style has."""
     if style_labels is None or all(labels is None for labels in style_labels):
         return None
     return {
@@ -183,7 +185,7 @@ def _sources(
     painted: Mapping[int, set[int]] | None,
     styles: int,
 ) -> tuple[Source, ...]:
-    """Return where a label takes its style from; nowhere: it is kept."""
+    """Return the style sources of a label; empty if it is kept."""
     if label in chosen:
         style = chosen[label]
         return () if style is None else (Source(style),)

@@ -1,4 +1,4 @@
-"""Whose colours the picture gets (Gatys et al., arXiv 1606.05897)."""
+"""Color transfer and luminance-only transfer (Gatys et al., arXiv 1606.05897)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["finish", "luminance", "match_colors", "prepare"]
 
 _LUMA = (0.299, 0.587, 0.114)  # the Y of YIQ and YCbCr (ITU-R BT.601)
 
-# Added to the covariances of colours in [0, 1]: a tenth of a grey level, squared.  Without it a
-# grey or constant picture has no inverse and comes out as NaN.
+# Added to the covariances of colours in [0, 1]: a tenth of a grey level, squared.  Without it the
+# covariance of a grey or constant image is singular and the result NaN.
 _REGULARISER = (0.1 / 255) ** 2
 
 ColorMode = Literal["style", "luminance", "match"]
 
 
 def luminance(image: Tensor) -> Tensor:
-    """Return the brightness of an image.
+    """Return the luminance of an image.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def luminance(image: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Shape (1, 1, H, W); a grey image is its own brightness.
+        Shape (1, 1, H, W); a grey image is returned unchanged.
     """
     if image.shape[1] == 1:
         return image
@@ -49,8 +49,8 @@ def match_colors(
 ) -> Tensor:
     """Recolour the style to the content's palette.
 
-    The linear map that gives the style the mean and covariance of the content's colours and
-    changes it the least: A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 with the covariances S and C, the
+    The smallest linear change of the style's colours that gives them the mean and covariance of
+    the content's: A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 with the covariances S and C, the
     symmetric (Monge) solution among those of arXiv 1606.05897, section 3.  With one channel it
     is the luminance matching of the same paper, L' = sigma_C / sigma_S (L - mu_S) + mu_C.
 
@@ -59,14 +59,14 @@ def match_colors(
     style, content : Tensor
         Shape (1, C, H, W) with the same C; sizes may differ.
     visible : tuple of Tensor or None
-        Weights of the pixels of each by their visibility, shape (1, H, W); None: all 1.
+        Visibility of the pixels of each, shape (1, H, W), as weights; None: all 1.
 
     Returns
     -------
     Tensor
-        The style recoloured, clamped to [0, 1].
+        The recoloured style, clamped to [0, 1].
     """
-    # On the processor, in float64: Apple's GPUs have neither that nor eigenvectors.
+    # On the CPU, in float64: MPS supports neither float64 nor eigh.
     of_style, of_content = (
         Statistics.from_features(
             image.cpu().double(),
@@ -79,7 +79,7 @@ def match_colors(
     inverse = _power(of_style.covariance + ridge, -0.5)
     transport = inverse @ _power(root @ (of_content.covariance + ridge) @ root, 0.5) @ inverse
     before, after = (part.mean.to(style.dtype).to(style.device) for part in (of_style, of_content))
-    # The transport of a flat picture is large: centred first, its rounding is not.
+    # The transport of a flat image is large: centring first keeps the rounding error small.
     centred = style - before.view(1, -1, 1, 1)
     transport = transport.to(style.dtype).to(style.device)
     recolored = torch.einsum("ij,njhw->nihw", transport, centred)
@@ -92,7 +92,7 @@ def prepare(
     mode: ColorMode,
     visible: Sequence[Tensor | None] | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Return what the optimisation sees of content and styles.
+    """Return content and styles in the channels and colours for the optimisation.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def prepare(
     styles : list of Tensor
         Shape (1, C', H', W') each.
     mode : {"style", "luminance", "match"}
-        "luminance" leaves one channel of each, the styles' brightness matched to the
+        "luminance" keeps one channel of each and matches the styles' luminance to the
         content's; "match" recolours the styles; "style" changes nothing.
     visible : sequence of Tensor or None, optional
         Visibility of the content and of each style, as in `match_colors`.
@@ -120,16 +120,16 @@ def prepare(
 
 
 def finish(image: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
-    """Return the picture with its final colours.
+    """Return the optimised image with its final colours.
 
     Parameters
     ----------
     image : Tensor
-        What was optimised, shape (1, 1 or C, H, W).
+        The optimised image, shape (1, 1 or C, H, W).
     content : Tensor
         The content at the same size, shape (1, C, H, W).
     mode : {"style", "luminance", "match"}
-        With "luminance" the content's colour differences are put back: its I and Q of YIQ.
+        "luminance" restores the content's colour differences (I and Q of YIQ).
     """
     if mode == "luminance":
         return (content - luminance(content)).add_(image).clamp_(0, 1)

@@ -1,4 +1,4 @@
-"""The pictures that go into a run, and how its result becomes a picture like them."""
+"""The images and labels of a run, and its result in the form of the content."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 
 from napari_nst.engine.images import color
-from napari_nst.engine.images.assignment import Assignment, Region, assign, everything
-from napari_nst.engine.images.given import listed, style_names
+from napari_nst.engine.images.arguments import as_list, style_names
+from napari_nst.engine.images.assignment import (
+    Assignment,
+    Region,
+    assign_styles,
+    whole_image_region,
+)
 from napari_nst.engine.images.labels import Labels
-from napari_nst.engine.images.pictures import Picture, resize, start_like
+from napari_nst.engine.images.pictures import Picture, init_image_like, resize
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
 from napari_nst.engine.images.visibility import fill_hidden
 from napari_nst.engine.optim.sizes import style_size
@@ -34,39 +39,39 @@ __all__ = ["UNCHANGED", "Inputs"]
 UNCHANGED: Final[Any] = object()
 """Sentinel: leave an input unchanged.  None removes it."""
 
-# A pixel is frozen where only rounding lets anything but the content into it.
+# A resampled mask counts as 1 from here: the rest is rounding.
 _WHOLE = 1 - 1e-4
 
 
 class Inputs:
-    """Content, styles, start and labels of a run, checked.
+    """Validated content, styles, start and labels of a run.
 
     Parameters
     ----------
     content, styles, start, names, content_labels, style_labels
-        As `StyleTransfer` takes them.
+        See `StyleTransfer`.
     settings : StyleTransferSettings
-        What they are to be used for.
+        Settings of the run.
     record : RunRecord, optional
-        Of a run to do again: values mean what they meant to that one.
+        Record of a run to repeat: its interpretation of the values is used again.
 
     Attributes
     ----------
     content, start : Picture
-        The pictures; start can be None.
+        The content, and the initial image or None.
     styles : tuple of Picture
         The style images.
     content_labels : Labels or None
-        Of the content.
+        Labels of the content.
     style_labels : tuple of Labels or None, or None
-        Of each style.
+        Labels of each style.
     assignment : Assignment or None
-        What the labels come to.
+        Style sources of the labels.
 
     Raises
     ------
     InputError
-        If one of them cannot be used, or does not go with the settings.
+        If one of them is invalid or contradicts the settings.
     """
 
     _assigned: Any = None
@@ -97,7 +102,7 @@ class Inputs:
                 " they go together: a start image is for init='image'."
             )
         if start is not None and record is None:
-            start = start_like(start, self.content.record)
+            start = init_image_like(start, self.content.record)
         known = None if record is None else record.start
         self.start = None if start is None else Picture.from_array(start, "start", recorded=known)
         for picture in filter(None, (self.content, self.start)):
@@ -110,7 +115,7 @@ class Inputs:
         self._take(settings, images, names[1:], content_labels, style_labels)
 
     @classmethod
-    def restored(
+    def from_pictures(
         cls,
         content: Picture,
         start: Picture | None,
@@ -119,7 +124,7 @@ class Inputs:
         style_labels: tuple[Labels | None, ...] | None,
         settings: StyleTransferSettings,
     ) -> Inputs:
-        """Return inputs of what was taken in before."""
+        """Return inputs made of validated images and labels."""
         inputs = cls.__new__(cls)
         inputs.content, inputs.start, inputs.styles = content, start, styles
         inputs.content_labels, inputs.style_labels = content_labels, style_labels
@@ -134,12 +139,12 @@ class Inputs:
         content_labels: Any = UNCHANGED,
         style_labels: Any = UNCHANGED,
     ) -> Inputs:
-        """Return inputs with other styles or labels, or this one where nothing changes.
+        """Return a copy with other styles or labels.
 
         Raises
         ------
         InputError
-            If one cannot be used, or they do not go together or with the settings.
+            If one is invalid or contradicts the others or the settings.
         """
         other = copy.copy(self)
         images = UNCHANGED if styles is UNCHANGED else _styles(styles)
@@ -174,7 +179,7 @@ class Inputs:
         if style_labels is not UNCHANGED:
             self.style_labels = None
             if style_labels is not None:
-                painted = listed(style_labels)
+                painted = as_list(style_labels)
                 if len(painted) != len(self.styles):
                     raise InputError(
                         f"style_labels has {len(painted)} entries, and the number of styles is "
@@ -187,7 +192,7 @@ class Inputs:
         self.check(settings)
 
     def check(self, settings: StyleTransferSettings) -> None:
-        """Refuse settings that do not go with the inputs, and assign the labels."""
+        """Raise if settings contradict the inputs, and assign the labels."""
         count = len(self.styles)
         shares = settings.style_weights
         if shares is not None and len(shares) != count:
@@ -207,7 +212,7 @@ class Inputs:
                         f"{labels.record.name} has shape {labels.values.shape}, and the style "
                         f"{picture.shape}; give new style_labels with new styles."
                     )
-        # Labels are looked through anew only where something of this is: that takes its time.
+        # Assigning reads all labels, which is slow: only if an argument of it has changed.
         asked = (self.content_labels, self.style_labels, settings.region_styles, count)
         if asked != self._assigned:
             self.assignment = self._assign(settings)
@@ -215,13 +220,10 @@ class Inputs:
 
     def _assign(self, settings: StyleTransferSettings) -> Assignment | None:
         if self.content_labels is not None:
-            own = zip(self.style_labels or (), self.styles, strict=False)
-            painted = [
-                None if labels is None else _seen_values(labels, picture) for labels, picture in own
-            ]
-            return assign(
-                _seen_values(self.content_labels, self.content),
-                painted or None,
+            pairs = zip(self.style_labels or (), self.styles, strict=False)
+            return assign_styles(
+                _visible_labels(self.content_labels, self.content),
+                [None if own is None else _visible_labels(own, style) for own, style in pairs],
                 settings.region_styles,
                 len(self.styles),
             )
@@ -249,14 +251,14 @@ class Inputs:
 
     @property
     def guides(self) -> int:
-        """How many masks weigh the features: one for each region, or for what can be seen."""
+        """Number of masks that weight the features: of regions, or 1 for visibility."""
         if self.assignment is not None:
             return len(self.assignment.regions)
         return int(any(picture.visible is not None for picture in (self.content, *self.styles)))
 
     @property
     def records(self) -> dict[str, Any]:
-        """What a `RunRecord` says of them."""
+        """The fields of a `RunRecord` about the inputs."""
         labels = self.style_labels
         return {
             "content": self.content.record,
@@ -267,7 +269,7 @@ class Inputs:
         }
 
     def prepared(self, mode: ColorMode, device: torch.device) -> tuple[Tensor, list[Tensor]]:
-        """Return content and styles as the optimisation sees them in a colour mode."""
+        """Return content and styles as the optimisation needs them for a colour mode."""
         pictures = (self.content, *self.styles)
         return color.prepare(
             self.content.filled.to(device),
@@ -279,7 +281,7 @@ class Inputs:
     def at_scale(
         self, settings: StyleTransferSettings, scale: Scale, device: torch.device
     ) -> tuple[Tensor, list[Tensor]]:
-        """Return content and styles as the optimisation sees them at a scale."""
+        """Return content and styles as the optimisation needs them at a scale."""
         content, styles = self.prepared(settings.color, device)
         return self.content.resize(content, (scale.height, scale.width)), [
             picture.resize(style, style_size(settings, picture.shape, scale, index))
@@ -289,12 +291,12 @@ class Inputs:
     def regions(
         self, settings: StyleTransferSettings, scale: Scale, device: torch.device
     ) -> Regions | None:
-        """Return the regions at a scale; None where no labels were given and all can be seen."""
+        """Return the regions at a scale; None without labels and with all pixels visible."""
         assignment, labels = self.assignment, self.content_labels
         size = (scale.height, scale.width)
         visible = self.content.visible_at(size, device)
         guide = None if visible is None else Guide(visible, settings, visible=visible)
-        regions: tuple[Region, ...] = (everything(len(self.styles)),)
+        regions: tuple[Region, ...] = (whole_image_region(len(self.styles)),)
         if assignment is not None and labels is not None:
             regions = assignment.regions
             masks = torch.stack([labels.mask(region.labels) for region in regions])
@@ -333,7 +335,7 @@ class Inputs:
     def first_image(
         self, settings: StyleTransferSettings, shape: tuple[int, int], device: torch.device
     ) -> Tensor:
-        """Return what a run starts from, at a size."""
+        """Return the image that a run starts from, at a size."""
         content, styles = self.prepared(settings.color, device)
         if settings.init == "noise":
             generator = torch.Generator().manual_seed(settings.seed)
@@ -348,7 +350,7 @@ class Inputs:
         return self.content.resize(content, shape).clone()
 
     def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:
-        """Return an image under way in the channels of another colour mode."""
+        """Return an optimised image in the channels of another colour mode."""
         if before == "luminance":
             return color.finish(image, self._content_at(image), before)
         return color.luminance(image) if after == "luminance" else image
@@ -356,8 +358,8 @@ class Inputs:
     def to_array(
         self, mode: ColorMode, image: Tensor, shape: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """Return an image under way as an array: resampled, coloured, alpha put back."""
-        # One copy, changed in place, and the array: at large sizes every image counts.
+        """Return an optimised image as an array: resampled, coloured, with the content's alpha."""
+        # Only one copy besides the array: large images take much memory.
         size = (image.shape[-2], image.shape[-1])
         visible = self.content.visible_at(size, image.device)
         picture = resize(image.clamp(0, 1), *shape, visible)
@@ -366,7 +368,7 @@ class Inputs:
         if (visible := self.content.visible_at(shape, picture.device)) is not None:
             picture = fill_hidden(picture, visible)
         if (kept := self.kept(shape, 0.5)) is not None:
-            same = shape == self.shape  # then they are the content's to the bit, hidden or not
+            same = shape == self.shape  # then they are exactly the content's, visible or not
             content = self.content.pixels.to(picture.device) if same else self._content_at(picture)
             torch.where(kept.to(picture.device), content, picture, out=picture)
         return self.content.assemble(picture)
@@ -378,7 +380,7 @@ class Inputs:
 
 
 def _styles(given: Any) -> list[Any]:
-    images = listed(given)
+    images = as_list(given)
     if not images:
         raise InputError("There is no style image; give at least one.")
     return images
@@ -390,8 +392,8 @@ def _labels(labels: Any, name: str, picture: Picture) -> Labels | None:
     return Labels.from_array(labels, name, picture.shape, picture.record.name)
 
 
-def _seen_values(labels: Labels, picture: Picture) -> NDArray[np.int64]:
-    """Return the labels of the pixels of a picture that can be seen, in any shape."""
+def _visible_labels(labels: Labels, picture: Picture) -> NDArray[np.int64]:
+    """Return the labels of the visible pixels of an image, flattened if some are invisible."""
     if picture.visible is None:
         return labels.values
     return labels.values[picture.visible[0].numpy() > 0]

@@ -1,4 +1,4 @@
-"""Labels painted on an image: which of its pixels belong to which region."""
+"""Labels of the pixels of an image."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from napari_nst.engine.images.arguments import as_array
 from napari_nst.engine.images.assignment import check_labels
-from napari_nst.engine.images.given import as_array
-from napari_nst.engine.images.pictures import record_of
+from napari_nst.engine.images.pictures import input_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,7 +25,7 @@ __all__ = ["Labels"]
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """Labels, checked.
+    """Validated labels.
 
     Attributes
     ----------
@@ -40,10 +40,10 @@ class Labels:
 
     @classmethod
     def from_array(cls, array: Any, name: str, shape: tuple[int, int], of: str) -> Labels:
-        """Take in labels; parameters and errors are those of `assignment.check_labels`."""
+        """Return validated labels; see `assignment.check_labels` for parameters and errors."""
         values = check_labels(array, name, shape, of)
-        return cls(values, record_of(as_array(array, name), name))
+        return cls(values, input_record(as_array(array, name), name))
 
     def mask(self, labels: Collection[int]) -> Tensor:
-        """Return 1 where one of some labels is and 0 elsewhere, float32 of shape (H, W)."""
+        """Return a float32 mask of shape (H, W) that is 1 where any of some labels is."""
         return torch.from_numpy(np.isin(self.values, list(labels)).astype(np.float32))

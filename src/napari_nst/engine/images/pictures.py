@@ -1,4 +1,4 @@
-"""From arrays to the tensors that are optimised, and back."""
+"""Convert images from arrays to tensors and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.images.given import as_array
+from napari_nst.engine.images.arguments import as_array
 from napari_nst.engine.images.regions import resized_mask
 from napari_nst.engine.images.visibility import fill_hidden, premultiplied_correction
 from napari_nst.errors import InputError
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["Picture", "record_of", "resize", "start_like"]
+__all__ = ["Picture", "init_image_like", "input_record", "resize"]
 
 _FULL_SCALE = {"uint8": 255.0, "uint16": 65535.0}
 _SEVERAL = "; several styles are a list of arrays, and planes go to napari_nst.stacks"
-_BITS = 16  # of the widest type that is taken without a range
-_SMALLEST = 8  # pixels a side; less than that has no texture to speak of
+_BITS = 16  # of the widest integer type that needs no range
+_MIN_SIDE = 8  # pixels: a smaller image has no texture
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as the engine sees it.
+    """A validated image.
 
     Attributes
     ----------
@@ -41,9 +41,9 @@ class Picture:
     alpha : Tensor or None
         Shape (1, 1, H, W), float32 in [0, 1].
     missing : ndarray or None
-        Shape (H, W): where a value was not finite, and was filled with the mean of the rest.
+        Shape (H, W): pixels that were not finite, and are filled with the mean of the others.
     record : InputRecord
-        Name, shape, dtype, hash, and which values are 0 and 1.
+        Name, shape, dtype, hash, and the values that became 0 and 1.
     """
 
     pixels: Tensor
@@ -59,25 +59,25 @@ class Picture:
         nan: Literal["error", "keep"] | None = None,
         recorded: InputRecord | None = None,
     ) -> Picture:
-        """Take in an image.
+        """Return a validated image.
 
         Parameters
         ----------
         array : array_like or Ranged
             Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1]; any real
-            numbers with a range.  Of uint16 the largest value tells how many bits are in use.
+            numbers with a range.  The largest value of uint16 determines the bits in use.
         name : str
-            How messages and the record call it.
+            Name for messages and the record.
         nan : {"error", "keep"}, optional
-            Refuse values that are not finite, or fill them and remember where they were.  None:
-            refuse them in a picture that has no such choice, a style's or a start's.
+            Raise on values that are not finite, or fill them and keep their mask.  None: raise
+            without offering the setting, which only applies to the content.
         recorded : InputRecord, optional
-            What the values meant to an earlier run, and so mean to this one.
+            Record of an earlier run whose interpretation of the values is used again.
 
         Raises
         ------
         InputError
-            If it is not such an image; the message says what would be right.
+            If it is not such an image.
         """
         given = array if isinstance(array, Ranged) else _ranged(as_array(array, name), recorded)
         image = given.values
@@ -87,10 +87,10 @@ class Picture:
                 f"(height, width, 3) or (height, width, 4){_advice(image.shape)}."
             )
         height, width = image.shape[:2]
-        if min(height, width) < _SMALLEST:
+        if min(height, width) < _MIN_SIDE:
             raise InputError(
                 f"{name} is {width} x {height} pixels; it must be at least "
-                f"{_SMALLEST} x {_SMALLEST}."
+                f"{_MIN_SIDE} x {_MIN_SIDE}."
             )
         unit = _without_hidden(given.to_unit(), nan == "keep")
         values, missing = _unit_range(unit, name, nan)
@@ -101,12 +101,12 @@ class Picture:
             values = values[:, :, None]
         tensor = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
         color, alpha = tensor[:, :3], tensor[:, 3:]
-        record = record_of(image, name, given)
+        record = input_record(image, name, given)
         return cls(color, alpha if alpha.shape[1] else None, missing, record)
 
     @cached_property
     def visible(self) -> Tensor | None:
-        """How much of each pixel can be seen: alpha, and 0 where a value is missing.
+        """Visibility of each pixel: alpha, and 0 where a value is missing.
 
         Shape (1, H, W), float32; None where it is 1 everywhere.
         """
@@ -124,12 +124,12 @@ class Picture:
         return self.pixels.shape[-2], self.pixels.shape[-1]
 
     def check_visible(self) -> None:
-        """Refuse a picture of which nothing can be seen.
+        """Raise if no pixel is visible.
 
         Raises
         ------
         InputError
-            If alpha is 0 wherever a value is not missing.
+            If alpha is 0 or a value is missing at every pixel.
         """
         if self.visible is not None and not bool((self.visible > 0).any()):
             what = "visible" if self.missing is None else "visible and finite"
@@ -140,25 +140,25 @@ class Picture:
 
     @cached_property
     def filled(self) -> Tensor:
-        """The pixels, those that cannot be seen in the colours around (`fill_hidden`)."""
+        """The pixels, invisible ones filled from those around them (`fill_hidden`)."""
         return self.pixels if self.visible is None else fill_hidden(self.pixels, self.visible)
 
     def visible_at(self, size: tuple[int, int], device: torch.device) -> Tensor | None:
-        """Return what can be seen at a size, shape (1, height, width); None: all of it."""
+        """Return the visibility at a size, shape (1, height, width); None: all visible."""
         return None if self.visible is None else resized_mask(self.visible.to(device), *size)
 
     def masks_at(self, masks: Tensor, size: tuple[int, int], device: torch.device) -> Tensor:
-        """Return masks (R, H, W) at a size; they have no share in what is invisible."""
+        """Return masks (R, H, W) at a size, 0 at invisible pixels."""
         if self.visible is not None:
             masks = masks * self.visible
         return resized_mask(masks.to(device), *size)
 
     def resize(self, pixels: Tensor, size: tuple[int, int]) -> Tensor:
-        """Resample what the pixels have become, each counting as much as it can be seen."""
+        """Resample pixels of this image's size, weighted by their visibility."""
         return resize(pixels, *size, None if self.visible is None else self.visible.to(pixels))
 
     def assemble(self, color: Tensor) -> NDArray[np.float32]:
-        """Return colours as an array, with this picture's alpha and missing values put back.
+        """Return colours as an array with this image's alpha and missing values.
 
         Parameters
         ----------
@@ -168,7 +168,7 @@ class Picture:
         Returns
         -------
         ndarray
-            Shape (H', W'), (H', W', 3) or (H', W', 4), float32, an array of its own.
+            Shape (H', W'), (H', W', 3) or (H', W', 4), float32, a copy.
         """
         size = (color.shape[-2], color.shape[-1])
         channels = color.shape[1]
@@ -187,16 +187,16 @@ class Picture:
 
 
 def resize(image: Tensor, height: int, width: int, visible: Tensor | None = None) -> Tensor:
-    """Resample an image, bicubic and without aliasing; values stay in [0, 1].
+    """Resample an image, bicubic with antialiasing, clamped to [0, 1].
 
     Parameters
     ----------
     image : Tensor
         Shape (1, C, H, W).
     height, width : int
-        The new size; the same image comes back if it has it already.
+        The new size; an image of that size is returned unchanged.
     visible : Tensor, optional
-        Shape (1, H, W), values in [0, 1]: what each pixel counts.  None: all alike.
+        Shape (1, H, W), values in [0, 1]: weight of each pixel.  None: all 1.
     """
     if tuple(image.shape[-2:]) == (height, width):
         return image
@@ -207,24 +207,24 @@ def resize(image: Tensor, height: int, width: int, visible: Tensor | None = None
 
 
 def _advice(shape: tuple[int, ...]) -> str:
-    """Say what makes an image of an array of another shape, where that can be guessed."""
+    """Return advice on how to turn an array of this shape into an image, if it is obvious."""
     *before, first, height, width = (0, 0, 0, *shape)
     if len(shape) == 3 and shape[2] == 1:
         return ": leave out the last axis, image[..., 0]"
-    if len(shape) in (3, 4) and first in (1, 3, 4) and min(height, width) >= _SMALLEST:
+    if len(shape) in (3, 4) and first in (1, 3, 4) and min(height, width) >= _MIN_SIDE:
         if len(shape) == 4 and before[-1] != 1:
             return _SEVERAL
         index = "[0]" * (len(shape) - 3)
         if first == 1:
             return f": leave out the axes of one, image{index}[0]"
         return f": its channels come first, put them last with numpy.moveaxis(image{index}, 0, -1)"
-    return _SEVERAL if len(shape) == 4 or (len(shape) == 3 and width >= _SMALLEST) else ""
+    return _SEVERAL if len(shape) == 4 or (len(shape) == 3 and width >= _MIN_SIDE) else ""
 
 
 def _without_hidden(image: NDArray[Any], keep: bool) -> NDArray[Any]:
-    """Return an image with 0 for what cannot be a colour, and need not be one: under alpha 0.
+    """Return an image with 0 for colours under alpha 0 that lie outside [0, 1].
 
-    Where missing values are kept, those are.
+    With `keep`, missing values stay.
     """
     if image.shape[2:] != (4,) or image.dtype.kind != "f":
         return image
@@ -237,7 +237,7 @@ def _without_hidden(image: NDArray[Any], keep: bool) -> NDArray[Any]:
 def _unit_range(
     image: NDArray[Any], name: str, nan: Literal["error", "keep"] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """Return the values as float32 in [0, 1], and where they were not finite."""
+    """Return the values as float32 in [0, 1], and a mask of pixels that were not finite."""
     if image.dtype.name in _FULL_SCALE:
         return image.astype(np.float32) / np.float32(_FULL_SCALE[image.dtype.name]), None
     if image.dtype.kind != "f":
@@ -245,7 +245,7 @@ def _unit_range(
             f"{name} has dtype {image.dtype}; it must be uint8, uint16, or floats in [0, 1]."
         )
     finite = np.isfinite(image)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is out of range all the same
+    with np.errstate(over="ignore"):  # values beyond float32 are out of range anyway
         values = image.astype(np.float32)
     missing: NDArray[np.bool_] | None = None
     if not finite.all():
@@ -257,7 +257,7 @@ def _unit_range(
                 else (f"{count} values that are not finite", "them")
             )
             advice = f"; replace {it}"
-            if not finite.any():  # there is nothing to fill them with
+            if not finite.any():  # nothing to fill them with
                 advice = " and no others; give another image"
             elif nan == "error":
                 keep = "nan='keep' (in the panel: Missing pixels)"
@@ -274,8 +274,8 @@ def _unit_range(
     return values, missing
 
 
-def record_of(image: NDArray[Any], name: str, given: Ranged | None = None) -> InputRecord:
-    """Return what a record says of an array that goes into a run, and of its range."""
+def input_record(image: NDArray[Any], name: str, given: Ranged | None = None) -> InputRecord:
+    """Return the record of an array and its range."""
     digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
     span = None if given is None else given.range
     return InputRecord(
@@ -288,16 +288,16 @@ def record_of(image: NDArray[Any], name: str, given: Ranged | None = None) -> In
     )
 
 
-def start_like(start: Any, content: InputRecord) -> Any:
-    """Return an image to start from, whose values mean what the content's do if they can.
+def init_image_like(start: Any, content: InputRecord) -> Any:
+    """Return an initial image whose values are interpreted like the content's if they fit.
 
     Parameters
     ----------
     start : array_like or Ranged
         The image.
     content : InputRecord
-        Of a content in uint16; a start in uint16 or in floats, such as an earlier result, that
-        lies within the content's bits has them, too.
+        Record of the content.  If it is uint16, an initial image in uint16 or floats (such as an
+        earlier result) whose values fit into the content's bits gets the same bits.
     """
     if isinstance(start, Ranged) or content.dtype != "uint16" or content.range is not None:
         return start
@@ -312,7 +312,7 @@ def start_like(start: Any, content: InputRecord) -> Any:
 
 
 def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> Ranged:
-    """Return an array with what its values mean: as recorded, or as its largest one tells."""
+    """Return an array with its range or bits: as recorded, or from its largest value."""
     if recorded is not None:
         span = None if recorded.range is None else Range(*recorded.range)
         return Ranged(image, span, recorded.bits)
@@ -323,14 +323,14 @@ def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> Ranged:
 
 
 def _share_of_bits(bits: int) -> float:
-    """Return how much more 16 bits hold than fewer."""
+    """Return the ratio of the largest values of 16 and of fewer bits."""
     return float(_FULL_SCALE["uint16"] / (2**bits - 1))
 
 
 def _as_share(unit: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
-    """Return shares of fewer bits as shares of 16; whole values are the nearest there is."""
+    """Convert values in [0, 1] of fewer bits to those of 16 bits, snapping to whole values."""
     values = unit.astype(np.float64) * (2**bits - 1)
     whole = np.rint(values)
-    # Rounding moved them less than this; so what is kept of the content is the content's own.
+    # Rounding errors are smaller than this: pixels kept from the content become exact again.
     values = np.where(np.abs(values - whole) < 2e-3, whole, values).astype(np.float32)
     return np.asarray(values / np.float32(_FULL_SCALE["uint16"]))

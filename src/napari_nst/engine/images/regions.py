@@ -1,4 +1,4 @@
-"""Guidance (Gatys et al., arXiv 1611.07865): what each region weighs at each layer's positions."""
+"""Guidance channels of regions at every style layer (Gatys et al., arXiv 1611.07865)."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Guide", "Regions", "resized_mask"]
 
-# A mask that was resampled is whole where only rounding is missing.
+# A resampled mask counts as 1 from here: the rest is rounding.
 _WHOLE = 1 - 1e-4
 
-# A softened border spans two standard deviations to each side.
+# Standard deviations across a softened border, two on each side.
 _DEVIATIONS = 4
 
 
 class Guide:
-    """What each region of an image weighs at the positions of every layer in use.
+    """Weights of each region of an image at the positions of every style layer.
 
     Parameters
     ----------
     masks : Tensor
-        Shape (R, H, W), values in [0, 1]: the share of each region in each pixel of the image
-        worked at.
+        Shape (R, H, W), values in [0, 1]: the share of each region in each pixel.
     settings : StyleTransferSettings
-        The network, its layers in use, and which positions belong to a region.
+        Settings with the network, its layers and `region_guidance`.
     softness : float
         The width of the transition between two regions, as a share of the longest side.
     visible : Tensor, optional
-        Shape (1, H, W): how much of each pixel can be seen, which the masks hold already.  None:
-        all of it.
+        Shape (1, H, W): visibility of each pixel; the masks are already multiplied by it.  None:
+        all pixels are visible.
 
     Notes
     -----
-    The weights w of all regions sum to one wherever a pixel has a region, soft borders included,
-    and the features of region r are guided by T = sqrt(w): every position has its full share of
-    style, and no seam is left between two regions.  Softening never reaches pixels without a
-    region, nor takes from those beside them.
+    The weights w of all regions sum to one at every pixel of a region, soft borders included, and
+    the features of region r are multiplied by T = sqrt(w).  So no position loses style, and no
+    seam remains between two regions.  Softening neither spreads to pixels without a region nor
+    weakens those beside them.
 
-    With ``region_guidance="inside"`` a position weighs 1 where its receptive field lies in the
-    region (what would lie outside the image, or cannot be seen, counts as inside) and 0 elsewhere,
-    times what can be seen of it.
+    With ``region_guidance="inside"`` a position has weight 1 if its receptive field lies inside
+    the region and 0 elsewhere, times its visibility.  Everything outside the image or invisible
+    counts as inside.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Guide:
         self._weights: dict[str, Tensor] = {}
         for name in settings.style_layers.active:
             layer = network.layer(name)
-            # What pooling drops at the end of the image, an average without padding drops too.
+            # Average pooling without padding drops the same pixels at the border as the network.
             pooled = functional.avg_pool2d(soft[None], layer.stride)[0]
             share = pooled.mean(dim=(-2, -1))
             seen = None
@@ -90,32 +89,32 @@ class Guide:
     def share(self, layer: str) -> Tensor:
         """Return the share of each region in the visible area of a layer, shape (R,).
 
-        Weighting a region's loss by it keeps the balance with the content that a transfer
-        without regions has at every position, however many regions there are.
+        As weights of the regions' losses they keep the balance of style and content independent
+        of the number of regions.
         """
         return self._shares[layer]
 
     def empty(self, layer: str) -> tuple[int, ...]:
-        """Return the regions that have no position left at a layer."""
+        """Return the indices of the regions without any position at a layer."""
         left = self._weights[layer].flatten(1).sum(dim=1)
         return tuple(int(index) for index in (left <= 0).nonzero())
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The regions of one scale, and what can be seen of content and styles.
+    """The regions at one scale, and the visibility of content and styles.
 
     Attributes
     ----------
     regions : sequence of Region
-        What takes its style from where.
+        The regions and their style sources.
     content : Guide or None
-        The weights of each on the content; None: it is one region, all of it visible.
+        Weights of the regions on the content; None: one region, all of it visible.
     sources : mapping of Source to Guide
-        The weights of each label that is a source, on its style (one region each), and of each
-        style that is one and can be seen only in part.
+        Weights of each source on its style, one region each; whole styles that are fully visible
+        have none.
     visible : Tensor or None
-        Shape (1, H, W), values in [0, 1]: what can be seen of the content; None: all of it.
+        Shape (1, H, W), values in [0, 1]: visibility of the content; None: all of it.
     """
 
     regions: Sequence[Region]
@@ -125,7 +124,7 @@ class Regions:
 
 
 def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """Resample masks by the share of each pixel that they cover.
+    """Resample masks, as shares of each pixel.
 
     Parameters
     ----------
@@ -145,9 +144,9 @@ def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
 
 
 def _soften(masks: Tensor, width: float) -> Tensor:
-    """Blur the borders between regions, and leave those to pixels without a region as they are."""
+    """Blur the borders between regions, but not the borders to pixels without a region."""
     deviation = width / _DEVIATIONS
-    if deviation < 0.25 or len(masks) == 1:  # narrower than a pixel, or with nothing beside it
+    if deviation < 0.25 or len(masks) == 1:  # narrower than a pixel, or a single region
         return masks
     blurred = _blur(masks, deviation)
     anywhere = masks.sum(dim=0)
@@ -155,12 +154,12 @@ def _soften(masks: Tensor, width: float) -> Tensor:
 
 
 def _blur(masks: Tensor, deviation: float) -> Tensor:
-    """Convolve with a Gaussian; the border is replicated."""
+    """Convolve with a Gaussian, with replicated borders."""
     for dim in (-2, -1):
-        # Replication cannot reach further than the image.
+        # Replicated padding must be narrower than the image.
         radius = min(int(3 * deviation) + 1, masks.shape[dim] - 1)
-        places = torch.arange(-radius, radius + 1, device=masks.device, dtype=masks.dtype)
-        kernel = torch.exp(-places.square() / (2 * deviation**2))
+        offsets = torch.arange(-radius, radius + 1, device=masks.device, dtype=masks.dtype)
+        kernel = torch.exp(-offsets.square() / (2 * deviation**2))
         kernel = (kernel / kernel.sum()).view(1, 1, -1, 1)
         turned = masks if dim == -2 else masks.mT
         padded = functional.pad(turned[:, None], (0, 0, radius, radius), mode="replicate")
@@ -170,11 +169,11 @@ def _blur(masks: Tensor, deviation: float) -> Tensor:
 
 
 def _inside(whole: Tensor, field: int, stride: int) -> Tensor:
-    """Return 1 where a position's receptive field lies in the whole pixels of a region, else 0."""
+    """Return 1 where the receptive field of a position covers only whole pixels, else 0."""
     outside = (~whole).float()
-    for dim in (-2, -1):  # a square is a row of columns
+    for dim in (-2, -1):  # the pooling window is separable
         turned = outside if dim == -1 else outside.mT
-        # The field reaches (field - stride) / 2 pixels out of the position's own.
+        # The field extends (field - stride) / 2 pixels beyond the cell of a position.
         pooled = functional.max_pool1d(turned, field, stride, padding=(field - stride) // 2)
         outside = pooled if dim == -1 else pooled.mT
     return 1 - outside

@@ -1,4 +1,4 @@
-"""Pixels that cannot be seen: transparent or missing ones, whose colours must reach nothing."""
+"""Keep the colours of invisible pixels, transparent or missing, out of all results."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["fill_hidden", "premultiplied_correction"]
 
 
 def fill_hidden(image: Tensor, visible: Tensor) -> Tensor:
-    """Replace the colours of invisible pixels by those of the visible pixels around them.
+    """Fill invisible pixels with the colours of the visible pixels around them.
 
-    The colours spread outwards through a pyramid: at each level a pixel is the mean of its four
-    finer ones, weighted by their visibility, and what it has none of comes from the level above
-    (push-pull, Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.4.2).
+    Push-pull (Gortler et al., The Lumigraph, SIGGRAPH 1996, section 3.4.2): in a pyramid each
+    pixel is the mean of its four finer pixels, weighted by their visibility; invisible pixels are
+    then filled from the next coarser level.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def fill_hidden(image: Tensor, visible: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of the image's shape; pixels of visibility above 0 are the image's own, bit for bit.
+        The filled image; pixels of visibility above 0 are unchanged.
     """
     weight = visible[None].to(image)
     colors = torch.where(weight > 0, image, 0)
@@ -54,11 +54,11 @@ def fill_hidden(image: Tensor, visible: Tensor) -> Tensor:
 
 
 def premultiplied_correction(image: Tensor, visible: Tensor, height: int, width: int) -> Tensor:
-    """Return the difference between an image resampled by alpha and one resampled without.
+    """Return the correction of an image resampled without alpha to one resampled with it.
 
     Colours are multiplied by alpha, averaged and divided by the average alpha (Porter and Duff,
-    Compositing Digital Images, SIGGRAPH 1984), so that a pixel counts as much as it can be seen.
-    The averages have no negative weights: a quotient of bicubic ones would have poles.
+    Compositing Digital Images, SIGGRAPH 1984), so that visibility is the weight of a pixel.
+    The averages are bilinear: bicubic weights can be negative, and the quotient would have poles.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def premultiplied_correction(image: Tensor, visible: Tensor, height: int, width:
     Returns
     -------
     Tensor
-        Shape (1, C, height, width); 0 where nothing is visible, and, but for rounding, where
+        Shape (1, C, height, width); 0 where nothing is visible and, up to rounding, where
         everything is.
     """
     weight = visible.to(image)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.images.assignment import everything
+from napari_nst.engine.images.assignment import whole_image_region
 from napari_nst.engine.losses.statistics import PositionWeights, Statistics, wide_dtype
 from napari_nst.engine.losses.terms import FLOAT64_STYLE_LOSSES
 from napari_nst.engine.resources.activations import HALVED_ABOVE
@@ -34,7 +34,7 @@ class Targets:
     Attributes
     ----------
     regions : sequence of Region
-        What takes its style from where: one of everything, where there are none.
+        What takes its style from where: one of whole_image_region, where there are none.
     energy : mapping of str to float
         For each content layer the sum of its squared features, weighted by what can be seen.
     style : mapping of str to list of Statistics or None
@@ -65,7 +65,7 @@ class Targets:
             layer: self._guide.share(layer).tolist() if self._guide else (1.0,)
             for layer in settings.style_layers.active
         }
-        self.regions = regions.regions if regions else (everything(len(styles)),)
+        self.regions = regions.regions if regions else (whole_image_region(len(styles)),)
         self._sums = {} if known is None else known
         with torch.no_grad():
             self._take_content(content, tile, regions.visible if regions else None)

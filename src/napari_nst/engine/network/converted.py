@@ -1,4 +1,4 @@
-"""VGG-19's convolutions in half precision, in the cache directory, with their hash beside them."""
+"""VGG-19's convolutions in half precision, stored in the cache directory beside their hash."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Converted", "find", "intact", "sha256_of", "write"]
+__all__ = ["Converted", "find", "find_intact", "sha256_of", "write"]
 
 _NAME = "vgg19_features"
 
 
 class Converted(NamedTuple):
-    """The file, and the sha256 that it should have."""
+    """A file of converted weights and its expected sha256."""
 
     file: Path
     sha256: str
 
 
 def find() -> Converted | None:
-    """Return the file if it was written to its end; what it holds now is not looked at."""
-    file, note = _places()
+    """Return the file if it was written completely; its content is not checked."""
+    file, note = _paths()
     try:
         sha256 = json.loads(note.read_text(encoding="utf-8"))["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -41,8 +41,8 @@ def find() -> Converted | None:
     return Converted(file, sha256) if isinstance(sha256, str) and file.is_file() else None
 
 
-def intact() -> Path | None:
-    """Return the file if it is there and has the hash that it should have."""
+def find_intact() -> Path | None:
+    """Return the file if it exists and has the expected hash."""
     found = find()
     try:
         return found.file if found and sha256_of(found.file) == found.sha256 else None
@@ -58,20 +58,20 @@ def write(tensors: Mapping[str, Tensor], source: str) -> Path:
     tensors : mapping of str to Tensor
         ``"conv1_1.weight"`` and so on, in any precision.
     source : str
-        Where they come from, for the file's metadata.
+        Origin of the weights, for the metadata of the file.
 
     Raises
     ------
     WeightsError
         If the cache directory cannot be written to.
     """
-    file, note = _places()
+    file, note = _paths()
     half = {name: tensor.to(torch.float16).contiguous() for name, tensor in tensors.items()}
     content = save(half, metadata={"source": source})
     described = {"sha256": hashlib.sha256(content).hexdigest(), "source": source}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        # The note comes last: without it the file does not count.
+        # The hash comes last: a file without it is ignored.
         with atomic_write(file) as scratch:
             scratch.write_bytes(content)
         with atomic_write(note) as scratch:
@@ -90,6 +90,6 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _places() -> tuple[Path, Path]:
+def _paths() -> tuple[Path, Path]:
     directory = cache_directory()
     return directory / f"{_NAME}.safetensors", directory / f"{_NAME}.json"

@@ -1,4 +1,4 @@
-"""The one download: VGG-19's weights, continued where it was cut, and checked before they count."""
+"""Download the weights of VGG-19: resumable, with a checked hash."""
 
 from __future__ import annotations
 
@@ -22,69 +22,69 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Progress = Callable[[int, int | None], object]
-    Question = Callable[[], bool]
+    Cancelled = Callable[[], bool]
 
 __all__ = ["DownloadCancelled", "download", "fetch_vgg19"]
 
 _TIMEOUT = 20.0  # seconds without a byte
-_PAUSE = 1.0  # seconds before the second attempt; twice as many before each later one
+_PAUSE = 1.0  # seconds before the second attempt, doubled before each later one
 _ATTEMPTS = 4
-_POLL = 0.1  # seconds between looks at what is waited for
+_POLL = 0.1  # seconds between checks while waiting
 _CHUNK = 1 << 18
 _MEGABYTE = 10**6
 
 
 class DownloadCancelled(StyleTransferError):
-    """A download was cancelled; what there is of it is kept."""
+    """A download was cancelled; the partial file is kept."""
 
 
 class TransientError(Exception):
-    """The connection failed in a way that another attempt may mend."""
+    """The connection failed in a way that another attempt may fix."""
 
 
 def fetch_vgg19(
     *,
     url: str | None = None,
     on_progress: Progress | None = None,
-    cancelled: Question | None = None,
+    cancelled: Cancelled | None = None,
 ) -> Path:
-    """Bring VGG-19's convolutions into the cache directory.
+    """Download VGG-19's convolutions into the cache directory.
 
-    548 MB are downloaded and 40 MB kept: the convolutions, in half precision.  If they are there
-    already, nothing happens.  If another program is fetching them, this one waits for it, and
-    takes over where that one ends before it is done.
+    548 MB are downloaded and 40 MB kept: the convolutions, in half precision.  Nothing happens if
+    they exist already.  If another process is downloading them, this one waits, and continues
+    the download if the other one ends early.
 
     Parameters
     ----------
     url : str or None
-        Another place with torchvision's file, instead of its own.
+        A mirror of torchvision's file.
     on_progress, cancelled
-        As for `download`.
+        See `download`.
 
     Returns
     -------
     Path
-        The file, which `weights.find` finds from now on.
+        The converted file, which `weights.find` returns from now on.
 
     Raises
     ------
     DownloadCancelled
-        If it was cancelled; the next call goes on where this one ended.
+        If it was cancelled; the next call continues the download.
     WeightsError
-        If the file cannot be had or kept, or is not the right one.
+        If the file cannot be downloaded or stored, or has another hash.
     """
-    kept = converted.intact()
+    kept = converted.find_intact()
     if kept is not None:
         return kept
     official = weights.VGG19_URL
     name = official.rsplit("/", 1)[1]
-    # Not the hash in the name at another place: it has to be the same file.
+    # The hash in the official name, not in the mirror's: it must be the same file.
     prefix = weights.hash_in_name(name)
     if prefix is None:
         raise WeightsError(f"{name} does not end in the beginning of its hash, as it should.")
     part = cache_directory() / f"{name}.part"
     with _locked(part, on_progress, cancelled):
-        kept = converted.intact()  # fetched by the one that was waited for
+        kept = converted.find_intact()  # by the process that held the lock
         if kept is not None:
             return kept
         download(url or official, part, prefix, on_progress=on_progress, cancelled=cancelled)
@@ -101,38 +101,38 @@ def download(
     sha256_prefix: str,
     *,
     on_progress: Progress | None = None,
-    cancelled: Question | None = None,
+    cancelled: Cancelled | None = None,
     timeout: float = _TIMEOUT,
     pause: float = _PAUSE,
 ) -> None:
-    """Download a file, or the rest of it.
+    """Download a file, or the rest of a partial file.
 
-    A connection that fails is tried again, four times without progress at the most.
+    Failed connections are retried, up to four attempts in a row without progress.
 
     Parameters
     ----------
     url : str
-        The file's address.
+        Address of the file.
     target : Path
-        The file to write.  What is there already is continued.
+        The file to write, or a partial file to continue.
     sha256_prefix : str
-        What the file's hash begins with.
+        First digits of the expected hash.
     on_progress : callable, optional
-        Called with the number of bytes there are, and of those there will be, None if unknown.
+        Called with the bytes downloaded so far and in total, None if unknown.
     cancelled : callable, optional
-        Asked between chunks of the file whether to end.
+        Called between chunks; the download ends if it returns true.
     timeout : float
         Seconds without a byte after which a connection counts as failed.
     pause : float
-        Seconds before the second attempt; twice as many before each later one.
+        Seconds before the second attempt, doubled before each later one.
 
     Raises
     ------
     DownloadCancelled
-        If it was cancelled; what has been written stays.
+        If it was cancelled; the partial file stays.
     WeightsError
-        If there is no such file, no connection, no room to write it, or the hash is another: then
-        what has been written is deleted.
+        If there is no such file, no connection or no room, or if the hash differs; a file with
+        another hash is deleted.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,12 +159,14 @@ def download(
                 f"What came from {url} is damaged and was deleted (its sha256 is {sha256[:8]}..., "
                 f"and should begin with {sha256_prefix}): fetch it again."
             )
-    except OSError as error:  # the network's are TransientError
+    except OSError as error:  # those of the network are TransientError
         raise _unwritable(target, error) from None
 
 
 @contextmanager
-def _locked(part: Path, on_progress: Progress | None, cancelled: Question | None) -> Iterator[None]:
+def _locked(
+    part: Path, on_progress: Progress | None, cancelled: Cancelled | None
+) -> Iterator[None]:
     """Hold a lock on a partial download; wait while another process holds it."""
     lock = FileLock(f"{part}.lock")
     while True:
@@ -196,10 +198,10 @@ def _receive(
     url: str,
     target: Path,
     on_progress: Progress | None,
-    cancelled: Question | None,
+    cancelled: Cancelled | None,
     timeout: float,
 ) -> None:
-    """Make one attempt at the rest of a file."""
+    """Make one attempt to download the rest of a file."""
     _raise_if_cancelled(cancelled, target)
     done = _size(target)
     response = _open(url, done, timeout)
@@ -208,7 +210,7 @@ def _receive(
     with response:
         start, total = _extent(response)
         if start not in (0, done):
-            target.unlink()  # so that the next attempt asks for the whole
+            target.unlink()  # the next attempt requests the whole file
             raise TransientError(f"the server sent bytes from {start} instead of {done}")
         done = start
         with target.open("ab" if start else "wb") as stream:
@@ -228,7 +230,7 @@ def _receive(
 
 
 def _open(url: str, start: int, timeout: float) -> HTTPResponse | None:
-    """Ask for a file from a byte on; return None if it has no more of them."""
+    """Request a file from a byte on; return None if it ends there."""
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     try:
         response: HTTPResponse = urlopen(request, timeout=timeout)
@@ -250,7 +252,7 @@ def _open(url: str, start: int, timeout: float) -> HTTPResponse | None:
 
 
 def _extent(response: HTTPResponse) -> tuple[int, int | None]:
-    """Return which byte an answer begins with, and how many the whole file has, if it says so."""
+    """Return the first byte of a response, and the size of the whole file if known."""
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         given = re.match(r"bytes (\d+)-\d+/(\d+|\*)$", response.headers.get("Content-Range", ""))
         if given is None:
@@ -261,21 +263,21 @@ def _extent(response: HTTPResponse) -> tuple[int, int | None]:
 
 
 def _read(response: HTTPResponse) -> bytes:
-    """Return what has come in, so that a slow connection is not a silent one."""
+    """Return the bytes received so far: a slow connection still reports progress."""
     try:
         return response.read1(_CHUNK)
     except (OSError, HTTPException) as error:
         raise TransientError(str(error) or type(error).__name__) from None
 
 
-def _wait(seconds: float, target: Path, cancelled: Question | None) -> None:
+def _wait(seconds: float, target: Path, cancelled: Cancelled | None) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         _raise_if_cancelled(cancelled, target)
         time.sleep(min(left, _POLL))
 
 
-def _raise_if_cancelled(cancelled: Question | None, target: Path) -> None:
+def _raise_if_cancelled(cancelled: Cancelled | None, target: Path) -> None:
     if cancelled is not None and cancelled():
         raise DownloadCancelled(
             "The download was cancelled: fetch the file again to go on after the "

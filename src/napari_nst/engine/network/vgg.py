@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_nst.networks import Step
+    from napari_nst.networks import NetworkStep
 
     _Kept: TypeAlias = Tensor | Maxima | torch.Size
 
@@ -137,7 +137,7 @@ class FeatureExtractor:
     ----------
     layers : frozenset of str
         The layers whose features are wanted.
-    steps : tuple of Step
+    steps : tuple of NetworkStep
         The order in which they are computed.
     device : torch.device
         Where the convolutions are computed.
@@ -250,7 +250,7 @@ class FeatureExtractor:
             return found
         return functional.conv2d(x, weight, bias, padding=padding)
 
-    def backward(self, step: Step, kept: _Kept, gradient: Tensor) -> Tensor:
+    def backward(self, step: NetworkStep, kept: _Kept, gradient: Tensor) -> Tensor:
         """Return the gradient at what goes into a step from that at what comes out, used up."""
         if step.kind == "conv":
             return self._convolve_back(step.layer.name, gradient)
@@ -314,7 +314,7 @@ def _has_fused_convolutions(device: torch.device, dtype: torch.dtype) -> bool:
     return on_cuda and bool(torch.backends.cudnn.is_available())  # type: ignore[no-untyped-call]
 
 
-def _fused_relus(steps: Sequence[Step]) -> dict[int, int]:
+def _fused_relus(steps: Sequence[NetworkStep]) -> dict[int, int]:
     """Return the indices of convolutions that a ReLU follows, and those of these ReLUs.
 
     A max pooling between them makes no difference: see `Network.steps`.

@@ -1,4 +1,4 @@
-"""Where the pretrained weights come from, and proof that they are the right ones."""
+"""Load pretrained weights and verify that they are the right ones."""
 
 from __future__ import annotations
 
@@ -29,51 +29,51 @@ if TYPE_CHECKING:
 
 __all__ = ["VGG19_URL", "Weights", "find", "hash_in_name", "load", "read"]
 
-# torchvision.models.VGG19_Weights.IMAGENET1K_V1.url.  It is written here because importing
-# torchvision imports triton, which ends the process where a canvas uses software OpenGL.
+# torchvision.models.VGG19_Weights.IMAGENET1K_V1.url, copied because importing torchvision imports
+# triton, which crashes the process beside a canvas on software OpenGL.
 VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 
 _VGG16 = "vgg16_features.safetensors"
 _VGG16_SHA256 = "551516687b64c019586426b2a33f1e165e8452ee324a3f1a1aeee10a3ba43df1"
 
-# Where torchvision's Sequential has its convolutions: "features.0.weight" is conv1_1's.
+# Indices of the convolutions in torchvision's Sequential: "features.0.weight" is conv1_1's.
 _TORCHVISION = {
     "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
     "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
 }
 
-# What the hashes of files with the VGG team's own weights, converted from Caffe, begin with.
+# Hashes, or their first digits, of published files with the VGG team's weights from Caffe.
 _CAFFE_SHA256 = (
-    # Justin Johnson's (github.com/jcjohnson/pytorch-vgg): torch's model zoo writes the beginning
-    # of the hash into the name, and checked it when these were published.
+    # By Justin Johnson (github.com/jcjohnson/pytorch-vgg).  torch's model zoo puts the first digits
+    # of the hash into the name.
     "d01eb7cb",
     "00b39a1b",
-    # vgg19-d01eb7cb.pth as neural-style-pt's download_models.py saves it anew, in the copy that is
-    # passed on (huggingface.co/spaces/AfrodreamsAI/afrodreams).
+    # vgg19-d01eb7cb.pth, rewritten by download_models.py of neural-style-pt and redistributed in
+    # huggingface.co/spaces/AfrodreamsAI/afrodreams.
     "dd893d447ece014ad32d71b8d32b1e0b5c09b912a2866990c286fdeebd368d74",
 )
 
-# What such files are called, also when they were saved anew and have another hash; the last is
-# the authors' (github.com/leongatys/PytorchNeuralStyleTransfer).
+# Names of such files; rewritten copies keep the name and have another hash.  The last is that of
+# the paper's authors (github.com/leongatys/PytorchNeuralStyleTransfer).
 _CAFFE_NAMES = ("vgg19-d01eb7cb.pth", "vgg16-00b39a1b.pth", "vgg_conv.pth")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's convolutions.
+    """The weights of a network's convolutions.
 
     Attributes
     ----------
     network : str
         ``"vgg16"`` or ``"vgg19"``.
     tensors : mapping of str to Tensor
-        ``"conv1_1.weight"``, ``"conv1_1.bias"`` and so on, in the precision they are stored in.
+        ``"conv1_1.weight"``, ``"conv1_1.bias"`` and so on, in the precision of the file.
     source : str
-        The file's name.
+        Name of the file.
     sha256 : str
-        The file's hash.
+        Hash of the file.
     format : {"torchvision", "caffe"}
-        Whose conventions the file follows.  `tensors` take RGB in either case.
+        Conventions of the file.  `tensors` take RGB in either case.
     """
 
     network: str
@@ -84,7 +84,7 @@ class Weights:
 
     @property
     def normalization(self) -> Normalization:
-        """What `tensors` want of an image, for `vgg.FeatureExtractor`."""
+        """The normalization of images that `tensors` expect."""
         return CAFFE if self.format == "caffe" else TORCHVISION
 
 
@@ -98,20 +98,20 @@ def load(
     Parameters
     ----------
     network : {"vgg16", "vgg19"}
-        Which network.
+        The network.
     path : str or None
-        A file to read instead of the one that `find` finds: a safetensors file or a PyTorch
-        state dict, whole or features only.  No code in it is run.
+        A safetensors file or a PyTorch state dict, of the whole network or its features only;
+        None: the file from `find`.  No code in the file is run.
     weights_format : {"auto", "torchvision", "caffe"}
-        What the network in the file was trained on: "torchvision" for RGB in [0, 1], normalised,
-        "caffe" for the VGG team's own BGR in 0-255 less the mean.  The tensors look the same.
-        "auto": "caffe" if the file's hash is that of a published conversion, else "torchvision".
+        Input that the network was trained on: "torchvision" for normalized RGB in [0, 1], "caffe"
+        for the VGG team's BGR in 0-255 minus the mean.  The tensors do not show which.  "auto":
+        "caffe" if the hash is that of a published conversion, else "torchvision".
 
     Raises
     ------
     WeightsError
-        If there is no such file, it is damaged, it is another network's, or it is called what a
-        file in the Caffe format is called and nothing else says if it is one.
+        If the file is missing, damaged or of another network, or if only its name suggests the
+        Caffe format.
     """
     if path is None and weights_format == "caffe":
         raise WeightsError(
@@ -130,13 +130,13 @@ def load(
 def find(network: str) -> Path:
     """Return the file with a network's weights.
 
-    VGG-16's is in the package.  VGG-19's is the one that `download.fetch_vgg19` brought into the
-    cache directory or, failing that, torchvision's in torch hub's cache.
+    VGG-16 is part of the package.  VGG-19 is in the cache directory if `download.fetch_vgg19` was
+    called, or else in the cache of torch hub.
 
     Raises
     ------
     WeightsError
-        If it is not on this machine; the message says how to get it.
+        If there is no file; the message says how to get it.
     """
     if network == "vgg16":
         return Path(str(files("napari_nst") / "data" / _VGG16))
@@ -154,24 +154,24 @@ def find(network: str) -> Path:
 
 
 def hash_in_name(name: str) -> str | None:
-    """Return what a file's hash begins with: torchvision writes it into the name."""
+    """Return the first digits of the hash that torchvision puts into a file name."""
     named = re.search(r"-([0-9a-f]{8})\.pth$", name)
     return named[1] if named else None
 
 
 def read(network: str, file: Path) -> dict[str, Tensor]:
-    """Read a network's tensors from a file of any name, whose hash is known to be right.
+    """Read a network's tensors from a file whose hash has been verified.
 
     Raises
     ------
     WeightsError
-        If it does not hold them.
+        If the file does not contain them.
     """
     return _named(NETWORKS[network], file, _read(file))
 
 
 def _known_hash(file: Path) -> str | None:
-    """Return what the hash of a file begins with, if it is one that `find` finds."""
+    """Return the hash, or its first digits, that a file from `find` must have."""
     if file.name == _VGG16:
         return _VGG16_SHA256
     kept = converted.find()
@@ -188,7 +188,7 @@ def _load(
 ) -> Weights:
     try:
         sha256 = converted.sha256_of(file)
-    except OSError as error:  # a folder, or a file that is not ours to read
+    except OSError as error:  # a folder, or no permission
         raise WeightsError(f"{file} cannot be read ({error.strerror}).") from None
     if expected is not None and not sha256.startswith(expected):
         raise WeightsError(
@@ -203,7 +203,7 @@ def _load(
 
 
 def _format(file: Path, sha256: str) -> Format:
-    """Return the format that a file is known to have, torchvision's if nothing is known of it."""
+    """Return the format of a file by its hash; "torchvision" if the hash is unknown."""
     if sha256.startswith(_CAFFE_SHA256):
         return "caffe"
     if file.name in _CAFFE_NAMES:
@@ -216,7 +216,7 @@ def _format(file: Path, sha256: str) -> Format:
 
 
 def _for_rgb(weight: Tensor) -> Tensor:
-    """Make a kernel for BGR in 0-255 one for RGB in [0, 1]; the mean is `vgg.CAFFE`'s."""
+    """Convert a kernel for BGR in 0-255 to RGB in [0, 1]; `vgg.CAFFE` subtracts the mean."""
     wide = torch.promote_types(weight.dtype, torch.float32)  # half precision ends at 65504
     return 255 * weight.to(wide).flip(1)
 
@@ -225,11 +225,11 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
             return cast("dict[str, Any]", load_file(file))
-        # weights_only: a pickle that would run code is refused.  Only the convolutions are read,
-        # where the file is a zip; torchvision's VGG-19 is older than that format.
+        # weights_only refuses a pickle that would run code.  mmap reads only the convolutions, but
+        # needs a zip file; torchvision's VGG-19 is older than that format.
         mapped = zipfile.is_zipfile(file)
         state = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception:  # a damaged pickle is a program gone wild: it can fail in any way at all
+    except Exception:  # a damaged pickle can raise anything
         state = None
     if not isinstance(state, dict):
         raise WeightsError(f"{file} is not a safetensors file or a PyTorch state dict.")
@@ -237,7 +237,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _named(network: Network, file: Path, state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a state dict under the names of the layers, their shapes checked."""
+    """Return the tensors of a state dict by layer name; check their shapes."""
     tensors = {}
     _refuse_other_networks(network, file, state)
     for name, index in zip(network.convolutions, _TORCHVISION[network.name], strict=True):
@@ -257,9 +257,9 @@ def _named(network: Network, file: Path, state: Mapping[str, Any]) -> dict[str, 
 
 
 def _refuse_other_networks(network: Network, file: Path, state: Mapping[str, Any]) -> None:
-    """Refuse a file with a convolution that the network does not have.
+    """Raise if a file has a convolution that the network lacks.
 
-    VGG-19 has convolutions of every name and shape that VGG-16 has, and would pass for it.
+    VGG-19 contains all names and shapes of VGG-16, and would otherwise be accepted as VGG-16.
     """
     for other in NETWORKS.values():
         own, foreign = (
@@ -272,7 +272,7 @@ def _refuse_other_networks(network: Network, file: Path, state: Mapping[str, Any
         )
         for key in sorted(foreign - own):
             tensor = state.get(key)
-            # Flattened files go on with the classifier, whose weights are matrices.
+            # Later indices of a Sequential are the classifier, whose weights are matrices.
             if isinstance(tensor, torch.Tensor) and tensor.ndim == 4:
                 raise WeightsError(
                     f"{file} holds {other.name}'s weights, for it has {key}; choose the network "
@@ -281,5 +281,5 @@ def _refuse_other_networks(network: Network, file: Path, state: Mapping[str, Any
 
 
 def _keys(name: str, index: int, part: str) -> tuple[str, str, str]:
-    """Return what a state dict may call a tensor: as we do, or torchvision, whole or in part."""
+    """Return the possible names of a tensor: ours, torchvision's, and those of its features."""
     return f"{name}.{part}", f"features.{index}.{part}", f"{index}.{part}"

@@ -66,4 +66,4 @@ def style_size(
 
 def _min_side(settings: StyleTransferSettings) -> int:
     """Return the shortest side allowed, in pixels: two positions of the deepest layer in use."""
-    return 2 * NETWORKS[settings.network].upto(settings.layers_in_use)[-1].stride
+    return 2 * NETWORKS[settings.network].layers_up_to(settings.layers_in_use)[-1].stride

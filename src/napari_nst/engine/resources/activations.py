@@ -1,4 +1,4 @@
-"""What the features of a network take in memory, reckoned without torch."""
+"""Estimate the memory of a network's features, in bytes per pixel, without importing torch."""
 
 from __future__ import annotations
 
@@ -7,85 +7,90 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from napari_nst.networks import Layer, Step
+    from napari_nst.networks import NetworkLayer, NetworkStep
 
-__all__ = ["HALVED_ABOVE", "evaluation", "forward", "target", "values"]
+__all__ = [
+    "HALVED_ABOVE",
+    "content_target_bytes",
+    "evaluation_bytes",
+    "forward_bytes",
+    "values_per_pixel",
+]
 
 HALVED_ABOVE = 256 * 2**20
-"""Bytes of a content layer's features above which those put together of tiles are float16."""
+"""Bytes of a content layer's features above which a target assembled from tiles is float16."""
 
-_FLOAT32, _PLACE = 4, 2  # bytes of a number and of where the pooling found it
+_FLOAT32, _INDEX = 4, 2  # bytes of a value and of a pooling index
 
 
-def values(layer: Layer) -> float:
-    """Return the activations of a layer for each pixel of the image."""
+def values_per_pixel(layer: NetworkLayer) -> float:
+    """Return the activations of a layer per pixel of the image."""
     return layer.out_channels / layer.stride**2
 
 
-def target(count: float, item_size: int, *, whole: bool) -> float:
-    """Return the bytes of a content layer's features, put together of tiles or as computed."""
+def content_target_bytes(count: float, item_size: int, *, whole: bool) -> float:
+    """Return the bytes of a content layer's features: of the whole image, or from tiles."""
     halved = not whole and item_size == _FLOAT32 and count * item_size > HALVED_ABOVE
     return count * (2 if halved else item_size)
 
 
-def forward(steps: Sequence[Step], item_size: int) -> float:
-    """Return the bytes at the peak of a way forward alone, for each pixel of the image.
+def forward_bytes(steps: Sequence[NetworkStep], item_size: int) -> float:
+    """Return the peak bytes per pixel of a forward pass without a backward pass.
 
-    Features in use stay until its end; of the others what goes into a step is there beside what
-    comes out.
+    Features in use are kept until the end; of the others only a step's input and output exist at
+    the same time.
     """
     held = peak = 0.0
     before = float(item_size * 3)
     for step in steps:
         if not step.in_place:
-            after = item_size * values(step.layer)
-            places = _PLACE * values(step.layer) if step.kind == "pool" else 0
-            peak, before = max(peak, held + before + after + places), after
+            after = item_size * values_per_pixel(step.layer)
+            peak, before = max(peak, held + before + after + _index_bytes(step)), after
         if step.used:
             held, before = held + before, 0
     return peak
 
 
-def evaluation(steps: Sequence[Step], item_size: int, regions: bool = False) -> float:
-    """Return the bytes at the peak of a way forward and back, for each pixel of the image.
+def evaluation_bytes(steps: Sequence[NetworkStep], item_size: int, regions: bool = False) -> float:
+    """Return the peak bytes per pixel of a forward and backward pass.
 
     Parameters
     ----------
-    steps : sequence of Step
-        Of the network.
+    steps : sequence of NetworkStep
+        The steps of the network.
     item_size : int
         Bytes of an activation.
     regions : bool
-        Whether the sums are those of regions: the positions of each are picked out of the
-        features, weighted in float32, and its gradient is made beside the others'.
+        Whether the statistics are those of regions: the features at the positions of each are
+        copied, weighted in float32, and their gradient is added to the others'.
 
     Notes
     -----
-    Forward a ReLU keeps what comes out of it, a pooling the places of 2 bytes of its maxima, and
-    a convolution nothing, as the weights are frozen.  All of that is there at the end of the way
-    forward, and is given up step by step on the way back.  There a layer in use has a gradient of
-    its own beside the one from deeper layers, and a step what goes in beside what comes out.
+    The forward pass keeps the output of each ReLU, the 2-byte indices of each max pooling, and
+    nothing of a convolution, as the weights are frozen.  The backward pass frees them step by
+    step.  There a layer in use has its own gradient beside the one from deeper layers, and a step
+    has a gradient of its output and one of its input.
     """
     held = peak = 0.0
     before = float(item_size * 3)
     kept = []
     for step in steps:
-        here = item_size * values(step.layer)
-        places = _PLACE * values(step.layer) if step.kind == "pool" else 0
+        output = item_size * values_per_pixel(step.layer)
         if not step.in_place:
-            peak, before = max(peak, held + before + here + places), here
+            peak, before = max(peak, held + before + output + _index_bytes(step)), output
         if step.used or step.kind == "relu":
-            kept.append(places + before)
+            kept.append(_index_bytes(step) + before)
             before = 0
         else:
-            kept.append(places)
+            kept.append(_index_bytes(step))
         held += kept[-1]
     gradient = 0.0
     for step in reversed(steps):
-        here, inputs = (item_size * count for count in (values(step.layer), _inputs(step)))
+        values = values_per_pixel(step.layer)
+        output, inputs = item_size * values, item_size * _input_values_per_pixel(step)
         if step.used:
-            own = here + (2 * _FLOAT32 * values(step.layer) + here if regions else 0)
-            gradient = here
+            own = output + (2 * _FLOAT32 * values + output if regions else 0)
+            gradient = output
             peak = max(peak, held + gradient + own)
         if step.kind != "relu":
             peak = max(peak, held + gradient + inputs)
@@ -94,7 +99,10 @@ def evaluation(steps: Sequence[Step], item_size: int, regions: bool = False) -> 
     return peak
 
 
-def _inputs(step: Step) -> float:
-    """Return the activations that go into a step, for each pixel of the image."""
-    before = step.layer.stride / 2 if step.kind == "pool" else step.layer.stride
-    return step.layer.in_channels / before**2
+def _index_bytes(step: NetworkStep) -> float:
+    return _INDEX * values_per_pixel(step.layer) if step.kind == "pool" else 0
+
+
+def _input_values_per_pixel(step: NetworkStep) -> float:
+    stride = step.layer.stride / 2 if step.kind == "pool" else step.layer.stride
+    return step.layer.in_channels / stride**2

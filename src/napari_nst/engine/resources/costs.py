@@ -111,7 +111,7 @@ def _operations(settings: StyleTransferSettings, scale: Scale, tile: int | None)
     Each weight takes a multiplication and an addition, forward and backward.  Tiles take a second
     forward pass, and each also computes its halo.
     """
-    layers = NETWORKS[settings.network].upto(settings.layers_in_use)
+    layers = NETWORKS[settings.network].layers_up_to(settings.layers_in_use)
     forward = sum(
         2 * 9 * layer.in_channels * layer.out_channels / layer.stride**2
         for layer in layers

@@ -1,4 +1,4 @@
-"""Which device, how precisely, and what its failures mean."""
+"""Choose the device and its precision, and translate its errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Device:
     torch_device : torch.device
         The device.
     dtype : torch.dtype
-        Of the convolutions.
+        Precision of the convolutions.
     """
 
     torch_device: torch.device
@@ -40,16 +40,16 @@ class Device:
 
     @classmethod
     def from_settings(cls, settings: StyleTransferSettings) -> Device:
-        """Return the device and the precision that settings come to on this machine.
+        """Return the device and the precision that settings select on this machine.
 
-        Of itself the precision is bfloat16 where the device is faster with it and the loss
-        stands it.  Those of Gram matrices do; the Wasserstein distance is sensitive to small
-        eigenvalues, which rounding drowns, and L-BFGS to noise in the differences of gradients.
+        "auto" selects bfloat16 if the device is faster with it and the loss tolerates it.  Losses
+        of Gram matrices do; the Wasserstein distance is sensitive to small eigenvalues, which
+        rounding hides, and L-BFGS to noise in the differences of gradients.
 
         Raises
         ------
         InputError
-            If a device is asked for that is not there.
+            If this machine has no such device.
         """
         found = cls.from_name(settings.device, settings.precision)
         sensitive = settings.style_loss == "wasserstein" or settings.optimizer == "lbfgs"
@@ -60,19 +60,19 @@ class Device:
 
     @classmethod
     def from_name(cls, device: str, precision: str = "float32") -> Device:
-        """Return a device of this machine by its name.
+        """Return a device by its name.
 
         Parameters
         ----------
         device : str
-            As in `StyleTransferSettings`.
+            A value of the setting `device`.
         precision : str
-            "bfloat16", or another word for float32.
+            "bfloat16"; anything else means float32.
 
         Raises
         ------
         InputError
-            If a device is asked for that is not there.
+            If this machine has no such device.
         """
         found = torch.device(_automatic() if device == "auto" else device)
         if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
@@ -87,17 +87,17 @@ class Device:
 
     @property
     def name(self) -> str:
-        """The name of the card or the processor."""
+        """The name of the GPU or the processor."""
         if self.torch_device.type == "cuda":
             return torch.cuda.get_device_name(self.torch_device)
         return _processor()
 
     @property
     def precision(self) -> str:
-        """The dtype's name; "tf32" where a GPU rounds what float32 convolutions multiply to that.
+        """The name of the dtype; "tf32" if a GPU multiplies float32 in TF32.
 
-        TF32 has the 10 bits of half precision and adds up in float32.  torch's convolutions use it
-        of themselves where there is hardware for it (CUDA's compute capability 8 and later).
+        TF32 has the 10-bit mantissa of half precision and accumulates in float32.  By default
+        torch's convolutions use it on GPUs of compute capability 8 and later.
         """
         if (
             self.dtype == torch.float32
@@ -123,7 +123,7 @@ class Device:
 
     @property
     def free_bytes(self) -> int:
-        """Memory that a run can have now."""
+        """Free memory in bytes."""
         if self.torch_device.type == "cuda":
             return int(torch.cuda.mem_get_info(self.torch_device)[0])
         return int(psutil.virtual_memory().available)
@@ -131,7 +131,7 @@ class Device:
 
 @cache
 def _processor() -> str:
-    """Return the processor's name; Python knows only the architecture on Linux."""
+    """Return the name of the processor; on Linux Python only knows its architecture."""
     with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:
         for line in lines:
             key, _, value = line.partition(":")
@@ -147,13 +147,13 @@ def _automatic() -> str:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error of torch's says that memory ran out."""
-    # The allocator of the processor raises a plain RuntimeError.
+    """Return whether an error means that memory ran out."""
+    # torch's CPU allocator raises a plain RuntimeError.
     return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error)
 
 
 def translate(error: RuntimeError, scale: Scale) -> StyleTransferError:
-    """Return one of our errors for one of torch's."""
+    """Return the `StyleTransferError` for an error of torch."""
     if is_out_of_memory(error):
         failure: StyleTransferError = OutOfMemoryError(
             f"There was not enough memory to work at {scale.width} x {scale.height} pixels; "

@@ -107,7 +107,7 @@ class Workload:
 
         Notes
         -----
-        `activations.evaluation` estimates the features.  Styles only have a forward pass, in
+        `activations.evaluation_bytes` estimates the features.  Styles only have a forward pass, in
         tiles; still, a large style can need more than an evaluation.
 
         Tiles do not reduce the images (with Adam six that a run holds and the style, 7 times the
@@ -122,7 +122,7 @@ class Workload:
         """
         settings, item_size = self.settings, self.item_size
         network = NETWORKS[settings.network]
-        layers = network.upto(settings.layers_in_use)
+        layers = network.layers_up_to(settings.layers_in_use)
         tiling = Cutting(settings.network, settings.layers_in_use)
         height, width = self.scale.height, self.scale.width
         pixels = height * width
@@ -134,17 +134,17 @@ class Workload:
 
         # These follow one another: only the largest counts.
         steps = network.steps(settings.layers_in_use, settings.pooling)
-        features = activations.evaluation(steps, item_size, bool(self.regions))
+        features = activations.evaluation_bytes(steps, item_size, bool(self.regions))
         evaluation = (features + IMAGE_BYTES * _TILE_IMAGES) * tile_pixels
-        style_forward = activations.forward(steps, item_size) * style_tile_pixels
+        style_forward = activations.forward_bytes(steps, item_size) * style_tile_pixels
         output_pixels = max(pixels, math.prod(self.output_size or (0, 0)))
         result = IMAGE_BYTES * (_RESULT_IMAGES * output_pixels - pixels)
         masks = _FLOAT32 * _MASKS_PER_REGION * self.regions * pixels
         transient = max(evaluation, style_forward, result, masks)
 
         content = sum(
-            activations.target(
-                activations.values(layer) * pixels, item_size, whole=tile_pixels == pixels
+            activations.content_target_bytes(
+                activations.values_per_pixel(layer) * pixels, item_size, whole=tile_pixels == pixels
             )
             for layer in layers
             if layer.name in settings.content_layers.active

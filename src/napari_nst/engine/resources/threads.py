@@ -1,4 +1,4 @@
-"""How many threads of the processor torch computes with."""
+"""The number of CPU threads that torch uses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["threads"]
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Have torch use so many threads for as long as this lasts.
+    """Let torch use a number of CPU threads within this context.
 
     Parameters
     ----------
     count : int
-        At least 1.  Another number rounds differently.
+        At least 1.  Results of different numbers differ by rounding.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

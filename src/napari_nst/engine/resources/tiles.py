@@ -99,7 +99,7 @@ class Cutting:
     """
 
     def __init__(self, network: str, layers: Iterable[str]) -> None:
-        needed = NETWORKS[network].upto(layers)
+        needed = NETWORKS[network].layers_up_to(layers)
         self.strides = {layer.name: layer.stride for layer in needed}
         self.stride = needed[-1].stride
         reach = (needed[-1].receptive_field - self.stride) / 2

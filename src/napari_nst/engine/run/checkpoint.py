@@ -243,7 +243,7 @@ def _take_inputs(
     if content is None or None in styles:
         raise KeyError("an image is missing")
     labelled = about["style_labels"]
-    return Inputs.restored(
+    return Inputs.from_pictures(
         content,
         picture("start"),
         tuple(style for style in styles if style is not None),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.engine.images.given import as_array
-from napari_nst.engine.images.pictures import Picture, record_of
+from napari_nst.engine.images.arguments import as_array
+from napari_nst.engine.images.pictures import Picture, input_record
 from napari_nst.errors import InputError
 from napari_nst.intensities import Ranged
 
@@ -53,7 +53,7 @@ class Replay:
         self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
         for array in replacements:
             given = array.values if isinstance(array, Ranged) else array
-            key = _key(record_of(as_array(given, "A replacement"), ""))
+            key = _key(input_record(as_array(given, "A replacement"), ""))
             self._styles[key] = self._painted[key] = array
         for change in record.steering:
             self.images(change)

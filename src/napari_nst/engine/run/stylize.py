@@ -49,7 +49,7 @@ def stylize(
         Integers of 0 or more, of the content's height and width: the regions.
     style_labels : sequence of array_like or None, optional
         For each style the labels painted on it, or None.  Which label takes its style from
-        where says `assignment.assign`.
+        where says `assignment.assign_styles`.
     record : RunRecord, optional
         A run to do again, its steering included, instead of `settings`: on the same machine,
         with the same versions, to the same bytes.

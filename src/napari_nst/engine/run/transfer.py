@@ -68,7 +68,7 @@ class StyleTransfer:
         Integers of 0 or more, of the content's height and width: the regions.
     style_labels : sequence of array_like or None, optional
         For each style the labels painted on it, or None.  Which label takes its style from
-        where says `assignment.assign`.
+        where says `assignment.assign_styles`.
     replay : RunRecord, optional
         A run to do again, with its steering and, if it was stopped, its end; `settings` should
         be the record's.

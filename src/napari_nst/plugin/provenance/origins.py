@@ -24,7 +24,7 @@ from napari_nst.plugin.layers.labels import LabelsPlane
 from napari_nst.plugin.layers.projections import ProjectedArray
 from napari_nst.plugin.layers.value_range import DisplayedArray
 from napari_nst.samples import SAMPLES
-from napari_nst.sampling import crossing, nearest
+from napari_nst.sampling import nearest, plane_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -295,7 +295,7 @@ def _fields_of_labels(plane: LabelsPlane) -> dict[str, Any]:
     fields: dict[str, Any] = {"limits": None, "pixels": _compressed(plane.load())}
     shape = plane.data.shape
     rows, columns = (tuple(map(int, places)) for places in plane.grid)
-    simple = crossing(shape, plane.matrix, rows, columns)
+    simple = plane_index(shape, plane.matrix, rows, columns)
     if simple is None:
         matrix = tuple(tuple(map(float, row)) for row in plane.matrix)
         nearest_arguments = (matrix, rows, columns)

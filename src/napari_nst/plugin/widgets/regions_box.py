@@ -13,7 +13,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_nst.engine.images.assignment import assign
+from napari_nst.engine.images.assignment import assign_styles
 from napari_nst.errors import InputError
 from napari_nst.plugin.layer_jobs import take_labels_on
 from napari_nst.plugin.layers.arrays import take_plane
@@ -173,7 +173,7 @@ class RegionsBox(QWidget):
             np.array(self._painted[i]) if i in self._painted else None
             for i in range(len(self._styles))
         ]
-        assign(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
+        assign_styles(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
 
     def choose(self, content: Labels | None, styles: Sequence[Labels | None]) -> None:
         """Choose the labels of the content and of the styles; None: no labels."""

@@ -1,4 +1,4 @@
-"""What a caller gives as images or labels, as arrays; or a sentence on what to give instead."""
+"""Convert images and labels from callers to arrays, with helpful messages on errors."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_array", "listed", "refuse_path", "style_names"]
+__all__ = ["as_array", "as_list", "refuse_path", "style_names"]
 
-# Of PIL's images: the values of other modes are no grey values or RGB(A), though as many.
+# PIL modes whose values are grey or RGB(A); others, such as CMYK, have the same shapes.
 _MODES = ("L", "RGB", "RGBA", "I;16", "F")
 
-_FEWEST_ROWS = 8  # of an image
+_MIN_ROWS = 8  # of an image
 
 
 def as_array(given: Any, name: str, reader: str = "read_image") -> NDArray[Any]:
@@ -29,16 +29,16 @@ def as_array(given: Any, name: str, reader: str = "read_image") -> NDArray[Any]:
     Parameters
     ----------
     given : array_like
-        Also a tensor of torch, an image of PIL, or an array that is read when it is asked for.
+        Also a torch tensor, a PIL image, or a lazy array.
     name : str
-        How messages call it.
+        Name of the argument for messages.
     reader : str
-        The function in `napari_nst.files` that reads such a file.
+        Function in `napari_nst.files` that reads such a file, for the message about a path.
 
     Raises
     ------
     InputError
-        If it is something else; the message says what to do with it.
+        If it cannot be converted; the message says what to give instead.
     """
     refuse_path(given, name, f"read the file with napari_nst.files.{reader}")
     if hasattr(given, "as_layer_data_tuple"):
@@ -48,7 +48,7 @@ def as_array(given: Any, name: str, reader: str = "read_image") -> NDArray[Any]:
         )
     if _is_of("torch", "Tensor", given):
         given = given.detach().cpu()
-        # Numpy has no bfloat16.
+        # NumPy has no bfloat16.
         return np.asarray((given.float() if given.is_floating_point() else given).numpy())
     if _is_of("PIL.Image", "Image", given) and given.mode not in _MODES:
         raise InputError(
@@ -72,12 +72,12 @@ def as_array(given: Any, name: str, reader: str = "read_image") -> NDArray[Any]:
 
 
 def refuse_path(given: Any, name: str, advice: str) -> None:
-    """Refuse the name of a file where the values in it are wanted.
+    """Raise if an argument is a path and not an array.
 
     Raises
     ------
     InputError
-        If it is one; the message says what to do with it, `advice` first.
+        If it is a path; the message contains the advice.
     """
     if isinstance(given, (str, bytes, os.PathLike)):
         raise InputError(
@@ -86,15 +86,15 @@ def refuse_path(given: Any, name: str, advice: str) -> None:
         )
 
 
-def listed(given: Any) -> list[Any]:
-    """Return one or several images, or labels, as a list.
+def as_list(given: Any) -> list[Any]:
+    """Return one or several images or labels as a list.
 
-    Nested lists of numbers are one image, as are rows of colours.
+    Nested lists of numbers or colours are one image.
 
     Parameters
     ----------
     given : array_like or sequence of array_like or None
-        As `StyleTransfer` takes styles and their labels.
+        The styles or style labels of a `StyleTransfer`.
     """
     if isinstance(given, (list, tuple)) and not _is_image(given):
         return list(given)
@@ -102,23 +102,23 @@ def listed(given: Any) -> list[Any]:
 
 
 def style_names(count: int) -> list[str]:
-    """Return what styles are called that have no names."""
+    """Return default names of styles."""
     return ["style"] if count == 1 else [f"style {index}" for index in range(1, count + 1)]
 
 
 def _is_image(given: Sequence[Any]) -> bool:
-    """Return whether a list has the rows of one image: of numbers, or of colours."""
+    """Return whether a list contains the rows of one image, grey or coloured."""
     shapes = [_shape(row) for row in given]
     grey = all(shape is not None and len(shape) < 2 for shape in shapes)
-    # A row of colours looks like an image 3 or 4 pixels wide, but a few of them are no image.
-    colors = len(given) >= _FEWEST_ROWS and all(
+    # A row of colours looks like a grey image 3 or 4 pixels wide, but a few rows are no image.
+    colors = len(given) >= _MIN_ROWS and all(
         shape is not None and len(shape) == 2 and shape[1] in (3, 4) for shape in shapes
     )
     return bool(given) and (grey or colors)
 
 
 def _shape(given: Any) -> tuple[int, ...] | None:
-    """Return the shape of an array, or of nested lists by their first items; None: it has none."""
+    """Return the shape of an array or of nested lists (by their first items), or None."""
     if isinstance(given, (list, tuple)):
         inner = _shape(given[0]) if given else ()
         return None if inner is None else (len(given), *inner)
@@ -129,6 +129,6 @@ def _shape(given: Any) -> tuple[int, ...] | None:
 
 
 def _is_of(module: str, kind: str, given: Any) -> bool:
-    """Return whether something is of a class whose module has been imported."""
+    """Return whether an object is an instance of a class, without importing its module."""
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(given, getattr(loaded, kind))

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_nst.engine.images.arguments import as_array, as_list
 from napari_nst.engine.images.assignment import check_labels
-from napari_nst.engine.images.given import as_array, listed
 from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.images.pictures import Picture
 from napari_nst.errors import InputError
@@ -77,7 +77,7 @@ def test_a_path_is_to_be_read_first(path: Any) -> None:
             Picture.from_array(path, name)
     with pytest.raises(InputError, match=r"labels is .*photo.png.*files\.read_labels"):
         check_labels(path, "labels", (9, 12), "content")
-    assert listed([path]) == [path]
+    assert as_list([path]) == [path]
 
 
 def test_a_layer_is_for_stylize_layer() -> None:
@@ -144,7 +144,7 @@ def test_what_is_no_array_at_all_is_said() -> None:
     ],
 )
 def test_several_images_are_told_from_the_rows_of_one(given: Any, count: int) -> None:
-    assert len(listed(given)) == count
+    assert len(as_list(given)) == count
 
 
 def test_labels_can_be_a_tensor_and_are_no_colours() -> None:
