@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # What a room may know of the package, itself aside.  A room that is not here is a new one:
 # decide where it stands before it imports anything.
-KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "intensities"}
+KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "ranges"}
 TOOLS = {
     *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
     "sampling",
@@ -38,11 +38,11 @@ ARROWS: dict[str, set[str]] = {
     "presets": {"errors", "settings"},
     "own_presets": {"atomic", "errors", "settings", "presets"},
     "samples": {"errors"},
-    "files": {"atomic", "errors", "intensities"},
+    "files": {"atomic", "errors", "ranges"},
     "atomic": set(),
     "cache": {"atomic"},
     "failures": {"errors"},
-    "intensities": {"errors"},
+    "ranges": {"errors"},
     "sampling": set(),
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "atomic", "cache"},
@@ -188,7 +188,7 @@ def test_importing_the_package_loads_neither_torch_nor_a_viewer() -> None:
         "import napari_nst; napari_nst.StyleTransferSettings(); napari_nst.RunRecord",
         "import napari_nst; napari_nst.StyleTransferError",
         "import napari_nst; napari_nst.samples",
-        "import napari_nst; napari_nst.intensities",
+        "import napari_nst; napari_nst.ranges",
         "import napari_nst.files",
         "import napari_nst.batch.cluster",
         "import napari_nst.engine.resources.costs",

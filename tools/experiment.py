@@ -19,8 +19,8 @@ from skimage import color, data, exposure, feature, filters, morphology, segment
 from skimage import measure as regions
 
 from napari_nst import stylize
-from napari_nst.intensities import Range
 from napari_nst.presets import preset
+from napari_nst.ranges import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +119,7 @@ def fluorescence(scene: Scene, seed: int) -> NDArray[np.uint16]:
     dye = dye * np.clip(1 + 0.2 * scene.grain, 0.2, None)
     photons = rng.poisson(2 + 90 * gaussian(dye, 1.0))
     counts = 100 + 20 * photons + rng.normal(0, 15, dye.shape)
-    return Range.of_dtype(np.uint16).from_unit(counts / 65535, np.uint16)
+    return Range.from_dtype(np.uint16).from_unit(counts / 65535, np.uint16)
 
 
 def phase_contrast(scene: Scene, seed: int) -> NDArray[np.uint16]:
@@ -136,13 +136,13 @@ def phase_contrast(scene: Scene, seed: int) -> NDArray[np.uint16]:
     y, x = np.mgrid[-1 : 1 : phase.shape[0] * 1j, -1 : 1 : phase.shape[1] * 1j]
     lamp = 1 - 0.06 * (x - 0.3) ** 2 - 0.05 * (y + 0.2) ** 2
     light = lamp * (1 - 0.55 * seen) + rng.normal(0, 0.018, phase.shape)
-    return Range.of_dtype(np.uint16).from_unit(9000 * light / 65535, np.uint16)
+    return Range.from_dtype(np.uint16).from_unit(9000 * light / 65535, np.uint16)
 
 
 def section(stain: int) -> list[NDArray[np.uint16]]:
     """Return four quarters of scikit-image's section: 0 haematoxylin, 2 DAB, as absorbance."""
     absorbance = rgb2hed(immunohistochemistry())[..., stain]
-    unit = Range.of_percentiles(absorbance).to_unit(absorbance)
+    unit = Range.from_percentiles(absorbance).to_unit(absorbance)
     whole = Range(0, 65535).from_unit(unit, np.uint16)
     return [whole[y : y + 256, x : x + 256] for y in (0, 256) for x in (0, 256)]
 
@@ -326,8 +326,8 @@ def cells(seeds: Sequence[int] = (1, 2, 3), size: int = 256) -> Experiment:
     scenes = {seed: make_scene(seed, size) for seed in (0, *seeds)}
     dyed = {seed: fluorescence(scene, seed) for seed, scene in scenes.items()}
     clear = {seed: phase_contrast(scene, seed) for seed, scene in scenes.items()}
-    source = Range.of_percentiles(np.stack([dyed[seed] for seed in seeds]))
-    target = Range.of_percentiles(clear[0])
+    source = Range.from_percentiles(np.stack([dyed[seed] for seed in seeds]))
+    target = Range.from_percentiles(clear[0])
     unit = {seed: target.to_unit(image).astype(np.float64) for seed, image in clear.items()}
     cases = [
         Case(
@@ -355,7 +355,7 @@ def judge_cells(image: Plane, case: Case) -> dict[str, float]:
 
 def stains() -> Experiment:
     """Prepare the real section: haematoxylin to become DAB; the second quarter is the style."""
-    target = Range.of_dtype(np.uint16)
+    target = Range.from_dtype(np.uint16)
     first, second = (
         [target.to_unit(image).astype(np.float64) for image in section(stain)] for stain in (0, 2)
     )

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from napari_nst import batch, intensities, presets, samples, sampling, stacks
+    from napari_nst import batch, presets, ranges, samples, sampling, stacks
     from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.run.stylize import stylize
     from napari_nst.engine.run.transfer import StyleTransfer
@@ -27,8 +27,8 @@ __all__ = [
     "StyleTransferResult",
     "StyleTransferSettings",
     "batch",
-    "intensities",
     "presets",
+    "ranges",
     "samples",
     "sampling",
     "stacks",

@@ -15,7 +15,7 @@ from napari_nst.batch import BatchRecord, batch
 from napari_nst.engine.run.stylize import stylize
 from napari_nst.errors import InputError, WeightsError
 from napari_nst.files import open_stack, read_image, read_metadata, write_image
-from napari_nst.intensities import Range
+from napari_nst.ranges import Range
 from napari_nst.record import RunRecord
 from napari_nst.stacks import StackRecord
 
@@ -297,7 +297,7 @@ def test_grey_of_16_bits_keeps_its_range(folder: Path, photo: Any, stripes: Any)
     assert 100 <= low <= made.min() < made.max() <= high <= 1000
     style = read_image("style.tif")
     expected = stylize(
-        Range(low, high).to_unit(counts), Range.of_percentiles(style).to_unit(style), **TINY
+        Range(low, high).to_unit(counts), Range.from_percentiles(style).to_unit(style), **TINY
     ).image
     np.testing.assert_array_equal(made, Range(low, high).from_unit(expected, np.uint16))
     batch("cells.png", "style.tif", "two", intensities=(0, 2000), **TINY)
@@ -506,7 +506,7 @@ def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: A
     assert [plane.plane for plane in record.run.finished] == [0, 1, 2]
     assert (record.run.status, record.run.start_from) == ("finished", start_from)
     limits = Range(*record.limits)
-    assert limits == Range.of_percentiles(cells)  # one for all planes
+    assert limits == Range.from_percentiles(cells)  # one for all planes
     first = stylize(limits.to_unit(cells[0]), read_image("s.png"), **TINY).image
     np.testing.assert_array_equal(made[0], limits.from_unit(first, np.uint16))
     alone = stylize(limits.to_unit(cells[2]), read_image("s.png"), **TINY).image
@@ -635,7 +635,7 @@ def test_each_channel_has_its_own_range(
         made = np.stack(list(stack)).reshape(stack.shape)
     record = record_of("stained")
     if limits is None:
-        own = [Range.of_percentiles(stained[:, :, c]) for c in (0, 1)]
+        own = [Range.from_percentiles(stained[:, :, c]) for c in (0, 1)]
         limits = tuple((span.low, span.high) for span in own)
     assert record.limits == limits
     if choice in ("auto", "percentiles"):

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_nst.cli import main
 from napari_nst.engine.run.stylize import stylize
 from napari_nst.files import read_image, read_metadata, write_image
-from napari_nst.intensities import Range, Ranged
+from napari_nst.ranges import Range, RangedImage
 from napari_nst.record import RunRecord
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,10 +102,10 @@ def test_intensities_are_those_of_batch(scene: Any, choice: str, span: Any) -> N
     assert main(["batch", "a.tif", "--styles", "style.png", "-o", "out", *words]) == 0
     np.testing.assert_array_equal(values_in("new.tif"), values_in("out/a.tif"))
     if choice == "percentiles":
-        found = Range.of_percentiles(counts)
+        found = Range.from_percentiles(counts)
         span = (found.low, found.high)
     assert record_in("new.tif").content.range == span
-    meant = Ranged(counts, None if span is None else Range(*span))
+    meant = RangedImage(counts, None if span is None else Range(*span))
     expected = stylize(meant, read_image("style.png"), **CHOICES).record
     assert record_in("new.tif").losses == expected.losses
 
@@ -125,7 +125,7 @@ def test_a_plane_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str])
         stack = tiff.asarray()
     for c, span in ((0, (0, 4095)), (1, (0, 65_535))):
         assert main([*command, "--plane", f"2,{c}"]) == 0
-        counts = Ranged(stack[2, c], Range(*span))
+        counts = RangedImage(stack[2, c], Range(*span))
         expected = stylize(counts, read_image("style.png"), **CHOICES).image
         np.testing.assert_array_equal(
             values_in("new.tif"), Range(*span).from_unit(expected, np.uint16)

@@ -86,7 +86,7 @@ def test_both_modalities_show_the_cells_that_are_there() -> None:
     ):
         assert image.dtype == np.uint16
         assert 0 < image.min() and image.max() < 65535  # nothing is clipped
-        found = find(experiment.Range.of_percentiles(image).to_unit(image).astype(float))
+        found = find(experiment.Range.from_percentiles(image).to_unit(image).astype(float))
         assert experiment.dice(found, truth) > 0.85
         assert experiment.f1(found, truth) > 0.85
     assert np.array_equal(truth, experiment.make_scene(5, 160).labels)

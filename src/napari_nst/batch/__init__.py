@@ -10,7 +10,7 @@ from napari_nst.batch.plan import BatchJob, StartFrom, make_plan
 from napari_nst.batch.records import BatchRecord
 from napari_nst.batch.report import BatchReport, JobOutcome, JobProgress
 from napari_nst.batch.run import Batch, batch
-from napari_nst.intensities import Intensities
+from napari_nst.ranges import Intensities
 
 __all__ = [
     "Batch",

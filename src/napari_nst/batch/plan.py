@@ -12,7 +12,7 @@ from napari_nst.batch.names import expand, split_name, suffix_of_result, tell_ap
 from napari_nst.batch.reading import plane_of
 from napari_nst.errors import InputError, abridged
 from napari_nst.files import is_stack
-from napari_nst.intensities import Intensities, check_intensities
+from napari_nst.ranges import Intensities, check_intensities
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_nst.batch.layout import Layout
 from napari_nst.errors import InputError
 from napari_nst.files import count_frames, is_stack, open_stack, read_image, write_image
-from napari_nst.intensities import Range, Ranged, Summary, visible_values
+from napari_nst.ranges import Range, RangedImage, Summary, visible_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from napari_nst.batch.layout import Channels
     from napari_nst.engine.run.snapshots import StyleTransferResult
     from napari_nst.files import Stack
-    from napari_nst.intensities import Intensities
+    from napari_nst.ranges import Intensities
     from napari_nst.record import RunRecord
 
 __all__ = [
@@ -101,11 +101,11 @@ class StackConversion:
         numbers = self.layout.planes(n)
         if not self.layout.together:
             span = self.range_of(numbers[0])
-            if self.dtype == np.uint8 and span == Range.of_dtype(self.dtype):
+            if self.dtype == np.uint8 and span == Range.from_dtype(self.dtype):
                 return planes
-            return Ranged(planes, span).to_unit()
+            return RangedImage(planes, span).to_unit()
         colours = [
-            Ranged(plane, self.range_of(k)).to_unit()
+            RangedImage(plane, self.range_of(k)).to_unit()
             for k, plane in zip(numbers, planes, strict=True)
         ]
         nothing = np.zeros_like(colours[0])
@@ -157,7 +157,7 @@ def read_picture(
     *,
     what: str = "content",
     option: str | None = "--plane",
-) -> Ranged:
+) -> RangedImage:
     """Read the one picture in a file, or one plane of it, with the range of its values.
 
     Parameters
@@ -181,7 +181,7 @@ def read_picture(
         frames = count_frames(path)
         n = _number_of(path, {"frame": frames}, plane, what, option)
         image = read_image(path, n) if n else read_image(path)
-        return _ranged(image, Summary.of(visible_values(image)).range(intensities))
+        return _ranged(image, Summary.from_values(visible_values(image)).range(intensities))
     with open_stack(path) as stack:
         lengths = dict(zip(stack.leading_axes, stack.leading, strict=True))
         k = _number_of(path, lengths, plane, what, option)
@@ -201,7 +201,7 @@ def plane_of(path: Path, plane: tuple[int, ...] | None) -> tuple[int, ...] | Non
 
 def read_style(
     path: Path, intensities: Intensities = "auto", plane: tuple[int, ...] | None = None
-) -> Ranged:
+) -> RangedImage:
     """Read a style as a run takes it.
 
     Parameters
@@ -228,15 +228,15 @@ def read_style(
 
 
 def read_start(
-    path: Path, content: Ranged, intensities: Intensities, plane: tuple[int, ...] | None
-) -> Ranged:
+    path: Path, content: RangedImage, intensities: Intensities, plane: tuple[int, ...] | None
+) -> RangedImage:
     """Read a picture to start from; its values mean what the content's do, if they can.
 
     Parameters
     ----------
     path : Path
         A picture, or a stack of which the plane is named.
-    content : Ranged
+    content : RangedImage
         Of the same type, and with a range that they lie in, they have it.
     intensities, plane
         As for `read_picture`.
@@ -244,8 +244,8 @@ def read_start(
     start = read_picture(path, intensities, plane_of(path, plane), what="picture to start from")
     if start.values.dtype != content.values.dtype:
         return start
-    span = content.range or Range.of_dtype(content.values.dtype)
-    known = Summary.of(visible_values(start.values))
+    span = content.range or Range.from_dtype(content.values.dtype)
+    known = Summary.from_values(visible_values(start.values))
     within = known.low is not None and span.low <= known.low and known.high <= span.high
     return dataclasses.replace(start, range=content.range) if within else start
 
@@ -282,21 +282,21 @@ def write_result(
     span = None if about.range is None else Range(*about.range)
     if about.bits is not None and bits == 8:  # a share of 16 bits that would be nearly black
         span = Range(0, 2**about.bits - 1)
-        share = Range(0, span.high / Range.of_dtype(dtype).high)
+        share = Range(0, span.high / Range.from_dtype(dtype).high)
         picture = share.to_unit(picture, alpha=alpha)  # alpha is a share of 1 already
     note = None
     if span is not None and dtype not in (np.uint8, np.uint16):
-        plain = span == Range.of_dtype(dtype) and dtype.kind in "bf"
+        plain = span == Range.from_dtype(dtype) and dtype.kind in "bf"
         if tiff and depth is None and not plain:
             values = span.from_unit(picture, dtype, alpha=alpha)
             return write_image(path, values, dtype=None, metadata=text), None
         note = None if plain else span
     elif span is not None:
-        full, top = Range.of_dtype(target).high, Range.of_dtype(dtype).high
+        full, top = Range.from_dtype(target).high, Range.from_dtype(dtype).high
         if full >= top:  # it holds the content's own values, or those of 8 bits in 16
             scaled = Range(span.low * full / top, span.high * full / top)
             picture = scaled.from_unit(picture, target, alpha=alpha) / np.float32(full)
-        elif span != Range.of_dtype(dtype):
+        elif span != Range.from_dtype(dtype):
             note = span
     beside = write_image(path, picture, dtype=target.name, metadata=text)  # type: ignore[arg-type]
     if note is None:
@@ -311,13 +311,13 @@ def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
     about = record.content
     if about.range is None or about.dtype not in ("uint8", "uint16"):
         return image
-    return Ranged(image, Range(*about.range)).to_unit()
+    return RangedImage(image, Range(*about.range)).to_unit()
 
 
-def _ranged(image: NDArray[Any], span: Range) -> Ranged:
+def _ranged(image: NDArray[Any], span: Range) -> RangedImage:
     """Return an image with its range; None says the whole range of 8 or 16 bits."""
-    own = image.dtype in (np.uint8, np.uint16) and span == Range.of_dtype(image.dtype)
-    return Ranged(image, None if own else span)
+    own = image.dtype in (np.uint8, np.uint16) and span == Range.from_dtype(image.dtype)
+    return RangedImage(image, None if own else span)
 
 
 def _has_to_look(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_nst.batch.layout import Channels
-    from napari_nst.intensities import Intensities
+    from napari_nst.ranges import Intensities
 
 __all__ = ["Batch", "batch"]
 

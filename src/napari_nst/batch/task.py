@@ -9,7 +9,7 @@ from napari_nst.batch.masks import check_mask, copy_mask
 from napari_nst.batch.reading import read_picture, read_style, write_result
 from napari_nst.batch.records import BatchRecord, write_record
 from napari_nst.errors import InputError
-from napari_nst.intensities import Range
+from napari_nst.ranges import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_nst.batch.records import JobFingerprint
     from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.engine.run.style_cache import StyleCache
-    from napari_nst.intensities import Intensities, Ranged
+    from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.record import RunRecord
     from napari_nst.stacks import StackRecord
 
@@ -88,7 +88,7 @@ def make_picture(
     result = run.result()
     _remove(job.record)  # it would not match the new result until it is written
     write_result(job.result, result)
-    span = content.range or Range.of_dtype(content.values.dtype)
+    span = content.range or Range.from_dtype(content.values.dtype)
     write_mask_and_record(
         job,
         fingerprint,
@@ -136,7 +136,7 @@ def write_mask_and_record(
     )
 
 
-def read_style_of(job: BatchJob) -> Ranged:
+def read_style_of(job: BatchJob) -> RangedImage:
     """Read the style of a job; the last style is cached."""
     changed = job.style.stat().st_mtime_ns
     return _read_style(job.style, changed, job.intensities, job.style_plane)
@@ -145,7 +145,7 @@ def read_style_of(job: BatchJob) -> Ranged:
 @lru_cache(maxsize=1)
 def _read_style(
     path: Path, changed: int, intensities: Intensities, plane: tuple[int, ...] | None
-) -> Ranged:
+) -> RangedImage:
     style = read_style(path, intensities, plane)
     style.values.flags.writeable = False
     return style

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from napari_nst.cli._grid import Cell, Grid
     from napari_nst.engine.run.transfer import StyleTransfer
-    from napari_nst.intensities import Ranged
+    from napari_nst.ranges import RangedImage
 
 __all__ = ["sweep_files"]
 
@@ -42,7 +42,7 @@ _LARGEST_TILE = 1024  # pixels; a sheet is to be looked at as a whole
 
 def sweep_files(
     sources: Sequence[Path],
-    pictures: Sequence[Ranged],
+    pictures: Sequence[RangedImage],
     out: Path,
     grid: Grid,
     keep: Path | None,
@@ -51,7 +51,7 @@ def sweep_files(
 
     Parameters
     ----------
-    sources, pictures : sequence of Path, sequence of Ranged
+    sources, pictures : sequence of Path, sequence of RangedImage
         The content and the styles, and what is in them.
     out : Path
         Where the sheet goes.
@@ -132,7 +132,7 @@ class _Sweep:
     def __init__(
         self,
         sources: Sequence[Path],
-        pictures: Sequence[Ranged],
+        pictures: Sequence[RangedImage],
         grid: Grid,
         keep: Path | None,
         log: Path,

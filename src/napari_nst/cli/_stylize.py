@@ -20,7 +20,7 @@ from napari_nst.batch.reading import (
 from napari_nst.cli._progress import say, show
 from napari_nst.errors import InputError
 from napari_nst.files import check_writable, read_labels
-from napari_nst.intensities import check_intensities
+from napari_nst.ranges import check_intensities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from napari_nst.engine.run.transfer import StyleTransfer
-    from napari_nst.intensities import Intensities, Ranged
+    from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["carry_out", "read_inputs", "read_painted", "stylize_files"]
@@ -111,7 +111,7 @@ def read_inputs(
     intensities: Intensities,
     plane: tuple[int, ...] | None,
     style_planes: Sequence[tuple[int, ...] | None],
-) -> list[Ranged]:
+) -> list[RangedImage]:
     """Read a content and its styles as a run takes them.
 
     Parameters

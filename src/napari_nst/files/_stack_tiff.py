@@ -20,7 +20,7 @@ from napari_nst.files._tiff_page import (
     is_packed,
     space_of,
 )
-from napari_nst.intensities import Range, Summary
+from napari_nst.ranges import Range, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -203,7 +203,7 @@ class TiffStack(Stack):
     def _span(self) -> Range:
         """The range that the values of all planes use, within which they are turned round."""
         if self.dtype.kind == "b" or (self.dtype == np.uint8 and self.bits is None):
-            return Range.of_dtype(self.dtype)
+            return Range.from_dtype(self.dtype)
         summary = Summary(self.dtype)
         for k in range(len(self)):
             page, plane = self._raw(k)

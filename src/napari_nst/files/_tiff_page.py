@@ -10,7 +10,7 @@ import tifffile
 from napari_nst.errors import InputError
 from napari_nst.files._colour import SAMPLES, Decoded, divide_by_alpha
 from napari_nst.files._common import rounded
-from napari_nst.intensities import Summary, significant_bits
+from napari_nst.ranges import Summary, significant_bits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +133,7 @@ def decode_page(
     if as_picture or (alpha is not None and is_packed(page)):
         pixels = _full_range(path, pixels, page.bitspersample)
     if as_picture and photometric == "MINISWHITE" and pixels.dtype.kind == "u":
-        highest = Summary.of(pixels[..., :1]).high
+        highest = Summary.from_values(pixels[..., :1]).high
         top = 2 ** significant_bits(highest, declared_bits(page)) - 1
         pixels[..., :1] = top - pixels[..., :1]
     pixels = pixels[..., [*range(samples), *([] if alpha is None else [alpha])]]

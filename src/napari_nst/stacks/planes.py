@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Ranged, significant_bits, visible_values
+from napari_nst.ranges import RangedImage, significant_bits, visible_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ class PlaneRanges:
         """
         if image is None or (image if like is None else like).dtype != np.uint16:
             return image
-        return Ranged(image, bits=self._bits if self._bits < _BITS else None)
+        return RangedImage(image, bits=self._bits if self._bits < _BITS else None)
 
     @cached_property
     def _bits(self) -> int:

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from napari_nst.engine.images.pictures import Picture, init_image_like, resize
 from napari_nst.errors import InputError
-from napari_nst.intensities import Range, Ranged
+from napari_nst.ranges import Range, RangedImage
 
 RNG = np.random.default_rng(0)
 SHAPES = [(9, 8), (9, 8, 3), (9, 8, 4)]
@@ -383,7 +383,7 @@ def test_values_between_come_back_unrounded() -> None:
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float32", "float64", "bool"])
 def test_any_numbers_are_taken_with_a_range(dtype: str) -> None:
     image = RNG.integers(0, 2, (9, 8)).astype(dtype)
-    found = Picture.from_array(Ranged(image, Range(-1, 3)), "content")
+    found = Picture.from_array(RangedImage(image, Range(-1, 3)), "content")
     np.testing.assert_allclose(found.pixels[0, 0].numpy(), (image.astype(float) + 1) / 4, atol=1e-7)
     assert (found.record.range, found.record.bits) == ((-1, 3), None)
     assert found.record.sha256 == hashlib.sha256(image.tobytes()).hexdigest()
@@ -394,8 +394,8 @@ def test_a_range_makes_no_white_of_what_is_infinite() -> None:
     image = np.ones((9, 8), np.float32)
     image[1, 2], image[3, 4] = np.inf, np.nan
     with pytest.raises(InputError, match="2 values that are not finite"):
-        Picture.from_array(Ranged(image, Range(0, 2)), "content", "error")
-    found = Picture.from_array(Ranged(image, Range(0, 2)), "content", "keep")
+        Picture.from_array(RangedImage(image, Range(0, 2)), "content", "error")
+    found = Picture.from_array(RangedImage(image, Range(0, 2)), "content", "keep")
     assert found.missing is not None and found.missing.sum() == 2
     assert found.pixels.unique().tolist() == [0.5]
 
@@ -404,7 +404,7 @@ def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() ->
     image = np.full((9, 8), 4095, np.uint16)
     older = Picture.from_array(image, "content").record.model_copy(update={"bits": None})
     for found in (
-        Picture.from_array(Ranged(image), "a"),
+        Picture.from_array(RangedImage(image), "a"),
         Picture.from_array(image, "a", recorded=older),
     ):
         np.testing.assert_allclose(found.pixels.numpy(), 4095 / 65_535)

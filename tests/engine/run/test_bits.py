@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_nst import StyleTransfer, stylize
-from napari_nst.intensities import Range, Ranged
+from napari_nst.ranges import Range, RangedImage
 from napari_nst.record import RunRecord
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def _settings() -> dict[str, Any]:
 
 def test_a_replay_reads_values_as_the_record_says(scene: NDArray[np.float32], stripes: Any) -> None:
     content, style = camera(scene, 12), camera(stripes(40, 40)[..., 0], 10)
-    for given in (content, Ranged(content, Range(100, 3000)), Ranged(content)):
+    for given in (content, RangedImage(content, Range(100, 3000)), RangedImage(content)):
         run = StyleTransfer(given, style, **_settings())
         next(run)
         other = camera(stripes(40, 40)[..., 0], 14)
-        run.steer(styles=[Ranged(other, bits=15)])
+        run.steer(styles=[RangedImage(other, bits=15)])
         first = carried_out(run)
         record = RunRecord.model_validate_json(first.record.to_json())
         assert record.steering[0].styles is not None

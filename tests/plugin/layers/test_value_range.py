@@ -10,10 +10,10 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from napari_nst import stylize_layer
-from napari_nst.intensities import Range
 from napari_nst.plugin.layers.arrays import take_init_image, take_plane
 from napari_nst.plugin.layers.evolution import Evolution
 from napari_nst.plugin.layers.stack_planes import PlanesAlong
+from napari_nst.ranges import Range
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -108,10 +108,10 @@ def test_each_channel_has_percentiles_of_its_own(label: str) -> None:
     for channel in (0, 1):
         viewer.dims.set_current_step(0, channel)
         plane = take_plane(layer, viewer.dims, intensities="percentiles")
-        assert plane.range == Range.of_percentiles(layer.data[channel])
+        assert plane.range == Range.from_percentiles(layer.data[channel])
     along = PlanesAlong(plane, 0)
     for channel in (0, 1):
-        own = Range.of_percentiles(layer.data[channel])
+        own = Range.from_percentiles(layer.data[channel])
         np.testing.assert_array_equal(along[channel], own.to_unit(layer.data[channel]))
 
 
@@ -119,7 +119,7 @@ def test_planes_that_are_no_channels_share_their_percentiles() -> None:
     viewer = ViewerModel()
     layer = viewer.add_layer(channels(("z", "y", "x")))
     plane = take_plane(layer, viewer.dims, intensities="percentiles")
-    assert plane.range == Range.of_percentiles(layer.data)
+    assert plane.range == Range.from_percentiles(layer.data)
     assert PlanesAlong(plane, 0).plane(1).range == plane.range
 
 

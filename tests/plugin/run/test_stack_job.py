@@ -11,11 +11,11 @@ from fake_engine import FakeEngine, FakeRun
 from napari_nst import stacks
 from napari_nst.engine.images.pictures import input_record
 from napari_nst.errors import InputError
-from napari_nst.intensities import Range
 from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.provenance.copying import as_command, as_python
 from napari_nst.plugin.run import stack_job
 from napari_nst.plugin.run.session import State
+from napari_nst.ranges import Range
 from napari_nst.record import Resolved, RunRecord, ScaleRecord
 
 
@@ -158,7 +158,7 @@ def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
     runs = panel.engine.made
     assert all("start" not in run.more for run in runs)
     for k, run in enumerate(runs):
-        own = Range.of_percentiles(volume.data[:, k])
+        own = Range.from_percentiles(volume.data[:, k])
         np.testing.assert_allclose(run.content, own.to_unit(volume.data[1, k]), atol=1e-6)
         made = stack.layers["volume x paint"].data[0, k]  # which the engine painted white
         assert (made == round(own.high)).all()

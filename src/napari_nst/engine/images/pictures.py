@@ -15,7 +15,7 @@ from napari_nst.engine.images.arguments import as_array
 from napari_nst.engine.images.regions import resized_mask
 from napari_nst.engine.images.visibility import fill_hidden, premultiplied_correction
 from napari_nst.errors import InputError
-from napari_nst.intensities import Range, Ranged, significant_bits, visible_values
+from napari_nst.ranges import Range, RangedImage, significant_bits, visible_values
 from napari_nst.record import InputRecord
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Picture:
 
         Parameters
         ----------
-        array : array_like or Ranged
+        array : array_like or RangedImage
             Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1]; any real
             numbers with a range.  The largest value of uint16 determines the bits in use.
         name : str
@@ -79,7 +79,9 @@ class Picture:
         InputError
             If it is not such an image.
         """
-        given = array if isinstance(array, Ranged) else _ranged(as_array(array, name), recorded)
+        given = (
+            array if isinstance(array, RangedImage) else _ranged(as_array(array, name), recorded)
+        )
         image = given.values
         if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
             raise InputError(
@@ -274,7 +276,7 @@ def _unit_range(
     return values, missing
 
 
-def input_record(image: NDArray[Any], name: str, given: Ranged | None = None) -> InputRecord:
+def input_record(image: NDArray[Any], name: str, given: RangedImage | None = None) -> InputRecord:
     """Return the record of an array and its range."""
     digest = hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()
     span = None if given is None else given.range
@@ -293,13 +295,13 @@ def init_image_like(start: Any, content: InputRecord) -> Any:
 
     Parameters
     ----------
-    start : array_like or Ranged
+    start : array_like or RangedImage
         The image.
     content : InputRecord
         Record of the content.  If it is uint16, an initial image in uint16 or floats (such as an
         earlier result) whose values fit into the content's bits gets the same bits.
     """
-    if isinstance(start, Ranged) or content.dtype != "uint16" or content.range is not None:
+    if isinstance(start, RangedImage) or content.dtype != "uint16" or content.range is not None:
         return start
     image = np.asarray(start)
     full = {"u": _FULL_SCALE["uint16"], "f": 1.0}.get(image.dtype.kind)
@@ -308,18 +310,18 @@ def init_image_like(start: Any, content: InputRecord) -> Any:
     share = 1.0 if content.bits is None else 1 / _share_of_bits(content.bits)
     values = visible_values(image)
     within = float(values[np.isfinite(values)].max(initial=0)) <= full * share * (1 + 1e-6)
-    return Ranged(image, bits=content.bits) if within else start
+    return RangedImage(image, bits=content.bits) if within else start
 
 
-def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> Ranged:
+def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> RangedImage:
     """Return an array with its range or bits: as recorded, or from its largest value."""
     if recorded is not None:
         span = None if recorded.range is None else Range(*recorded.range)
-        return Ranged(image, span, recorded.bits)
+        return RangedImage(image, span, recorded.bits)
     if image.dtype.name != "uint16" or image.ndim not in (2, 3) or not image.size:
-        return Ranged(image)
+        return RangedImage(image)
     bits = significant_bits(int(visible_values(image).max(initial=0)))
-    return Ranged(image, bits=bits if bits < _BITS else None)
+    return RangedImage(image, bits=bits if bits < _BITS else None)
 
 
 def _share_of_bits(bits: int) -> float:

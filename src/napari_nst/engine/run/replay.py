@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.engine.images.arguments import as_array
 from napari_nst.engine.images.pictures import Picture, input_record
 from napari_nst.errors import InputError
-from napari_nst.intensities import Ranged
+from napari_nst.ranges import RangedImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ class Replay:
         self._styles: dict[_Key, Any] = {_key(one.record): one for one in inputs.styles}
         self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
         for array in replacements:
-            given = array.values if isinstance(array, Ranged) else array
+            given = array.values if isinstance(array, RangedImage) else array
             key = _key(input_record(as_array(given, "A replacement"), ""))
             self._styles[key] = self._painted[key] = array
         for change in record.steering:

@@ -52,7 +52,7 @@ class StyleTransfer:
 
     Parameters
     ----------
-    content : array_like or Ranged
+    content : array_like or RangedImage
         Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
         many bits count as its largest value needs: 8, 10, 12, 14 or 16.  With a range, any
         numbers.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Range
 from napari_nst.plugin.layers.geometry import (
     View,
     geometry_of,
@@ -29,6 +28,7 @@ from napari_nst.plugin.layers.value_range import (
     display_of,
     range_of,
 )
+from napari_nst.ranges import Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -101,7 +101,7 @@ class Plane:
     @property
     def limits(self) -> tuple[float, float]:
         """Values that are 0 and 1 to the engine; without a range, those of the dtype."""
-        found = self.range or Range.of_dtype(self.data.dtype)
+        found = self.range or Range.from_dtype(self.data.dtype)
         return found.low, found.high
 
     @property
@@ -201,7 +201,7 @@ class Plane:
             of values.  With intensities "displayed": RGB, uint8.
         """
         dtype = np.dtype(self.data.dtype)
-        found = self.range or Range.of_dtype(dtype)
+        found = self.range or Range.from_dtype(dtype)
         values = found.from_unit(picture, dtype, alpha=self._alpha)
         if self.transposed:
             values = values.swapaxes(0, 1)

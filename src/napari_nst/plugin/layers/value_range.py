@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import Display, Range, visible_values
+from napari_nst.ranges import Display, Range, visible_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -136,7 +136,7 @@ class RangeEstimator:
         values = np.concatenate(
             [visible_values(part) if self.rgb else part.ravel() for part in parts]
         )
-        return Range.of_percentiles(values) if self.percentiles else Range.of_extremes(values)
+        return Range.from_percentiles(values) if self.percentiles else Range.from_extremes(values)
 
     def _places(self) -> Iterator[tuple[int | slice, ...]]:
         shape = self.data.shape
@@ -215,7 +215,7 @@ def range_of(
         )
     low, high = (float(limit) for limit in layer.contrast_limits)
     if dtype.kind == "b":
-        return Range.of_dtype(dtype)
+        return Range.from_dtype(dtype)
     axis = channel_axis(layer)
     place = None if axis is None else index[axis]
     channel = (axis, place) if axis is not None and isinstance(place, int) else None

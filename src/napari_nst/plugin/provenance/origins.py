@@ -19,10 +19,10 @@ import tifffile
 
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
-from napari_nst.intensities import Display, Range
 from napari_nst.plugin.layers.labels import LabelsPlane
 from napari_nst.plugin.layers.projections import ProjectedArray
 from napari_nst.plugin.layers.value_range import DisplayedArray
+from napari_nst.ranges import Display, Range
 from napari_nst.samples import SAMPLES
 from napari_nst.sampling import nearest, plane_index
 
@@ -153,7 +153,7 @@ class Origin:
     @property
     def range(self) -> Range:
         """Range of values that became 0 and 1."""
-        return Range.of_dtype(self.dtype) if self.limits is None else Range(*self.limits)
+        return Range.from_dtype(self.dtype) if self.limits is None else Range(*self.limits)
 
     def take(self, data: Any) -> NDArray[Any]:
         """Return the engine's array, given the layer's data; see `Plane.load`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from napari_nst.intensities import Display
+from napari_nst.ranges import Display
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["restore_code", "take_code"]
 
-_INTENSITIES = "napari_nst.intensities"
+_RANGES = "napari_nst.ranges"
 _SAMPLING = "napari_nst.sampling"
 
 
@@ -41,7 +41,7 @@ def take_code(origin: Origin, name: str) -> Iterator[str]:
     if origin.display is not None:
         display = Display(**origin.display)
         table = wrap(display.table, 88) or [""]
-        yield f"{name} = {_INTENSITIES}.Display("
+        yield f"{name} = {_RANGES}.Display("
         yield f"    {tuple(display.limits)!r},"
         yield f"    {display.gamma!r},"
         yield from (f"    {line!r}" for line in table)
@@ -62,7 +62,7 @@ def restore_code(origin: Origin, name: str) -> Iterator[str]:
 
 
 def _range_code(origin: Origin) -> str:
-    return f"{_INTENSITIES}.Range({origin.range.low!r}, {origin.range.high!r})"
+    return f"{_RANGES}.Range({origin.range.low!r}, {origin.range.high!r})"
 
 
 def _alpha_code(origin: Origin) -> str:

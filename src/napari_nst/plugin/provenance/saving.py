@@ -16,9 +16,9 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_nst.errors import InputError
 from napari_nst.files import check_writable, write_image, write_planes
-from napari_nst.intensities import Range
 from napari_nst.plugin.provenance.copying import as_file_name
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, record_of, single_axes
+from napari_nst.ranges import Range
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from napari_nst.errors import InputError
-from napari_nst.intensities import (
+from napari_nst.ranges import (
     Display,
     Range,
-    Ranged,
+    RangedImage,
     Summary,
     check_intensities,
     significant_bits,
@@ -29,15 +29,15 @@ FLOATS = ["float16", "float32", "float64", ">f4"]
     + [(dtype, 0, 1) for dtype in FLOATS],
 )
 def test_a_type_has_a_range(dtype: str, low: float, high: float) -> None:
-    assert Range.of_dtype(dtype) == Range(low, high)
+    assert Range.from_dtype(dtype) == Range(low, high)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "U3", "datetime64[s]"])
 def test_what_is_no_real_number_has_none(dtype: str) -> None:
     with pytest.raises(InputError, match="must be real numbers or booleans"):
-        Range.of_dtype(dtype)
+        Range.from_dtype(dtype)
     with pytest.raises(InputError, match="must be real numbers or booleans"):
-        Range.of_extremes(np.zeros(3, dtype))
+        Range.from_extremes(np.zeros(3, dtype))
 
 
 @pytest.mark.parametrize(("low", "high"), [(3, 3), (4, 3), (0, np.inf), (np.nan, 1)])
@@ -55,33 +55,33 @@ def test_a_range_has_a_width(low: float, high: float) -> None:
 )
 def test_every_image_has_a_range_of_some_width(values: np.ndarray) -> None:
     finite = values[np.isfinite(values)]
-    for found in (Range.of_extremes(values), Range.of_percentiles(values)):
+    for found in (Range.from_extremes(values), Range.from_percentiles(values)):
         assert found.low < found.high
         unit = found.to_unit(values)
         np.testing.assert_array_equal(np.isnan(unit), np.isnan(values))
         assert ((unit >= 0) & (unit <= 1))[~np.isnan(values)].all()
-    extremes = Range.of_extremes(values)
+    extremes = Range.from_extremes(values)
     if finite.size and finite.min() < finite.max():
         assert (extremes.low, extremes.high) == (finite.min(), finite.max())
 
 
 def test_percentiles_leave_out_what_is_missing_and_few_outliers() -> None:
     values = np.concatenate([np.linspace(0, 100, 10001), [1e9, np.inf, np.nan]])
-    found = Range.of_percentiles(values)
+    found = Range.from_percentiles(values)
     assert (found.low, found.high) == pytest.approx((0.1, 99.91), abs=0.01)
-    assert Range.of_percentiles(np.arange(101), 10, 90) == Range(10, 90)
+    assert Range.from_percentiles(np.arange(101), 10, 90) == Range(10, 90)
 
 
 def test_where_nearly_all_is_background_the_few_things_are_not_flattened() -> None:
     values = np.zeros(100_000, np.uint16)
     values[:20] = np.arange(20) * 100
-    assert Range.of_percentiles(values) == Range(0, 1900)
+    assert Range.from_percentiles(values) == Range(0, 1900)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_every_integer_comes_back(dtype: str) -> None:
     info = np.iinfo(dtype)
-    span = Range.of_dtype(dtype)
+    span = Range.from_dtype(dtype)
     ends = np.array([info.min, info.max], dtype)
     back = span.from_unit(span.to_unit(ends), dtype)
     assert back.dtype == np.dtype(dtype)
@@ -146,7 +146,7 @@ def test_only_colours_that_can_be_seen_are_values() -> None:
 
 
 def auto(values: list[float], dtype: str, bits: int | None = None) -> tuple[float, float]:
-    found = Summary.of(np.array(values, dtype)).range("auto", bits)
+    found = Summary.from_values(np.array(values, dtype)).range("auto", bits)
     return found.low, found.high
 
 
@@ -210,7 +210,7 @@ def test_any_values_come_back_from_their_own_range_and_never_leave_it(
     highest = float(np.abs(values.astype(float)).max())
     if info is not None and max(highest, 1) * 2**shift <= info.max:
         values = values * values.dtype.type(2**shift)
-    span = Summary.of(values).range("auto")
+    span = Summary.from_values(values).range("auto")
     assert span.low <= values.min() <= values.max() <= span.high
     unit = span.to_unit(values)
     back = span.from_unit(unit, values.dtype)
@@ -227,7 +227,7 @@ def test_a_summary_is_the_same_in_parts() -> None:
     for plane in values:
         parts.add(plane)
     for choice in ("auto", "percentiles"):
-        assert parts.range(choice) == Summary.of(values).range(choice)  # type: ignore[arg-type]
+        assert parts.range(choice) == Summary.from_values(values).range(choice)  # type: ignore[arg-type]
     assert parts.range((3.0, 4.0)) == Range(3, 4)
 
 
@@ -247,7 +247,7 @@ def test_a_summary_is_the_same_in_parts() -> None:
 def test_the_whole_range_is_that_of_the_type_unless_that_is_white_or_one_grey(
     values: list[float], dtype: str, expected: tuple[float, float]
 ) -> None:
-    assert Summary.of(np.array(values, dtype)).range("full") == Range(*expected)
+    assert Summary.from_values(np.array(values, dtype)).range("full") == Range(*expected)
 
 
 @pytest.mark.parametrize("choice", ["all", (3, 3), (4, 3), (1, 2, 3), (0, np.inf)])
@@ -259,8 +259,8 @@ def test_a_choice_that_does_not_exist(choice: object) -> None:
 def test_an_image_with_a_range_has_its_alpha_and_what_is_not_finite_apart() -> None:
     image = np.full((1, 2, 4), 200, np.uint16)
     image[..., 3] = 65_535
-    unit = Ranged(image, Range(100, 300)).to_unit()
+    unit = RangedImage(image, Range(100, 300)).to_unit()
     np.testing.assert_allclose(unit[0, 0], [0.5, 0.5, 0.5, 1])
-    assert Ranged(image).to_unit() is image
-    odd = Ranged(np.array([[0, np.inf, -np.inf, np.nan]]), Range(0, 1)).to_unit()
+    assert RangedImage(image).to_unit() is image
+    odd = RangedImage(np.array([[0, np.inf, -np.inf, np.nan]]), Range(0, 1)).to_unit()
     assert np.isnan(odd).tolist() == [[False, True, True, True]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.intensities._range import Range
+from napari_nst.ranges._range import Range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ class Display:
             colors = np.frombuffer(bytes.fromhex(self.table), np.uint8).reshape(_LEVELS, 3)
             shown, missing = colors[shown], np.expand_dims(missing, -1)
         elif values.shape[-1] == 4:
-            alpha = Range.of_dtype(values.dtype).to_unit(values[..., 3:])
+            alpha = Range.from_dtype(values.dtype).to_unit(values[..., 3:])
             shown = np.concatenate([shown, Range(0, 255).from_unit(alpha, np.uint8)], axis=-1)
             missing = np.logical_or.reduce(missing, axis=-1, keepdims=True)
         if not missing.any():

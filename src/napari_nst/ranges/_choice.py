@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import numpy as np
 
 from napari_nst.errors import InputError, abridged
-from napari_nst.intensities._range import Range, finite_values, real_dtype
+from napari_nst.ranges._range import Range, finite_values, real_dtype
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Intensities", "Ranged", "Summary", "check_intensities", "significant_bits"]
+__all__ = ["Intensities", "RangedImage", "Summary", "check_intensities", "significant_bits"]
 
 Intensities: TypeAlias = Literal["auto", "full", "percentiles"] | tuple[float, float]
 
@@ -89,7 +89,7 @@ class Summary:
         self.high: Any = None
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> Self:
+    def from_values(cls, values: NDArray[Any]) -> Self:
         """Return the summary of one array."""
         summary = cls(values.dtype, values.size)
         summary.add(values)
@@ -120,8 +120,8 @@ class Summary:
         if not isinstance(choice, str):
             return Range(*choice)
         if choice == "percentiles" and self._sample:
-            return Range.of_percentiles(np.concatenate(self._sample))
-        whole = Range.of_dtype(self._dtype)
+            return Range.from_percentiles(np.concatenate(self._sample))
+        whole = Range.from_dtype(self._dtype)
         if self._dtype.kind == "b" or self.low is None:
             return whole
         if choice == "full":
@@ -145,11 +145,11 @@ class Summary:
         return self._dtype.itemsize <= 2 or bool(span * _LEVELS >= whole.high - whole.low)
 
     def _extremes(self) -> Range:
-        return Range.of_extremes(np.array([self.low, self.high], self._dtype))
+        return Range.from_extremes(np.array([self.low, self.high], self._dtype))
 
 
 @dataclass(frozen=True, eq=False)
-class Ranged:
+class RangedImage:
     """An image, and what its values mean to a run.
 
     Attributes

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from napari_nst.intensities._choice import (
+from napari_nst.ranges._choice import (
     Intensities,
-    Ranged,
+    RangedImage,
     Summary,
     check_intensities,
     significant_bits,
 )
-from napari_nst.intensities._display import Display
-from napari_nst.intensities._range import Range, visible_values
+from napari_nst.ranges._display import Display
+from napari_nst.ranges._range import Range, visible_values
 
 __all__ = [
     "Display",
     "Intensities",
     "Range",
-    "Ranged",
+    "RangedImage",
     "Summary",
     "check_intensities",
     "significant_bits",

@@ -53,7 +53,7 @@ class Range:
             )
 
     @classmethod
-    def of_dtype(cls, dtype: DTypeLike) -> Self:
+    def from_dtype(cls, dtype: DTypeLike) -> Self:
         """Return the whole range of an integer type; 0 to 1 for booleans and floats.
 
         Raises
@@ -68,7 +68,7 @@ class Range:
         return cls(0.0, 1.0)
 
     @classmethod
-    def of_percentiles(cls, values: NDArray[Any], low: float = 0.1, high: float = 99.9) -> Self:
+    def from_percentiles(cls, values: NDArray[Any], low: float = 0.1, high: float = 99.9) -> Self:
         """Return the range between two percentiles of what is finite.
 
         Where they agree, as in an image that is nearly all background, the range is that of the
@@ -85,10 +85,10 @@ class Range:
         if known.size == 0 or known.dtype.kind == "b":
             return cls(0.0, 1.0)
         first, last = np.percentile(known.astype(np.float64), (low, high))
-        return cls(float(first), float(last)) if first < last else cls.of_extremes(known)
+        return cls(float(first), float(last)) if first < last else cls.from_extremes(known)
 
     @classmethod
-    def of_extremes(cls, values: NDArray[Any]) -> Self:
+    def from_extremes(cls, values: NDArray[Any]) -> Self:
         """Return the range of what is finite; of one value alone, from or to 0, or to 1."""
         known = finite_values(values)
         if known.size == 0 or known.dtype.kind == "b":
@@ -109,7 +109,7 @@ class Range:
         wide = values.astype(np.float64)
         unit = np.clip((wide - self.low) / (self.high - self.low), 0, 1).astype(np.float32)
         if alpha:
-            unit[..., -1] = Range.of_dtype(values.dtype).to_unit(values[..., -1])
+            unit[..., -1] = Range.from_dtype(values.dtype).to_unit(values[..., -1])
         return unit
 
     def from_unit(
@@ -133,7 +133,7 @@ class Range:
         values = self.low + picture.astype(np.float64) * (self.high - self.low)
         values[picture == 1] = self.high  # which the sum misses where the span rounds it away
         if alpha:
-            own = Range.of_dtype(kind)
+            own = Range.from_dtype(kind)
             values[..., -1] = own.low + picture[..., -1].astype(np.float64) * (own.high - own.low)
         if kind.kind == "f":
             info = np.finfo(kind)
