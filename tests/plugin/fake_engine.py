@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.run.control import Control, Stopped
+from napari_nst.engine.run.snapshots import Snapshot
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -116,18 +117,21 @@ class FakeRun:
             except Stopped:
                 return
             self.history.append(1 / iteration)
-            picture = self.picture()
-            yield SimpleNamespace(
+            picture: Any = self.picture()
+            losses: Any = SimpleNamespace(
+                content=0.4 / iteration, style=0.6 / iteration, total=1 / iteration
+            )
+            yield Snapshot(
                 iteration=iteration,
                 iterations=self.settings.iterations,
                 scale=1,
                 scales=1,
                 shape=self.output_shape,
+                losses=losses,
                 elapsed=0.1 * iteration,
-                losses=SimpleNamespace(
-                    content=0.4 / iteration, style=0.6 / iteration, total=1 / iteration
-                ),
-                image=lambda shape, picture=picture: picture,
+                progress=iteration / self.settings.iterations,
+                _image=picture,
+                _deliver=lambda image, shape: image,
             )
 
     def result(self) -> Any:

@@ -53,16 +53,25 @@ class Kept(dict):
 
 
 def carried_out(run):
-    return [(snap.plane, snap.planes, snap.snapshot.iteration) for snap in run]
+    return list(run)
+
+
+def place(snapshot):
+    """Return the plane of a snapshot, from 0, and its iteration in that plane, of six."""
+    return snapshot.plane - 1, (snapshot.iteration - 1) % 6 + 1
 
 
 def test_planes_come_in_order_and_each_is_put_when_it_is_done(planes, style):
-    kept, seen = Kept(), []
+    kept, seen, elapsed = Kept(), [], []
     run = StackTransfer(planes, style, settings(), put=kept.put)
     for snap in run:
-        seen.append((snap.plane, snap.snapshot.iteration))
-        assert list(kept) == list(range(snap.plane))
+        assert (snap.planes, snap.iterations) == (PLANES, 6 * PLANES)
+        assert snap.progress == pytest.approx(snap.iteration / snap.iterations)
+        elapsed.append(snap.elapsed)
+        seen.append(place(snap))
+        assert list(kept) == list(range(snap.plane - 1))
     assert sorted(seen) == seen
+    assert sorted(elapsed) == elapsed
     assert {plane for plane, _ in seen} == set(range(PLANES))
     assert list(kept) == list(run.finished) == list(range(PLANES))
     assert all(image.shape == planes[0].shape for image in kept.values())
@@ -117,7 +126,7 @@ def test_planes_are_read_one_at_a_time_when_their_turn_comes(planes, style):
     run = StackTransfer(Lazy(), style, settings(), start_from="content")
     assert read == []
     for snap in run:
-        assert read == list(range(snap.plane + 1))
+        assert read == list(range(snap.plane))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -178,7 +187,7 @@ def test_a_stopped_run_keeps_the_planes_that_are_done(planes, style):
     kept = Kept()
     run = StackTransfer(planes, style, settings(), put=kept.put)
     for snap in run:
-        if (snap.plane, snap.snapshot.iteration) == (2, 2):
+        if place(snap) == (2, 2):
             run.stop()
     assert list(kept) == [0, 1]
     assert run.unfinished == (2, 3)
@@ -198,7 +207,7 @@ def test_a_run_that_is_stopped_at_a_planes_last_iteration_has_that_plane(planes,
     kept = Kept()
     run = StackTransfer(planes, style, settings(), put=kept.put)
     for snap in run:
-        if snap.snapshot.iteration == snap.snapshot.iterations:
+        if snap.iteration == 6:
             run.stop()
     assert list(kept) == [0]
     assert run.record.status == "stopped"
@@ -209,12 +218,12 @@ def test_a_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     carried_out(into(whole, planes, style))
     run = into(broken, planes, style)
     for snap in run:
-        if snap.plane == 2:
+        if snap.plane == 3:
             run.stop()
     again = store(tmp_path / "broken", planes)
     assert again.finished == {0, 1}
     run = into(again, planes, style)
-    assert {snap.plane for snap in run} == {2, 3}
+    assert {snap.plane - 1 for snap in run} == {2, 3}
     assert again.array.tobytes() == whole.array.tobytes()
     assert [plane.plane for plane in run.record.finished] == [0, 1, 2, 3]
     assert run.record.status == "finished"
@@ -247,7 +256,7 @@ def test_gaps_are_filled_from_their_neighbours(planes, style, tmp_path):
     carried_out(into(whole, planes, style))
     for k in (0, 2):
         gaps.put(k, whole.plane(k))
-    assert {snap.plane for snap in into(gaps, planes, style)} == {1, 3}
+    assert {snap.plane - 1 for snap in into(gaps, planes, style)} == {1, 3}
     assert gaps.array.tobytes() == whole.array.tobytes()
 
 
@@ -256,7 +265,7 @@ def test_a_plane_whose_content_changed_meanwhile_is_refused(planes, style, tmp_p
     kept = store(tmp_path, planes)
     run = into(kept, planes, style)
     for snap in run:
-        if snap.plane == 1:
+        if snap.plane == 2:
             run.stop()
     other = planes[::-1]
     records = {0: run.record.finished[0]}
@@ -271,7 +280,7 @@ def test_a_finished_plane_that_cannot_be_had_is_asked_for(planes, style):
     with pytest.raises(InputError, match="plane 1 is to start from it: give previous"):
         next(StackTransfer(planes, style, settings(), finished=[0]))
     independent = StackTransfer(planes, style, settings(), finished=[0], start_from="content")
-    assert next(independent).plane == 1
+    assert next(independent).plane == 2
 
 
 def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
@@ -280,9 +289,9 @@ def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
         run.steer(style_weight=2)
     weights = {}
     for snap in run:
-        if (snap.plane, snap.snapshot.iteration) == (1, 1):
+        if place(snap) == (1, 1):
             run.steer(style_weight=7.0, styles=[stripes(30, 30), style], names=["a", "b"])
-        weights[snap.plane] = run.run.settings.style_weight
+        weights[snap.plane - 1] = run.run.settings.style_weight
     assert [weights[k] for k in range(PLANES)] == [1.0, 1.0, 7.0, 7.0]
     record = run.record
     assert record.settings.style_weight == 1.0
@@ -324,7 +333,7 @@ def test_labels_can_be_painted_and_taken_away_while_it_goes_on(planes, style):
     labels[:, :20] = 1
     run = StackTransfer(planes, style, settings())
     for snap in run:
-        at = (snap.plane, snap.snapshot.iteration)
+        at = place(snap)
         if at == (0, 2):
             run.steer(content_labels=labels, region_styles={0: 0, 1: None})
         if at == (2, 2):
@@ -405,7 +414,7 @@ torch.set_num_threads(1)
 planes, style = (np.load({folder!r} + name) for name in ("/planes_in.npy", "/style.npy"))
 kept = t.store({folder!r} + "/store", planes)
 for snap in t.into(kept, planes, style):
-    if (snap.plane, snap.snapshot.iteration) == (2, 2):
+    if t.place(snap) == (2, 2):
         kept.array[2] = 99  # half a plane is written when the process is killed
         os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -422,7 +431,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     broken = store(tmp_path / "store", planes)
     assert broken.finished == {0, 1}
     assert (broken.array[2] == 99).any()
-    assert {snap.plane for snap in into(broken, planes, style)} == {2, 3}
+    assert {snap.plane - 1 for snap in into(broken, planes, style)} == {2, 3}
     whole = store(tmp_path / "whole", planes)
     carried_out(into(whole, planes, style))
     assert broken.array.tobytes() == whole.array.tobytes()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_nst.batch.masks import check_mask
 from napari_nst.batch.reading import StackConversion, StackPictures
 from napari_nst.batch.records import write_record
-from napari_nst.batch.task import PixelProgress, read_style_of, write_mask_and_record
+from napari_nst.batch.task import read_style_of, write_mask_and_record
 from napari_nst.errors import InputError
 from napari_nst.files import Stack, open_stack, write_stack
 from napari_nst.stacks import PlaneRecord, PlaneStore, StackRecord, StackTransfer
@@ -178,7 +178,8 @@ def make_stack(
             finished=filling.store.notes,
             previous=lambda k: reading.to_engine(k, filling.store.plane(k)),
         )
-        _iterate(transfer, len(reading.layout), len(filling.store.finished), watch)
+        for snapshot in transfer:
+            watch(snapshot.progress)
         filling.finish()
 
 
@@ -228,18 +229,3 @@ def _transfer(
         engine=partial(StyleTransfer, style_cache=style_cache),
         **options,
     )
-
-
-def _iterate(transfer: StackTransfer, count: int, done: int, watch: Watch) -> None:
-    """Carry out what is to be done; of the planes that were done before nothing is told."""
-    plane, progress = -1, None
-    for snapshot in transfer:
-        if snapshot.plane != plane and transfer.run is not None:
-            plane, behind = snapshot.plane, len(transfer.finished) - done
-
-            def share(of_plane: float, behind: int = behind) -> None:
-                watch((behind + of_plane) / (count - done))
-
-            progress = PixelProgress(transfer.run.scales, share)
-        if progress is not None:
-            progress(snapshot.snapshot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_nst.batch.masks import check_mask, copy_mask
 from napari_nst.batch.reading import read_picture, read_style, write_result
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import BatchJob
     from napari_nst.batch.records import JobFingerprint
-    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.record import RunRecord
@@ -25,29 +24,7 @@ if TYPE_CHECKING:
 
     OnProgress = Callable[[float], object]
 
-__all__ = ["PixelProgress", "make_picture", "read_style_of", "write_mask_and_record"]
-
-
-class PixelProgress:
-    """Convert snapshots to progress: the time of an iteration is proportional to its pixels.
-
-    Parameters
-    ----------
-    scales : sequence of Scale
-        Scales of the run.
-    on_progress : callable
-        Called with the finished share, 0 to 1.
-    """
-
-    def __init__(self, scales: Any, on_progress: OnProgress) -> None:
-        self._total = sum(scale.height * scale.width * scale.iterations for scale in scales)
-        self._done = 0
-        self._on_progress = on_progress
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        """Count an iteration."""
-        self._done += snapshot.shape[0] * snapshot.shape[1]
-        self._on_progress(self._done / self._total)
+__all__ = ["make_picture", "read_style_of", "write_mask_and_record"]
 
 
 def make_picture(
@@ -82,9 +59,8 @@ def make_picture(
         names=[job.content.name, job.style.name],
         style_cache=style_cache,
     )
-    progress = PixelProgress(run.scales, on_progress)
     for snapshot in run:
-        progress(snapshot)
+        on_progress(snapshot.progress)
     result = run.result()
     _remove(job.record)  # it would not match the new result until it is written
     write_result(job.result, result)

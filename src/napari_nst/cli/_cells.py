@@ -254,11 +254,8 @@ class _Sweep:
     def _carry_out(self, job: _Job, ctrl_c: CtrlC, clock: Clock) -> None:
         run = self._run(job.cell)
         ctrl_c.stops(run)
-        total = sum(scale.height * scale.width * scale.iterations for scale in run.scales)
-        done = 0
         for snapshot in run:
-            done += snapshot.shape[0] * snapshot.shape[1]
-            clock.show(done / total)
+            clock.show(snapshot.progress)
         result = run.result()
         record = result.record
         if record.status == "finished":

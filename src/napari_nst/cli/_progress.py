@@ -31,7 +31,7 @@ def say(message: str) -> None:
 def show(run: StyleTransfer, after: Callable[[], object] | None = None) -> None:
     """Iterate a run to its end, and show where it is; `after` is called after each iteration."""
     console = Console(stderr=True)
-    display = _bar(console, run) if console.is_interactive else _lines()
+    display = _bar(console) if console.is_interactive else _lines()
     with display as update:
         for snapshot in run:
             update(snapshot)
@@ -40,10 +40,7 @@ def show(run: StyleTransfer, after: Callable[[], object] | None = None) -> None:
 
 
 @contextmanager
-def _bar(console: Console, run: StyleTransfer) -> Iterator[Update]:
-    # An iteration takes as long as it has pixels, so pixels are the measure of time left.
-    work = [scale.height * scale.width for scale in run.scales for _ in range(scale.iterations)]
-    done = sum(work[: len(run.history)])  # of a run that is resumed
+def _bar(console: Console) -> Iterator[Update]:
     shown = -_SECONDS_BETWEEN_UPDATES
     columns = (
         TextColumn("{task.description}"),
@@ -53,12 +50,10 @@ def _bar(console: Console, run: StyleTransfer) -> Iterator[Update]:
         TextColumn("left"),
     )
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
-        task = progress.add_task("beginning", total=sum(work), completed=done, losses="")
+        task = progress.add_task("beginning", total=1, losses="")
 
         def update(snapshot: Snapshot) -> None:
-            nonlocal done, shown
-            height, width = snapshot.shape
-            done += height * width
+            nonlocal shown
             now = time.monotonic()
             # To read a loss is to wait for the GPU, so not after every iteration.
             if now - shown >= _SECONDS_BETWEEN_UPDATES:
@@ -66,7 +61,7 @@ def _bar(console: Console, run: StyleTransfer) -> Iterator[Update]:
                 losses = snapshot.losses
                 progress.update(
                     task,
-                    completed=done,
+                    completed=snapshot.progress,
                     description=f"scale {snapshot.scale}/{snapshot.scales}, "
                     f"iteration {snapshot.iteration}/{snapshot.iterations}",
                     losses=f"style {losses.style:.3g}, content {losses.content:.3g}",

@@ -7,14 +7,12 @@ disk.  Importing this loads no torch.
 from __future__ import annotations
 
 from napari_nst.stacks.agreement import StartFrom, cost, settings_of
-from napari_nst.stacks.planes import PlaneSnapshot
 from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 from napari_nst.stacks.store import PlaneStore
 from napari_nst.stacks.transfer import StackTransfer
 
 __all__ = [
     "PlaneRecord",
-    "PlaneSnapshot",
     "PlaneStore",
     "StackContent",
     "StackRecord",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,14 +13,12 @@ from napari_nst.ranges import RangedImage, significant_bits, visible_values
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import InputRecord
 
 __all__ = [
     "PlaneRanges",
-    "PlaneSnapshot",
     "Planes",
     "check_labels",
     "check_unchanged",
@@ -42,23 +39,6 @@ class Planes(Protocol):
     def __getitem__(self, k: int, /) -> Any:
         """Return one."""
         ...
-
-
-@dataclass(frozen=True)
-class PlaneSnapshot:
-    """Where a stack is after an evaluation.
-
-    Attributes
-    ----------
-    plane, planes : int
-        The plane at work, from 0, and how many the stack has.
-    snapshot : Snapshot
-        Of that plane's run.
-    """
-
-    plane: int
-    planes: int
-    snapshot: Snapshot
 
 
 def default_engine() -> tuple[Callable[..., StyleTransfer], StyleCache]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
@@ -14,7 +16,6 @@ from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
 from napari_nst.stacks.planes import (
     PlaneRanges,
-    PlaneSnapshot,
     check_labels,
     check_unchanged,
     default_engine,
@@ -25,7 +26,8 @@ from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from napari_nst.engine.run.snapshots import StyleTransferResult
+    from napari_nst.engine.optim.schedule import Scale
+    from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import RunRecord
@@ -37,7 +39,7 @@ _SAME: Final[Any] = object()  # says that an input stays what it is: None says t
 
 
 class StackTransfer:
-    """A run over all planes of a stack: an iterator of `PlaneSnapshot`.
+    """A run over all planes of a stack: an iterator of `Snapshot`.
 
     Network and targets are computed once.  Planes are done in their order; those that are not
     finished when the run ends are not put anywhere.
@@ -132,6 +134,7 @@ class StackTransfer:
         self._abandoned: Callable[[], bool] | None = None
         self._paused_seconds = 0.0  # seconds, in the planes before the one at work
         self._one_at_a_time = threading.Lock()
+        self._elapsed = 0.0  # seconds of work on the planes before the current one
         self._begun = False
         self._snapshots = self._steps()
 
@@ -158,7 +161,7 @@ class StackTransfer:
         """Return the run itself: a loop that was left can be entered again."""
         return self
 
-    def __next__(self) -> PlaneSnapshot:
+    def __next__(self) -> Snapshot:
         """Do one evaluation of the plane at work, or of the next, and return the snapshot after it.
 
         Raises
@@ -172,7 +175,7 @@ class StackTransfer:
             raise StopIteration
         return snapshot
 
-    def _advance(self) -> PlaneSnapshot | None:
+    def _advance(self) -> Snapshot | None:
         try:
             return next(self._snapshots, None)
         except BaseException:
@@ -301,7 +304,7 @@ class StackTransfer:
             }
         )
 
-    def _steps(self) -> Iterator[PlaneSnapshot | None]:
+    def _steps(self) -> Iterator[Snapshot | None]:
         """Yield None once when the first run is made, and then the snapshots."""
         engine, style_cache, announced = self._engine, None, False
         if engine is None:
@@ -309,6 +312,7 @@ class StackTransfer:
         latest: tuple[int | None, Any, StyleTransferResult | None] = (None, None, None)
         for plane in self.unfinished:
             content, start = self._read(plane), None
+            self._plan  # noqa: B018  # fixes what counts as the whole run
             before = self._before(plane)
             goes_on = self.start_from == "previous" and before is not None
             if before is not None and latest[0] != before and (goes_on or before in self._records):
@@ -324,7 +328,8 @@ class StackTransfer:
                 announced = True
                 yield None
             for snapshot in run:
-                yield PlaneSnapshot(plane, len(self._planes), snapshot)
+                yield self._count_all_planes(snapshot, plane)
+            self._elapsed += snapshot.elapsed if run.history else 0.0
             with self._one_at_a_time:
                 self._run, self._paused_seconds = None, self._paused_seconds + run.paused_seconds
             self._latest = run.record
@@ -339,6 +344,45 @@ class StackTransfer:
             latest = (plane, content, result)
         self._status = "stopped" if self.unfinished else "finished"
 
+    @cached_property
+    def _plan(self) -> dict[int, tuple[Scale, ...]]:
+        """The scales of each plane that was unfinished when the run began."""
+        from napari_nst.engine.optim.sizes import scales_for
+        from napari_nst.engine.resources.device import Device
+
+        device = Device.from_settings(self.settings).torch_device.type
+        height, width = self._shape[:2]
+        return {
+            plane: scales_for(self._settings_of(plane), height, width, device)
+            for plane in self.unfinished
+        }
+
+    def _settings_of(self, plane: int) -> StyleTransferSettings:
+        if self._before(plane) is None:
+            return self._now
+        return settings_of(self._now, plane, self.start_from)
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The scales of all planes to do, one after another; known after `begin`."""
+        return tuple(scale for scales in self._plan.values() for scale in scales)
+
+    def _count_all_planes(self, snapshot: Snapshot, plane: int) -> Snapshot:
+        """Return a plane's snapshot with iterations, progress and time of the whole run."""
+        work = {k: _pixels(scales) for k, scales in self._plan.items()}
+        earlier = [k for k in work if k < plane]
+        iterations = {k: sum(s.iterations for s in scales) for k, scales in self._plan.items()}
+        return replace(
+            snapshot,
+            iteration=sum(iterations[k] for k in earlier) + snapshot.iteration,
+            iterations=sum(iterations.values()),
+            elapsed=self._elapsed + snapshot.elapsed,
+            progress=(sum(work[k] for k in earlier) + snapshot.progress * work[plane])
+            / sum(work.values()),
+            plane=plane + 1,
+            planes=len(self._planes),
+        )
+
     def _begin(
         self,
         engine: Callable[..., StyleTransfer],
@@ -348,9 +392,7 @@ class StackTransfer:
         start: Any,
     ) -> StyleTransfer | None:
         """Make a plane's run; None if it is not to begin any more."""
-        settings = self._now
-        if start is not None:
-            settings = settings_of(settings, plane, self.start_from)
+        settings = self._now if start is None else self._settings_of(plane)
         inputs = dict(self._inputs)
         content, start = self._ranges.of(content), self._ranges.of(start, like=content)
         if start is not None:
@@ -394,3 +436,8 @@ class StackTransfer:
         """Refuse to go on from a plane whose content has changed since it was done."""
         if plane in self._records:
             check_unchanged(content, self._records[plane].content, plane, self._names[0])
+
+
+def _pixels(scales: Iterable[Scale]) -> int:
+    """Return the number of pixels of all iterations."""
+    return sum(scale.height * scale.width * scale.iterations for scale in scales)

@@ -131,6 +131,9 @@ def test_a_run_is_one_snapshot_for_each_evaluation(content: Image, style: Image)
         assert snapshot.image((20, 24)).shape == (20, 24, 3)
     elapsed = [snapshot.elapsed for snapshot in snapshots]
     assert 0 < elapsed[0] and elapsed == sorted(elapsed)
+    pixels = np.cumsum([height * width for height, width in (s.shape for s in snapshots)])
+    assert [s.progress for s in snapshots] == pytest.approx(list(pixels / pixels[-1]))
+    assert {(s.plane, s.planes) for s in snapshots} == {(1, 1)}
     assert run.history == tuple(snapshot.losses for snapshot in snapshots)
     assert run.result().history == run.history
     assert next(run, None) is None

@@ -183,9 +183,17 @@ class Loop:
                 (scale.height, scale.width),
                 losses,
                 state.elapsed,
+                self._progress(),
                 image,
                 partial(self.inputs.to_array, state.settings.color),
             )
+
+    def _progress(self) -> float:
+        """Return the share of all pixels of all iterations that are done."""
+        pixels = [scale.height * scale.width * scale.iterations for scale in self.scales]
+        current = self.scales[self.state.scale]
+        done = sum(pixels[: self.state.scale]) + current.height * current.width * self.state.done
+        return done / sum(pixels)
 
     def _evaluate(self, index: int) -> tuple[Losses, Tensor]:
         check, state = self.control.wait_if_paused, self.state

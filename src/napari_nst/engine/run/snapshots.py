@@ -1,4 +1,4 @@
-"""What a run shows of itself, and what comes out of it."""
+"""Snapshots of a run, and its result."""
 
 from __future__ import annotations
 
@@ -21,20 +21,24 @@ __all__ = ["Snapshot", "StyleTransferResult"]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a run is after an evaluation.
+    """State of a run after an evaluation.
 
     Attributes
     ----------
     iteration, iterations : int
-        Evaluations done, and planned in total.
+        Evaluations done, and planned in total; of a stack, those of all planes.
     scale, scales : int
-        The scale at work, from 1, and how many there are.
+        Current scale, from 1, and number of scales.
     shape : tuple of int
-        Height and width worked at.
+        Height and width of the current scale.
     losses : Losses
-        Of the image that was evaluated.
+        Losses of the evaluated image.
     elapsed : float
-        Seconds since the run began.
+        Seconds of work since the run began, without pauses.
+    progress : float
+        Share of the work that is done, from 0 to 1: an evaluation counts by its pixels.
+    plane, planes : int
+        Current plane of a stack, from 1, and number of planes; 1 of 1 for an image.
     """
 
     iteration: int
@@ -44,41 +48,43 @@ class Snapshot:
     shape: tuple[int, int]
     losses: Losses
     elapsed: float
+    progress: float
     _image: Tensor = field(repr=False)
     _deliver: Callable[[Tensor, tuple[int, int]], NDArray[np.float32]] = field(repr=False)
+    plane: int = 1
+    planes: int = 1
 
     def image(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
-        """Return the picture as it was at this moment.
+        """Return the image at the time of the snapshot.
 
         Parameters
         ----------
         shape : tuple of int, optional
-            Height and width to resample it to; by default those worked at.
+            Height and width to resample it to; by default those of the current scale.
 
         Returns
         -------
         ndarray
-            Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], an array
-            of its own.
+            Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], a copy.
         """
         return self._deliver(self._image, shape or self.shape)
 
 
 @dataclass(frozen=True)
 class StyleTransferResult:
-    """What came out.
+    """Result of a run.
 
     Attributes
     ----------
     image : ndarray
-        Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], a share of the
-        content's range: of its type's, unless it was given another.
+        Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], relative to the
+        content's range, which is that of its dtype unless another was given.
     settings : StyleTransferSettings
-        As asked for.
+        Requested settings.
     record : RunRecord
-        How the picture came to be.
+        Provenance of the image.
     history : tuple of Losses
-        One for each evaluation.
+        Losses of each evaluation.
     """
 
     image: NDArray[np.float32]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,37 +27,12 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.plugin.layers.labels import LabelsPlane
     from napari_nst.plugin.run.job import Job, Stack
-    from napari_nst.stacks import PlaneSnapshot, PlaneStore, StackRecord
+    from napari_nst.stacks import PlaneStore, StackRecord
 
-__all__ = ["StackRun", "StackStep", "in_all", "operations", "result_bytes", "stays_in_memory"]
+__all__ = ["StackRun", "in_all", "operations", "result_bytes", "stays_in_memory"]
 
 _MOST_OF_FREE = 0.5  # of the memory, for a result to be kept in it
 _FOLDER = "stacks"  # of the cache directory
-
-
-@dataclass(frozen=True)
-class StackStep:
-    """A snapshot, counted over all planes that are to be done.
-
-    Attributes
-    ----------
-    plane, planes : int
-        The plane at work, from 1, and how many the stack has.
-    iteration, iterations : int
-        Evaluations done, and planned, of all planes that were unfinished when the run began.
-    of : Snapshot
-        Of the plane's own run.
-    """
-
-    plane: int
-    planes: int
-    iteration: int
-    iterations: int
-    of: Snapshot
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the snapshot itself says: its size, its losses, its picture."""
-        return getattr(self.of, name)
 
 
 class StackRun:
@@ -129,13 +104,12 @@ class StackRun:
             style_labels=style_labels,
             engine=engine,
         )
-        self._planned = self._plan()
         self._transfer.begin()
 
     @property
     def scales(self) -> tuple[Scale, ...]:
         """The sizes of all planes that are to be done, one after another."""
-        return tuple(scale for scales in self._planned.values() for scale in scales)
+        return self._transfer.scales
 
     @property
     def record(self) -> StackRecord:
@@ -187,28 +161,18 @@ class StackRun:
             along.check_ends()
         return along
 
-    def __iter__(self) -> Iterator[StackStep]:
-        """Do what is left of the stack."""
-        total = sum(scale.iterations for scale in self.scales)
-        before, last = 0, None
-        for snap in self._transfer:
-            if last is not None and snap.plane != last:
-                before += sum(scale.iterations for scale in self._planned[last])
-            last = snap.plane
-            yield self._step(snap, before, total)
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Process the unfinished planes."""
+        return self._transfer
 
-    def _step(self, snap: PlaneSnapshot, before: int, total: int) -> StackStep:
-        iteration = before + snap.snapshot.iteration
-        return StackStep(snap.plane + 1, snap.planes, iteration, total, snap.snapshot)
-
-    def show(self, step: Any) -> NDArray[Any]:
+    def show(self, snapshot: Snapshot) -> NDArray[Any]:
         """Put the picture of the plane at work into the array, and return that."""
-        self._at = step.plane - 1
+        self._at = snapshot.plane - 1
         shape = tuple(np.delete(self.array.shape, self._stack.axis))
         size = [n for n, i in zip(self.array.shape, self._content.index, strict=True)
                 if isinstance(i, slice)][:2]  # fmt: skip
         height, width = reversed(size) if self._content.transposed else size
-        picture = self._planes.plane(self._at).restore(step.image((height, width)))
+        picture = self._planes.plane(self._at).restore(snapshot.image((height, width)))
         self.array[self._place(self._at)] = picture.reshape(shape)
         return self.array
 
@@ -216,17 +180,6 @@ class StackRun:
         """Have planes that are not done be zero, whatever was shown of them."""
         if self._at is not None and self._at not in self._transfer.finished:
             self.array[self._place(self._at)] = 0
-
-    def _plan(self) -> dict[int, tuple[Scale, ...]]:
-        device = _device(self._job)
-        return {
-            k: scales_for(
-                stacks.settings_of(self._job.settings, k, self._stack.start_from),
-                *self._content.shape,
-                device,
-            )
-            for k in self._transfer.unfinished
-        }
 
     def _put(self, k: int, result: StyleTransferResult) -> None:
         picture = self._planes.plane(k).restore(result.image)

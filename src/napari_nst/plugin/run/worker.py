@@ -15,7 +15,7 @@ import psutil
 from napari_nst.errors import InputError, StyleTransferError
 from napari_nst.plugin.run.job import Evaluation, Machine, Notice, Outcome, Progress
 from napari_nst.plugin.run.remaining import RemainingTime
-from napari_nst.plugin.run.stack_job import StackRun, StackStep, operations
+from napari_nst.plugin.run.stack_job import StackRun, operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -167,8 +167,9 @@ class _Loop:
             now = self.worked
             remaining.tick(now - before)
             before = now
-            plane = snapshot.plane if isinstance(snapshot, StackStep) else 1
-            self._unreported.append((snapshot.iteration, snapshot.scale, plane, snapshot.losses))
+            self._unreported.append(
+                (snapshot.iteration, snapshot.scale, snapshot.plane, snapshot.losses)
+            )
             yield from self._obey(run)
             if link.stop.is_set():
                 run.stop()
@@ -243,13 +244,11 @@ class _Loop:
     def _report(
         self,
         run: StyleTransfer | StackRun,
-        snapshot: Snapshot | StackStep,
+        snapshot: Snapshot,
         remaining: RemainingTime,
         machine: _MachineNow,
     ) -> Progress:
-        picture, plane, planes = None, 1, 1
-        if isinstance(snapshot, StackStep):
-            plane, planes = snapshot.plane, snapshot.planes
+        picture = None
         # The queue to the viewer has no end: a picture goes only when the last was taken.
         due = time.perf_counter() - self._shown >= self._link.seconds_between_pictures
         if due and self._link.picture_taken.is_set():
@@ -275,8 +274,8 @@ class _Loop:
             evaluations,
             machine.look(),
             picture,
-            plane,
-            planes,
+            snapshot.plane,
+            snapshot.planes,
         )
 
 
