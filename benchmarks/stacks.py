@@ -107,7 +107,7 @@ def measure(
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
 
-    for _ in StackTransfer(contents, style, settings, start_from=start_from, put=put):
+    for _ in StackTransfer(contents, style, settings, start_from=start_from, on_plane_done=put):
         pass
     return results, seconds
 

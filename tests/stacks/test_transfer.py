@@ -63,7 +63,7 @@ def place(snapshot):
 
 def test_planes_come_in_order_and_each_is_put_when_it_is_done(planes, style):
     kept, seen, elapsed = Kept(), [], []
-    run = StackTransfer(planes, style, settings(), put=kept.put)
+    run = StackTransfer(planes, style, settings(), on_plane_done=kept.put)
     for snap in run:
         assert (snap.planes, snap.iterations) == (PLANES, 6 * PLANES)
         assert snap.progress == pytest.approx(snap.iteration / snap.iterations)
@@ -80,14 +80,16 @@ def test_planes_come_in_order_and_each_is_put_when_it_is_done(planes, style):
 
 def test_the_first_plane_and_planes_from_content_are_as_pictures_on_their_own(planes, style):
     kept = Kept()
-    carried_out(StackTransfer(planes, style, settings(), start_from="content", put=kept.put))
+    carried_out(
+        StackTransfer(planes, style, settings(), start_from="content", on_plane_done=kept.put)
+    )
     for k, content in enumerate(planes):
         alone = StyleTransfer(content, style, settings())
         for _ in alone:
             pass
         assert kept[k].tobytes() == alone.result().image.tobytes()
     previous = Kept()
-    carried_out(StackTransfer(planes, style, settings(), put=previous.put))
+    carried_out(StackTransfer(planes, style, settings(), on_plane_done=previous.put))
     assert previous[0].tobytes() == kept[0].tobytes()
     assert previous[1].tobytes() != kept[1].tobytes()
 
@@ -97,7 +99,9 @@ def test_planes_that_start_from_the_one_before_agree_more(planes, style):
     for start_from in ("previous", "content"):
         kept = Kept()
         asked = settings(iterations=60)
-        carried_out(StackTransfer(planes, style, asked, start_from=start_from, put=kept.put))
+        carried_out(
+            StackTransfer(planes, style, asked, start_from=start_from, on_plane_done=kept.put)
+        )
         results = np.stack([kept[k] for k in range(PLANES)])
         changes.append(np.abs(np.diff(results, axis=0)).mean())
     assert changes[0] < 0.8 * changes[1]
@@ -134,7 +138,7 @@ def test_grey_planes_of_whole_numbers_are_taken(photo, style, dtype):
     grey = photo(40, 48)[..., 0]
     stack = (np.stack([grey, grey * 0.9, grey * 0.8]) * np.iinfo(dtype).max).astype(dtype)
     kept = Kept()
-    carried_out(StackTransfer(stack, style, settings(), put=kept.put))
+    carried_out(StackTransfer(stack, style, settings(), on_plane_done=kept.put))
     assert [image.shape for image in kept.values()] == [(40, 48)] * 3
     assert all(image.dtype == np.float32 for image in kept.values())
 
@@ -146,7 +150,9 @@ def test_planes_of_16_bits_have_as_many_in_use_as_the_brightest_of_all(photo, st
         runs = []
         for stack in (counts, (counts / 4095).astype(np.float32)):
             kept = Kept()
-            run = StackTransfer(stack, style, settings(), start_from=start_from, put=kept.put)
+            run = StackTransfer(
+                stack, style, settings(), start_from=start_from, on_plane_done=kept.put
+            )
             carried_out(run)
             runs.append((np.stack([kept[k] for k in range(3)]), run.record))
         assert {plane.content.bits for plane in runs[0][1].finished} == {12}
@@ -163,14 +169,16 @@ def test_a_plane_starts_from_the_one_that_is_before_it(planes, style):
         style,
         settings(),
         before=order.get,
-        previous=lambda k: kept[k],
-        put=lambda k, result: kept.__setitem__(k, result.image),
+        load_previous=lambda k: kept[k],
+        on_plane_done=lambda k, result: kept.__setitem__(k, result.image),
     )
     carried_out(run)
     assert [plane.start is not None for plane in run.record.finished] == [False, False, True, True]
     for first, second in ((0, 2), (1, 3)):
         own = Kept()
-        carried_out(StackTransfer(planes[[first, second]], style, settings(), put=own.put))
+        carried_out(
+            StackTransfer(planes[[first, second]], style, settings(), on_plane_done=own.put)
+        )
         assert own[1].tobytes() == kept[second].tobytes()
 
 
@@ -178,14 +186,14 @@ def test_missing_values_stay_missing_plane_by_plane(photo, style):
     stack = np.stack([photo(40, 48)[..., 0]] * 3)
     stack[0, :10, :10] = stack[1, 5:15, 5:15] = np.nan
     kept = Kept()
-    carried_out(StackTransfer(stack, style, settings(nan="keep"), put=kept.put))
+    carried_out(StackTransfer(stack, style, settings(nan="keep"), on_plane_done=kept.put))
     for image, content in zip(kept.values(), stack, strict=True):
         np.testing.assert_array_equal(np.isnan(image), np.isnan(content))
 
 
 def test_a_stopped_run_keeps_the_planes_that_are_done(planes, style):
     kept = Kept()
-    run = StackTransfer(planes, style, settings(), put=kept.put)
+    run = StackTransfer(planes, style, settings(), on_plane_done=kept.put)
     for snap in run:
         if place(snap) == (2, 2):
             run.stop()
@@ -197,7 +205,7 @@ def test_a_stopped_run_keeps_the_planes_that_are_done(planes, style):
 
 def test_a_run_that_is_stopped_before_it_begins_does_nothing(planes, style):
     kept = Kept()
-    run = StackTransfer(planes, style, settings(), put=kept.put)
+    run = StackTransfer(planes, style, settings(), on_plane_done=kept.put)
     run.stop()
     assert list(run) == []
     assert kept == {}
@@ -205,7 +213,7 @@ def test_a_run_that_is_stopped_before_it_begins_does_nothing(planes, style):
 
 def test_a_run_that_is_stopped_at_a_planes_last_iteration_has_that_plane(planes, style):
     kept = Kept()
-    run = StackTransfer(planes, style, settings(), put=kept.put)
+    run = StackTransfer(planes, style, settings(), on_plane_done=kept.put)
     for snap in run:
         if snap.iteration == 6:
             run.stop()
@@ -244,9 +252,9 @@ def into(kept, planes, style, **choices):
         planes,
         style,
         settings(**choices),
-        put=put,
+        on_plane_done=put,
         finished=kept.notes,
-        previous=kept.plane,
+        load_previous=kept.plane,
     )
     return run
 
@@ -270,21 +278,21 @@ def test_a_plane_whose_content_changed_meanwhile_is_refused(planes, style, tmp_p
     other = planes[::-1]
     records = {0: run.record.finished[0]}
     run = StackTransfer(
-        other, style, settings(), start_from=start_from, finished=records, previous=kept.plane
+        other, style, settings(), start_from=start_from, finished=records, load_previous=kept.plane
     )
     with pytest.raises(InputError, match="Plane 0 of content is not what it was"):
         next(run)
 
 
 def test_a_finished_plane_that_cannot_be_had_is_asked_for(planes, style):
-    with pytest.raises(InputError, match="plane 1 is to start from it: give previous"):
+    with pytest.raises(InputError, match="plane 1 is to start from it: give load_previous"):
         next(StackTransfer(planes, style, settings(), finished=[0]))
     independent = StackTransfer(planes, style, settings(), finished=[0], start_from="content")
     assert next(independent).plane == 2
 
 
 def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
-    run = StackTransfer(planes, style, settings(), put=lambda k, result: None)
+    run = StackTransfer(planes, style, settings(), on_plane_done=lambda k, result: None)
     with pytest.raises(InputError, match="No plane is at work"):
         run.steer(style_weight=2)
     weights = {}
@@ -318,7 +326,7 @@ def test_each_plane_has_the_labels_painted_on_it(planes, style):
         own[:, 10 * k + 4 :] = 1
     kept = Kept()
     asked = settings(region_styles={0: 0, 1: None})
-    run = StackTransfer(planes, style, asked, content_labels=labels, put=kept.put)
+    run = StackTransfer(planes, style, asked, content_labels=labels, on_plane_done=kept.put)
     carried_out(run)
     for k, image in kept.items():
         right = np.s_[:, 10 * k + 6 :]
@@ -386,7 +394,7 @@ def test_the_record_says_at_which_plane_memory_ran_out(planes, style, monkeypatc
 
 def test_a_plane_of_another_shape_ends_the_run_and_keeps_what_is_done(planes, style):
     kept = Kept()
-    run = StackTransfer([planes[0], planes[1][:30]], style, settings(), put=kept.put)
+    run = StackTransfer([planes[0], planes[1][:30]], style, settings(), on_plane_done=kept.put)
     with pytest.raises(InputError, match=r"Plane 1 of content has shape \(30, 48, 3\)"):
         carried_out(run)
     assert list(kept) == [0]

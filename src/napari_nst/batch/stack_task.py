@@ -174,9 +174,9 @@ def make_stack(
             StackPictures(filling.stack, reading),
             style_cache,
             before=reading.layout.before,
-            put=put,
+            on_plane_done=put,
             finished=filling.store.notes,
-            previous=lambda k: reading.to_engine(k, filling.store.plane(k)),
+            load_previous=lambda k: reading.to_engine(k, filling.store.plane(k)),
         )
         for snapshot in transfer:
             watch(snapshot.progress)
@@ -206,7 +206,7 @@ def make_plane(
             job,
             StackPictures(stack, reading),
             style_cache,
-            put=lambda _, result: made.append(reading.from_engine(k, result.image)),
+            on_plane_done=lambda _, result: made.append(reading.from_engine(k, result.image)),
             finished=others,
         )
         for _ in transfer:

@@ -57,7 +57,7 @@ class StackTransfer:
         What a plane starts from: the result of the plane before, so that the two agree
         (`settings_of` says how it goes on from there), or its own content, as a picture on its
         own would.
-    put : callable, optional
+    on_plane_done : callable, optional
         Called with the index of each plane that is done and its `StyleTransferResult`, in order.
     names : sequence of str, optional
         What messages and the record call the stack and the styles.
@@ -67,7 +67,7 @@ class StackTransfer:
     before : callable, optional
         Returns for a plane the one that comes before it, an index that is smaller, or None: such
         a plane starts from its own content.  By default the planes are one row.
-    previous : callable, optional
+    load_previous : callable, optional
         Returns the finished plane of an index, from which the next one starts: uint8, uint16 or
         floats in [0, 1].  If it is given, it is asked in any case: so a run that was broken off
         comes to the same bytes as an unbroken one, whatever a store rounds.
@@ -92,11 +92,11 @@ class StackTransfer:
         settings: StyleTransferSettings | None = None,
         *,
         start_from: Literal["previous", "content"] = "previous",
-        put: Callable[[int, StyleTransferResult], object] | None = None,
+        on_plane_done: Callable[[int, StyleTransferResult], object] | None = None,
         names: Sequence[str] | None = None,
         finished: Iterable[int] | Mapping[int, Any] = (),
         before: Callable[[int], int | None] | None = None,
-        previous: Callable[[int], Any] | None = None,
+        load_previous: Callable[[int], Any] | None = None,
         content_labels: Planes | None = None,
         style_labels: Any = None,
         engine: Callable[..., StyleTransfer] | None = None,
@@ -106,7 +106,8 @@ class StackTransfer:
         refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
             raise InputError("The stack has no planes; give at least one.")
-        self._planes, self._put, self._previous, self._engine = planes, put, previous, engine
+        self._planes, self._engine = planes, engine
+        self._on_plane_done, self._load_previous = on_plane_done, load_previous
         self._before = before or in_a_row
         check_labels(content_labels, planes)
         self._content_labels = content_labels
@@ -338,8 +339,8 @@ class StackTransfer:
             result = run.result()
             self._first = self._first or result.record
             self._records[plane] = PlaneRecord.of(plane, result.record)
-            if self._put is not None:
-                self._put(plane, result)
+            if self._on_plane_done is not None:
+                self._on_plane_done(plane, result)
             self._done.add(plane)
             latest = (plane, content, result)
         self._status = "stopped" if self.unfinished else "finished"
@@ -423,12 +424,12 @@ class StackTransfer:
         return content
 
     def _result_of(self, plane: int, following: int, result: StyleTransferResult | None) -> Any:
-        if self._previous is not None:
-            return np.asarray(self._previous(plane))
+        if self._load_previous is not None:
+            return np.asarray(self._load_previous(plane))
         if result is None:
             raise InputError(
                 f"Plane {plane} is finished, and plane {following} is to start from it: give "
-                "previous, which returns it."
+                "load_previous, which returns it."
             )
         return result.image
 
