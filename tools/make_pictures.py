@@ -65,7 +65,7 @@ def sweep() -> None:
     """Put nine pictures of the demo's pair on a sheet."""
     sample = next(iter(napari_nst.samples.SAMPLES.values()))
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{name}.png" for name in (sample.picture, sample.manner)]
+        files = [Path(folder) / f"{name}.png" for name in (sample.content_name, sample.style_name)]
         for file, picture in zip(files, (sample.content(), sample.style()), strict=True):
             write_image(file, (picture / 255).astype(np.float32))
         options = ["--rows", "style_weight=0.3,1,3", "--columns", "style_scale=0.5,1,2"]
@@ -85,7 +85,7 @@ def regions() -> None:
     labels[cup] = 0
     result = napari_nst.stylize(
         content,
-        [samples.paint("impasto"), samples.paint("stained-glass")],
+        [samples.style_image("impasto"), samples.style_image("stained-glass")],
         content_labels=labels,
         region_styles={1: 0, 2: 1},
         size=400,

@@ -16,12 +16,12 @@ from typing import Any
 
 import napari
 import numpy as np
-from make_pictures import wait
 from PIL import Image, ImageOps
 from qtpy.QtWidgets import QScrollArea
 from skimage import data
 from superqt import QCollapsible
 
+from make_pictures import wait
 from napari_nst.plugin.run.session import State
 from napari_nst.samples import SAMPLES
 

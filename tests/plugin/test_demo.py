@@ -30,4 +30,4 @@ def test_the_demo_loads_a_pair_docks_the_panel_and_starts(
 
     assert seen == [State.RUNNING]
     first = next(iter(samples.SAMPLES.values()))
-    assert [layer.name for layer in viewer.layers][:2] == [first.picture, first.manner]
+    assert [layer.name for layer in viewer.layers][:2] == [first.content_name, first.style_name]

@@ -103,7 +103,7 @@ def stylize_layer(
     >>> from napari.layers import Image
     >>> from skimage.data import camera
     >>> photo = Image(camera(), name="camera")
-    >>> wood = Image(napari_nst.samples.paint("woodcut"), name="wood")
+    >>> wood = Image(napari_nst.samples.style_image("woodcut"), name="wood")
     >>> result = napari_nst.stylize_layer(photo, wood, size=128, iterations=20)
     >>> result.name, result.data.dtype.name, result.data.shape
     ('camera x wood', 'uint8', (512, 512))

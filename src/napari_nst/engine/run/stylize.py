@@ -74,7 +74,7 @@ def stylize(
     --------
     >>> import napari_nst
     >>> from skimage.data import astronaut
-    >>> wood = napari_nst.samples.paint("woodcut")
+    >>> wood = napari_nst.samples.style_image("woodcut")
     >>> picture = napari_nst.stylize(astronaut(), wood, size=128, iterations=20).image
     """
     if record is not None:

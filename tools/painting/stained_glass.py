@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_nst.samples._canvas import (
+from painting.canvas import (
     blur,
     grid,
     lit,
@@ -21,7 +21,7 @@ from napari_nst.samples._canvas import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_nst.samples._canvas import Bools, Floats
+    from painting.canvas import Bools, Floats
 
 __all__ = ["stained_glass"]
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_nst.samples._canvas import Floats
+    from painting.canvas import Floats
 
 __all__ = ["Layer", "lay"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_nst.samples._canvas import (
+from painting.canvas import (
     blur,
     fractal,
     grid,
@@ -18,7 +18,7 @@ from napari_nst.samples._canvas import (
 )
 
 if TYPE_CHECKING:
-    from napari_nst.samples._canvas import Bools, Floats
+    from painting.canvas import Bools, Floats
 
 __all__ = ["woodcut"]
 

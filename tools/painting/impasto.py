@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from napari_nst.samples._canvas import (
+from painting.canvas import (
     blur,
     fractal,
     grid,
@@ -19,12 +19,12 @@ from napari_nst.samples._canvas import (
     shrink,
     smoothstep,
 )
-from napari_nst.samples._strokes import lay
+from painting.strokes import lay
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from napari_nst.samples._canvas import Bools, Floats
+    from painting.canvas import Bools, Floats
 
 __all__ = ["impasto"]
 

@@ -1,0 +1,44 @@
+"""Paint the styles of the sample pictures procedurally, so that no artist's rights apply."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from painting.canvas import Floats, to_uint8
+from painting.impasto import impasto
+from painting.pointillism import pointillism
+from painting.stained_glass import stained_glass
+from painting.woodcut import woodcut
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["PAINTERS", "paint"]
+
+PAINTERS: Mapping[str, Callable[[np.random.Generator, int, int], Floats]] = {
+    "impasto": impasto,
+    "stained-glass": stained_glass,
+    "woodcut": woodcut,
+    "pointillism": pointillism,
+}
+
+
+def paint(style: str, *, height: int = 512, width: int = 640, seed: int = 0) -> NDArray[np.uint8]:
+    """Return a painted picture, (height, width, 3).
+
+    Strokes, dots and carved lines have the same size in pixels at every size of the picture.
+
+    Parameters
+    ----------
+    style
+        Key in `PAINTERS`.
+    height, width
+        In pixels, at least 64: below, motifs are smaller than a stroke.
+    seed
+        Seed of the random generator, 0 or more.
+    """
+    return to_uint8(PAINTERS[style](np.random.default_rng(seed), height, width))
