@@ -37,7 +37,7 @@ def test_an_error_is_a_sentence_and_only_an_unexpected_one_has_a_traceback(
     assert (unexpected_traceback(error) is None) == expected
 
 
-def test_a_traceback_goes_to_the_log_and_to_who_listens(
+def test_a_traceback_goes_to_the_log_file_and_to_logging(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = tmp_path / "log"

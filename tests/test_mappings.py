@@ -10,7 +10,7 @@ from napari_nst.errors import InputError
 from napari_nst.mappings import LayerWeights, RegionStyles
 
 
-def test_layers_alone_share_one_weight() -> None:
+def test_layers_without_weights_get_equal_weights() -> None:
     assert LayerWeights(("relu1_1", "relu2_1")) == {"relu1_1": 0.5, "relu2_1": 0.5}
     assert LayerWeights("relu1_1") == {"relu1_1": 1}
     assert LayerWeights(()) == {}
@@ -29,7 +29,7 @@ def test_layers_alone_share_one_weight() -> None:
         ({"a": 10**400}, "the weight of 'a' is 1000"),
     ],
 )
-def test_what_weighs_no_layers_is_said(weights: Any, message: str) -> None:
+def test_invalid_layer_weights_raise(weights: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LayerWeights(weights)
 
@@ -73,7 +73,7 @@ def test_mappings_are_values() -> None:
         ({1: 0, "1": 1}, "it must name label 1 only once"),
     ],
 )
-def test_what_gives_labels_no_styles_is_said(styles: Any, message: str) -> None:
+def test_invalid_region_styles_raise(styles: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         RegionStyles(styles)
     with pytest.raises(InputError, match=f"^region_styles is .*{message}"):
@@ -81,7 +81,7 @@ def test_what_gives_labels_no_styles_is_said(styles: Any, message: str) -> None:
 
 
 @pytest.mark.parametrize("styles", [None, {}, {1: 0, 20: None}])
-def test_settings_keep_them_through_json(styles: Any) -> None:
+def test_settings_keep_mappings_through_json(styles: Any) -> None:
     settings = StyleTransferSettings(region_styles=styles)
     again = StyleTransferSettings.from_json(settings.to_json())
     assert again == settings and hash(again) == hash(settings)

@@ -58,7 +58,7 @@ def seen(twin: nn.Sequential, size: int, position: int) -> tuple[int, int]:
         ("vgg19", "relu5_1"),
     ],
 )
-def test_stride_and_receptive_field_are_what_a_gradient_reaches(network: str, layer: str) -> None:
+def test_stride_and_receptive_field_match_those_of_a_gradient(network: str, layer: str) -> None:
     expected = NETWORKS[network].layer(layer)
     twin = one_channel_twin(network, layer)
     position = expected.receptive_field // expected.stride // 2 + 1  # clear of the border
@@ -109,7 +109,7 @@ def test_a_network_is_convolutions_relus_and_five_poolings(network: str, number:
     assert NETWORKS[network].name == network
 
 
-def test_upto_stops_at_the_deepest_layer_whatever_the_order() -> None:
+def test_layers_up_to_stops_at_the_deepest_layer() -> None:
     network = NETWORKS["vgg16"]
     names = [layer.name for layer in network.layers_up_to(("relu2_1", "conv1_1"))]
     assert names == ["conv1_1", "relu1_1", "conv1_2", "relu1_2", "pool1", "conv2_1", "relu2_1"]
@@ -144,7 +144,7 @@ def steps(names: set[str], pooling: str = "max") -> list[str]:
     ]
 
 
-def test_a_relu_whose_features_nobody_uses_comes_after_the_max_pooling() -> None:
+def test_an_unused_relu_follows_the_max_pooling() -> None:
     assert steps({"relu1_1", "relu2_1"}) == [
         "conv conv1_1",
         "relu relu1_1!*",
@@ -156,7 +156,7 @@ def test_a_relu_whose_features_nobody_uses_comes_after_the_max_pooling() -> None
     ]
 
 
-def test_a_pooling_in_use_gives_what_comes_out_of_that_relu() -> None:
+def test_a_pooling_in_use_has_the_output_of_the_relu_behind_it() -> None:
     assert steps({"pool1"})[-3:] == ["conv conv1_2", "pool pool1", "relu pool1!*"]
     assert steps({"pool1", "relu1_2"})[-2:] == ["relu relu1_2!*", "pool pool1*"]
 
@@ -166,6 +166,6 @@ def test_a_convolution_in_use_is_not_overwritten() -> None:
     assert steps({"conv1_2", "pool1"})[2:] == ["conv conv1_2*", "pool pool1", "relu pool1!*"]
 
 
-def test_the_mean_of_four_is_taken_after_the_relu() -> None:
+def test_average_pooling_follows_the_relu() -> None:
     found = steps({"relu2_1"}, "average")
     assert found[2:5] == ["conv conv1_2", "relu relu1_2!", "pool pool1"]

@@ -32,7 +32,7 @@ steps = st.sampled_from((0, 0, 1, -1, 0.4, 2.3))
     matrix=st.lists(st.tuples(steps, steps, st.floats(-3, 6)), min_size=3, max_size=3),
     size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
 )
-def test_every_pixel_has_the_label_at_its_place(matrix: Any, size: tuple[int, int]) -> None:
+def test_every_pixel_has_the_nearest_label(matrix: Any, size: tuple[int, int]) -> None:
     rows, columns = np.arange(size[0]) * 2 + 1, np.arange(size[1])
     found = sampling.nearest(LABELS, matrix, rows, columns)
     np.testing.assert_array_equal(found, one_by_one(LABELS, matrix, rows, columns))
@@ -45,7 +45,7 @@ def test_every_pixel_has_the_label_at_its_place(matrix: Any, size: tuple[int, in
     order=st.permutations([(0, 0), (1, 0), (0, 1)]),
     start=st.tuples(*[st.integers(0, 2)] * 3),
 )
-def test_an_index_finds_the_same_labels_where_there_is_one(order: Any, start: Any) -> None:
+def test_the_plane_index_finds_the_same_labels(order: Any, start: Any) -> None:
     matrix = [(*step, place) for step, place in zip(order, start, strict=True)]
     rows, columns = range(3), range(2)
     found = sampling.plane_index(LABELS.shape, matrix, rows, columns)
@@ -59,7 +59,7 @@ def test_an_index_finds_the_same_labels_where_there_is_one(order: Any, start: An
 
 
 @pytest.mark.parametrize("side", [1500, 3])
-def test_a_turned_image_is_done_in_blocks(side: int) -> None:
+def test_a_rotated_image_is_sampled_in_blocks(side: int) -> None:
     turn = [[0.6, 0.8, 2.0], [-0.8, 0.6, 900.0]]
     labels = np.arange(1, 4_000_001).reshape(2000, 2000)
     found = sampling.nearest(labels, turn, range(side), range(side))

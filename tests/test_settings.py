@@ -78,7 +78,7 @@ def complaint(**choices: Any) -> str:
         ("precision", "float16", "'auto', 'float32' or 'bfloat16'"),
     ],
 )
-def test_a_wrong_choice_is_one_sentence_with_its_name_its_value_and_what_is_right(
+def test_an_invalid_setting_raises_one_sentence_with_name_value_and_advice(
     name: str, value: Any, right: str
 ) -> None:
     message = complaint(**{name: value})
@@ -86,7 +86,7 @@ def test_a_wrong_choice_is_one_sentence_with_its_name_its_value_and_what_is_righ
     assert right in message
 
 
-def test_a_wrong_share_is_shown_alone() -> None:
+def test_an_invalid_style_weight_is_shown_alone() -> None:
     assert complaint(style_weights=(1, -0.5)).startswith("style_weights is -0.5; it must be")
 
 
@@ -121,7 +121,7 @@ def test_a_wrong_share_is_shown_alone() -> None:
         ),
     ],
 )
-def test_choices_that_do_not_go_together_and_names_that_do_not_exist(
+def test_contradicting_settings_and_unknown_names_raise(
     choices: dict[str, Any], message: str
 ) -> None:
     assert complaint(**choices) == message
@@ -140,13 +140,13 @@ def test_choices_that_do_not_go_together_and_names_that_do_not_exist(
         ([np.zeros(2), np.ones(2)], "the name of a layer is array([0., 0.]), and must be a str"),
     ],
 )
-def test_a_weight_or_a_name_of_another_type_is_a_wrong_choice(value: Any, culprit: str) -> None:
+def test_weights_and_names_of_other_types_raise(value: Any, culprit: str) -> None:
     message = complaint(style_layers=value)
     assert message.startswith("style_layers is ")
     assert f"; {culprit}" in message
 
 
-def test_null_in_json_is_no_weight() -> None:
+def test_null_in_json_is_not_a_weight() -> None:
     with pytest.raises(InputError, match="the weight of 'relu1_1' is None, and must be 0 or more"):
         StyleTransferSettings.from_json('{"style_layers": {"relu1_1": null}}')
 
@@ -184,12 +184,12 @@ def test_a_short_value_is_shown_as_it_is(value: Any) -> None:
 
 
 @given(st.text() | st.integers() | st.lists(st.text() | st.floats()) | st.binary())
-def test_whatever_is_shown_is_one_short_line(value: Any) -> None:
+def test_every_value_is_shown_on_one_short_line(value: Any) -> None:
     shown = abridged(value)
     assert len(shown) <= 60 and len(shown.splitlines()) == 1
 
 
-def test_the_errors_are_ours_and_nobodys_runtime_error() -> None:
+def test_no_error_is_a_runtime_error() -> None:
     assert issubclass(InputError, StyleTransferError) and issubclass(InputError, ValueError)
     assert not issubclass(StyleTransferError, RuntimeError)
 
@@ -206,7 +206,7 @@ def test_the_errors_are_ours_and_nobodys_runtime_error() -> None:
         ('{"style_layers": {"relu9_1": 1}}', "vgg16 has no layer 'relu9_1'; "),
     ],
 )
-def test_wrong_json_is_one_sentence(text: str, message: str) -> None:
+def test_invalid_json_raises_one_sentence(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         StyleTransferSettings.from_json(text)
     assert str(caught.value).startswith(message)
@@ -257,7 +257,7 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=40)
 @given(choices())
-def test_settings_are_what_was_chosen_and_survive_json(chosen: dict[str, Any]) -> None:
+def test_settings_survive_json(chosen: dict[str, Any]) -> None:
     found = StyleTransferSettings(**chosen)
     for name, value in chosen.items():
         assert getattr(found, name) == value
@@ -268,7 +268,7 @@ def test_settings_are_what_was_chosen_and_survive_json(chosen: dict[str, Any]) -
     assert set(json.loads(found.to_json())) == set(StyleTransferSettings.model_fields)
 
 
-def test_json_may_leave_out_choices() -> None:
+def test_json_may_omit_settings() -> None:
     assert StyleTransferSettings.from_json("{}") == StyleTransferSettings()
     named = StyleTransferSettings.from_json('{"style_layers": ["relu1_1", "relu2_1"]}')
     assert named.style_layers == {"relu1_1": 0.5, "relu2_1": 0.5}
@@ -287,11 +287,11 @@ def test_json_may_leave_out_choices() -> None:
         ("style_layers", "relu1_1", {"relu1_1": 1.0}),
     ],
 )
-def test_the_command_lines_words_are_understood(name: str, text: str, value: object) -> None:
+def test_words_from_the_command_line_are_accepted(name: str, text: str, value: object) -> None:
     assert getattr(StyleTransferSettings(**{name: text}), name) == value
 
 
-def test_numpys_numbers_are_numbers() -> None:
+def test_numpy_numbers_are_accepted() -> None:
     found = StyleTransferSettings(
         size=np.int64(64), iterations=np.int32(5), style_weight=np.float32(0.5), seed=np.uint8(3)
     )
@@ -319,7 +319,7 @@ def test_settings_are_equal_by_value_and_can_be_keys() -> None:
     assert one != StyleTransferSettings(size=65, style_layers=("relu1_1",))
 
 
-def test_replace_makes_others_and_checks_them() -> None:
+def test_replace_returns_validated_copies() -> None:
     one = StyleTransferSettings(network="vgg19", style_layers={"relu5_4": 2.0})
     other = one.replace(size=64)
     assert (other.size, other.network, other.style_layers) == (64, "vgg19", {"relu5_4": 2.0})
@@ -340,13 +340,13 @@ def test_the_defaults_need_no_download_and_no_gpu() -> None:
 
 
 @given(st.lists(st.sampled_from([*NETWORKS["vgg16"].layers]), min_size=1, unique=True))
-def test_names_alone_share_a_weight_of_one(names: list[str]) -> None:
+def test_names_without_weights_sum_to_one(names: list[str]) -> None:
     found = LayerWeights(names)
     assert list(found) == names
     assert set(found.values()) == {1 / len(names)}
 
 
-def test_a_name_given_twice_is_refused() -> None:
+def test_a_repeated_name_raises() -> None:
     assert complaint(style_layers=("relu1_1", "relu2_1", "relu1_1")) == (
         "style_layers is ('relu1_1', 'relu2_1', 'relu1_1'); it must name 'relu1_1' only once."
     )

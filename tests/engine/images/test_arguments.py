@@ -44,7 +44,7 @@ class Lazy:
     ],
     ids=["lists", "tuples", "rows", "tensor", "with gradient", "lazy", "nothing masked"],
 )
-def test_what_is_as_good_as_an_array_is_an_image(given: Any) -> None:
+def test_array_likes_are_images(given: Any) -> None:
     expected = Picture.from_array(PICTURE, "style").pixels
     torch.testing.assert_close(Picture.from_array(given, "style").pixels, expected)
     inputs = Inputs(PICTURE, given, None, None, StyleTransferSettings())
@@ -52,7 +52,7 @@ def test_what_is_as_good_as_an_array_is_an_image(given: Any) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
-def test_pictures_of_pil_are_images_if_their_values_are_colours(mode: str) -> None:
+def test_pil_images_of_colours_are_images(mode: str) -> None:
     image = Image.fromarray(BYTES).convert("L").convert(mode)
     found = as_array(image, "style")
     assert found.shape[:2] == (9, 12)
@@ -60,7 +60,7 @@ def test_pictures_of_pil_are_images_if_their_values_are_colours(mode: str) -> No
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "CMYK", "HSV", "LAB", "YCbCr", "I"])
-def test_pictures_of_pil_with_other_values_are_not_taken_for_colours(mode: str) -> None:
+def test_pil_images_of_other_modes_raise(mode: str) -> None:
     image = Image.fromarray(BYTES)
     if mode in ("P", "1", "CMYK", "HSV", "YCbCr", "I"):
         image = image.convert("L" if mode == "I" else "RGB").convert(mode)
@@ -71,7 +71,7 @@ def test_pictures_of_pil_with_other_values_are_not_taken_for_colours(mode: str) 
 
 
 @pytest.mark.parametrize("path", ["photo.png", Path("photos") / "photo.png", b"photo.png"])
-def test_a_path_is_to_be_read_first(path: Any) -> None:
+def test_a_path_raises_with_advice_to_read_the_file(path: Any) -> None:
     for name in ("content", "style", "start"):
         with pytest.raises(InputError, match=rf"^{name} is .*photo.png.*files\.read_image"):
             Picture.from_array(path, name)
@@ -80,13 +80,13 @@ def test_a_path_is_to_be_read_first(path: Any) -> None:
     assert as_list([path]) == [path]
 
 
-def test_a_layer_is_for_stylize_layer() -> None:
+def test_a_layer_raises_with_advice_to_use_stylize_layer() -> None:
     layer = SimpleNamespace(name="cells", data=PICTURE, as_layer_data_tuple=lambda: ())
     with pytest.raises(InputError, match=r"content is the napari layer 'cells'.*stylize_layer"):
         Picture.from_array(layer, "content")
 
 
-def test_masked_values_are_to_be_decided_on() -> None:
+def test_masked_values_raise() -> None:
     masked = np.ma.masked_array(BYTES, np.zeros(BYTES.shape, bool))
     masked[1, 2] = np.ma.masked
     with pytest.raises(InputError, match=r"content is a masked array with 3 values masked; .*NaN"):
@@ -109,7 +109,7 @@ def test_masked_values_are_to_be_decided_on() -> None:
     ],
 )
 @pytest.mark.parametrize("make", [np.zeros, torch.zeros], ids=["array", "tensor"])
-def test_another_order_of_axes_is_told_how_to_become_an_image(
+def test_another_order_of_axes_raises_with_advice_to_change_it(
     make: Any, shape: tuple[int, ...], advice: str
 ) -> None:
     with pytest.raises(InputError, match=rf"^style has shape \({shape[0]},.*{advice}"):
@@ -117,12 +117,12 @@ def test_another_order_of_axes_is_told_how_to_become_an_image(
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "object", "datetime64[s]", "U4", "bool", "int64"])
-def test_values_that_are_no_intensities_are_refused(dtype: str) -> None:
+def test_values_that_are_no_intensities_raise(dtype: str) -> None:
     with pytest.raises(InputError, match=r"content has dtype .*; it must be uint8, uint16, or"):
         Picture.from_array(np.zeros((9, 12), dtype), "content")
 
 
-def test_what_is_no_array_at_all_is_said() -> None:
+def test_objects_that_are_no_arrays_raise() -> None:
     with pytest.raises(InputError, match="content cannot be made an array"):
         Picture.from_array([[1.0, 2.0], [3.0]], "content")
     with pytest.raises(InputError, match=r"style has shape \(\)"):
@@ -143,11 +143,11 @@ def test_what_is_no_array_at_all_is_said() -> None:
         ([], 0),
     ],
 )
-def test_several_images_are_told_from_the_rows_of_one(given: Any, count: int) -> None:
+def test_a_list_of_images_is_distinguished_from_the_rows_of_one(given: Any, count: int) -> None:
     assert len(as_list(given)) == count
 
 
-def test_labels_can_be_a_tensor_and_are_no_colours() -> None:
+def test_labels_can_be_a_tensor_but_not_colours() -> None:
     found = check_labels(torch.ones(9, 12, dtype=torch.int32), "labels", (9, 12), "content")
     assert found.dtype == np.int64
     with pytest.raises(InputError, match=r"labels has shape \(9, 12, 2\)"):

@@ -25,13 +25,13 @@ def found(content: Any, styles: Any, chosen: Any, count: int) -> tuple[dict[int,
     return by_label, assignment.kept
 
 
-def test_without_anything_else_what_is_painted_takes_every_style() -> None:
+def test_without_other_information_painted_labels_get_every_style() -> None:
     both = (Source(0), Source(1))
     assert found(painted(0, 3, 7), None, None, 2) == ({3: both, 7: both}, (0,))
     assert found(painted(1, 2), None, None, 1) == ({1: (WHOLE,), 2: (WHOLE,)}, ())
 
 
-def test_region_styles_alone_keep_what_they_do_not_name() -> None:
+def test_region_styles_keep_labels_that_they_do_not_name() -> None:
     assert found(painted(0, 1, 2, 3), None, {1: 1, 2: None, 9: 0}, 2) == (
         {1: (Source(1),)},
         (0, 2, 3),
@@ -39,7 +39,7 @@ def test_region_styles_alone_keep_what_they_do_not_name() -> None:
     assert found(painted(0, 1), None, {0: 0}, 1) == ({0: (WHOLE,)}, (1,))  # 0, too, can be named
 
 
-def test_labels_take_the_same_label_of_the_styles_that_have_it() -> None:
+def test_labels_get_the_same_label_of_the_styles_that_have_it() -> None:
     styles = [painted(0, 1, 2), None, painted(2, 2, 2)]
     assert found(painted(0, 1, 2), styles, None, 3) == (
         {1: (Source(0, 1),), 2: (Source(0, 2), Source(2, 2))},
@@ -47,7 +47,7 @@ def test_labels_take_the_same_label_of_the_styles_that_have_it() -> None:
     )
 
 
-def test_region_styles_come_before_labels_on_the_styles() -> None:
+def test_region_styles_take_precedence_over_labels_on_styles() -> None:
     styles = [painted(1, 2, 3, 4)]
     assert found(painted(0, 1, 2, 3), styles, {1: 0, 2: None, 4: 0}, 1) == (
         {1: (WHOLE,), 3: (Source(0, 3),)},
@@ -55,11 +55,11 @@ def test_region_styles_come_before_labels_on_the_styles() -> None:
     )
 
 
-def test_styles_without_labels_are_as_if_none_were_given() -> None:
+def test_styles_that_all_lack_labels_are_like_no_style_labels() -> None:
     assert found(painted(0, 1), [None, None], None, 2) == found(painted(0, 1), None, None, 2)
 
 
-def test_labels_of_the_same_source_are_one_region() -> None:
+def test_labels_with_the_same_sources_form_one_region() -> None:
     assignment = assign_styles(painted(1, 2, 3, 4), None, {1: 0, 2: 1, 3: 0, 4: 0}, 2)
     assert assignment.regions == (
         Region((1, 3, 4), (Source(0),)),
@@ -78,7 +78,7 @@ def test_labels_of_the_same_source_are_one_region() -> None:
         (painted(1, 2), None, {1: None}, r"^No label of the content has a style \(labels 1, 2\)"),
     ],
 )
-def test_what_cannot_be_assigned_is_said(
+def test_labels_that_cannot_be_assigned_raise(
     content: Any, styles: Any, chosen: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:
@@ -86,7 +86,7 @@ def test_what_cannot_be_assigned_is_said(
     assert "\n" not in str(caught.value)
 
 
-def test_a_source_says_where_it_is() -> None:
+def test_a_source_is_readable_as_text() -> None:
     assert str(Source(1)) == "style 1"
     assert str(Source(0, 7)) == "style 0, label 7"
     order = [Source(0), Source(0, 0), Source(0, 3), Source(1), Source(1, 2)]
@@ -94,7 +94,7 @@ def test_a_source_says_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.uint64])
-def test_labels_of_any_integers_are_taken(dtype: Any) -> None:
+def test_labels_of_every_integer_type_are_accepted(dtype: Any) -> None:
     labels = np.array([[0, 1], [1, 0]], dtype)
     taken = check_labels(labels, "content_labels", (2, 2), "content")
     assert taken.dtype == np.int64
@@ -113,11 +113,11 @@ def test_labels_of_any_integers_are_taken(dtype: Any) -> None:
         (np.full((2, 3), 2**63, np.uint64), r"^mine has values from 9223372036854775808 to"),
     ],
 )
-def test_what_is_not_labels_is_said(labels: Any, message: str) -> None:
+def test_invalid_labels_raise(labels: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         check_labels(labels, "mine", (2, 3), "photo")
 
 
-def test_assigning_takes_no_torch() -> None:
+def test_assigning_does_not_import_torch() -> None:
     code = "import sys, napari_nst.engine.images.assignment; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

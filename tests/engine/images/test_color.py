@@ -39,7 +39,7 @@ def test_match_colors_gives_the_mean_and_covariance_of_the_content() -> None:
     assert np.abs(expected).max() > 1000 * REGULARISER
 
 
-def test_match_colors_is_the_linear_map_that_changes_least() -> None:
+def test_match_colors_is_the_smallest_linear_change() -> None:
     # The optimal transport of one Gaussian to another is the symmetric positive definite one.
     style, found = matrix(STYLE), matrix(color.match_colors(STYLE, CONTENT))
     centred = style - style.mean(axis=1, keepdims=True)
@@ -68,7 +68,7 @@ def test_match_colors_of_grey_matches_its_luminance() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("style", ["flat", "grey", "black", "colourful"])
 @pytest.mark.parametrize("content", ["flat", "grey", "black", "colourful"])
-def test_match_colors_of_degenerate_pictures_is_a_picture(
+def test_match_colors_of_degenerate_images_is_finite(
     style: str, content: str, dtype: torch.dtype
 ) -> None:
     pictures = {
@@ -112,13 +112,13 @@ class Apple(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_match_colors_widens_nothing_on_the_images_own_device() -> None:
+def test_match_colors_uses_float64_on_the_cpu_only() -> None:
     with Apple() as apple:
         color.match_colors(STYLE.float(), CONTENT.float())
     assert len(apple.brought) == 2
 
 
-def test_match_colors_clamps_what_leaves_the_range() -> None:
+def test_match_colors_clamps_to_the_unit_range() -> None:
     style = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     content = (style > 0.5).float()
     found = color.match_colors(style, content)
@@ -148,7 +148,7 @@ def test_luminance_mode_keeps_the_contents_chroma() -> None:
 
 
 @pytest.mark.parametrize("mode", ["style", "match"])
-def test_other_modes_deliver_what_was_painted(mode: Any) -> None:
+def test_other_modes_return_the_optimised_image(mode: Any) -> None:
     painted = torch.tensor([-0.2, 0.3, 1.4]).view(1, 3, 1, 1)
     found = color.finish(painted, torch.zeros(1, 3, 1, 1), mode)
     torch.testing.assert_close(found.flatten(), torch.tensor([0.0, 0.3, 1.0]))
@@ -167,7 +167,7 @@ def test_prepare_recolours_every_style_in_match_mode() -> None:
         assert torch.equal(found, color.match_colors(given, CONTENT))
 
 
-def test_prepare_leaves_one_matched_channel_in_luminance_mode() -> None:
+def test_prepare_returns_one_matched_channel_in_luminance_mode() -> None:
     content, (style,) = color.prepare(CONTENT, [STYLE], "luminance")
     assert torch.equal(content, color.luminance(CONTENT))
     assert style.shape == (1, 1, 20, 30)
@@ -176,7 +176,9 @@ def test_prepare_leaves_one_matched_channel_in_luminance_mode() -> None:
 
 @pytest.mark.parametrize("mode", ["style", "luminance", "match"])
 @pytest.mark.parametrize("channels", [(1, 1), (1, 3), (3, 1)])
-def test_prepare_brings_grey_and_colour_together(mode: Any, channels: tuple[int, int]) -> None:
+def test_prepare_converts_grey_and_colour_to_each_other(
+    mode: Any, channels: tuple[int, int]
+) -> None:
     of_content, of_style = channels
     content, (style,) = color.prepare(CONTENT[:, :of_content], [STYLE[:, :of_style]], mode)
     assert (

@@ -64,7 +64,7 @@ def test_black_and_white_are_exactly_0_and_1(dtype: str, full: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_views_and_read_only_arrays_are_taken_in_and_left_alone(
+def test_views_and_read_only_arrays_are_accepted_and_unchanged(
     shape: tuple[int, ...], dtype: str
 ) -> None:
     whole = picture((2 * shape[0], *shape[1:]), dtype)
@@ -106,7 +106,7 @@ def message(array: Any, **choices: Any) -> str:
 @pytest.mark.parametrize(
     "shape", [(), (9,), (9, 8, 1), (9, 8, 2), (9, 8, 5), (3, 9, 8), (2, 9, 8, 3), (0,)]
 )
-def test_a_shape_that_is_no_image(shape: tuple[int, ...]) -> None:
+def test_a_shape_that_is_no_image_raises(shape: tuple[int, ...]) -> None:
     assert message(np.zeros(shape, np.float32)).startswith(
         f"my layer has shape {shape}; it must be (height, width), (height, width, 3) or "
         "(height, width, 4)"
@@ -114,7 +114,7 @@ def test_a_shape_that_is_no_image(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 100), (100, 7), (0, 9)])
-def test_an_image_too_small(height: int, width: int) -> None:
+def test_an_image_that_is_too_small_raises(height: int, width: int) -> None:
     assert message(np.zeros((height, width), np.uint8)) == (
         f"my layer is {width} x {height} pixels; it must be at least 8 x 8."
     )
@@ -123,13 +123,13 @@ def test_an_image_too_small(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     "dtype", ["bool", "int8", "int16", "int32", "uint32", "int64", "complex64"]
 )
-def test_a_dtype_that_is_no_image(dtype: str) -> None:
+def test_a_dtype_that_is_no_image_raises(dtype: str) -> None:
     assert message(np.zeros((9, 8), dtype)) == (
         f"my layer has dtype {dtype}; it must be uint8, uint16, or floats in [0, 1]."
     )
 
 
-def test_what_is_no_array_at_all() -> None:
+def test_ragged_lists_and_none_raise() -> None:
     assert message("content.png").startswith("my layer is 'content.png', and it must be an array")
     assert message(np.full((9, 8), None)).startswith("my layer has dtype object;")
 
@@ -143,7 +143,7 @@ def test_what_is_no_array_at_all() -> None:
         (0.0, 1e300, "from 0 to inf"),
     ],
 )
-def test_floats_out_of_range(low: float, high: float, said: str) -> None:
+def test_floats_out_of_range_raise(low: float, high: float, said: str) -> None:
     image = np.full((9, 8), 0.25)
     image[0, 0], image[1, 1] = low, high
     image[2, 2] = max(low, 0)
@@ -151,14 +151,14 @@ def test_floats_out_of_range(low: float, high: float, said: str) -> None:
     assert message(image) == expected
 
 
-def test_float64_may_stray_by_less_than_float32_can_tell() -> None:
+def test_float64_may_exceed_the_range_by_less_than_float32_resolves() -> None:
     image = np.full((8, 8), 1 + 1e-12)
     assert Picture.from_array(image, "content").pixels.max() == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_values_that_are_not_finite_are_counted_and_refused(
+def test_values_that_are_not_finite_raise_with_their_number(
     value: float, shape: tuple[int, ...]
 ) -> None:
     image = picture(shape)
@@ -181,18 +181,18 @@ def test_keeping_nan_fills_it_with_the_mean_of_the_rest() -> None:
     assert np.array_equal(found.visible[0].numpy(), finite.all(axis=2))
 
 
-def test_keeping_nan_where_there_is_none_keeps_nothing() -> None:
+def test_keeping_nan_without_nan_has_no_effect() -> None:
     assert Picture.from_array(picture((9, 8)), "content", "keep").missing is None
 
 
 @pytest.mark.parametrize("nan", ["error", "keep", None])
-def test_an_image_of_nothing_but_nan_is_refused_even_so(nan: Any) -> None:
+def test_an_image_of_only_nan_raises_even_with_keep(nan: Any) -> None:
     assert message(np.full((9, 8), np.nan), nan=nan) == (
         "my layer has 72 values that are not finite and no others; give another image."
     )
 
 
-def test_keeping_nan_is_advised_where_it_can_be_chosen() -> None:
+def test_keeping_nan_is_advised_for_the_content_only() -> None:
     image = picture((9, 8))
     image[1, 2] = np.nan
     said = "my layer has 1 value that is not finite; replace it"
@@ -215,7 +215,7 @@ def test_keeping_nan_is_advised_where_it_can_be_chosen() -> None:
         lambda shape: arrays(np.float32, shape, elements=st.floats(0, 1, width=32))
     )
 )
-def test_an_image_taken_in_and_given_back_is_the_same(image: Any) -> None:
+def test_an_image_survives_the_round_trip(image: Any) -> None:
     found = Picture.from_array(image, "content")
     back = found.assemble(found.pixels)
     assert back.dtype == np.float32 and back.flags.writeable
@@ -224,7 +224,7 @@ def test_an_image_taken_in_and_given_back_is_the_same(image: Any) -> None:
     assert np.array_equal(found.assemble(found.pixels), image)
 
 
-def test_alpha_and_what_was_missing_come_back() -> None:
+def test_alpha_and_missing_pixels_are_restored() -> None:
     image = picture((9, 8, 4))
     image[3, 4, 1] = np.nan
     found = Picture.from_array(image, "content", "keep")
@@ -235,7 +235,7 @@ def test_alpha_and_what_was_missing_come_back() -> None:
     assert np.all(back[~missing][:, :3] == 0.5)
 
 
-def test_alpha_and_what_was_missing_take_the_size_of_the_picture() -> None:
+def test_alpha_and_missing_pixels_are_resampled_to_the_size_of_the_result() -> None:
     image = np.zeros((8, 8, 4), np.float32)
     image[:, 4:, 3] = 1
     image[:4, :4, 0] = np.nan
@@ -246,7 +246,7 @@ def test_alpha_and_what_was_missing_take_the_size_of_the_picture() -> None:
     assert np.all(back[12:, :4, 3] < 0.1) and np.all(back[:, 12:, 3] > 0.9)
 
 
-def test_resizing_to_the_same_size_is_nothing() -> None:
+def test_resizing_to_the_same_size_returns_the_same_image() -> None:
     image = torch.rand(1, 3, 9, 8)
     assert resize(image, 9, 8) is image
 
@@ -282,7 +282,7 @@ def cut_out(hidden: float, dtype: str = "float32") -> Any:
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_what_is_under_alpha_0_may_be_anything_and_is_as_if_it_were_not_there(
+def test_values_under_alpha_0_have_no_effect(
     hidden: float,
 ) -> None:
     first, found = (
@@ -298,7 +298,7 @@ def test_what_is_under_alpha_0_may_be_anything_and_is_as_if_it_were_not_there(
     assert found.filled[0, :, :, :4].max() < seen.max()
 
 
-def test_a_flat_picture_is_flat_where_it_cannot_be_seen_too() -> None:
+def test_a_constant_image_stays_constant_where_it_is_invisible() -> None:
     image = cut_out(0.9)
     image[:, 4:, :3] = 0.25
     found = Picture.from_array(image, "content")
@@ -306,7 +306,7 @@ def test_a_flat_picture_is_flat_where_it_cannot_be_seen_too() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_alpha_that_hides_nothing_changes_nothing(dtype: str) -> None:
+def test_opaque_alpha_changes_nothing(dtype: str) -> None:
     image = picture((9, 8, 4), dtype)
     image[..., 3] = FULL.get(dtype, 1)
     found = Picture.from_array(image, "content")
@@ -315,7 +315,7 @@ def test_alpha_that_hides_nothing_changes_nothing(dtype: str) -> None:
     assert torch.equal(found.pixels, Picture.from_array(image[..., :3].copy(), "content").pixels)
 
 
-def test_a_picture_of_which_nothing_can_be_seen_is_refused() -> None:
+def test_an_invisible_image_raises() -> None:
     image = picture((9, 8, 4))
     image[..., 3] = 0
     with pytest.raises(
@@ -327,7 +327,7 @@ def test_a_picture_of_which_nothing_can_be_seen_is_refused() -> None:
         Picture.from_array(image, "mine", "keep").check_visible()
 
 
-def test_pixels_count_by_alpha_when_a_picture_is_resampled() -> None:
+def test_resampling_weights_pixels_by_alpha() -> None:
     image = np.zeros((16, 16, 4))
     image[..., 3] = 1
     image[::2, :, 0], image[1::2, :, 2] = 1, 1  # red rows, and blue ones of which a third is seen
@@ -340,7 +340,7 @@ def test_pixels_count_by_alpha_when_a_picture_is_resampled() -> None:
     assert opaque.resize(opaque.filled, (8, 8))[0, 0, 2:6, 2:6].mean() == pytest.approx(0.5)
 
 
-def test_a_cut_out_is_resampled_to_the_colours_it_has() -> None:
+def test_resampling_a_cut_out_keeps_its_colours() -> None:
     image = np.zeros((32, 32, 4))
     image[..., 1] = 1  # green, which cannot be seen
     image[6:27, 5:26] = (0.8, 0.1, 0.3, 1)
@@ -356,7 +356,7 @@ def test_a_cut_out_is_resampled_to_the_colours_it_has() -> None:
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_of_16_bits_so_many_count_as_are_used(shape: tuple[int, ...], bits: int) -> None:
+def test_the_largest_uint16_value_determines_the_bits(shape: tuple[int, ...], bits: int) -> None:
     top = 2**bits - 1
     image = RNG.integers(0, top, shape, dtype=np.uint16, endpoint=True)
     image[0, 0] = top
@@ -373,7 +373,7 @@ def test_of_16_bits_so_many_count_as_are_used(shape: tuple[int, ...], bits: int)
     assert np.array_equal(back, image.astype(np.float32) / np.float32(65_535))  # bit for bit
 
 
-def test_values_between_come_back_unrounded() -> None:
+def test_values_between_integers_are_not_rounded() -> None:
     image = np.zeros((8, 8), np.uint16)
     image[0, 0] = 4095
     back = Picture.from_array(image, "content").assemble(torch.full((1, 1, 8, 8), 0.3))
@@ -381,7 +381,7 @@ def test_values_between_come_back_unrounded() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float32", "float64", "bool"])
-def test_any_numbers_are_taken_with_a_range(dtype: str) -> None:
+def test_any_numbers_are_accepted_with_a_range(dtype: str) -> None:
     image = RNG.integers(0, 2, (9, 8)).astype(dtype)
     found = Picture.from_array(RangedImage(image, Range(-1, 3)), "content")
     np.testing.assert_allclose(found.pixels[0, 0].numpy(), (image.astype(float) + 1) / 4, atol=1e-7)
@@ -390,7 +390,7 @@ def test_any_numbers_are_taken_with_a_range(dtype: str) -> None:
     assert found.record.dtype == dtype
 
 
-def test_a_range_makes_no_white_of_what_is_infinite() -> None:
+def test_infinite_values_stay_missing_with_a_range() -> None:
     image = np.ones((9, 8), np.float32)
     image[1, 2], image[3, 4] = np.inf, np.nan
     with pytest.raises(InputError, match="2 values that are not finite"):
@@ -400,7 +400,7 @@ def test_a_range_makes_no_white_of_what_is_infinite() -> None:
     assert found.pixels.unique().tolist() == [0.5]
 
 
-def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() -> None:
+def test_the_full_range_can_be_requested_and_is_that_of_older_records() -> None:
     image = np.full((9, 8), 4095, np.uint16)
     older = Picture.from_array(image, "content").record.model_copy(update={"bits": None})
     for found in (
@@ -414,7 +414,7 @@ def test_the_whole_range_can_be_asked_for_and_is_what_an_older_record_means() ->
     assert found.record == recorded.model_copy(update={"name": "a"})
 
 
-def test_a_start_means_what_the_content_does_if_it_can() -> None:
+def test_an_initial_image_gets_the_bits_of_the_content_if_it_fits() -> None:
     content = np.zeros((8, 8), np.uint16)
     content[0, 0] = 3000
     about = Picture.from_array(content, "content").record

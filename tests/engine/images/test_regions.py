@@ -56,7 +56,9 @@ def area_average(masks: Any, stride: int) -> Any:
 
 
 @pytest.mark.parametrize("size", [(64, 80), (67, 93)])
-def test_a_position_belongs_to_a_region_by_the_share_of_its_pixels(size: tuple[int, int]) -> None:
+def test_a_position_is_weighted_by_the_share_of_its_pixels_in_a_region(
+    size: tuple[int, int],
+) -> None:
     masks = blobs(3, *size, kept=True)
     found = guide(masks)
     for name in LAYERS:
@@ -66,7 +68,7 @@ def test_a_position_belongs_to_a_region_by_the_share_of_its_pixels(size: tuple[i
 
 
 @pytest.mark.parametrize("size", [(64, 80), (67, 93)])
-def test_inside_is_where_the_receptive_field_is(size: tuple[int, int]) -> None:
+def test_inside_means_the_whole_receptive_field(size: tuple[int, int]) -> None:
     masks = blobs(2, *size, kept=True)
     found = guide(masks, 0.1, region_guidance="inside")
     for name in LAYERS:
@@ -86,7 +88,7 @@ def test_inside_is_where_the_receptive_field_is(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("softness", [0.0, 0.02, 0.1, 0.5, 1.0])
-def test_wherever_there_are_regions_their_weights_sum_to_one(softness: float) -> None:
+def test_weights_of_regions_sum_to_one(softness: float) -> None:
     masks = blobs(3, 64, 80)
     found = guide(masks, softness)
     for name in LAYERS:
@@ -99,7 +101,7 @@ def test_wherever_there_are_regions_their_weights_sum_to_one(softness: float) ->
 
 
 @pytest.mark.parametrize("softness", [0.02, 0.1, 1.0])
-def test_nothing_leaks_to_pixels_that_are_kept(softness: float) -> None:
+def test_softening_does_not_reach_kept_pixels(softness: float) -> None:
     masks = blobs(2, 64, 80, kept=True)
     weights = guide(masks, softness).weights("relu1_1").numpy()
     anywhere = masks.sum(axis=0)
@@ -108,7 +110,7 @@ def test_nothing_leaks_to_pixels_that_are_kept(softness: float) -> None:
     np.testing.assert_allclose(weights.sum(axis=0), anywhere, atol=1e-12)  # nor is any taken
 
 
-def test_a_soft_border_is_a_gaussians() -> None:
+def test_a_soft_border_is_a_gaussian_blur() -> None:
     masks = np.zeros((2, 60, 100))
     masks[0, :, :50] = masks[1, :, 50:] = 1
     found = guide(masks, 0.2).weights("relu1_1")[0]  # 20 pixels wide: sigma of 5
@@ -122,7 +124,7 @@ def test_one_region_has_no_border_to_soften() -> None:
 
 
 @pytest.mark.parametrize("size", [(16, 20), (37, 41), (128, 160), (64, 80)])
-def test_masks_that_sum_to_one_still_do_at_any_size(size: tuple[int, int]) -> None:
+def test_resampled_masks_still_sum_to_one(size: tuple[int, int]) -> None:
     masks = torch.from_numpy(blobs(4, 64, 80))
     found = resized_mask(masks, *size)
     assert found.shape == (4, *size)
@@ -134,7 +136,7 @@ def test_masks_that_sum_to_one_still_do_at_any_size(size: tuple[int, int]) -> No
 # Sums with weights
 
 
-def test_weighted_sums_are_numpys() -> None:
+def test_weighted_sums_match_numpy() -> None:
     f, w = RNG.normal(size=(4, 5, 7)), RNG.random((5, 7)) * (RNG.random((5, 7)) > 0.4)
     found = Statistics.from_features(
         torch.from_numpy(f)[None], PositionWeights.from_mask(torch.from_numpy(w))
@@ -151,7 +153,7 @@ def test_weighted_sums_are_numpys() -> None:
     assert float(nothing.weight) == 0 == float(nothing.outer_sum.abs().max())
 
 
-def test_the_gradient_through_weighted_sums_is_that_of_finite_differences() -> None:
+def test_the_gradient_of_weighted_sums_matches_finite_differences() -> None:
     f, w = RNG.normal(size=(3, 4, 5)), RNG.random((4, 5)) * (RNG.random((4, 5)) > 0.3)
     first, half = RNG.normal(size=3), RNG.normal(size=(3, 3))
     second = half + half.T
@@ -224,7 +226,7 @@ def written_down(
 
 
 @pytest.mark.parametrize("tile", [None, 16])
-def test_the_objective_is_the_formula_written_down(tile: int | None) -> None:
+def test_the_objective_matches_the_formula(tile: int | None) -> None:
     settings = chosen(
         normalize_gradients=False, content_weight=0.02, style_weight=3, style_weights=(1, 3)
     )
@@ -283,9 +285,7 @@ def symmetric(settings: StyleTransferSettings) -> FeatureExtractor:
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
 @pytest.mark.parametrize("normalize", [False, True], ids=["paper", "normalised"])
-def test_halves_of_a_mirrored_picture_are_as_good_as_the_whole(
-    style_loss: str, normalize: bool
-) -> None:
+def test_regions_of_a_mirrored_image_equal_the_whole(style_loss: str, normalize: bool) -> None:
     settings = chosen(style_loss=style_loss, normalize_gradients=normalize)
     half, other = thin_vgg.picture(0, 48, 40), thin_vgg.picture(1, 48, 40)
     image, content = (torch.cat([x, x.flip(-1)], dim=-1) for x in (half, other))
@@ -300,7 +300,7 @@ def test_halves_of_a_mirrored_picture_are_as_good_as_the_whole(
     assert float((alone - expected).norm() / expected.norm()) < 1e-8
 
 
-def test_a_region_with_nothing_left_at_a_layer_falls_out_there() -> None:
+def test_a_region_without_positions_at_a_layer_is_dropped_there() -> None:
     settings = chosen(region_guidance="inside", content_weight=0)
     masks = np.zeros((2, *SIZE))
     masks[0, :, :36] = 1

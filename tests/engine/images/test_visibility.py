@@ -66,7 +66,7 @@ def same_whatever_is_hidden(make: Any) -> Any:
     ],
     ids=lambda choices: ", ".join(choices) or "default",
 )
-def test_no_hidden_colour_reaches_the_result(images: Any, choices: dict[str, Any]) -> None:
+def test_hidden_colours_do_not_affect_the_result(images: Any, choices: dict[str, Any]) -> None:
     content, style = images
     chosen = {**QUICK, **choices}
 
@@ -81,7 +81,7 @@ def test_no_hidden_colour_reaches_the_result(images: Any, choices: dict[str, Any
 
 
 @pytest.mark.parametrize("guidance", ["all", "inside"])
-def test_neither_do_hidden_labels(images: Any, guidance: str) -> None:
+def test_hidden_labels_do_not_affect_the_result(images: Any, guidance: str) -> None:
     content, style = images
     labels, painted = np.ones((64, 72), int), np.ones((60, 52), int)
     labels[:, 36:], painted[:30] = 2, 2
@@ -102,7 +102,7 @@ def test_neither_do_hidden_labels(images: Any, guidance: str) -> None:
     same_whatever_is_hidden(make)
 
 
-def test_nor_do_those_of_a_start(images: Any) -> None:
+def test_hidden_colours_of_the_initial_image_do_not_affect_the_result(images: Any) -> None:
     content, style = images
 
     def make(hidden: float) -> Any:
@@ -113,7 +113,7 @@ def test_nor_do_those_of_a_start(images: Any) -> None:
 
 
 @pytest.mark.parametrize("loss", ["gram", "gram+moments", "wasserstein"])
-def test_missing_pixels_count_nothing_either(images: Any, loss: str) -> None:
+def test_missing_pixels_do_not_affect_the_result(images: Any, loss: str) -> None:
     content, style = images
     holes, hidden = content.copy(), np.dstack([content, np.ones((64, 72, 1), np.float32)])
     holes[20:40, 30:50] = np.nan
@@ -126,7 +126,7 @@ def test_missing_pixels_count_nothing_either(images: Any, loss: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["style", "match", "luminance"])
-def test_an_alpha_that_hides_nothing_is_no_alpha(images: Any, mode: str) -> None:
+def test_opaque_alpha_equals_no_alpha(images: Any, mode: str) -> None:
     content, style = (
         np.dstack([image, np.ones((*image.shape[:2], 1), np.float32)]) for image in images
     )
@@ -135,7 +135,7 @@ def test_an_alpha_that_hides_nothing_is_no_alpha(images: Any, mode: str) -> None
     np.testing.assert_array_equal(found[..., :3], expected)
 
 
-def test_an_alpha_of_one_half_everywhere_changes_no_more_than_rounding(images: Any) -> None:
+def test_an_alpha_of_one_half_everywhere_only_changes_rounding(images: Any) -> None:
     content, style = (
         np.dstack([image, np.full((*image.shape[:2], 1), 0.5, np.float32)]) for image in images
     )
@@ -146,7 +146,7 @@ def test_an_alpha_of_one_half_everywhere_changes_no_more_than_rounding(images: A
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-4), name
 
 
-def test_a_padded_picture_comes_out_as_its_visible_part(images: Any) -> None:
+def test_a_transparent_border_does_not_change_the_visible_part(images: Any) -> None:
     content, style = images
     padded = np.zeros((96, 104, 4), np.float32)
     padded[16:80, 16:88] = np.dstack([content, np.ones((64, 72, 1))])
@@ -174,7 +174,7 @@ def seen_by(alpha: Any, settings: StyleTransferSettings) -> Regions:
     return Regions((whole_image_region(1),), guide, {Source(0): guide}, visible)
 
 
-def test_losses_are_those_of_features_weighted_by_alpha(images: Any) -> None:
+def test_losses_weight_features_by_alpha(images: Any) -> None:
     content, style = (double(image[:48, :48]) for image in images)
     alpha = np.random.default_rng(0).random((48, 48)) * (alpha_of(48, 48) > 0)
     settings = StyleTransferSettings(normalize_gradients=False, tv_weight=1, **LAYERS)
@@ -216,7 +216,7 @@ def test_losses_are_those_of_features_weighted_by_alpha(images: Any) -> None:
 @pytest.mark.parametrize("loss", ["gram", "gram+moments", "wasserstein"])
 @pytest.mark.parametrize("normalized", [True, False])
 @pytest.mark.parametrize("tile", [None, 64])
-def test_the_gradient_is_that_of_the_losses(
+def test_the_gradient_with_alpha_matches_finite_differences(
     images: Any, loss: str, normalized: bool, tile: int | None
 ) -> None:
     content = torch.nn.functional.pad(double(images[0]), (0, 8, 0, 32), mode="replicate")
@@ -251,7 +251,7 @@ def test_the_gradient_is_that_of_the_losses(
     assert gradient[..., -4:, -4:].abs().max() == 0
 
 
-def test_colours_are_matched_by_what_can_be_seen(images: Any) -> None:
+def test_match_colors_weights_pixels_by_visibility(images: Any) -> None:
     generator = torch.manual_seed(0)
     content = 0.4 + 0.2 * double(images[0])  # so that nothing is clipped
     style = 0.4 + 0.1 * torch.rand(1, 3, 60, 52, generator=generator, dtype=torch.float64)
@@ -269,7 +269,7 @@ def test_colours_are_matched_by_what_can_be_seen(images: Any) -> None:
     assert (without.mean - of_content.mean).abs().max() > 1e-3
 
 
-def test_a_region_of_which_nothing_can_be_seen_is_none(images: Any) -> None:
+def test_an_invisible_region_is_ignored(images: Any) -> None:
     content, style = images
     labels = np.ones((64, 72), int)
     labels[alpha_of(64, 72) == 0] = 2
@@ -302,14 +302,14 @@ def test_a_run_without_labels_records_no_regions(images: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["content", "style", "start"])
-def test_what_is_wholly_transparent_is_refused(images: Any, part: str) -> None:
+def test_fully_transparent_images_raise(images: Any, part: str) -> None:
     given = {"content": images[0], "style": images[1], "start": images[0]}
     given[part] = np.dstack([given[part], np.zeros((*given[part].shape[:2], 1))])
     with pytest.raises(InputError, match=f"^{part} is wholly transparent: "):
         stylize(**given, init="image", **QUICK)
 
 
-def test_a_saved_run_goes_on_with_what_could_be_seen(images: Any, tmp_path: Any) -> None:
+def test_a_saved_run_keeps_the_visibility(images: Any, tmp_path: Any) -> None:
     content, style = map(cut_out, images)
     settings = StyleTransferSettings(color="match", **QUICK)
     run = StyleTransfer(content, style, settings)
@@ -324,7 +324,7 @@ def test_a_saved_run_goes_on_with_what_could_be_seen(images: Any, tmp_path: Any)
     np.testing.assert_array_equal(replayed, run.result().image)
 
 
-def test_runs_share_the_sums_of_styles_only_where_they_show_the_same(images: Any) -> None:
+def test_runs_share_statistics_of_styles_with_the_same_visibility_only(images: Any) -> None:
     content, style = images
     flat = np.full_like(style, 0.5)  # the same pixels, whatever of them can be seen
     style_cache = StyleCache()
@@ -333,7 +333,7 @@ def test_runs_share_the_sums_of_styles_only_where_they_show_the_same(images: Any
     assert style_cache.computed == 2
 
 
-def test_hidden_pixels_of_a_result_have_the_colours_beside_them(images: Any) -> None:
+def test_hidden_pixels_of_a_result_are_filled_from_their_neighbours(images: Any) -> None:
     result = stylize(cut_out(images[0], 1), images[1], **QUICK).image
     shown = result[..., 3] > 0
     assert result[~shown][:, :3].std() < result[shown][:, :3].std()
@@ -342,7 +342,7 @@ def test_hidden_pixels_of_a_result_have_the_colours_beside_them(images: Any) -> 
     torch.testing.assert_close(fill_hidden(again, mask), again, atol=1e-6, rtol=0)
 
 
-def test_guides_are_counted_for_the_estimate_of_memory(images: Any) -> None:
+def test_the_estimate_of_memory_counts_guides(images: Any) -> None:
     content, style = images
     settings = StyleTransferSettings()
     assert Inputs(content, style, None, None, settings).guides == 0

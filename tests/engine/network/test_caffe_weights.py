@@ -134,7 +134,7 @@ def test_the_mean_is_subtracted_before_the_zeros_are_added(image: Tensor, file: 
     assert difference[border].min() > 0.1
 
 
-def test_a_grey_image_is_seen_as_one_of_three_equal_channels(image: Tensor, file: Path) -> None:
+def test_a_grey_image_equals_three_equal_channels(image: Tensor, file: Path) -> None:
     extract = extractor(weights.load("vgg16", str(file), "caffe"), "zero")
     grey = image[:, :1]
     expected = as_caffe_does("vgg16", grey.expand(-1, 3, -1, -1), "zero")["relu2_1"]
@@ -142,7 +142,7 @@ def test_a_grey_image_is_seen_as_one_of_three_equal_channels(image: Tensor, file
     torch.testing.assert_close(extract(grey)["relu2_1"], expected, rtol=0, atol=3e-7 * scale)
 
 
-def test_half_precision_holds_the_factor(tmp_path: Path) -> None:
+def test_half_precision_does_not_overflow(tmp_path: Path) -> None:
     half = {name: tensor.half() for name, tensor in state("vgg16").items()}
     half["features.0.weight"] = half["features.0.weight"].mul(0).add(300)
     torch.save(half, tmp_path / "mine.pth")
@@ -158,7 +158,7 @@ def known(monkeypatch: pytest.MonkeyPatch, file: Path, digits: int = 8) -> None:
 
 @pytest.mark.parametrize("name", ["mine.pth", "vgg16-00b39a1b.pth", "vgg_conv.pth"])
 @pytest.mark.parametrize("digits", [8, 64])
-def test_a_published_file_is_known_by_its_hash_whatever_its_name(
+def test_a_published_file_is_recognised_by_its_hash(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, name: str, digits: int
 ) -> None:
     known(monkeypatch, file, digits)
@@ -168,7 +168,7 @@ def test_a_published_file_is_known_by_its_hash_whatever_its_name(
     assert weights.load("vgg16", str(renamed), "torchvision").format == "torchvision"
 
 
-def test_nothing_is_guessed_of_an_unknown_file(tmp_path: Path) -> None:
+def test_an_unknown_file_is_torchvisions(tmp_path: Path) -> None:
     for key in ("features.{place}", "{name}"):  # the latter as in the authors' own file
         made, file = state("vgg19", key), tmp_path / f"{key[:5]}.pth"
         torch.save(made, file)
@@ -179,7 +179,7 @@ def test_nothing_is_guessed_of_an_unknown_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["vgg19-d01eb7cb.pth", "vgg16-00b39a1b.pth", "vgg_conv.pth"])
-def test_a_name_without_the_hash_is_asked_about(tmp_path: Path, file: Path, name: str) -> None:
+def test_a_caffe_name_with_an_unknown_hash_raises(tmp_path: Path, file: Path, name: str) -> None:
     file = file.rename(tmp_path / name)
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg16", str(file))
@@ -201,7 +201,7 @@ def test_the_hashes_are_hashes() -> None:
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-def test_without_a_file_there_is_nothing_to_say(network: str) -> None:
+def test_the_format_without_a_file_raises(network: str) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.load(network, None, "caffe")
     assert str(caught.value) == (

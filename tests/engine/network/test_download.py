@@ -72,7 +72,7 @@ def test_a_broken_connection_is_resumed(
     assert server.ranges == [None, "bytes=1000000-", "bytes=2000000-"]
 
 
-def test_attempts_that_get_farther_are_not_counted(
+def test_attempts_with_progress_are_not_counted(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     server.will_answer(*({"upto": 200_000 * k} for k in range(1, 11)))
@@ -81,9 +81,7 @@ def test_attempts_that_get_farther_are_not_counted(
     assert len(server.ranges) == 11
 
 
-def test_what_is_there_from_before_is_continued(
-    fetch: Callable[..., None], target: Path, server: Any
-) -> None:
+def test_a_partial_file_is_continued(fetch: Callable[..., None], target: Path, server: Any) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT[:1234])
     seen: list[tuple[int, int | None]] = []
@@ -93,9 +91,7 @@ def test_what_is_there_from_before_is_continued(
     assert server.ranges == ["bytes=1234-"]
 
 
-def test_a_file_that_was_whole_already_is_checked(
-    fetch: Callable[..., None], target: Path, server: Any
-) -> None:
+def test_a_complete_file_is_checked(fetch: Callable[..., None], target: Path, server: Any) -> None:
     target.parent.mkdir()
     target.write_bytes(CONTENT)
     fetch()
@@ -107,7 +103,7 @@ def test_a_file_that_was_whole_already_is_checked(
     assert not target.exists()
 
 
-def test_a_server_without_ranges_begins_again(
+def test_a_server_without_ranges_restarts_the_download(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     server.will_answer({"upto": 1_000_000}, {"ranges": False})
@@ -116,7 +112,7 @@ def test_a_server_without_ranges_begins_again(
     assert server.ranges == [None, "bytes=1000000-"]
 
 
-def test_a_server_without_ranges_that_always_hangs_up_is_given_up(
+def test_a_server_without_ranges_that_always_disconnects_raises(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     server.will_answer(*[{"upto": 1_000_000, "ranges": False}] * 9)
@@ -129,7 +125,7 @@ def test_a_server_without_ranges_that_always_hangs_up_is_given_up(
     assert len(server.ranges) == 4
 
 
-def test_another_part_than_asked_for_is_not_taken(
+def test_another_range_than_requested_is_discarded(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     server.will_answer({"upto": 1_000_000}, {"shift": -10})
@@ -138,7 +134,7 @@ def test_another_part_than_asked_for_is_not_taken(
     assert server.ranges == [None, "bytes=1000000-", None]
 
 
-def test_a_wrong_byte_is_noticed_and_the_file_deleted(
+def test_a_file_with_another_hash_is_deleted(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     wrong = bytearray(CONTENT)
@@ -156,7 +152,7 @@ def test_a_wrong_byte_is_noticed_and_the_file_deleted(
     assert target.read_bytes() == CONTENT
 
 
-def test_a_file_that_is_not_there_is_not_asked_for_again(
+def test_a_missing_file_is_not_requested_again(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     server.will_answer({"status": 404})
@@ -167,7 +163,7 @@ def test_a_file_that_is_not_there_is_not_asked_for_again(
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
-def test_a_busy_server_is_asked_again(
+def test_a_busy_server_is_retried(
     fetch: Callable[..., None], target: Path, server: Any, status: int
 ) -> None:
     server.will_answer({"status": status}, {"status": status})
@@ -179,7 +175,7 @@ def test_a_busy_server_is_asked_again(
         fetch()
 
 
-def test_a_length_that_is_not_told_is_not_needed(
+def test_an_unknown_length_is_accepted(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
     server.will_answer({"length": False})
@@ -193,7 +189,7 @@ def test_a_length_that_is_not_told_is_not_needed(
         fetch()  # no way to tell where it was cut: half a file does not pass
 
 
-def test_without_a_connection(tmp_path: Path) -> None:
+def test_without_a_connection_the_download_raises(tmp_path: Path) -> None:
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
@@ -323,7 +319,9 @@ def test_vgg19_is_fetched_converted_and_found(cache: Path, name: str, server: An
     assert len(server.ranges) == 1  # there is nothing to fetch any more
 
 
-def test_the_converted_file_goes_before_torch_hubs(cache: Path, name: str, hub: Path) -> None:
+def test_the_converted_file_takes_precedence_over_torch_hub(
+    cache: Path, name: str, hub: Path
+) -> None:
     hub.mkdir(parents=True)
     (hub / name).write_bytes(b"not even read")
     assert weights.find("vgg19") == hub / name
@@ -334,7 +332,7 @@ def test_the_converted_file_goes_before_torch_hubs(cache: Path, name: str, hub: 
 
 
 @pytest.mark.parametrize("damage", ["bit", "half"])
-def test_a_damaged_converted_file_is_noticed_and_fetched_again(
+def test_a_damaged_converted_file_is_fetched_again(
     cache: Path, name: str, server: Any, damage: str
 ) -> None:
     file = fetch_vgg19()
@@ -350,7 +348,7 @@ def test_a_damaged_converted_file_is_noticed_and_fetched_again(
 
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", '{"sha256": 7}'])
-def test_a_damaged_note_does_not_count(cache: Path, name: str, note: str) -> None:
+def test_a_damaged_hash_file_is_ignored(cache: Path, name: str, note: str) -> None:
     cache.mkdir()
     (cache / "vgg19_features.safetensors").write_bytes(b"anything")
     (cache / "vgg19_features.json").write_text(note)
@@ -377,7 +375,7 @@ def test_cancelling_keeps_what_was_downloaded(cache: Path, name: str, server: An
     assert files(cache) == {f"{name}.part"}
 
 
-def test_another_place_has_to_have_the_same_file(
+def test_a_mirror_must_have_the_same_file(
     cache: Path, name: str, server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     genuine = server.content
@@ -422,7 +420,7 @@ def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: An
     assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}
 
 
-def test_the_second_goes_on_where_the_first_is_cancelled(
+def test_the_second_continues_when_the_first_is_cancelled(
     cache: Path, name: str, server: Any
 ) -> None:
     half, seen = len(server.content) // 2, threading.Event()
@@ -459,9 +457,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the other program uses flock")
-def test_another_program_is_waited_for_and_its_death_noticed(
-    cache: Path, name: str, server: Any
-) -> None:
+def test_another_process_is_waited_for_until_it_ends(cache: Path, name: str, server: Any) -> None:
     cache.mkdir()
     command = [sys.executable, "-c", HOLD, str(cache / f"{name}.part.lock")]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -73,7 +73,7 @@ def hub(tmp_path: Path) -> Iterator[Path]:
     torch.hub.set_dir(before)
 
 
-def test_the_package_holds_the_vgg16_it_should() -> None:
+def test_the_packaged_vgg16_has_the_expected_hash() -> None:
     assert hashlib.sha256(PACKAGED.read_bytes()).hexdigest() == PACKAGED_SHA256
     assert weights.find("vgg16") == PACKAGED
     loaded = weights.load("vgg16")
@@ -81,7 +81,7 @@ def test_the_package_holds_the_vgg16_it_should() -> None:
     assert loaded.sha256 == PACKAGED_SHA256
 
 
-def test_the_packaged_vgg16_is_whole() -> None:
+def test_the_packaged_vgg16_is_complete() -> None:
     tensors, inputs = weights.load("vgg16").tensors, 3
     assert len(tensors) == 26
     for name, outputs in zip(NAMES["vgg16"], CHANNELS["vgg16"], strict=True):
@@ -144,12 +144,12 @@ def test_without_vgg19_the_message_says_how_to_get_it(hub: Path) -> None:
     assert "'weights'" in message and "'vgg16'" in message
 
 
-def test_vgg19_is_where_torchvision_has_it() -> None:
+def test_the_url_of_vgg19_is_that_of_torchvision() -> None:
     assert VGG19_Weights.IMAGENET1K_V1.url == weights.VGG19_URL
     assert weights.hash_in_name(weights.VGG19_URL.rsplit("/", 1)[1]) == "dcbb9e9d"
 
 
-def test_another_file_under_vgg19s_name_is_damaged(hub: Path) -> None:
+def test_another_file_with_the_name_of_vgg19_raises(hub: Path) -> None:
     torch.save(state("vgg19", "features.{place}"), hub / VGG19)
     with pytest.raises(WeightsError, match=r"is damaged.*should begin with dcbb9e9d") as caught:
         weights.load("vgg19")
@@ -181,7 +181,7 @@ def test_vgg19_is_read_from_torch_hub(
 @pytest.mark.parametrize(
     "key", ["features.{place}", "{place}", "{name}"], ids=["whole", "features", "named"]
 )
-def test_a_state_dict_is_read_in_each_of_its_forms(
+def test_every_form_of_state_dict_is_read(
     tmp_path: Path, network: str, zipped: bool, key: str
 ) -> None:
     file = tmp_path / "mine.pt"
@@ -199,7 +199,7 @@ def test_a_safetensors_file_is_read(tmp_path: Path) -> None:
     is_the_state("vgg16", weights.load("vgg16", str(file)).tensors)
 
 
-def test_a_path_may_begin_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     torch.save(state("vgg16", "{name}"), tmp_path / "mine.pt")
@@ -230,7 +230,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("classifier", [True, False])
-def test_another_networks_file_is_refused(
+def test_a_file_of_another_network_raises(
     tmp_path: Path, network: str, other: str, key: str, said: str, classifier: bool
 ) -> None:
     file = tmp_path / "mine.pt"
@@ -241,34 +241,34 @@ def test_another_networks_file_is_refused(
     assert str(caught.value).startswith(f"{file} {said}")
 
 
-def test_a_classifier_in_the_same_row_is_no_convolution(tmp_path: Path) -> None:
+def test_the_classifier_of_a_flattened_file_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "mine.pt"
     torch.save(state("vgg16", "{place}") | {"32.weight": torch.ones(1).expand(4096, 25088)}, file)
     is_the_state("vgg16", weights.load("vgg16", str(file)).tensors)
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(64, 3, 5, 5), "text", None])
-def test_a_tensor_of_another_shape_is_refused(tmp_path: Path, wrong: object) -> None:
+def test_a_tensor_of_another_shape_raises(tmp_path: Path, wrong: object) -> None:
     file = tmp_path / "mine.pt"
     torch.save(state("vgg16", "{name}") | {"conv1_1.weight": wrong}, file)
     with pytest.raises(WeightsError, match=r"conv1_1\.weight is (of another shape|missing)"):
         weights.load("vgg16", str(file))
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_raises_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg16", str(tmp_path / "nowhere.pth"))
     assert str(tmp_path / "nowhere.pth") in str(caught.value)
 
 
-def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
+def test_a_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg16", str(tmp_path))
     assert str(tmp_path) in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [[torch.ones(3)], torch.ones(3), 7])
-def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object) -> None:
+def test_a_file_that_is_no_state_dict_raises(tmp_path: Path, content: object) -> None:
     file = tmp_path / "mine.pt"
     torch.save(content, file)
     with pytest.raises(WeightsError) as caught:
@@ -315,7 +315,7 @@ def files_to_damage(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=3),
     st.sampled_from([".pth", ".safetensors"]),
 )
-def test_whatever_a_damaged_file_holds_the_error_is_ours(
+def test_every_damaged_file_raises_a_weights_error(
     tmp_path: Path,
     files_to_damage: list[bytes],
     which: int,

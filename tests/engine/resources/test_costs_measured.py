@@ -65,17 +65,17 @@ def measured(size: int, tile: int | None, evaluations: int = 1, **choices: Any) 
     return min(found)
 
 
-def test_a_whole_image_of_1024_pixels_takes_what_was_reckoned() -> None:
+def test_a_whole_image_of_1024_pixels_takes_the_estimated_memory() -> None:
     assert LEAST < measured(1024, None) < MOST
 
 
-def test_tiles_of_an_image_of_2048_pixels_take_what_was_reckoned() -> None:
+def test_tiles_of_an_image_of_2048_pixels_take_the_estimated_memory() -> None:
     chosen = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
     assert LEAST < measured(2048, 512, **chosen) < MOST
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_run_of_some_iterations_takes_what_was_reckoned(optimizer: str) -> None:
+def test_a_run_of_some_iterations_takes_the_estimated_memory(optimizer: str) -> None:
     # The history of L-BFGS has three pairs after as many steps, and a fourth is being made.
     assert LEAST < measured(704, None, 5, optimizer=optimizer, **SHALLOW) < MOST
 
@@ -104,7 +104,7 @@ DELIVERY = (
 )
 
 
-def test_a_result_larger_than_the_size_worked_at_takes_what_was_reckoned() -> None:
+def test_a_result_larger_than_the_working_size_takes_the_estimated_memory() -> None:
     code = DELIVERY.format(size=64, shape=(4000, 6000, 3), choices=SHALLOW)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert LEAST < float(done.stdout) < MOST

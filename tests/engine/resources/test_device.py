@@ -17,7 +17,7 @@ from napari_nst.settings import StyleTransferSettings
     ("name", "dtype"),
     [("float32", torch.float32), ("bfloat16", torch.bfloat16)],
 )
-def test_the_precision_asked_for_is_that_of_the_convolutions(name: str, dtype: torch.dtype) -> None:
+def test_the_requested_precision_is_that_of_the_convolutions(name: str, dtype: torch.dtype) -> None:
     found = Device.from_name("cpu", name)
     assert (found.torch_device, found.dtype, found.precision) == (torch.device("cpu"), dtype, name)
     assert found.name
@@ -33,7 +33,7 @@ def test_the_precision_asked_for_is_that_of_the_convolutions(name: str, dtype: t
         ((9, 0), True, torch.bfloat16, "bfloat16"),
     ],
 )
-def test_what_a_gpu_makes_of_float32_is_said(
+def test_tf32_is_named_as_the_precision(
     monkeypatch: pytest.MonkeyPatch,
     capability: tuple[int, int],
     allowed: bool,
@@ -45,7 +45,7 @@ def test_what_a_gpu_makes_of_float32_is_said(
     assert Device(torch.device("cuda:0"), dtype).precision == expected
 
 
-def test_automatic_is_the_processor_where_there_is_nothing_better(
+def test_automatic_is_the_cpu_without_a_gpu(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -54,7 +54,7 @@ def test_automatic_is_the_processor_where_there_is_nothing_better(
 
 
 @pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
-def test_a_cuda_device_that_is_not_there(
+def test_a_missing_cuda_device_raises(
     monkeypatch: pytest.MonkeyPatch, device: str, count: int
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
@@ -65,19 +65,19 @@ def test_a_cuda_device_that_is_not_there(
     assert "'cpu'" in message and "\n" not in message
 
 
-def test_an_apple_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_apple_gpu_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(InputError, match=r"^device is 'mps', but there is none here; choose"):
         Device.from_name("mps")
 
 
-def test_free_memory_is_what_the_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_is_that_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=12345))
     assert Device.from_name("cpu").free_bytes == 12345
 
 
 @pytest.mark.parametrize("faster", [True, False])
-def test_of_itself_the_precision_is_what_is_faster_where_the_loss_stands_it(
+def test_automatic_precision_is_the_faster_one_that_the_loss_tolerates(
     monkeypatch: pytest.MonkeyPatch, faster: bool
 ) -> None:
     monkeypatch.setattr(precision, "bfloat16_is_faster", lambda device, name: faster)

@@ -97,7 +97,7 @@ def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
     assert len(list(run)) == 4
 
 
-def test_what_cannot_fit_is_refused_before_it_begins(big: Image, style: Image) -> None:
+def test_a_run_that_cannot_fit_raises_before_it_starts(big: Image, style: Image) -> None:
     plain = StyleTransfer(big, style, quick())
     smallest = needed(plain, style, 64)
     for limit, fits in ((smallest * 1.001, True), (smallest * 0.999, False)):
@@ -112,7 +112,7 @@ def test_what_cannot_fit_is_refused_before_it_begins(big: Image, style: Image) -
         assert f"memory_limit is {limit / GIB:g} GiB" in str(caught.value)
 
 
-def test_tiles_that_were_asked_for_are_not_changed(
+def test_requested_tiles_are_not_changed(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     assert sides(StyleTransfer(big, style, quick(tile=96))) == [96]
@@ -188,7 +188,7 @@ def alike(one: Image, other: Image) -> None:
         ("cuda", "third evaluation", "lbfgs"),
     ],
 )
-def test_out_of_memory_halves_the_tile_and_goes_on(
+def test_out_of_memory_halves_the_tile_and_continues(
     kind: str,
     at: str,
     optimizer: str,
@@ -240,7 +240,7 @@ def test_a_run_that_ran_out_of_memory_is_replayed_up_to_rounding(
     assert again.record.out_of_memory_events == ()
 
 
-def test_a_run_that_ran_short_is_saved_and_goes_on_to_the_same_bytes(
+def test_a_run_that_ran_out_of_memory_continues_to_the_same_bytes_after_loading(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     settings = quick(scales=2, iterations=8, init="noise")
@@ -259,7 +259,7 @@ def test_a_run_that_ran_short_is_saved_and_goes_on_to_the_same_bytes(
     assert loaded.record == run.record
 
 
-def test_it_is_halved_as_often_as_it_takes(
+def test_the_tile_is_halved_repeatedly(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     windows, _ = fail_above(monkeypatch, 110 * 110, ERRORS["cpu"])
@@ -269,7 +269,7 @@ def test_it_is_halved_as_often_as_it_takes(
     assert sum(window > 110 * 110 for window in windows) == 2  # the whole, and tiles of 132
 
 
-def test_memory_that_runs_out_at_the_smallest_tile_ends_the_run(
+def test_out_of_memory_at_the_smallest_tile_ends_the_run(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     windows, failed = fail_above(monkeypatch, 10, ERRORS["cpu"], after=3)
@@ -284,7 +284,7 @@ def test_memory_that_runs_out_at_the_smallest_tile_ends_the_run(
 
 
 @each_error
-def test_without_tiles_running_out_of_memory_ends_the_run(
+def test_out_of_memory_without_tiles_ends_the_run(
     kind: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     windows, _ = fail_above(monkeypatch, 200 * 200, ERRORS[kind], after=2)
@@ -295,7 +295,7 @@ def test_without_tiles_running_out_of_memory_ends_the_run(
     assert sides(run) == [None]
 
 
-def test_another_failure_is_not_tried_again(
+def test_other_errors_are_not_retried(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     windows, _ = fail_above(monkeypatch, 200 * 200, lambda: RuntimeError("a bug"), after=2)
@@ -339,7 +339,7 @@ def test_lbfgs_shortens_its_history_where_it_would_not_fit(big: Image, style: Im
     assert again.result().image.tobytes() == run.result().image.tobytes()
 
 
-def test_what_an_evaluation_lacks_comes_from_the_history_where_tiles_are_off(
+def test_out_of_memory_shortens_the_history_where_tiles_are_off(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=12))

@@ -38,16 +38,14 @@ def took(monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float) -> li
     ("bfloat16", "float32", "faster"),
     [(0.1, 0.3, True), (0.28, 0.3, False), (0.3, 0.3, False), (9.0, 0.3, False)],
 )
-def test_bfloat16_is_taken_where_it_is_clearly_faster(
+def test_bfloat16_is_chosen_if_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float, faster: bool
 ) -> None:
     took(monkeypatch, bfloat16, float32)
     assert precision.bfloat16_is_faster(CPU, "a processor") is faster
 
 
-def test_it_is_measured_once_for_each_device_and_kept(
-    monkeypatch: pytest.MonkeyPatch, cache: Path
-) -> None:
+def test_each_device_is_measured_once(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     timed = took(monkeypatch, 0.1, 0.3)
     assert precision.bfloat16_is_faster(CPU, "one")
     once = len(timed)
@@ -64,7 +62,7 @@ def test_it_is_measured_once_for_each_device_and_kept(
     }
 
 
-def test_where_bfloat16_is_hopeless_one_try_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hopeless_bfloat16_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     timed = took(monkeypatch, 40.0, 1.0)
     assert not precision.bfloat16_is_faster(CPU, "a processor")
     assert timed.count(torch.bfloat16) == 1
@@ -88,7 +86,7 @@ def test_a_damaged_cache_is_measured_again(
     assert precision.bfloat16_is_faster(CPU, "a processor")
 
 
-def test_a_cache_that_cannot_be_written_is_no_harm(
+def test_a_cache_that_cannot_be_written_does_no_harm(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
@@ -96,7 +94,7 @@ def test_a_cache_that_cannot_be_written_is_no_harm(
     assert precision.bfloat16_is_faster(CPU, "a processor")
 
 
-def test_it_is_a_real_measurement() -> None:
+def test_the_measurement_runs_on_the_cpu() -> None:
     assert precision.bfloat16_is_faster(CPU, "this processor") in (True, False)
     for dtype in (torch.float32, torch.bfloat16):
         assert precision._Convolution(CPU, dtype).seconds() > 0
