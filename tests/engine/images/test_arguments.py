@@ -47,7 +47,7 @@ class Lazy:
 def test_array_likes_are_images(given: Any) -> None:
     expected = Picture.from_array(PICTURE, "style").pixels
     torch.testing.assert_close(Picture.from_array(given, "style").pixels, expected)
-    inputs = Inputs(PICTURE, given, None, None, StyleTransferSettings())
+    inputs = Inputs(PICTURE, given, StyleTransferSettings())
     assert [style.shape for style in inputs.styles] == [(9, 12)]
 
 

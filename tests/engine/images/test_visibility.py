@@ -287,8 +287,6 @@ def test_an_invisible_region_is_ignored(images: Any) -> None:
         Inputs(
             content,
             cut_out(style),
-            None,
-            None,
             StyleTransferSettings(),
             content_labels=labels,
             style_labels=[painted],
@@ -345,8 +343,8 @@ def test_hidden_pixels_of_a_result_are_filled_from_their_neighbours(images: Any)
 def test_the_estimate_of_memory_counts_guides(images: Any) -> None:
     content, style = images
     settings = StyleTransferSettings()
-    assert Inputs(content, style, None, None, settings).guides == 0
-    assert Inputs(content, cut_out(style), None, None, settings).guides == 1
-    inputs = Inputs(cut_out(content), style, None, None, settings)
+    assert Inputs(content, style, settings).guides == 0
+    assert Inputs(content, cut_out(style), settings).guides == 1
+    inputs = Inputs(cut_out(content), style, settings)
     assert inputs.regions(settings, Scale(32, 36, 1), torch.device("cpu")) is not None
     assert Picture.from_array(content, "content").visible is None

@@ -80,9 +80,10 @@ class Inputs:
         self,
         content: Any,
         styles: Any,
-        start: Any,
-        names: Sequence[str] | None,
         settings: StyleTransferSettings,
+        *,
+        start: Any = None,
+        names: Sequence[str] | None = None,
         content_labels: Any = None,
         style_labels: Any = None,
         record: RunRecord | None = None,
@@ -344,8 +345,7 @@ class Inputs:
             return self.styles[0].resize(styles[0], shape).clone()
         if self.start is not None:
             start = self.start.filled.to(device)
-            grey = content.shape[1] == 1
-            start = color.luminance(start) if grey else start.expand(-1, 3, -1, -1)
+            start = color.luminance(start) if content.shape[1] == 1 else start.expand(-1, 3, -1, -1)
             return self.start.resize(start, shape).clone()
         return self.content.resize(content, shape).clone()
 

@@ -104,7 +104,14 @@ class StyleTransfer:
     ) -> None:
         settings = settings or StyleTransferSettings()
         inputs = Inputs(
-            content, styles, start, names, settings, content_labels, style_labels, replay
+            content,
+            styles,
+            settings,
+            start=start,
+            names=names,
+            content_labels=content_labels,
+            style_labels=style_labels,
+            record=replay,
         )
         again = None if replay is None else Replay(replay, inputs, replacements)
         state = RunState(settings)
