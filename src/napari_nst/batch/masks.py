@@ -1,17 +1,17 @@
-"""Masks go with their pictures: untouched, at the result's size."""
+"""Check masks, and copy them beside the results at the size of the result."""
 
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tifffile
 from PIL import Image
 
-from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
-from napari_nst.files import is_stack, open_stack, read_labels, read_npy
+from napari_nst.files import is_stack, open_stack, read_labels, read_npy, write_atomically
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +22,7 @@ __all__ = ["check_mask", "copy_mask"]
 
 
 def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
-    """Return a mask's height and width, if it can be that of a content.
+    """Return the height and width of a mask after comparing its proportions with the content.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
     Raises
     ------
     InputError
-        If it cannot be read, or is not of the content's proportions.
+        If the mask cannot be read, or has other proportions than the content.
     """
     if is_stack(mask):
         with open_stack(mask) as stack:
             height, width = stack.plane_shape[:2]
     else:
         height, width = read_labels(mask).shape
-    # As many pixels of the mask in one of the content down as across, but for a pixel.
+    # The same scale along both axes, within one pixel.
     if abs(height * content[1] - width * content[0]) > max(height, width, *content):
         raise InputError(
             f"{mask} is {width} x {height} pixels, and its content {content[1]} x {content[0]}: a "
@@ -51,41 +51,37 @@ def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
 
 
 def copy_mask(
-    mask: Path, target: Path, size: tuple[int, int], wanted: tuple[int, int]
+    mask: Path, target: Path, size: tuple[int, int], result_size: tuple[int, int]
 ) -> Literal["copied", "resampled"]:
-    """Copy a mask; to another size by its nearest pixels, in the type it has.
+    """Copy a mask, resampled by nearest neighbour if the size differs; its type is kept.
 
     Parameters
     ----------
     mask, target : Path
-        Where it is, and where it goes.
-    size, wanted : tuple of int
-        Its height and width, and those of the result.
+        Source and destination.
+    size, result_size : tuple of int
+        Height and width of the mask and of the result.
 
     Raises
     ------
     InputError
-        If it cannot be written, or is a stack that would have to be resampled.
+        If it cannot be written, or the mask is a stack of another size.
     """
-    if size != wanted and is_stack(mask) and _planes(mask) > 1:
+    if size != result_size and is_stack(mask) and _planes(mask) > 1:
         raise InputError(
-            f"{mask} is {size[1]} x {size[0]} pixels, and its content {wanted[1]} x {wanted[0]}: "
-            "the mask of a stack has the stack's size."
+            f"{mask} is {size[1]} x {size[0]} pixels, and its content {result_size[1]} x "
+            f"{result_size[0]}: the mask of a stack has the stack's size."
         )
-    try:
+    with suppress(OSError):  # writing the mask raises the error with its path
         target.parent.mkdir(exist_ok=True)
-        with atomic_write(target) as scratch:
-            if size != wanted:
-                _resample(mask, scratch, wanted)
-            elif mask.is_dir():
-                shutil.copytree(mask, scratch)
-            else:
-                shutil.copyfile(mask, scratch)
-    except OSError as error:
-        raise InputError(
-            f"{target} cannot be written ({error.strerror or error}): name another folder."
-        ) from None
-    return "copied" if size == wanted else "resampled"
+    with write_atomically(target, "name another folder") as scratch:
+        if size != result_size:
+            _resample(mask, scratch, result_size)
+        elif mask.is_dir():
+            shutil.copytree(mask, scratch)
+        else:
+            shutil.copyfile(mask, scratch)
+    return "copied" if size == result_size else "resampled"
 
 
 def _planes(mask: Path) -> int:
@@ -93,11 +89,11 @@ def _planes(mask: Path) -> int:
         return len(stack)
 
 
-def _resample(mask: Path, path: Path, wanted: tuple[int, int]) -> None:
+def _resample(mask: Path, path: Path, size: tuple[int, int]) -> None:
     suffix = mask.suffix.lower()
     if suffix == ".npy":
         with path.open("wb") as stream:
-            np.save(stream, _nearest(read_npy(mask), wanted))
+            np.save(stream, _nearest(read_npy(mask), size))
     elif suffix in (".tif", ".tiff"):
         with tifffile.TiffFile(mask) as tiff:
             page = tiff.pages.first
@@ -107,20 +103,20 @@ def _resample(mask: Path, path: Path, wanted: tuple[int, int]) -> None:
             labels = np.moveaxis(labels, 0, -1)
         tifffile.imwrite(
             path,
-            _nearest(labels, wanted),
-            photometric=kind,  # it shows its labels in the same colours
+            _nearest(labels, size),
+            photometric=kind,  # keeps the colours of the labels
             colormap=table,
             compression="adobe_deflate",
             metadata=None,
         )
     else:
-        with Image.open(mask) as image:  # a palette stays one
-            image.resize(wanted[::-1], Image.Resampling.NEAREST).save(path, format=image.format)
+        with Image.open(mask) as image:  # keeps the palette
+            image.resize(size[::-1], Image.Resampling.NEAREST).save(path, format=image.format)
 
 
-def _nearest(labels: NDArray[Any], wanted: tuple[int, int]) -> NDArray[Any]:
+def _nearest(labels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     rows, columns = (
         ((np.arange(new) + 0.5) * (old / new)).astype(np.intp)
-        for new, old in zip(wanted, labels.shape[:2], strict=True)
+        for new, old in zip(size, labels.shape[:2], strict=True)
     )
     return np.ascontiguousarray(labels[np.ix_(rows, columns)])

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError, abridged
-from napari_nst.files import read_metadata
+from napari_nst.files import read_metadata, write_atomically
 from napari_nst.record import RunRecord
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import StackRecord
@@ -214,13 +213,8 @@ def write_record(path: Path, record: BaseModel) -> None:
         If it cannot be written.
     """
     text = json.dumps(record.model_dump(mode="json"), indent=2)
-    try:
-        with atomic_write(path) as scratch:
-            scratch.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror}): name another folder."
-        ) from None
+    with write_atomically(path, "name another folder") as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _hash_file(path: Path) -> FileRecord:

@@ -1,12 +1,12 @@
-"""Image files in and out: what a file holds becomes plain sRGB pixels, and back.
+"""Read and write pictures as sRGB pixels, and stacks plane by plane.
 
-Neither torch nor Qt. Pillow reads and writes what has 8 bits; tifffile reads and writes TIFF;
-imagecodecs does what neither can: PNG with 16 bits, and colour profiles at any depth. Stacks, in
-TIFF or Zarr, are read and written plane by plane.
+Uses neither torch nor Qt. Pillow handles 8 bits, tifffile TIFF, and imagecodecs PNG of 16 bits and
+colour profiles at any depth. Stacks are TIFF or Zarr.
 """
 
 from __future__ import annotations
 
+from napari_nst.files._common import write_atomically
 from napari_nst.files._labels import read_labels
 from napari_nst.files._metadata import read_metadata
 from napari_nst.files._npy import read_npy
@@ -28,6 +28,7 @@ __all__ = [
     "read_metadata",
     "read_npy",
     "shape_of",
+    "write_atomically",
     "write_image",
     "write_planes",
     "write_stack",

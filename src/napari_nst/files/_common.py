@@ -1,32 +1,86 @@
-"""What reading and writing share."""
+"""Helpers of reading and writing: error messages, rounding, constants."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_nst.atomic import atomic_write
+from napari_nst.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["PNG_HEADER", "RECORD_MARK", "RECORD_TAG", "detail", "rounded"]
+__all__ = [
+    "PNG_HEADER",
+    "RECORD_MARK",
+    "RECORD_TAG",
+    "decoding",
+    "detail",
+    "rounded",
+    "write_atomically",
+]
 
-PNG_HEADER = 33  # bytes of signature and header chunk together
+PNG_HEADER = 33  # bytes of the signature and the header chunk
 
-# A private tag of TIFF, of a number that no program known to tifffile uses. In ImageDescription,
-# tifffile and all that read with it take JSON for the shape of the pixels.
+# A private TIFF tag that no program known to tifffile uses. Not ImageDescription: tifffile would
+# take JSON there for the shape of the pixels.
 RECORD_TAG = 65301
 RECORD_MARK = "napari-nst\n"
 
 
 def detail(error: BaseException) -> str:
-    """Say in one line what someone else's error says."""
+    """Return the message of an exception from another library, in one line."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
+@contextmanager
+def decoding(
+    subject: object, failure: str, advice: str = "", *, if_missing: str = ""
+) -> Iterator[None]:
+    """Raise any exception of a decoder as InputError: damaged files cause all kinds of them.
+
+    Parameters
+    ----------
+    subject : object
+        The file, for the message.
+    failure, advice : str
+        What failed, and what to do about it.
+    if_missing : str
+        What to do if the file does not exist.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if if_missing and isinstance(error, FileNotFoundError):
+            raise InputError(f"{subject} does not exist: {if_missing}.") from error
+        raise InputError(
+            f"{subject} {failure} ({detail(error)}){advice and f': {advice}'}."
+        ) from error
+
+
+@contextmanager
+def write_atomically(path: Path, advice: str) -> Iterator[Path]:
+    """Yield a temporary path as `atomic_write` does; raise InputError if writing fails."""
+    try:
+        with atomic_write(path) as scratch:
+            yield scratch
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{path} cannot be written ({detail(error)}): {advice}.") from error
+
+
 def rounded(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-    """Round to the nearest value of an integer type; floating point stays as it is."""
+    """Convert values to a type: rounded and clipped for integers, unchanged for floats."""
     if np.issubdtype(dtype, np.integer):
         values = np.rint(values).clip(0, np.iinfo(np.dtype(dtype)).max)
     return values.astype(dtype)

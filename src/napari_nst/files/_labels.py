@@ -1,4 +1,4 @@
-"""From a file to the labels painted in it."""
+"""Read labels from files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import ExifTags
 
 from napari_nst.errors import InputError
 from napari_nst.files._colour import turn_upright
-from napari_nst.files._common import detail
+from napari_nst.files._common import decoding
 from napari_nst.files._limits import check_bytes
 from napari_nst.files._npy import read_npy
 from napari_nst.files._pillow import open_picture
@@ -30,11 +30,10 @@ _LOSSY_COMPRESSIONS = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
 def read_labels(path: Path | str) -> NDArray[Any]:
     """Read labels from a file.
 
-    TIFF of any integer type, NumPy's .npy, and what Pillow reads without loss: grey of any
-    depth, a palette's indices, and colours.  A number is the label that it is, whatever the file
-    says of its colour: also where 0 is white, as in the masks of ImageJ.  A colour's label is
-    65536 R + 256 G + B, so that one colour is one label in every file, and black is 0, where
-    nothing was painted.  The orientation that a file names is applied.
+    Accepts TIFF of any integer type, .npy, and lossless formats of Pillow: grey of any depth,
+    palette indices, and colours.  Numbers are labels whatever their colour, also where 0 is white,
+    as in masks of ImageJ.  The label of a colour is 65536 R + 256 G + B, so black is 0.  The
+    orientation in the file is applied.
 
     Parameters
     ----------
@@ -49,23 +48,16 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If the file cannot be read, is not one plane, or has lost what the labels were: JPEG
-        blurs them.
+        If the file cannot be read, is not one plane, or is compressed with loss, as JPEG is.
     """
     path = Path(path)
-    try:
+    with decoding(path, "cannot be read as labels", if_missing="name a file with labels"):
         if path.suffix.lower() == ".npy":
             labels = read_npy(path, "labels")
         elif is_tiff(path):
             labels = _from_tiff(path)
         else:
             labels = _with_pillow(path)
-    except (InputError, MemoryError):
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: name a file with labels.") from error
-    except Exception as error:  # decoders fail on damaged files with whatever they stumble over
-        raise InputError(f"{path} cannot be read as labels ({detail(error)}).") from error
     _check(path, labels.shape, labels.dtype)
     if labels.ndim == 3:
         labels = labels[..., :3].astype(np.int64) @ np.array([65536, 256, 1])

@@ -1,11 +1,10 @@
-"""The text that `write_image` put into a picture."""
+"""Read the text that `write_image` stored in a picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from napari_nst.errors import InputError
-from napari_nst.files._common import RECORD_MARK, RECORD_TAG, detail
+from napari_nst.files._common import RECORD_MARK, RECORD_TAG, decoding
 from napari_nst.files._pillow import open_picture
 from napari_nst.files._tiff import is_tiff, open_tiff
 
@@ -13,7 +12,7 @@ __all__ = ["read_metadata"]
 
 
 def read_metadata(path: Path | str) -> str | None:
-    """Return the text that went with a picture when `write_image` wrote it.
+    """Return the text that `write_image` stored in a picture or beside it.
 
     Parameters
     ----------
@@ -32,7 +31,7 @@ def read_metadata(path: Path | str) -> str | None:
         If the file cannot be read or is no picture.
     """
     path = Path(path)
-    try:
+    with decoding(path, "cannot be read", "name a picture that napari-nst wrote"):
         beside = path.with_name(f"{path.name}.napari-nst.json")
         if beside.is_file():
             return beside.read_text(encoding="utf-8")
@@ -40,17 +39,11 @@ def read_metadata(path: Path | str) -> str | None:
             return _of_tiff(path)
         with open_picture(path) as image:
             if image.format == "PNG":
-                # Other programs put the text behind the pixels, which are decoded on the way.
+                # `text` decodes the pixels: other programs store the chunk behind them.
                 found = image.info.get("napari-nst") or getattr(image, "text", {}).get("napari-nst")
             else:
                 found = image.info.get("comment")
         return _decoded(found) if found else None
-    except InputError:
-        raise
-    except Exception as error:  # decoders fail on damaged files with whatever they stumble over
-        raise InputError(
-            f"{path} cannot be read ({detail(error)}): name a picture that napari-nst wrote."
-        ) from error
 
 
 def _of_tiff(path: Path) -> str | None:
@@ -59,7 +52,7 @@ def _of_tiff(path: Path) -> str | None:
         found = _decoded(page.tags.valueof(RECORD_TAG, default=""))
         if found.startswith(RECORD_MARK):
             return found.removeprefix(RECORD_MARK)
-        return page.description or None  # where it was in files of earlier versions
+        return page.description or None  # used by earlier versions
 
 
 def _decoded(text: object) -> str:

@@ -1,4 +1,4 @@
-"""Arrays in files of NumPy."""
+"""Read .npy files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import decoding
 from napari_nst.files._limits import check_bytes
 
 if TYPE_CHECKING:
@@ -25,12 +24,12 @@ def read_npy(path: Path | str, what: str = "an array") -> NDArray[Any]:
     path : Path or str
         The file.
     what : str
-        The noun for its content in messages.
+        What messages call the content.
 
     Returns
     -------
     ndarray
-        Of any shape and any type but objects.
+        Any shape; any type but objects.
 
     Raises
     ------
@@ -38,16 +37,13 @@ def read_npy(path: Path | str, what: str = "an array") -> NDArray[Any]:
         If the file is missing, cut short, of another kind, or holds objects or more than 4 GiB.
     """
     path = Path(path)
-    try:
-        # A map fails where the file is shorter than its header says, before any memory is used.
+    with decoding(
+        path,
+        f"cannot be read as {what}",
+        "save it again with numpy.save",
+        if_missing="name a file that does",
+    ):
+        # open_memmap fails before allocating memory if the file is shorter than its header says.
         mapped = np.lib.format.open_memmap(path, mode="r")
         check_bytes(path, mapped.nbytes, "array")
         return np.array(mapped)
-    except (InputError, MemoryError):
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist: name a file that does.") from error
-    except Exception as error:  # the header is Python, and a damaged one fails in any way
-        raise InputError(
-            f"{path} cannot be read as {what} ({detail(error)}): save it again with numpy.save."
-        ) from error

@@ -1,4 +1,4 @@
-"""Planes of an array into a TIFF file, for which no other file is the model."""
+"""Write the planes of an array to an OME-TIFF file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 
-from napari_nst.atomic import atomic_write
-from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,9 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["write_planes"]
 
-_LEADING = {0: "", 1: "Z", 2: "TZ", 3: "TCZ"}  # names that OME-TIFF has for the axes of planes
+_LEADING = {0: "", 1: "Z", 2: "TZ", 3: "TCZ"}  # by the number of leading axes
 
-# Types that OME-TIFF lacks, and those that hold their values.
+# Types that OME-TIFF lacks, and their substitutes.
 _SUBSTITUTES = {"bool": "uint8", "float16": "float32", "int64": "float64", "uint64": "float64"}
 
 
@@ -33,9 +31,7 @@ def write_planes(
     dtype: DTypeLike,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write planes as an OME-TIFF stack, with the values that they have.
-
-    The file is written beside its destination, plane by plane, and moved there when it is whole.
+    """Write planes with their own values to an OME-TIFF file, completely or not at all.
 
     Parameters
     ----------
@@ -44,15 +40,14 @@ def write_planes(
     planes : iterable of ndarray
         In C order of the leading axes, each of `plane_shape`.
     leading : tuple of int
-        The lengths of the axes that the planes lie along, at most three.
+        Lengths of the leading axes, at most three.
     plane_shape : tuple of int
         (H, W), (H, W, 3) or (H, W, 4).
     dtype : dtype_like
-        Of real numbers.  What OME-TIFF lacks becomes the next type that holds it: booleans are 0
-        and 255 in 8 bits, halves floats of 32 bits, integers of 64 bits floats of as many (exact
-        up to 2**53).
+        Real numbers.  Types that OME-TIFF lacks are converted: bool to 0 and 255 in uint8, float16
+        to float32, int64 and uint64 to float64 (exact up to 2**53).
     metadata : mapping
-        More for the OME-XML, such as "PhysicalSizeX".
+        Entries for the OME-XML, such as "PhysicalSizeX".
 
     Raises
     ------
@@ -63,24 +58,19 @@ def write_planes(
     written = np.dtype(_SUBSTITUTES.get(found.name, found))
     colours = len(plane_shape) == 3
     axes = f"{_LEADING[len(leading)]}YX{'S' if colours else ''}"
-    try:
-        with atomic_write(path) as scratch:
-            tifffile.imwrite(
-                scratch,
-                (_as(plane, written) for plane in planes),
-                shape=(*leading, *plane_shape),
-                dtype=written,
-                ome=True,
-                photometric="rgb" if colours else "minisblack",
-                extrasamples=["unassalpha"] if plane_shape[2:] == (4,) else None,
-                compression="adobe_deflate",
-                predictor=written.kind in "iu",
-                metadata={"axes": axes, **metadata},
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be written ({detail(error)}): name another file."
-        ) from error
+    with write_atomically(path, "name another file") as scratch:
+        tifffile.imwrite(
+            scratch,
+            (_as(plane, written) for plane in planes),
+            shape=(*leading, *plane_shape),
+            dtype=written,
+            ome=True,
+            photometric="rgb" if colours else "minisblack",
+            extrasamples=["unassalpha"] if plane_shape[2:] == (4,) else None,
+            compression="adobe_deflate",
+            predictor=written.kind in "iu",
+            metadata={"axes": axes, **metadata},
+        )
 
 
 def _as(plane: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""From a file to pixels."""
+"""Read pictures from files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from napari_nst.errors import InputError
 from napari_nst.files._colour import Decoded, assemble
-from napari_nst.files._common import PNG_HEADER, detail
+from napari_nst.files._common import PNG_HEADER, decoding, detail
 from napari_nst.files._pillow import open_picture
 from napari_nst.files._tiff import is_tiff, open_tiff
 from napari_nst.files._tiff_page import decode_page, is_known
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["count_frames", "read_image"]
 
-_PNG_DEPTH = 24  # where the header chunk, which comes first, holds the bits of a sample
-_UPRIGHT = 1  # the EXIF orientation that asks for nothing
+_PNG_DEPTH = 24  # byte of the bit depth in the header chunk
+_UPRIGHT = 1  # EXIF orientation
 
-# Formats whose frames are pictures in a row; those of others are sizes, layers or depths of one.
+# Formats whose frames are an animation; in others they are sizes, layers or depths of one picture.
 _ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 
@@ -65,20 +65,14 @@ def read_image(path: Path | str, frame: int = 0) -> NDArray[Any]:
     """
     path = Path(path)
     head = _read_head(path)
-    try:
+    with decoding(path, "is damaged or cut short", "save or copy it again"):
         decoded = _decode_tiff(path) if is_tiff(path) else None
         decoded = decoded or _decode_with_pillow(path, head, frame)
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # decoders fail on damaged files with whatever they stumble over
-        raise InputError(
-            f"{path} is damaged or cut short ({detail(error)}): save or copy it again."
-        ) from error
     return assemble(decoded)
 
 
 def count_frames(path: Path | str) -> int:
-    """Return how many pictures follow each other in a file, 1 unless it is an animation.
+    """Return the number of frames of an animation, or 1.
 
     Parameters
     ----------
@@ -88,12 +82,12 @@ def count_frames(path: Path | str) -> int:
     try:
         with open_picture(Path(path)) as image:
             return getattr(image, "n_frames", 1) if image.format in _ANIMATED else 1
-    except Exception:  # whoever reads the file says what is wrong with it
+    except Exception:  # reading the file raises the error
         return 1
 
 
 def _read_head(path: Path) -> bytes:
-    """Read the first bytes of a file, enough to tell what it is."""
+    """Read the first bytes of a file."""
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder: name an image file in it.")
     try:
@@ -144,7 +138,7 @@ def _pillow_samples(path: Path, image: Image.Image) -> tuple[str, NDArray[Any]]:
 
 
 def _decode_tiff(path: Path) -> Decoded | None:
-    """Decode the first page of a TIFF, or return None if its colours are a task for Pillow."""
+    """Decode the first page of a TIFF, or return None if Pillow must convert its colours."""
     with open_tiff(path) as tiff:
         page = tiff.pages.first
         if not is_known(page):

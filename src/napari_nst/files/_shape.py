@@ -1,11 +1,10 @@
-"""How large a picture is, by what its file says first."""
+"""Read the size of a picture from its header."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import decoding
 from napari_nst.files._pillow import open_picture
 from napari_nst.files._tiff import is_tiff, open_tiff
 
@@ -13,27 +12,23 @@ __all__ = ["shape_of"]
 
 
 def shape_of(path: Path | str) -> tuple[int, int]:
-    """Return the height and width of a picture, of which no pixel is read.
+    """Return the height and width in the header of a picture, before any rotation by EXIF.
 
     Parameters
     ----------
     path : Path or str
-        A file for `read_image`; whether it is upright is not looked at.
+        A file for `read_image`.
 
     Raises
     ------
     InputError
-        If it says nothing of the kind, or is none that `read_image` accepts.
+        If the header cannot be read, or `read_image` does not accept the kind of file.
     """
     path = Path(path)
-    try:
+    with decoding(path, "does not say how large it is"):
         if is_tiff(path):
             with open_tiff(path) as tiff:
                 page = tiff.pages.first
                 return int(page.imagelength), int(page.imagewidth)
         with open_picture(path) as image:
             return image.height, image.width
-    except InputError:
-        raise
-    except Exception as error:  # decoders fail on damaged files with whatever they stumble over
-        raise InputError(f"{path} does not say how large it is ({detail(error)}).") from error

@@ -1,4 +1,4 @@
-"""Stacks in files: planes that are read one at a time, and written in the same manner."""
+"""Read and write stacks in files plane by plane."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from napari_nst.atomic import atomic_write
-from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import decoding, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,26 +22,26 @@ _CHANNELS = ("c", "ch", "channel", "channels")
 
 
 class Stack(ABC):
-    """The planes of a file, in the order of its axes: a sequence that reads what is asked for.
+    """A lazy sequence of the planes of a file, in C order of its leading axes.
 
     Attributes
     ----------
     path : Path
         The file or folder.
     axes : tuple of str
-        Their names, lower case; "y" and "x" are the planes', "s" is that of colours.
+        Names in lower case; planes have "y" and "x", colours "s".
     shape : tuple of int
-        Of the whole, along the axes.
+        Lengths of the axes.
     dtype : dtype
-        Of the values, in native byte order.
+        Type of the values, in native byte order.
     sizes : dict of str to float
-        The length of a step along an axis, where the file says it.
+        Step along each axis, where the file has it.
     units : dict of str to str
-        Its unit, where the file says it.
+        Units of `sizes`, where the file has them.
     channel : str or None
-        The name of the axis along which the channels lie, if one does.
+        Name of the channel axis, if any.
     bits : int or None
-        The significant bits of a value, where the file names fewer than its type has.
+        Significant bits of a value, if the file declares fewer than the type has.
     """
 
     path: Path
@@ -56,23 +54,23 @@ class Stack(ABC):
 
     @property
     def channel(self) -> str | None:
-        """The name of the axis of the channels; by the names that are in use."""
+        """Name of the channel axis, recognised by common names."""
         return next((axis for axis in self.axes if axis in _CHANNELS), None)
 
     @property
     def leading_axes(self) -> tuple[str, ...]:
-        """The axes that the planes lie along."""
+        """Names of all axes but those of a plane."""
         return tuple(axis for axis in self.axes if axis not in ("y", "x", "s"))
 
     @property
     def plane_shape(self) -> tuple[int, ...]:
-        """Of a plane: height, width and, of colours, their number."""
+        """Shape of a plane: (H, W), (H, W, 3) or (H, W, 4)."""
         by_axis = dict(zip(self.axes, self.shape, strict=True))
         return tuple(by_axis[axis] for axis in ("y", "x", "s") if axis in by_axis)
 
     @property
     def leading(self) -> tuple[int, ...]:
-        """The lengths of the axes that the planes lie along."""
+        """Lengths of `leading_axes`."""
         by_axis = dict(zip(self.axes, self.shape, strict=True))
         return tuple(by_axis[axis] for axis in self.leading_axes)
 
@@ -91,24 +89,18 @@ class Stack(ABC):
             If it cannot be read.
         """
         if not 0 <= k < len(self):
-            raise IndexError(k)  # the end of an iteration
-        try:
+            raise IndexError(k)  # ends an iteration
+        advice = "save or copy the stack again"
+        with decoding(f"Plane {k} of {self.path}", "cannot be read", advice):
             plane = self._read(k)
-        except (InputError, MemoryError):
-            raise
-        except Exception as error:  # decoders fail on damaged files with whatever they find
-            raise InputError(
-                f"Plane {k} of {self.path} cannot be read ({detail(error)}): save or copy the "
-                "stack again."
-            ) from error
         return np.ascontiguousarray(plane, dtype=self.dtype)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """Read one plane after the other."""
+        """Iterate over the planes."""
         return (self[k] for k in range(len(self)))
 
     def __enter__(self) -> Self:
-        """Return the stack, to be closed in the end."""
+        """Return the stack itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -116,7 +108,7 @@ class Stack(ABC):
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         return
 
     @abstractmethod
@@ -125,35 +117,27 @@ class Stack(ABC):
 
     @abstractmethod
     def _write(self, path: Path, planes: Iterable[NDArray[Any]]) -> None:
-        """Write a stack of the same axes, type and metadata, whose planes are others."""
+        """Write other planes with the axes, type and metadata of this stack."""
 
 
 def write_stack(path: Path | str, like: Stack, planes: Iterable[NDArray[Any]]) -> None:
-    """Write a stack as another is: its format, axes, type, physical sizes and attributes.
+    """Write planes with the format, axes, type, sizes and attributes of another stack.
 
-    The stack is written beside its destination, plane by plane, and moved there when it is whole.
+    The file or folder is written completely or not at all.
 
     Parameters
     ----------
     path : Path or str
-        Where to; what is there is replaced.
+        The destination, which is replaced.
     like : Stack
-        The stack that it is to be like.
+        The stack whose format and metadata are used.
     planes : iterable of ndarray
-        All of its planes, in order, of that stack's type and shape.
+        All planes in order, of the type and shape of `like`.
 
     Raises
     ------
     InputError
         If it cannot be written.
     """
-    path = Path(path)
-    try:
-        with atomic_write(path) as scratch:
-            like._write(scratch, planes)
-    except (OSError, RuntimeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} cannot be written ({detail(error)}): name another folder."
-        ) from error
+    with write_atomically(Path(path), "name another folder") as scratch:
+        like._write(scratch, planes)

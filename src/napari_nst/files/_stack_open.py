@@ -1,4 +1,4 @@
-"""Which files are stacks, and how one is opened."""
+"""Recognise and open stacks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError
-from napari_nst.files._common import detail
+from napari_nst.files._common import decoding
 from napari_nst.files._limits import MOST_PLANES, check_bytes, check_size
 from napari_nst.files._stack_tiff import TiffStack, is_tiff_stack
 from napari_nst.files._stack_zarr import ZarrStack, is_zarr
@@ -35,18 +35,18 @@ def is_stack(path: Path | str) -> bool:
         return is_zarr(path)
     try:
         return is_tiff(path) and is_tiff_stack(path)
-    except Exception:  # whoever reads the file says what is wrong with it
+    except Exception:  # reading the file raises the error
         return False
 
 
 def open_stack(path: Path | str) -> Stack:
-    """Open the stack in a TIFF file or a Zarr store, and read none of its planes yet.
+    """Open the stack in a TIFF file or a Zarr store without reading its planes.
 
     Parameters
     ----------
     path : Path or str
-        OME-TIFF, ImageJ's TIFF, any other TIFF of one image; a Zarr array or an OME-Zarr image, of
-        which the full resolution is taken.
+        OME-TIFF, ImageJ TIFF, any other TIFF of one image; a Zarr array, or an OME-Zarr image, of
+        which the full resolution is read.
 
     Returns
     -------
@@ -62,22 +62,16 @@ def open_stack(path: Path | str) -> Stack:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: name a stack that does.")
-    try:
+    with decoding(path, "cannot be read as a stack", "name a TIFF file or a Zarr store"):
         if path.is_dir():
             if not is_zarr(path):
                 raise InputError(f"{path} is a folder, and no Zarr store: name a file in it.")
             return _checked(ZarrStack(path))
         return _checked(TiffStack(path))
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # decoders fail on damaged files with whatever they stumble over
-        raise InputError(
-            f"{path} cannot be read as a stack ({detail(error)}): name a TIFF file or a Zarr store."
-        ) from error
 
 
 def _checked(stack: Stack) -> Stack:
-    """Return a stack whose planes can be read, or close it."""
+    """Return the stack if its planes can be read; otherwise close it and raise InputError."""
     try:
         height, width = stack.plane_shape[:2]
         check_size(stack.path, width, height)

@@ -1,4 +1,4 @@
-"""From pixels to a file, whole or not at all."""
+"""Write pictures to files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_writable", "write_image"]
 
-_JPEG_COMMENT_BYTES = 65_533  # what the 16-bit length of a JPEG segment leaves
-_UNDEFINED = 7  # the type of a TIFF tag whose bytes only its writer understands
+_JPEG_COMMENT_BYTES = 65_533  # limit of a JPEG segment
+_UNDEFINED = 7  # the TIFF type for private bytes
 
 
 def write_image(
@@ -34,55 +34,50 @@ def write_image(
     dtype: Literal["uint8", "uint16"] | None = "uint8",
     metadata: str | None = None,
 ) -> Path | None:
-    """Write a picture as PNG, JPEG or TIFF, by the suffix of its name.
+    """Write a picture as PNG, JPEG or TIFF, chosen by the suffix.
 
-    The file is either the whole new picture or what it was before: the picture is encoded in
-    memory, written beside its destination and moved there. A file that is replaced keeps its
-    permissions, a new one gets the usual ones; a link stays one.
+    The file is written completely or not at all. A replaced file keeps its permissions, and a
+    symbolic link stays one.
 
-    JPEG has 8 bits and no transparency, whatever is asked for: a picture with alpha is laid over
-    white, the paper it would be printed on.
+    JPEG always has 8 bits and no transparency: a picture with alpha is blended over white.
 
     Parameters
     ----------
     path : Path or str
-        Where to; ends in .png, .jpg, .jpeg, .tif or .tiff.
+        The destination; ends in .png, .jpg, .jpeg, .tif or .tiff.
     image : ndarray of float, shape (H, W), (H, W, 3) or (H, W, 4)
-        Grey, RGB or RGBA as sRGB in [0, 1]; values outside are clipped, NaN becomes 0, the rest
-        is rounded to the nearest step.
+        Grey, RGB or RGBA as sRGB in [0, 1]; clipped and rounded, NaN becomes 0.
     dtype : {"uint8", "uint16"} or None
-        The samples of the file.  None: those of `image` as they are, of any type, in a TIFF.
+        Type of the samples.  None, only for TIFF: `image` unchanged, of any type.
     metadata : str, optional
-        A text to go with the picture, such as its record as JSON: in a PNG the iTXt chunk
-        "napari-nst", in a TIFF the private tag 65301, in a JPEG the comment. All in UTF-8.
+        A text to store in the picture, such as its record as JSON: PNG iTXt chunk "napari-nst",
+        TIFF tag 65301, JPEG comment; UTF-8.
 
     Returns
     -------
     Path or None
-        Where the text went, if the picture could not hold it: a comment of JPEG ends at 65,533
-        bytes, and no other place in one is both longer and generally read. A longer text is
-        written to a file beside the picture, whose name ends in ".napari-nst.json", and the
-        comment names that file. None: it is in the picture.
+        The file with the text, if it exceeds the 65,533 bytes of a JPEG comment: it is written
+        beside the picture with the suffix ".napari-nst.json", and the comment names it. None: the
+        text is in the picture.
 
     Raises
     ------
     InputError
-        If `image` is no picture, or the file or the one beside it cannot be written. The picture
-        is written first.
+        If `image` is not a picture, or a file cannot be written. The picture is written first.
     """
     path = Path(path)
     check_writable(path)
-    flat = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    as_it_is = dtype is None
-    if as_it_is and _ENCODERS[path.suffix.lower()] is not _encode_tiff:
+    is_picture = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    unchanged = dtype is None
+    if unchanged and _ENCODERS[path.suffix.lower()] is not _encode_tiff:
         raise InputError(f"{path} cannot hold values as they are: name a .tif file.")
-    if not (as_it_is or image.dtype.kind == "f") or not flat or image.size == 0:
+    if not (unchanged or image.dtype.kind == "f") or not is_picture or image.size == 0:
         raise InputError(
             f"{path} cannot hold an array of {image.dtype} with shape {image.shape}: a picture is "
             "floating point, (H, W), (H, W, 3) or (H, W, 4), and at least one pixel high and wide."
         )
     encode = _ENCODERS[path.suffix.lower()]
-    if not as_it_is:
+    if not unchanged:
         image = np.nan_to_num(image).clip(0, 1).astype(np.float32)
     if encode is _encode_jpeg:
         dtype = "uint8"
@@ -93,7 +88,7 @@ def write_image(
     if too_long:
         metadata = f"The record is too long for JPEG; it is in {beside.name}"
     if dtype is not None:
-        # In float64, as layers are given their values: halves are rounded alike.
+        # In float64, as values of layers are converted, so that halves are rounded the same way.
         image = rounded(image.astype(np.float64) * np.iinfo(dtype).max, dtype)
     try:
         _replace(path, encode(image, metadata))
@@ -102,7 +97,7 @@ def write_image(
             f"{path} cannot be written ({detail(error)}): name another file or format."
         ) from error
     if not too_long:
-        with suppress(OSError):  # it told of the picture that was here before
+        with suppress(OSError):  # it belonged to the picture that was replaced
             beside.unlink()
         return None
     try:
@@ -116,18 +111,18 @@ def write_image(
 
 
 def check_writable(path: Path | str) -> None:
-    """Make sure that `write_image` will be able to write to a path, before the long run.
+    """Check before a long run that `write_image` can write to a path.
 
     Parameters
     ----------
     path : Path or str
-        The path. What is there already is left alone.
+        The path; an existing file is not changed.
 
     Raises
     ------
     InputError
-        If the suffix is none that can be written, the folder is missing or not writable, or the
-        path is a folder itself.
+        If the suffix cannot be written, the folder is missing or not writable, or the path is a
+        folder.
     """
     path = Path(path)
     if path.suffix.lower() not in _ENCODERS:
@@ -141,12 +136,12 @@ def check_writable(path: Path | str) -> None:
         path.lstat()
     except FileNotFoundError:
         pass
-    except OSError as error:  # the name itself is wrong, such as too long
+    except OSError as error:  # an invalid name, for example too long
         raise InputError(
             f"{path} cannot be written ({detail(error)}): name another file."
         ) from error
     try:
-        # Permission bits tell neither of a read-only disk nor of root; a file does.
+        # Permission bits do not show a read-only disk; creating a file does.
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -160,7 +155,7 @@ def _encode_png(samples: NDArray[Any], metadata: str | None) -> bytes:
     chunks = io.BytesIO()
     PngImagePlugin.putchunk(chunks, b"sRGB", b"\0")
     if metadata is not None:
-        # Neither compressed nor translated, and of no language.
+        # Uncompressed, without language or translation.
         PngImagePlugin.putchunk(chunks, b"iTXt", b"napari-nst\0\0\0\0\0", metadata.encode())
     return encoded[:PNG_HEADER] + chunks.getvalue() + encoded[PNG_HEADER:]
 
@@ -197,6 +192,6 @@ _ENCODERS = {
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Replace a file, or the file a link points to."""
+    """Replace a file, or the target of a symbolic link."""
     with atomic_write(Path(os.path.realpath(path))) as scratch:
         scratch.write_bytes(content)
