@@ -190,7 +190,7 @@ def test_an_unknown_length_is_accepted(
 
 
 def test_without_a_connection_the_download_raises(tmp_path: Path) -> None:
-    with socket.socket() as taken:  # bound, but nobody listens
+    with socket.socket() as taken:  # bound, but not listening
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file"
         with pytest.raises(WeightsError) as caught:
@@ -206,7 +206,7 @@ def test_cancel_and_resume(fetch: Callable[..., None], target: Path, server: Any
         nonlocal done
         done = so_far
 
-    with pytest.raises(DownloadCancelled, match=r"to go on after the \d MB") as caught:
+    with pytest.raises(DownloadCancelled, match=r"to continue after the \d MB") as caught:
         fetch(on_progress=note, cancelled=lambda: done > 1_000_000)
     assert isinstance(caught.value, StyleTransferError)
     kept = target.stat().st_size
@@ -393,7 +393,7 @@ def test_a_mirror_must_have_the_same_file(
 
 
 def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
-    """Notice that a fetch waits: it is told how far the other is, and not how far that will go."""
+    """Return a progress callback that detects waiting: the total size is then unknown."""
 
     def note(done: int, total: int | None) -> None:
         if total is None:
@@ -472,5 +472,5 @@ def test_another_process_is_waited_for_until_it_ends(cache: Path, name: str, ser
         assert server.ranges == []  # nothing while it is held
         other.kill()
         other.wait()
-        assert fetch_vgg19() == weights.find("vgg19")  # the file it left behind holds nobody
+        assert fetch_vgg19() == weights.find("vgg19")  # the lock file left behind is not locked
     assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}

@@ -1,4 +1,4 @@
-"""What is reckoned against what the process grows by: one evaluation each, in its own process."""
+"""The estimated memory against the growth of a process: one evaluation in each process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# The peak over what was reckoned.  Less is memory that a run was refused for nothing, more is a
-# machine that swaps, so that the band is narrower above.
+# Limits of the ratio of peak and estimate.  Below them runs would be refused for no reason; above
+# them the machine would swap, which is worse, so that the upper limit is closer to 1.
 LEAST, MOST = 0.6, 1.15
 
 # Not getrusage's ru_maxrss: a child begins with the peak of the process that started it.

@@ -57,7 +57,7 @@ def big(photo: Callable[[int, int], Image]) -> Image:
     return photo(200, 264)
 
 
-def sides(run: StyleTransfer) -> list[int | None]:
+def tile_sizes(run: StyleTransfer) -> list[int | None]:
     return [scale.tile for scale in run.record.resolved.scales]
 
 
@@ -70,20 +70,20 @@ def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
 
 def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None:
     plain = StyleTransfer(big, style, quick())
-    assert sides(plain) == [None]
+    assert tile_sizes(plain) == [None]
     steps = [None, *range(260, 63, -2)]
     memory = {step: needed(plain, style, step) for step in steps}
     assert memory[64] < memory[100] < memory[None]
     for budget in (memory[100], memory[140], memory[132], memory[64] + 1, memory[None] - 1):
         run = StyleTransfer(big, style, quick(memory_limit=budget / SHARE / GIB * (1 + 1e-9)))
-        (side,) = sides(run)
+        (side,) = tile_sizes(run)
         assert side is not None
         found = needed(run, style, side)
         assert found <= budget
         # of all there are, none fits that needs more
         assert found == max(bytes_ for bytes_ in memory.values() if bytes_ <= budget)
     whole = StyleTransfer(big, style, quick(memory_limit=(memory[None] + 1) / SHARE / GIB))
-    assert sides(whole) == [None]
+    assert tile_sizes(whole) == [None]
 
 
 def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
@@ -91,8 +91,8 @@ def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
     last, first = plain.scales[-1], plain.scales[0]
     limit = Workload(plain.settings, first, ((44, 36),)).bytes_needed() / SHARE / GIB * (1 + 1e-9)
     run = StyleTransfer(big, style, quick(scales=3, memory_limit=limit))
-    assert sides(run)[0] is None
-    assert sides(run)[-1] is not None
+    assert tile_sizes(run)[0] is None
+    assert tile_sizes(run)[-1] is not None
     assert (last.height, last.width) == (200, 264)
     assert len(list(run)) == 4
 
@@ -103,7 +103,7 @@ def test_a_run_that_cannot_fit_raises_before_it_starts(big: Image, style: Image)
     for limit, fits in ((smallest * 1.001, True), (smallest * 0.999, False)):
         settings = quick(memory_limit=limit / GIB)
         if fits:
-            assert sides(StyleTransfer(big, style, settings)) == [64]
+            assert tile_sizes(StyleTransfer(big, style, settings)) == [64]
             continue
         with pytest.raises(OutOfMemoryError) as caught:
             StyleTransfer(big, style, settings)
@@ -115,15 +115,15 @@ def test_a_run_that_cannot_fit_raises_before_it_starts(big: Image, style: Image)
 def test_requested_tiles_are_not_changed(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
-    assert sides(StyleTransfer(big, style, quick(tile=96))) == [96]
-    assert sides(StyleTransfer(big, style, quick(tile="off"))) == [None]
+    assert tile_sizes(StyleTransfer(big, style, quick(tile=96))) == [96]
+    assert tile_sizes(StyleTransfer(big, style, quick(tile="off"))) == [None]
     plain = StyleTransfer(big, style, quick())
     enough_for_tiles = needed(plain, style, 64) + 2**20
     monkeypatch.setattr(
         psutil, "virtual_memory", lambda: SimpleNamespace(available=enough_for_tiles)
     )
-    assert sides(StyleTransfer(big, style, quick())) == [64]
-    assert sides(StyleTransfer(big, style, quick(tile=64))) == [64]
+    assert tile_sizes(StyleTransfer(big, style, quick())) == [64]
+    assert tile_sizes(StyleTransfer(big, style, quick(tile=64))) == [64]
     for tile in ("off", 256):
         with pytest.raises(OutOfMemoryError, match="are free; choose a smaller size"):
             StyleTransfer(big, style, quick(tile=tile))
@@ -209,7 +209,7 @@ def test_out_of_memory_halves_the_tile_and_continues(
         assert [ref() for ref in failed if ref() is not None] == []
     assert iterations == [1, 2, 3, 4]  # none is lost, and none done twice
     assert len(failed) > 0
-    assert sides(run) == [132]
+    assert tile_sizes(run) == [132]
     assert run.record.status == "finished"
     alike(run.result().image, plain.image)
     assert [x.total for x in run.history] == pytest.approx(
@@ -249,8 +249,8 @@ def test_a_run_that_ran_out_of_memory_continues_to_the_same_bytes_after_loading(
         run = StyleTransfer(big, style, settings)
         for _ in range(5):
             next(run)
-    (shortage,) = run.record.out_of_memory_events
-    assert (shortage.tile, sides(run)[-1]) == (None, 132)
+    (event,) = run.record.out_of_memory_events
+    assert (event.tile, tile_sizes(run)[-1]) == (None, 132)
     run.save(tmp_path / "run")
     loaded = StyleTransfer.load(tmp_path / "run")
     for one in (run, loaded):
@@ -265,7 +265,7 @@ def test_the_tile_is_halved_repeatedly(
     windows, _ = fail_above(monkeypatch, 110 * 110, ERRORS["cpu"])
     run = StyleTransfer(big, style, quick())
     assert len(list(run)) == 4
-    assert sides(run) == [66]
+    assert tile_sizes(run) == [66]
     assert sum(window > 110 * 110 for window in windows) == 2  # the whole, and tiles of 132
 
 
@@ -292,7 +292,7 @@ def test_out_of_memory_without_tiles_ends_the_run(
     with pytest.raises(OutOfMemoryError):
         next(run)
     assert len(windows) == 3
-    assert sides(run) == [None]
+    assert tile_sizes(run) == [None]
 
 
 def test_other_errors_are_not_retried(
@@ -314,7 +314,7 @@ def test_a_steer_may_run_out_of_memory_too(
     labels[:, 130:] = 1
     run.steer(content_labels=labels)
     assert len(list(run)) == 3
-    assert sides(run) == [132]
+    assert tile_sizes(run) == [132]
     np.testing.assert_array_equal(run.result().image[labels == 0], big[labels == 0])
 
 
@@ -358,8 +358,8 @@ def test_out_of_memory_shortens_the_history_where_tiles_are_off(
         next(run)
     assert len(list(run)) == 1
     assert run.record.resolved.lbfgs_history == 3
-    (shortage,) = run.record.out_of_memory_events
-    assert (shortage.iteration, shortage.lbfgs_history) == (10, 10)
+    (event,) = run.record.out_of_memory_events
+    assert (event.iteration, event.lbfgs_history) == (10, 10)
     # A replay remembers three from the start.
     again = StyleTransfer(big, style, run.settings, replay=run.record)
     assert len(list(again)) == 12

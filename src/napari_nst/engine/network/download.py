@@ -280,7 +280,7 @@ def _wait(seconds: float, target: Path, cancelled: Cancelled | None) -> None:
 def _raise_if_cancelled(cancelled: Cancelled | None, target: Path) -> None:
     if cancelled is not None and cancelled():
         raise DownloadCancelled(
-            "The download was cancelled: fetch the file again to go on after the "
+            "The download was cancelled: fetch the file again to continue after the "
             f"{_megabytes(_size(target))} that are here."
         )
 
