@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what a test remembers out of the user's cache, and the user's presets out of a test."""
+    """Isolate tests from the user's cache and presets."""
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NAPARI_NST_CONFIG", str(tmp_path / "config"))
     return tmp_path / "cache"

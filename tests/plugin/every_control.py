@@ -1,4 +1,4 @@
-"""Operate each control of the panel in a real viewer, and run each way through the engine."""
+"""Operate each control of the panel in a real viewer, and run each code path of the engine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LONG = 120  # seconds
 
 
 class Viewer:
-    """The viewer, its panel, and the waiting for them."""
+    """A viewer with its panel, and helpers that wait for them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,7 +58,7 @@ class Viewer:
         self.quick()
 
     def quick(self) -> None:
-        """Have runs take no time."""
+        """Make runs instant."""
         self.controls.fields["iterations"].value = ITERATIONS
         self.controls.size.value = SIZE
 
@@ -74,7 +74,7 @@ class Viewer:
         self.wait(lambda: time.monotonic() > end)
 
     def run(self, begin: Callable[[], object], *, finishes: bool = True) -> None:
-        """Begin a run and wait for its end; it has to get there."""
+        """Start a run, and require that it finishes."""
         begin()
         self.wait(lambda: self.panel.session.state is State.IDLE)
         self.spin(0.05)
@@ -114,7 +114,7 @@ def write_vgg19(folder: Path) -> Path:
 
 
 def values_of(widget: QWidget) -> Iterator[Callable[[], object]]:
-    """Yield what a user can do with a widget, one thing after another."""
+    """Yield the actions of a user on a widget."""
     if isinstance(widget, QComboBox):
         for index in range(widget.count()):
             yield lambda index=index: (
@@ -139,7 +139,7 @@ def values_of(widget: QWidget) -> Iterator[Callable[[], object]]:
 
 
 def operate_every_control(opened: Viewer) -> int:
-    """Operate each widget of the panel, and wait for what it began."""
+    """Operate each widget of the panel, and wait for its effect."""
     widgets = opened.panel.findChildren(QWidget)
     done = 0
     for widget in widgets:
@@ -165,7 +165,7 @@ def operate_every_control(opened: Viewer) -> int:
 
 
 def run_every_way(opened: Viewer, vgg19: Path) -> None:
-    """Run with each choice that takes another way through the engine."""
+    """Run with each choice that has its own code path in the engine."""
     controls, panel = opened.controls, opened.panel
     plain = type(controls.settings)(size=SIZE, iterations=ITERATIONS, device="cpu")
     ways: list[dict[str, Any]] = [
@@ -206,7 +206,7 @@ def run_every_way(opened: Viewer, vgg19: Path) -> None:
 
 
 def main(folder: Path) -> None:
-    """Do all of it in one viewer; files go to a folder."""
+    """Do everything in one viewer; write files to a folder."""
     answer_dialogs(folder)
     opened = Viewer(folder)
     done = operate_every_control(opened)

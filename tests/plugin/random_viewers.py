@@ -1,4 +1,4 @@
-"""Viewers with layers anywhere: units, directions, orders, thick slices; for property tests."""
+"""Random viewers for property tests: units, transforms, orders, thick slices."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = LENGTHS | TIMES | {"pixel": 1.0}
 
 
 def in_units_of(world: Any, units: Any, wanted: Any) -> np.ndarray:
-    """Convert world coordinates, where the units can be converted."""
+    """Convert world coordinates if the units are compatible."""
     size = {unit: SIZES[name] for name, unit in NAMES.items()}
     ratio = [size[str(a)] / size[str(b)] for a, b in zip(units, wanted, strict=True)]
     return np.asarray(world) * ratio
@@ -29,7 +29,7 @@ NAMES = {
 
 @st.composite
 def places(draw: st.DrawFn, ndim: int, shown: Any, *, units: bool = True) -> dict[str, Any]:
-    """Draw where a layer lies, of the size of about 1 in the unit um or s."""
+    """Draw the transform of a layer with a size of about 1 um or s."""
     if units:
         names = [
             draw(st.sampled_from(list(LENGTHS if axis >= ndim - 3 else TIMES)))
@@ -54,7 +54,7 @@ def places(draw: st.DrawFn, ndim: int, shown: Any, *, units: bool = True) -> dic
 
 @st.composite
 def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]:
-    """Draw a viewer with image layers (i) and labels (l), which may be sliced thick."""
+    """Draw a viewer with image layers (i) and labels (l), maybe with a thick slice."""
     viewer = ViewerModel()
     layers = []
     deepest = draw(st.integers(2, 5))
@@ -84,7 +84,7 @@ def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]
     for axis in order[:-2]:
         steps = int(min(viewer.dims.nsteps[axis], 10_000))
         viewer.dims.set_current_step(axis, draw(st.integers(0, max(steps - 1, 0))))
-        # napari averages no planes at all where a thick slice meets a negative scale.
+        # napari averages an empty slice where a thick slice meets a negative scale.
         turned = any(
             layer.scale[axis - deepest] < 0 for layer in layers if layer.ndim >= deepest - axis
         )

@@ -1,4 +1,4 @@
-"""The commands of the palette and the menus, called as napari calls them."""
+"""Commands of the palette and the menus, called as napari does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RECORD = {
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is asked of the panel."""
+    """Calls of the panel's methods."""
     calls: list[Any] = []
     for name in ("start", "pause", "stop", "cancel"):
         monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""Commands that others call with layers, and what napari does with the layer they return."""
+"""Commands with layers as arguments, called as other plugins do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo opens a viewer in which everything is under way."""
+"""The demo opens a viewer and starts a run."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def panel(dock):
 
 @pytest.fixture
 def slow_panel(viewer):
-    """A panel whose engine waits before every iteration but the first until it is let go."""
+    """A panel whose engine blocks before every iteration but the first."""
     gate = threading.Event()
     engine = FakeEngine(step=lambda iteration: iteration == 1 or gate.wait(20))
     panel = StyleTransferPanel(viewer, engine)
@@ -161,7 +161,7 @@ def test_a_result_too_large_for_memory_shows_an_error(viewer, panel, qtbot, monk
 
 @pytest.mark.parametrize("role", ["content", "style", "labels", "style labels"])
 def test_a_layer_of_more_dimensions_can_be_removed(viewer, panel, qtbot, role):
-    """napari changes its dimensions first, and then tells of the removal."""
+    """napari changes its dims before it emits the removal."""
     controls = panel.controls
     if "labels" in role:
         layer = viewer.add_labels(np.ones((3, 40, 48), np.uint8))
@@ -490,7 +490,7 @@ def test_a_draft_takes_the_part_on_the_canvas(viewer, slow_panel, qtbot):
     assert run.settings.size == 192
     assert run.settings.iterations == 45
     assert max(run.content.shape) < 500
-    # Its middle is where the content's is that was in view, and its pixels are the content's.
+    # It has the centre and the pixel size of the visible part of the content.
     middle = (np.array(result.data.shape[:2]) - 1) / 2
     np.testing.assert_allclose(
         content.world_to_data(result.data_to_world(middle)), (200, 300), atol=3

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """napari's own model of the page, made from the manifest, in a directory of the test's."""
+    """napari's model of the page, from the manifest, in a temporary directory."""
     PluginManager.instance().discover()
     monkeypatch.setattr(napari.settings, "_PLUGIN_SETTINGS", {})
     return napari.settings.get_plugin_settings("napari-nst", path_dir=tmp_path)

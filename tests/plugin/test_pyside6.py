@@ -1,4 +1,4 @@
-"""The panel in the other Qt: a process of its own, for one process has one Qt."""
+"""The panel with PySide6, in a separate process because a process has one Qt binding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a user does, in whatever order: the panel answers in sentences, and lives.
+"""Random actions: the panel answers with messages and never crashes.
 
 The canvas stays hidden: drawn by software, napari's own crashes under random layers.
 """
@@ -44,7 +44,7 @@ NAMES = ("photo", "paint", "", "ein Bild", "a/b: c*", "x" * 300)
 
 
 class User:
-    """Acts at random on a viewer and its panel."""
+    """Performs random actions on a viewer and its panel."""
 
     def __init__(self, viewer: Any, seed: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.viewer, self.folder = viewer, folder
@@ -61,7 +61,7 @@ class User:
         self._answer_dialogs(patch)
 
     def act(self) -> None:
-        """Do one thing, three times in five with the panel."""
+        """Perform one action, three times in five on the panel."""
         kinds: tuple[Callable[[], None], ...] = (
             self._use_panel, self._use_panel, self._use_panel, self._change_layers, self._look
         )  # fmt: skip
@@ -118,7 +118,7 @@ class User:
             for widget in self.panel.findChildren(QWidget)
             if widget.isEnabled() and not widget.isHidden() and (actions := list(values_of(widget)))
         ]
-        # By what they are called: a list of rows must not push aside the button that runs.
+        # Press Stylize in one of five actions: among many widgets it would be rare.
         widget, actions = self.random.choice(widgets)
         if self.random.random() < 0.2:
             if self.random.random() < 0.5:  # nonsense in a field, or bare labels, prevent each run
@@ -250,14 +250,14 @@ class User:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def is_ours(error: BaseException) -> bool:
-    """Return whether an error was raised in the package: napari has some of its own."""
+    """Return whether an error was raised in the package rather than in napari."""
     frames = (frame for one in causes(error) for frame in traceback.extract_tb(one.__traceback__))
     return any(frame.filename.startswith(PACKAGE) for frame in frames)
 

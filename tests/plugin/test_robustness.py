@@ -1,4 +1,4 @@
-"""A hundred runs, begun and ended, leave nothing behind."""
+"""A hundred runs leak neither objects nor threads."""
 
 from __future__ import annotations
 

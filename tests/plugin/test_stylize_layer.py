@@ -1,4 +1,4 @@
-"""Layers in, a layer out, without a viewer; and what comes out goes in again."""
+"""Style transfer from layers to a layer, without a viewer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grey_paint(style: Any) -> Image:
 
 @pytest.fixture
 def cells(content: Any) -> Image:
-    """A stack of 16 bits with a place in the world."""
+    """A stack of 16 bits with a transform."""
     planes = np.stack([content.mean(axis=2) * k for k in (1, 2, 3)])
     return Image(
         (100 + 1000 * planes).astype(np.uint16),
@@ -161,7 +161,7 @@ def test_a_dark_background_is_not_washed_out(grey_paint: Image) -> None:
 
 def test_only_the_plane_of_lazy_data_and_one_level_of_a_pyramid_are_read(paint: Image) -> None:
     class Counted:
-        """An array that counts what is read."""
+        """An array that counts reads."""
 
         def __init__(self, shape: tuple[int, ...]) -> None:
             self.shape, self.dtype, self.ndim = shape, np.dtype(np.uint16), len(shape)
@@ -182,7 +182,7 @@ def test_only_the_plane_of_lazy_data_and_one_level_of_a_pyramid_are_read(paint: 
         level.read = 0
     napari_nst.stylize_layer(layer, paint, plane=20, size=100, iterations=1)
     assert [level.read for level in levels[:2]] == [0, 0]
-    # napari looks at the coarsest for itself; the run reads one plane of the third.
+    # napari reads the coarsest level; the run reads one plane of the third.
     assert levels[2].read == 128 * 128
 
 

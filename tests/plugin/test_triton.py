@@ -18,13 +18,13 @@ FORBIDDEN = ("triton", "torchvision", "torch._dynamo", "torch._inductor")
 
 
 class Guard:
-    """Import hook that notes each import of a compiler, and refuses it: the process lives on."""
+    """Import hook that records and refuses each import of a compiler."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def find_spec(self, name: str, *_: object) -> None:
-        # torch looks whether there is a triton, and imports none.
+        # torch checks whether triton exists, without importing it.
         looks = any(frame.name == "find_spec" for frame in traceback.extract_stack()[:-1])
         if name in FORBIDDEN and not looks:
             self.found.append("".join([f"{name} is imported by\n", *traceback.format_stack()]))
@@ -32,7 +32,7 @@ class Guard:
 
 
 def operate_the_panel(folder: str) -> None:
-    """Run in a process of its own; write "clean", or who imports what."""
+    """Run in a separate process; write "clean", or the importers of compilers."""
     guard = Guard()
     sys.meta_path.insert(0, guard)  # type: ignore[arg-type]
     import every_control

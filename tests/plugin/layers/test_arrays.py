@@ -1,4 +1,4 @@
-"""A plane is what the viewer shows, and a result lies exactly over it."""
+"""A plane matches the viewer's slice, and a result covers it exactly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RNG = np.random.default_rng(0)
 def shown(
     layer: Image, *, order: tuple[int, ...] | None = None, step: dict[int, int] | None = None
 ):
-    """Return the viewer's dims with a layer in it."""
+    """Return the dims of a viewer with a layer."""
     viewer = ViewerModel()
     viewer.add_layer(layer)
     if order is not None:
@@ -62,7 +62,7 @@ def test_a_colour_plane_is_passed_unchanged(dtype: str, one: int, channels: int)
     layer = Image(data, rgb=True, contrast_limits=(0, one))
     plane = take_plane(layer, shown(layer))
 
-    # Wider types become shares of their whole range, as on the canvas, however few bits are used.
+    # Wider types are fractions of their whole range, as on the canvas.
     taken = plane.load()
     assert taken.dtype == ("uint8" if dtype == "uint8" else "float32")
     np.testing.assert_allclose(taken / (one if dtype == "uint8" else 1), data / one, atol=1e-7)
@@ -242,7 +242,7 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
     assert planes[0].limits == pytest.approx(np.percentile(data, (0.1, 99.9)))
     moved = dataclasses.replace(planes[0], index=planes[2].index)
     np.testing.assert_array_equal(moved.load(), planes[2].load())
-    # Back in the data's range; how the layer is shown is the user's and stays.
+    # The data's range is restored; the appearance of the layer is unchanged.
     np.testing.assert_allclose(moved.restore(moved.load())[0], data[2].clip(*moved.limits))
     assert moved.appearance["rgb"] is False
     assert moved.appearance["contrast_limits"] == (0, 1)
@@ -366,7 +366,7 @@ def test_a_layer_in_five_dimensions() -> None:
 
 
 def near_half(values: Any) -> bool:
-    """Return whether rounding may go either way, by the last bits of a float."""
+    """Return whether a float is so close to a half that rounding may differ."""
     return bool((np.abs(np.asarray(values) % 1 - 0.5) < 1e-6).any())
 
 
@@ -396,7 +396,7 @@ def test_the_plane_matches_naparis_slice(drawn: Any) -> None:
         np.testing.assert_allclose(
             plane.load() * (1 if plane.range is None else 65535), taken.clip(0, 65535), atol=0.02
         )
-        # The result shows where the content does, with no thickness even.
+        # The result is shown where the content is, even with a slice of zero thickness.
         data = plane.restore(np.ones((*plane.shape, *taken.shape[2:]), np.float32))
         over = viewer.add_image(data, **plane.layer_kwargs(data.shape))
         assert not over._slice.empty
@@ -521,7 +521,7 @@ def test_a_volume_is_refused_and_a_flat_layer_accepted_in_3d() -> None:
 
 @pytest.mark.parametrize("rgb", [False, True])
 def test_a_plane_as_displayed_has_the_layers_sides(rgb: bool) -> None:
-    """The colours that grey values are displayed in are an axis more, which is no side."""
+    """Grey values as displayed have an additional axis of colours."""
     layer = Image(RNG.integers(0, 99, (3, 20, 24, 3)[: 3 + rgb]), rgb=rgb, contrast_limits=(0, 99))
     dims = shown(layer, order=(0, 2, 1))
     grey = take_plane(layer, dims)

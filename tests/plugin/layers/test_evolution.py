@@ -1,4 +1,4 @@
-"""The pictures of a run as a layer with an axis of time."""
+"""Intermediate images of a run as a layer with a time axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result lies exactly over its content: the corners of both are at the same place."""
+"""A result covers its content exactly: their corners coincide."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ scales = st.floats(0.1, 10)
 
 
 def view(layer: Image, order: tuple[int, ...] | None = None, place: Any = None) -> View:
-    """Return a viewer's dims at a place of a layer, in its pixels."""
+    """Return a viewer's dims at a position in pixels of a layer."""
     place = np.zeros(layer.ndim) if place is None else place
     return View(layer.ndim, tuple(layer.data_to_world(place)), order or tuple(range(layer.ndim)))
 

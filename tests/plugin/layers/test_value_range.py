@@ -1,4 +1,4 @@
-"""Colours and grey values of any range: taken, shown and saved by their contrast limits."""
+"""Colours and grey values of any range, rescaled by their contrast limits."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_plane_is_what_the_canvas_shows(name: str, rgb: bool, limits: Any) -
     black, white = layer.contrast_limits
     taken = take_plane(layer, ViewerModel().dims).load()
 
-    # What vispy's shader computes, of colours and of grey values alike.
+    # The formula of vispy's shader, for colours and grey values.
     shown = ((layer.data.astype(np.float64) - black) / (white - black)).clip(0, 1)
     unit = taken if taken.dtype.kind == "f" else taken / np.iinfo(taken.dtype).max
     np.testing.assert_allclose(unit, shown, atol=1e-6)

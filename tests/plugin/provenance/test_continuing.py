@@ -1,4 +1,4 @@
-"""A result goes on, is compared and copied with what it was made of, whatever that is called."""
+"""Results are continued, compared and copied with their inputs, whatever these are called."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def colours(height: int, width: int) -> np.ndarray:
 
 @pytest.fixture
 def viewer(monkeypatch: pytest.MonkeyPatch) -> ViewerModel:
-    """A photo, two paintings and a stack, in the viewer that commands ask for."""
+    """A photo, two paintings and a stack in the current viewer."""
     viewer = ViewerModel()
     monkeypatch.setattr(commands.napari, "current_viewer", lambda: viewer)
     viewer.add_image(colours(40, 48), name="photo")
@@ -55,7 +55,7 @@ def made(viewer: ViewerModel, content: str = "photo", *styles: str, **choices: A
 
 
 def flip(viewer: ViewerModel, result: Image) -> tuple[list[str], list[str]]:
-    """Show the content in the place of the result; return what shows, and what is said."""
+    """Show the content in the place of the result; return visible layers and warnings."""
     for layer in viewer.layers:
         layer.visible = layer is result
     said: list[str] = []
@@ -144,7 +144,7 @@ def test_removed_or_changed_layers_are_named(viewer: ViewerModel) -> None:
 
 def test_only_planes_of_matching_layers_are_read(viewer: ViewerModel) -> None:
     class Lazy:
-        """Data that count what is read of them."""
+        """Data that count reads."""
 
         def __init__(self, data: np.ndarray) -> None:
             self._data, self.read = data, []

@@ -1,4 +1,4 @@
-"""What is copied is run, and must make the same bytes."""
+"""Copied Python and commands make the same bytes when run."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def viewer() -> ViewerModel:
-    """Layers without a window, and the readers and samples that are installed."""
+    """A viewer model, with the installed readers and samples."""
     PluginManager.instance().discover()
     return ViewerModel()
 
@@ -132,7 +132,7 @@ def test_a_plane_of_a_grey_stack_is_taken_and_rescaled_again(
     written = run_command(as_command(layer, viewer.layers), pictures)
     shown = (layer.data[0].T if order == (0, 2, 1) else layer.data[0]).astype(float)
     assert written.dtype == np.uint16
-    # The file has the whole of 16 bits, the layer the grey values between its limits.
+    # The file has the full range of 16 bits, the layer the values between its limits.
     np.testing.assert_allclose(written / 65535, (shown - 450.5) / (850 - 450.5), atol=1 / 399)
 
 

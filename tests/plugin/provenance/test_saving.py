@@ -172,7 +172,7 @@ def test_a_whole_stack_is_saved_with_its_values(tmp_path: Path, dtype: str, colo
     data = np.random.default_rng(0).integers(0, 100, (12, 1, 5, 14, *[colours][: bool(colours)]))
     data = (data % 2 if dtype == "bool" else data).astype(dtype)
     layer = result(data, rgb=bool(colours), scale=(0.5, 1, 2, 0.25), units=("um",) * 4)
-    # Planes along the third axis, and shown with the last one first.
+    # Planes along the third axis, displayed with the last axis as rows.
     layer.metadata.update(origin([None, 0, 3, None, *[None] * bool(colours)], transposed=True))
     assert default_name(layer) == "a x b.tif"
     saved = save_with_record(layer, tmp_path / "out.tif")
@@ -241,7 +241,7 @@ def test_the_dialog_suggests_the_layers_name(tmp_path: Path, monkeypatch: Any) -
 
 
 def test_naparis_own_writers_drop_the_record(tmp_path: Path) -> None:
-    """The reason for all this: when it fails, the module's docstring is to be changed."""
+    """The reason for this module: if this fails, change its docstring."""
     PluginManager.instance().discover()
     layer = result(np.zeros((40, 48), np.uint8))
     for name in ("plain.png", "plain.tif"):

@@ -1,4 +1,4 @@
-"""The loss curves, drawn by the real pyqtgraph in the real viewer."""
+"""Loss curves, drawn by pyqtgraph in a real viewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A control shows a setting, and gives back exactly what it was set to."""
+"""Fields show settings, and return them exactly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of presets and the menu of one's own."""
+"""The combo box of presets and the menu of the user's own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_nst.settings import StyleTransferSettings
 
 
 class Controls:
-    """What the box asks for the settings."""
+    """Stand-in for the panel's settings."""
 
     settings = StyleTransferSettings()
 
@@ -147,7 +147,7 @@ def test_failures_emit_a_message(box: Any, problems: list[str], monkeypatch: Any
 
 
 def test_choosing_a_preset_replaces_invalid_settings(qtbot: Any) -> None:
-    """With nonsense in a text field, the controls come to no settings at all."""
+    """With an invalid text field the controls have no settings."""
     possible = [StyleTransferSettings(device="cpu")]
 
     def settings() -> StyleTransferSettings:

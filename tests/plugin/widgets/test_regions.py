@@ -1,4 +1,4 @@
-"""Labels painted in the viewer: over which plane, and which label takes which style."""
+"""Labels over planes, and the styles of labels."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def controls(viewer: ViewerModel, qtbot: Any) -> Controls:
 
 
 def controls_of(viewer: ViewerModel) -> Controls:
-    """Return controls that hear of layers, as napari tells a panel of them."""
+    """Return controls that are connected to the layer events like a panel."""
     controls = Controls(viewer)
     viewer.layers.events.inserted.connect(lambda _: controls.reset_choices())
     viewer.layers.events.removed.connect(lambda _: controls.reset_choices())
@@ -109,7 +109,7 @@ def test_labels_match_the_canvas(
 
     wanted = in_place(photo, labels)
     np.testing.assert_array_equal(taken.load(), wanted)
-    # Those between the pixels of an image that is coarser are told of, too.
+    # Labels between the pixels of a coarser image are reported, too.
     assert set(taken.present()) >= set(np.unique(wanted).tolist())
     assert (0 in taken.present()) == (0 in wanted)
 
@@ -424,7 +424,7 @@ def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Con
 
 
 class Huge:
-    """A stack that nobody may read as a whole."""
+    """A stack that must not be read as a whole."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str = "uint16") -> None:
         self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
@@ -440,7 +440,7 @@ class Huge:
 
 @pytest.fixture
 def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Room for labels of 4000 bytes, and no plane of more pixels than 3000."""
+    """Limit labels to 4000 bytes, and planes to 3000 pixels."""
     memory = SimpleNamespace(available=4 * 4000)
     monkeypatch.setattr(
         "napari_nst.plugin.widgets.regions_box.psutil.virtual_memory", lambda: memory

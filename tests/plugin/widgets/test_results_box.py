@@ -1,4 +1,4 @@
-"""What the panel does with results: they are known by their pixels, not by their names."""
+"""Actions on results, whose inputs are found by pixels, not names."""
 
 from __future__ import annotations
 

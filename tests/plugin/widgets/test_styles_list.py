@@ -1,4 +1,4 @@
-"""Several styles whose shares stay whole."""
+"""The list of styles and their shares."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_remove_can_be_clicked_twice(styles: StylesList, layers: list[Image]) ->
 def test_a_double_click_removes_one_style(
     styles: StylesList, layers: list[Image], qtbot: Any
 ) -> None:
-    """Qt gives the second click to the row that moved up to where the pointer is."""
+    """Qt sends the second click to the row that moved under the pointer."""
     styles.add()
     styles.add()
     first, second = (row.remove_button for row in styles.rows[:2])
