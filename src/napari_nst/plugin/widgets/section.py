@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from qtpy.QtGui import QIcon
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QFrame
 from superqt import QCollapsible
 
@@ -24,13 +24,14 @@ def make_section(
     title: str, content: QWidget, tooltip: str, *, expanded: bool = False
 ) -> QCollapsible:
     """Return a section with a title, which may have a mnemonic ("&"), over its content."""
-    # The arrow is text: superqt draws icons in the palette's colour, which napari's dark theme, a
-    # style sheet, leaves black.
-    section = QCollapsible(title, expandedIcon=QIcon(), collapsedIcon=QIcon())
+    # The arrow is text, the icon hidden: superqt draws it in the palette's colour, which napari's
+    # dark theme, a style sheet, leaves black.
+    section = QCollapsible(title)
     section.setDuration(0)
     section.setFrameShape(QFrame.Shape.NoFrame)
     button = section.toggleButton()
     button.setStyleSheet(_STYLE)
+    button.setIconSize(QSize(0, 0))
     button.setToolTip(tooltip)
     button.setAccessibleName(title.replace("&", ""))
     holder = section.content()
