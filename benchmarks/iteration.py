@@ -166,7 +166,7 @@ def iteration(
         image = optimizer.step(image, loss, gradient)
         image.flatten()[0].item()  # a GPU is waited for
 
-    return step, lambda: len(optimizer.state().numbers.get("scales", ()))
+    return step, lambda: len(optimizer.state_dict().numbers.get("scales", ()))
 
 
 def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Judge:
         image = self._pictures[0]
         dtype = Device.from_settings(self._settings).dtype  # as the runs have it
         objective = self._objective_in(dtype)
-        optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations, spread=0)
+        optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations, coarse_share=0)
         points: list[Point] = []
         spent = 0.0
         for iteration in range(1, iterations + 1):
@@ -88,7 +88,7 @@ class Judge:
             image = optimizer.step(image, 0.0, gradient)
             spent += time.perf_counter() - began
             if iteration % every == 0 or iteration == iterations:
-                points.append(Point(spent, iteration, *self._of(optimizer.best(image))))
+                points.append(Point(spent, iteration, *self._of(optimizer.output_image(image))))
         return points
 
     def _of(self, picture: Tensor) -> tuple[float, float, float]:

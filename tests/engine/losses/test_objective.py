@@ -286,7 +286,7 @@ def test_damping_leaves_losses_and_what_does_not_change_alone(
     damping = Damping()
     for _ in range(3):
         losses, found = objective.loss_and_gradient(pictures["image"], damping=damping)
-        damping.keep()
+        damping.commit()
         assert losses.total == exact.total
         close(found, gradient, 1e-5)  # means are in float32
     quantities = {
@@ -312,7 +312,7 @@ def test_damping_averages_the_pull_of_styles_and_nothing_else(
         objective = Objective(pictures["content"], [pictures[name]], settings)
         exact.append(objective.loss_and_gradient(pictures["image"])[1])
         _, found = objective.loss_and_gradient(pictures["image"], damping=damping)
-        damping.keep()
+        damping.commit()
     of_first = 0.6 * (0.9 * 0.1) / (1 - 0.9**2)
     close(found, of_first * exact[0] + (1 - of_first) * exact[1], 1e-5)
     assert torch.linalg.norm(found - exact[1]) > 0.1 * torch.linalg.norm(exact[1] - exact[0])
@@ -329,8 +329,8 @@ def test_damping_is_the_same_in_tiles(
         same, found = objective.loss_and_gradient(image, 32, damping=tiled)
         assert same.total == pytest.approx(losses.total, rel=1e-12)
         assert torch.linalg.norm(found - gradient) < 1e-6 * torch.linalg.norm(gradient)
-        whole.keep()
-        tiled.keep()
+        whole.commit()
+        tiled.commit()
 
 
 def test_the_image_is_left_alone(pictures: dict[str, Tensor]) -> None:

@@ -182,7 +182,7 @@ def test_nothing_beyond_the_last_layer_in_use_is_needed(weights: Weights, image:
 def test_grey_is_seen_by_all_three_channels(weights: Weights, image: Tensor) -> None:
     extract = FeatureExtractor("vgg16", weights, ("relu2_2",), dtype=torch.float64)
     grey = image[:, :1].clone()
-    traces = [extract.trace(seen) for seen in (grey, grey.repeat(1, 3, 1, 1))]
+    traces = [extract.record_tape(seen) for seen in (grey, grey.repeat(1, 3, 1, 1))]
     features, expected = (trace.features["relu2_2"] for trace in traces)
     torch.testing.assert_close(features, expected, rtol=1e-12, atol=1e-12)
     found, three = (trace.gradient(of_squares) for trace in traces)
@@ -211,7 +211,7 @@ def test_a_fused_relu_makes_no_difference(
                 monkeypatch.setattr(vgg, "_has_fused_convolutions", lambda *_, it=has_fused: it)
                 monkeypatch.setattr(torch, "cudnn_convolution_relu", fused)
                 network: Any = {"pooling": pooling, "dtype": torch.float64}
-                trace = FeatureExtractor("vgg16", weights, layers, **network).trace(image)
+                trace = FeatureExtractor("vgg16", weights, layers, **network).record_tape(image)
                 features = dict(trace.features)
                 found.append((features, trace.gradient(of_squares)))
             same(found[1][0], found[0][0])
@@ -251,7 +251,7 @@ def test_the_way_back_is_autograds(
     extract = FeatureExtractor(
         "vgg16", weights, layers, pooling=pooling, padding=padding, dtype=torch.float64
     )
-    trace = extract.trace(image)
+    trace = extract.record_tape(image)
     same(trace.features, {name: every[name].detach() for name in layers})
     order: list[str] = []
 
@@ -270,7 +270,7 @@ def test_the_way_back_lets_go_of_what_it_has_passed(weights: Weights, image: Ten
     extract = FeatureExtractor(
         "vgg16", weights, ("relu1_1", "relu2_1", "relu3_1"), dtype=torch.float64
     )
-    trace = extract.trace(image)
+    trace = extract.record_tape(image)
     held = {name: weakref.ref(features) for name, features in trace.features.items()}
 
     def add(layer: str, features: Tensor, gradient: Tensor) -> None:
@@ -285,7 +285,7 @@ def test_weights_are_frozen_and_stay_as_they_were(weights: Weights, image: Tenso
     before = {name: tensor.clone() for name, tensor in weights.items()}
     extract = FeatureExtractor("vgg16", weights, ("relu2_1",), dtype=torch.float64)
     pixels = image.clone()
-    assert extract.trace(pixels).gradient(of_squares).abs().sum() > 0
+    assert extract.record_tape(pixels).gradient(of_squares).abs().sum() > 0
     assert all(tensor.grad is None for tensor in weights.values())
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())
     assert torch.equal(pixels, image)

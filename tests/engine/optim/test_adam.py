@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_nst.engine.optim.adam import Adam, State
+from napari_nst.engine.optim.adam import Adam, OptimizerState
 from napari_nst.engine.optim.multilevel import precondition_
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def adam(image: NDArray[Any], gradients: NDArray[Any], optimizer: Adam) -> list[
 def test_adam_moves_patches_as_well_as_pixels() -> None:
     gradient = torch.from_numpy(images(1)[0])
     start = torch.full(SHAPE, 0.5).double()
-    alone = Adam(0.05, spread=0).step(start, 0.0, gradient.clone()) - start
-    moved = Adam(0.05, spread=0.4).step(start, 0.0, gradient.clone()) - start
+    alone = Adam(0.05, coarse_share=0).step(start, 0.0, gradient.clone()) - start
+    moved = Adam(0.05, coarse_share=0.4).step(start, 0.0, gradient.clone()) - start
     torch.testing.assert_close(moved, precondition_(alone.clone(), 0.4), atol=1e-9, rtol=0)
     assert not torch.allclose(moved, alone)
 
@@ -71,20 +71,20 @@ def test_adam_is_the_papers_algorithm(rate: float, scale: float) -> None:
     start, gradients = np.full(SHAPE, 0.5), images(12) * scale
     expected = adam_in_numpy(start, gradients, rate=rate)
     assert (expected == 1).any() == (rate > 0.1)  # the large rate reaches the border
-    found = adam(start, gradients, Adam(rate, spread=0))
+    found = adam(start, gradients, Adam(rate, coarse_share=0))
     np.testing.assert_allclose(np.array([x.numpy() for x in found]), expected, atol=1e-12)
 
 
 def test_adam_takes_other_constants() -> None:
     start, gradients = np.full(SHAPE, 0.5), images(6)
     expected = adam_in_numpy(start, gradients, rate=0.01, betas=(0.5, 0.9), epsilon=3.0)
-    found = adam(start, gradients, Adam(0.01, betas=(0.5, 0.9), epsilon=3.0, spread=0))
+    found = adam(start, gradients, Adam(0.01, betas=(0.5, 0.9), epsilon=3.0, coarse_share=0))
     np.testing.assert_allclose(found[-1].numpy(), expected[-1], atol=1e-12)
 
 
 def test_adams_first_step_is_the_learning_rate_against_the_sign() -> None:
     gradient = images(1)[0]
-    optimizer = Adam(0.05, spread=0)
+    optimizer = Adam(0.05, coarse_share=0)
     moved = optimizer.step(torch.full(SHAPE, 0.5).double(), 0.0, torch.from_numpy(gradient.copy()))
     np.testing.assert_allclose(moved.numpy(), 0.5 - 0.05 * np.sign(gradient), atol=1e-7)
 
@@ -100,7 +100,7 @@ def test_adam_leaves_images_alone() -> None:
     start, gradients = torch.full(SHAPE, 0.5), images(3)
     optimizer, x = Adam(), start
     x = optimizer.step(x, 0.0, torch.from_numpy(gradients[0]).float())
-    first, best = x.clone(), optimizer.best(x)
+    first, best = x.clone(), optimizer.output_image(x)
     kept = best.clone()
     optimizer.step(x, 0.0, torch.from_numpy(gradients[1]).float())
     assert torch.equal(start, torch.full(SHAPE, 0.5))
@@ -115,16 +115,16 @@ def test_adam_delivers_the_average_of_a_tenth_of_the_iterates(iterations: int) -
     decay = 1 - 1 / max(iterations / 10, 1)
     weights = np.array([decay**age for age in range(8, -1, -1)])
     expected = np.tensordot(weights / weights.sum(), [x.numpy() for x in iterates], axes=1)
-    np.testing.assert_allclose(optimizer.best(iterates[-1]).numpy(), expected, atol=1e-12)
+    np.testing.assert_allclose(optimizer.output_image(iterates[-1]).numpy(), expected, atol=1e-12)
 
 
 def test_adams_average_begins_anew_when_it_is_steered() -> None:
     optimizer = Adam(0.05, iterations=100)
     iterates = adam(np.full(SHAPE, 0.5), images(4), optimizer)
-    optimizer.steered()
-    assert torch.equal(optimizer.best(iterates[-1]), iterates[-1])
+    optimizer.on_objective_changed()
+    assert torch.equal(optimizer.output_image(iterates[-1]), iterates[-1])
     (last,) = adam(iterates[-1].numpy(), images(1, seed=5), optimizer)
-    torch.testing.assert_close(optimizer.best(last), last, rtol=0, atol=1e-15)
+    torch.testing.assert_close(optimizer.output_image(last), last, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("factor", [1e-4, 0.01, 100.0, 1e4])
@@ -137,7 +137,7 @@ def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float)
         optimizer, image, found = Adam(0.001, epsilon=0), start, []
         for step in range(40):
             if step == 20:
-                optimizer.steered()
+                optimizer.on_objective_changed()
             gradient = (image - target) * (scale if step >= 20 else 1)
             image = optimizer.step(image, 0.0, gradient)
             found.append(image)
@@ -151,7 +151,7 @@ def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float)
 def test_adams_moments_move_to_another_size() -> None:
     # Moments that are the same everywhere stay so: at any size the step is that of the one pixel.
     values = [0.3, -1.0, 0.2]
-    optimizer = Adam(0.01, spread=0)
+    optimizer = Adam(0.01, coarse_share=0)
     adam(
         np.full((1, 1, 4, 5), 0.5), np.array([np.full((1, 1, 4, 5), g) for g in values]), optimizer
     )
@@ -171,18 +171,18 @@ def test_adams_average_does_not_outlive_its_scale() -> None:
     adam(np.full(SHAPE, 0.5), images(4), optimizer)
     optimizer.resize(8, 10, 200)
     image = torch.full((1, 3, 8, 10), 0.5).double()
-    assert torch.equal(optimizer.best(image), image)
+    assert torch.equal(optimizer.output_image(image), image)
     gradient = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).double()
     one = optimizer.step(image, 0.0, gradient)
     two = optimizer.step(one, 0.0, gradient)
     expected = (0.95 * one + two) / 1.95  # the decay is 1 - 10 / 200
-    torch.testing.assert_close(optimizer.best(two), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(optimizer.output_image(two), expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.5])
-def test_adam_survives_moments_that_bicubic_resampling_overshoots(spread: float) -> None:
+@pytest.mark.parametrize("coarse_share", [0.0, 0.5])
+def test_adam_survives_moments_that_bicubic_resampling_overshoots(coarse_share: float) -> None:
     # Pixels without a gradient beside one that has a large one, as where the content is kept.
-    optimizer = Adam(0.02, spread=spread)
+    optimizer = Adam(0.02, coarse_share=coarse_share)
     spike = torch.zeros(1, 1, 6, 6)
     spike[0, 0, 3, 3] = 1e3
     image = optimizer.step(torch.full_like(spike, 0.5), 0.0, spike)
@@ -192,12 +192,12 @@ def test_adam_survives_moments_that_bicubic_resampling_overshoots(spread: float)
         before, image = image, optimizer.step(image, 0.0, torch.zeros_like(image))
         # |m| <= sqrt(v), so a pixel's own step is no longer than the rate; patches add to it what
         # such steps of all their pixels come to.
-        longest = 0.02 * float(precondition_(torch.ones(1, 1, 17, 13), spread).max())
+        longest = 0.02 * float(precondition_(torch.ones(1, 1, 17, 13), coarse_share).max())
         assert float((image - before).abs().max()) <= 1.01 * longest
 
 
 def test_adam_may_be_resized_before_its_first_step() -> None:
-    optimizer = Adam(0.05, spread=0)
+    optimizer = Adam(0.05, coarse_share=0)
     optimizer.resize(8, 8, 50)
     image = torch.full((1, 1, 8, 8), 0.5)
     moved = optimizer.step(image, 0.0, torch.ones_like(image))
@@ -227,7 +227,7 @@ def test_adams_last_steps_become_shorter_by_half_a_cosine() -> None:
 @pytest.mark.parametrize("first", [0.8, 0.95])
 def test_adams_first_moment_becomes_steadier_as_steps_become_shorter(first: float) -> None:
     gradients = images(8)
-    optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, last=True, spread=0)
+    optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, last=True, coarse_share=0)
     found = adam(np.full(SHAPE, 0.5), gradients, optimizer)
     m, v, zeros, image = np.zeros(SHAPE), np.zeros(SHAPE), 1.0, np.full(SHAPE, 0.5)
     for step, g in enumerate(gradients * PIXELS):
@@ -253,7 +253,7 @@ def test_adams_steps_become_shorter_in_the_scale_that_is_the_last() -> None:
 def test_adams_steps_are_long_again_after_it_is_steered() -> None:
     optimizer = Adam(0.1, iterations=10, last=True)
     lengths(optimizer, 7)
-    optimizer.steered()
+    optimizer.on_objective_changed()
     expected = [0.1 * shortened(3, step) for step in range(3)]
     assert lengths(optimizer, 3) == pytest.approx(expected, rel=1e-6)
 
@@ -264,8 +264,10 @@ def test_adam_goes_on_from_its_state_with_the_steps_it_would_have_made(last: boo
     lengths(optimizer, 2)
     optimizer.resize(1, 1, 9, last=last)
     lengths(optimizer, 4)
-    state = optimizer.state()
-    other.restore(State({name: one.clone() for name, one in state.tensors.items()}, state.numbers))
+    state = optimizer.state_dict()
+    other.load_state_dict(
+        OptimizerState({name: one.clone() for name, one in state.tensors.items()}, state.numbers)
+    )
     assert lengths(other, 5) == lengths(optimizer, 5)
 
 
@@ -288,7 +290,7 @@ def test_adam_forgets_what_another_function_pulled(change: str) -> None:
     optimizer = Adam()
     pulled(optimizer, 1.0)
     if change == "steered":
-        optimizer.steered()
+        optimizer.on_objective_changed()
     else:
         optimizer.resize(1, 1, 5)
     assert pulled(optimizer, 3.0) == pytest.approx(3)
@@ -297,9 +299,9 @@ def test_adam_forgets_what_another_function_pulled(change: str) -> None:
 def test_adams_state_has_what_damps() -> None:
     optimizer, other = Adam(), Adam()
     pulled(optimizer, 1.0)
-    other.restore(optimizer.state())
+    other.load_state_dict(optimizer.state_dict())
     assert pulled(other, 3.0) == pulled(optimizer, 3.0) != 3
 
 
 def test_adam_has_nothing_to_spare() -> None:
-    assert not Adam().spare()
+    assert not Adam().release_memory()

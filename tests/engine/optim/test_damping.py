@@ -14,20 +14,20 @@ def follow(damping: Damping, values: list[float], *, finest: bool = False) -> li
     found = []
     for value in values:
         found.append(float(damping("a", "gram", torch.tensor([value]), finest=finest)))
-        damping.keep()
+        damping.commit()
     return found
 
 
-@pytest.mark.parametrize(("finest", "at_once"), [(True, 0.7), (False, 0.4)])
+@pytest.mark.parametrize(("finest", "direct"), [(True, 0.7), (False, 0.4)])
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
 def test_a_part_comes_at_once_and_the_rest_from_the_mean(
-    finest: bool, at_once: float, values: list[float]
+    finest: bool, direct: float, values: list[float]
 ) -> None:
     expected = []
     for count in range(1, len(values) + 1):
         weights = 0.9 ** np.arange(count - 1, -1, -1)
         mean = np.average(values[:count], weights=weights)
-        expected.append(at_once * values[count - 1] + (1 - at_once) * mean)
+        expected.append(direct * values[count - 1] + (1 - direct) * mean)
     found = follow(Damping(), values, finest=finest)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
@@ -37,7 +37,7 @@ def test_what_does_not_change_is_left_alone() -> None:
     damping = Damping()
     for _ in range(20):
         found = damping("a", "gram", gradient, finest=False)
-        damping.keep()
+        damping.commit()
         torch.testing.assert_close(found, gradient.float(), rtol=1e-5, atol=1e-6)
         assert found.dtype == torch.float32
 
@@ -54,7 +54,7 @@ def test_keys_have_nothing_in_common() -> None:
     damping("a", "gram", torch.tensor([1.0]), finest=False)
     damping("b", "gram", torch.tensor([100.0]), finest=False)
     damping("a", "mean", torch.tensor([-100.0]), finest=False)
-    damping.keep()
+    damping.commit()
     alone = Damping()
     follow(alone, [1.0])
     assert follow(damping, [2.0]) == follow(alone, [2.0])
@@ -63,7 +63,9 @@ def test_keys_have_nothing_in_common() -> None:
 def test_it_goes_on_from_its_means() -> None:
     damping, other = Damping(), Damping()
     follow(damping, [1.0, 2.0])
-    other.restore({name: mean.clone() for name, mean in damping.tensors.items()}, damping.weight)
+    other.load_state_dict(
+        {name: mean.clone() for name, mean in damping.tensors.items()}, damping.weight
+    )
     assert follow(other, [5.0, 3.0]) == follow(damping, [5.0, 3.0])
 
 

@@ -37,8 +37,8 @@ def descend(
     for _ in range(evaluations):
         loss, gradient = function(x)
         x = optimizer.step(x, float(loss), gradient)
-        delivered.append(float(function(optimizer.best(x))[0]))
-    return optimizer.best(x), delivered
+        delivered.append(float(function(optimizer.output_image(x))[0]))
+    return optimizer.output_image(x), delivered
 
 
 CURVATURES = torch.logspace(0, 2, 30, dtype=torch.float64)
@@ -91,9 +91,9 @@ def test_lbfgs_comes_back_from_where_there_is_no_number(
         loss, gradient = function(x)
         losses.append(float(loss))
         x = optimizer.step(x, losses[-1], gradient)
-        assert math.isfinite(float(function(optimizer.best(x))[0]))
+        assert math.isfinite(float(function(optimizer.output_image(x))[0]))
     assert any(map(wild, losses))
-    torch.testing.assert_close(optimizer.best(x), torch.ones(3).double(), rtol=0, atol=1e-7)
+    torch.testing.assert_close(optimizer.output_image(x), torch.ones(3).double(), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -122,10 +122,10 @@ def test_lbfgs_rolls_back_a_step_that_made_it_worse_and_tries_half_of_it() -> No
     for loss in (2.0, math.inf, math.nan):
         shorter = optimizer.step(bold, loss, torch.full_like(start, math.nan))
         torch.testing.assert_close(shorter - start, (bold - start) / 2, rtol=1e-12, atol=0)
-        assert torch.equal(optimizer.best(shorter), start)
+        assert torch.equal(optimizer.output_image(shorter), start)
         bold = shorter
     optimizer.step(bold, 0.9, gradient)
-    assert torch.equal(optimizer.best(bold), bold)
+    assert torch.equal(optimizer.output_image(bold), bold)
 
 
 def test_lbfgs_shortens_a_first_step_until_it_helps() -> None:
@@ -141,7 +141,7 @@ def test_lbfgs_shortens_a_first_step_until_it_helps() -> None:
     np.testing.assert_allclose(tried, [0.01 / 2**k for k in range(len(tried))], rtol=1e-6)
     assert len(tried) == 17  # 0.01 / 2^16 is the first to land nearer to 0 than the start
     optimizer.step(x, float(x**2), 2 * x)
-    assert torch.equal(optimizer.best(x), x)
+    assert torch.equal(optimizer.output_image(x), x)
 
 
 def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
@@ -149,7 +149,7 @@ def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
     for _ in range(8):
         loss, gradient = quadratic(x)
         x = optimizer.step(x, float(loss), gradient)
-    accepted = optimizer.best(x)
+    accepted = optimizer.output_image(x)
     direction = x - accepted
     for k in range(1, 9):
         x = optimizer.step(x, math.inf, gradient)
@@ -160,27 +160,27 @@ def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
     torch.testing.assert_close(x - accepted, expected, rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("spread", [0.0, 2.0])
-def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average(spread: float) -> None:
+@pytest.mark.parametrize("coarse_share", [0.0, 2.0])
+def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average(coarse_share: float) -> None:
     gradient = torch.from_numpy(images(1)[0])
     for scale in (1e-6, 1.0, 1e6):
-        optimizer = LBFGS(learning_rate=2.0, spread=spread)
+        optimizer = LBFGS(learning_rate=2.0, coarse_share=coarse_share)
         step = optimizer.step(torch.zeros(SHAPE).double(), 1.0, gradient * scale)
         assert float(step.abs().mean()) == pytest.approx(0.02, rel=1e-9)
-        along = precondition_(gradient.clone(), spread)
+        along = precondition_(gradient.clone(), coarse_share)
         torch.testing.assert_close(step / step.norm(), -along / along.norm())
 
 
-@pytest.mark.parametrize("spread", [0.0, 2.0])
-def test_lbfgs_second_step_is_that_of_bfgs(spread: float) -> None:
+@pytest.mark.parametrize("coarse_share", [0.0, 2.0])
+def test_lbfgs_second_step_is_that_of_bfgs(coarse_share: float) -> None:
     # With one pair, H = (I - r s y^T) g S (I - r y s^T) + r s s^T, g = s.y / y.S y, r = 1 / s.y
     shape, pixels = (1, 1, 4, 5), 20
     generator = np.random.default_rng(0)
     root, x0 = generator.normal(size=(pixels, pixels)), generator.normal(size=pixels)
     a, one = root @ root.T / pixels + np.eye(pixels), np.eye(pixels)
-    patches = [precondition_(torch.from_numpy(e).view(shape).clone(), spread) for e in one]
+    patches = [precondition_(torch.from_numpy(e).view(shape).clone(), coarse_share) for e in one]
     start = np.stack([patch.numpy().ravel() for patch in patches])
-    optimizer = LBFGS(spread=spread)
+    optimizer = LBFGS(coarse_share=coarse_share)
 
     def step(x: NDArray[Any]) -> NDArray[Any]:
         image, gradient = (torch.from_numpy(array).view(shape) for array in (x, a @ x))
@@ -198,11 +198,11 @@ def test_lbfgs_second_step_is_that_of_bfgs(spread: float) -> None:
 
 
 def test_lbfgs_begins_anew_at_another_scale() -> None:
-    optimizer = LBFGS(spread=0)
+    optimizer = LBFGS(coarse_share=0)
     descend(quadratic, torch.zeros(30).double(), 5, optimizer)
     optimizer.resize(8, 10, 50)
     image, gradient = torch.zeros(1, 1, 8, 10), torch.ones(1, 1, 8, 10)
-    assert torch.equal(optimizer.best(image), image)
+    assert torch.equal(optimizer.output_image(image), image)
     torch.testing.assert_close(optimizer.step(image, 1e9, gradient), image - 0.01)
 
 
@@ -249,4 +249,4 @@ def test_lbfgs_forgets_the_older_half_where_memory_runs_out(
 
 
 def test_a_short_history_is_not_given_up() -> None:
-    assert not LBFGS().spare()
+    assert not LBFGS().release_memory()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from napari_nst.engine.optim.schedule import Scale, fit, plan
+from napari_nst.engine.optim.schedule import Scale, fit, make_scales
 
 sides = st.integers(32, 3000)
 counts = st.one_of(st.just("auto"), st.integers(1, 12))
@@ -17,7 +17,7 @@ counts = st.one_of(st.just("auto"), st.integers(1, 12))
 def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
     height: int, width: int, iterations: int, scales: int | str, shortest: int
 ) -> None:
-    found = plan(height, width, iterations, scales, shortest)
+    found = make_scales(height, width, iterations, scales, shortest)
     assert sum(scale.iterations for scale in found) == iterations
     assert all(scale.iterations >= 1 for scale in found)
     assert (found[-1].height, found[-1].width) == (height, width)
@@ -50,7 +50,7 @@ def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
     height: int, width: int, iterations: int
 ) -> None:
     assume(40 * min(height, width) > max(height, width))  # else the short side is the limit
-    found = plan(height, width, iterations, "auto", 2)
+    found = make_scales(height, width, iterations, "auto", 2)
     first = max(found[0].height, found[0].width)
     longest = max(height, width)
     if longest <= 128 * 2**0.5:
@@ -65,12 +65,16 @@ def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
 
 
 def test_a_plan_by_hand() -> None:
-    assert plan(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
-    assert plan(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
-    assert plan(768, 1024, 100) == (Scale(192, 256, 30), Scale(384, 512, 18), Scale(768, 1024, 52))
-    assert [scale.iterations for scale in plan(1536, 2048, 100)] == [30, 14, 15, 41]
-    assert plan(135, 180, 100) == (Scale(135, 180, 100),)
-    assert len(plan(137, 182, 100)) == 2
+    assert make_scales(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
+    assert make_scales(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
+    assert make_scales(768, 1024, 100) == (
+        Scale(192, 256, 30),
+        Scale(384, 512, 18),
+        Scale(768, 1024, 52),
+    )
+    assert [scale.iterations for scale in make_scales(1536, 2048, 100)] == [30, 14, 15, 41]
+    assert make_scales(135, 180, 100) == (Scale(135, 180, 100),)
+    assert len(make_scales(137, 182, 100)) == 2
 
 
 @pytest.mark.parametrize(
@@ -88,11 +92,11 @@ def test_a_plan_by_hand() -> None:
 def test_the_number_of_scales(
     height: int, width: int, iterations: int, scales: int | str, expected: int
 ) -> None:
-    assert len(plan(height, width, iterations, scales, 32)) == expected
+    assert len(make_scales(height, width, iterations, scales, 32)) == expected
 
 
 def test_one_scale_is_the_whole_run() -> None:
-    assert plan(50, 70, 9, 1) == (Scale(50, 70, 9),)
+    assert make_scales(50, 70, 9, 1) == (Scale(50, 70, 9),)
 
 
 @settings(max_examples=100)

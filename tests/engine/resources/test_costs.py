@@ -11,7 +11,7 @@ import torch
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.resources.costs import estimate
 from napari_nst.engine.resources.peak_memory import Workload
-from napari_nst.engine.resources.tiles import Cutting
+from napari_nst.engine.resources.tiles import TileGrid
 from napari_nst.settings import StyleTransferSettings
 
 GIB = 2**30
@@ -65,7 +65,7 @@ def test_the_deeper_network_costs_more() -> None:
 def test_tiles_compute_their_halo_too_and_a_second_forward_pass(network: str, tile: int) -> None:
     size = 256
     chosen = StyleTransferSettings(network=network, scales=1, iterations=7)
-    parts = Cutting(network, chosen.layers_in_use).tiles(torch.zeros(1, 1, size, size), tile)
+    parts = TileGrid(network, chosen.layers_in_use).tiles(torch.zeros(1, 1, size, size), tile)
     read = sum(math.prod(part.read(torch.zeros(size, size)).shape) for part in parts)
     whole, tiled = (
         estimate(chosen.replace(tile=side), size, size, "cpu").operations for side in (size, tile)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
-from napari_nst.engine.network.vgg import FeatureExtractor, Trace
+from napari_nst.engine.network.vgg import FeatureExtractor, ForwardTape
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
@@ -159,14 +159,14 @@ def fail_above(
             found = original(self, image)
             windows.append(image.shape[-2] * image.shape[-1])
             if windows[-1] > pixels and len(windows) > after:
-                features = found.features if isinstance(found, Trace) else found
+                features = found.features if isinstance(found, ForwardTape) else found
                 failed.extend(weakref.ref(value) for value in (image, *features.values()))
                 raise error()
             return found
 
         return limit
 
-    for name in ("__call__", "trace"):  # one way, and both
+    for name in ("__call__", "record_tape"):  # one way, and both
         original = getattr(FeatureExtractor, name)
         monkeypatch.setattr(FeatureExtractor, name, limited(original))
     return windows, failed
@@ -345,7 +345,7 @@ def test_out_of_memory_shortens_the_history_where_tiles_are_off(
     run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=12))
     for _ in range(10):  # steps that were too long leave nothing to remember
         next(run)
-    original, calls = FeatureExtractor.trace, []
+    original, calls = FeatureExtractor.record_tape, []
 
     def once(self: FeatureExtractor, image: torch.Tensor) -> Any:
         calls.append(1)
@@ -353,7 +353,7 @@ def test_out_of_memory_shortens_the_history_where_tiles_are_off(
             raise ERRORS["cpu"]()
         return original(self, image)
 
-    monkeypatch.setattr(FeatureExtractor, "trace", once)
+    monkeypatch.setattr(FeatureExtractor, "record_tape", once)
     with pytest.warns(StyleTransferWarning, match="Memory ran out: L-BFGS remembers 3 steps"):
         next(run)
     assert len(list(run)) == 1

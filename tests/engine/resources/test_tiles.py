@@ -16,7 +16,7 @@ from napari_nst.engine.images.regions import Guide, Regions
 from napari_nst.engine.losses import targets
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.resources import tiles
-from napari_nst.engine.resources.tiles import Cutting
+from napari_nst.engine.resources.tiles import TileGrid
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
 
@@ -42,8 +42,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_the_halo_is_what_the_deepest_layer_sees(
     network: str, layer: str, stride: int, halo: int
 ) -> None:
-    cutting = Cutting(network, ["relu1_1", layer])
-    assert (cutting.stride, cutting.halo) == (stride, halo)
+    grid = TileGrid(network, ["relu1_1", layer])
+    assert (grid.stride, grid.halo) == (stride, halo)
     sees = NETWORKS[network].layer(layer).receptive_field
     assert halo - stride < (sees - stride) / 2 <= halo
 
@@ -58,43 +58,43 @@ def test_the_halo_is_what_the_deepest_layer_sees(
 def test_every_position_of_every_layer_is_owned_once(
     height: int, width: int, size: int | None, deepest: str
 ) -> None:
-    cutting = Cutting("vgg16", [deepest])
+    grid = TileGrid("vgg16", [deepest])
     image = torch.zeros(1, 3, height, width)
-    parts = cutting.tiles(image, size)
+    parts = grid.tiles(image, size)
     pixels = torch.zeros(height, width)
     read = []
     for part in parts:
         view = part.read(image)
         read.append(view.shape[-2] * view.shape[-1])
         for span, length in ((part.rows, height), (part.columns, width)):
-            assert span.start % cutting.stride == span.read_start % cutting.stride == 0
-            assert span.read_start in {0, span.start - cutting.halo}
-            assert span.read_stop in {length, span.stop + cutting.halo}
-            assert size is None or span.stop - span.start <= max(size, cutting.stride)
+            assert span.start % grid.stride == span.read_start % grid.stride == 0
+            assert span.read_start in {0, span.start - grid.halo}
+            assert span.read_stop in {length, span.stop + grid.halo}
+            assert size is None or span.stop - span.start <= max(size, grid.stride)
         pixels[part.rows.start : part.rows.stop, part.columns.start : part.columns.stop] += 1
     assert (pixels == 1).all()
-    assert max(read) <= cutting.most_read(height, width, size)
-    assert parts[0].alone == (len(parts) == 1)
-    for stride in set(cutting.strides.values()):
+    assert max(read) <= grid.max_tile_pixels(height, width, size)
+    assert parts[0].is_whole == (len(parts) == 1)
+    for stride in set(grid.strides.values()):
         whole = torch.zeros(height // stride, width // stride)
         for part in parts:
             view = part.read(image)
             features = torch.ones(view.shape[-2] // stride, view.shape[-1] // stride)
-            owned = part.owned(features, stride)
+            owned = part.interior(features, stride)
             part.cells(whole, stride).add_(owned)
             assert part.cells(whole, stride).shape == owned.shape
         assert (whole == 1).all()
 
 
 def test_the_whole_is_one_tile_and_tiles_are_even() -> None:
-    cutting = Cutting("vgg16", ["relu5_1"])
+    grid = TileGrid("vgg16", ["relu5_1"])
     image = torch.zeros(1, 3, 100, 530)
-    (whole,) = cutting.tiles(image, None)
-    assert whole.alone
-    widths = [part.columns.stop - part.columns.start for part in cutting.tiles(image, 512)]
+    (whole,) = grid.tiles(image, None)
+    assert whole.is_whole
+    widths = [part.columns.stop - part.columns.start for part in grid.tiles(image, 512)]
     assert widths == [272, 258]  # not 512 and a sliver of 18
-    assert cutting.most_read(100, 530, 512) == 100 * (272 + 64)
-    assert cutting.most_read(100, 530, None) == 100 * 530
+    assert grid.max_tile_pixels(100, 530, 512) == 100 * (272 + 64)
+    assert grid.max_tile_pixels(100, 530, None) == 100 * 530
 
 
 # The loss and the gradient
@@ -251,13 +251,13 @@ def test_a_narrower_halo_is_wrong(
     image = thin_vgg.picture(4, *size)
     whole = objective(settings, size)
     assert same(whole, whole, image, 64, 1e-10) < 1e-10
-    original = Cutting.__init__
+    original = TileGrid.__init__
 
-    def narrow(self: Cutting, *arguments: Any) -> None:
+    def narrow(self: TileGrid, *arguments: Any) -> None:
         original(self, *arguments)
         self.halo -= 16
 
-    monkeypatch.setattr(Cutting, "__init__", narrow)
+    monkeypatch.setattr(TileGrid, "__init__", narrow)
     _, expected = whole.loss_and_gradient(image)
     _, found = objective(settings, size).loss_and_gradient(image, 64)
     assert off(found, expected) > 1e-6
@@ -271,7 +271,7 @@ def test_the_bundled_network_in_tiles(
     style_loss: str, dtype: torch.dtype, tolerance: float
 ) -> None:
     # Its deepest layers have fewer positions here than channels: the smallest eigenvalues are the
-    # ridge alone, 1e-8 of the largest, and their vectors are known to that many digits less.
+    # ridge alone, 1e-8 of the largest, and their vectors lose as many digits.
     if style_loss == "wasserstein" and dtype == torch.float64:
         tolerance = 1e-9
     settings = chosen(style_loss=style_loss)
@@ -294,12 +294,12 @@ def test_something_is_called_before_each_tile_and_can_end_it() -> None:
             raise EnoughError
 
     stop_at = 0
-    cutting = Cutting("vgg16", ["relu5_1"])
+    grid = TileGrid("vgg16", ["relu5_1"])
     parts, *of_styles = (
-        len(cutting.tiles(torch.zeros(1, 3, *shape), 64)) for shape in (size, (70, 101), (90, 75))
+        len(grid.tiles(torch.zeros(1, 3, *shape), 64)) for shape in (size, (70, 101), (90, 75))
     )
     assert (parts, of_styles) == (4, [4, 4])
-    whole = objective(settings, size, tile=64, between=count)
+    whole = objective(settings, size, tile=64, on_tile=count)
     assert len(calls) == parts + sum(of_styles)
     image = thin_vgg.picture(4, *size)
     calls.clear()
@@ -313,14 +313,12 @@ def test_something_is_called_before_each_tile_and_can_end_it() -> None:
     calls.clear()
     stop_at = 3
     with pytest.raises(EnoughError):
-        objective(settings, size, tile=64, between=count)
+        objective(settings, size, tile=64, on_tile=count)
     assert len(calls) == 3
 
 
 def test_corners_lie_where_the_pooling_falls() -> None:
-    cutting = Cutting("vgg16", ["relu5_1"])
+    grid = TileGrid("vgg16", ["relu5_1"])
     for size in (tiles.SMALLEST_TILE, 70, 100, 250):
-        spans = {
-            (p.columns.start, p.columns.stop) for p in cutting.tiles(torch.zeros(1, 500), size)
-        }
+        spans = {(p.columns.start, p.columns.stop) for p in grid.tiles(torch.zeros(1, 500), size)}
         assert all(a[1] == b[0] and a[1] % 16 == 0 for a, b in pairwise(sorted(spans)))

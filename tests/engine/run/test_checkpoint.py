@@ -366,7 +366,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -
 
 @settings(max_examples=20, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_no_bit_of_its_tensors_is_lost_unseen(place: float, bit: int, saved: Path) -> None:
+def test_no_bit_of_its_tensors_is_lost_beta1_power(place: float, bit: int, saved: Path) -> None:
     whole = bytearray(saved.read_bytes())
     first = 8 + int.from_bytes(whole[:8], "little")  # where safetensors' header ends
     whole[first + int(place * (len(whole) - first))] ^= 1 << bit

@@ -333,7 +333,7 @@ def test_a_bug_and_an_interruption_are_shown_as_they_are(
 def test_running_out_of_memory_lets_go_of_the_tensors(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image, error: RuntimeError
 ) -> None:
-    original = FeatureExtractor.trace
+    original = FeatureExtractor.record_tape
     alive: list[weakref.ref[torch.Tensor]] = []
 
     def exhausted(self: FeatureExtractor, image: torch.Tensor) -> Any:
@@ -342,7 +342,7 @@ def test_running_out_of_memory_lets_go_of_the_tensors(
         assert all(ref() is not None for ref in alive)
         raise error
 
-    monkeypatch.setattr(FeatureExtractor, "trace", exhausted)
+    monkeypatch.setattr(FeatureExtractor, "record_tape", exhausted)
     run = StyleTransfer(content, style, quick())
     with pytest.raises(OutOfMemoryError) as caught:
         next(run)

@@ -15,7 +15,7 @@ from napari_nst.engine.losses.targets import Targets
 from napari_nst.engine.losses.variation import add_variation
 from napari_nst.engine.network import weights
 from napari_nst.engine.network.vgg import FeatureExtractor
-from napari_nst.engine.resources.tiles import Cutting
+from napari_nst.engine.resources.tiles import TileGrid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.images.assignment import Source
     from napari_nst.engine.images.regions import Regions
-    from napari_nst.engine.network.vgg import Trace
+    from napari_nst.engine.network.vgg import ForwardTape
     from napari_nst.engine.optim.damping import Damping
     from napari_nst.engine.resources.tiles import Tile
     from napari_nst.settings import StyleTransferSettings
@@ -62,7 +62,7 @@ class Losses:
         self._settings = settings
 
     @classmethod
-    def of(
+    def from_terms(
         cls,
         content: Mapping[str, Tensor],
         style: Mapping[str, Tensor],
@@ -142,9 +142,9 @@ class Objective:
         seen of them; None: all of it from all of them.
     tile : int or None
         The side of the tiles in which the content's features are computed; None: the whole.
-    known : dict of Source to statistics, or None
+    style_statistics : dict of Source to statistics, or None
         Sums of sources that need not be computed again; those computed are added to it.
-    between : callable or None
+    on_tile : callable or None
         Called before each tile; an exception it raises ends the work.
     """
 
@@ -157,12 +157,12 @@ class Objective:
         *,
         regions: Regions | None = None,
         tile: int | None = None,
-        known: dict[Source, Mapping[str, Statistics]] | None = None,
-        between: Callable[[], object] | None = None,
+        style_statistics: dict[Source, Mapping[str, Statistics]] | None = None,
+        on_tile: Callable[[], object] | None = None,
     ) -> None:
         self.settings = settings
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
-        self._cutting = Cutting(settings.network, settings.layers_in_use)
+        self._grid = TileGrid(settings.network, settings.layers_in_use)
         self._visible = regions.visible if regions else None
         self._area: float = content.shape[-2] * content.shape[-1]  # pixels that can be seen
         if self._visible is not None:
@@ -172,11 +172,11 @@ class Objective:
             styles,
             settings,
             self._extractor,
-            self._cutting,
+            self._grid,
             regions,
             tile,
-            known,
-            between or _nothing,
+            style_statistics,
+            on_tile or _nothing,
         )
 
     @property
@@ -189,7 +189,7 @@ class Objective:
             for index in range(count)
         ]
 
-    def steer(self, settings: StyleTransferSettings) -> None:
+    def set_weights(self, settings: StyleTransferSettings) -> None:
         """Go on with other weights; layers and the form of the losses stay what they are."""
         self.settings = settings
         self._targets.blend(settings.style_weights)
@@ -199,7 +199,7 @@ class Objective:
         self,
         image: Tensor,
         tile: int | None = None,
-        between: Callable[[], object] | None = None,
+        on_tile: Callable[[], object] | None = None,
         damping: Damping | None = None,
     ) -> tuple[Losses, Tensor]:
         """Return the losses of an image, and the gradient of their total.
@@ -210,7 +210,7 @@ class Objective:
             Of the content's shape; values in [0, 1], though nothing here depends on it.
         tile : int or None
             The side of the tiles, in pixels; None: the whole image at once.
-        between : callable or None
+        on_tile : callable or None
             Called before each tile; an exception it raises ends the evaluation.
         damping : Damping or None
             Of what styles add to the gradient, where the style loss bears it (see `losses`);
@@ -231,26 +231,26 @@ class Objective:
         the pixels it read to the image's gradient.  That is exact.  One tile needs one pass.
         """
         image = image.detach()
-        between = between or _nothing
-        parts = self._cutting.tiles(image, tile)
+        on_tile = on_tile or _nothing
+        parts = self._grid.tiles(image, tile)
         if len(parts) == 1:
-            between()
-            trace = self._extractor.trace(image)
-            terms = self._style_terms(self._sums(trace.features, parts[0]), damping)
-            gradient, content, tv = self._backward(trace, image, parts[0], terms)
+            on_tile()
+            tape = self._extractor.record_tape(image)
+            terms = self._style_terms(self._sums(tape.features, parts[0]), damping)
+            gradient, content, tv = self._backward(tape, image, parts[0], terms)
             return self._losses(content, terms, tv), gradient
 
         sums: dict[str, list[Statistics]] = {}
         for part in parts:
-            between()
+            on_tile()
             _add(sums, self._sums(self._extractor(part.read(image)), part))
         terms = self._style_terms(sums, damping)
         gradient = torch.zeros_like(image)
         contents, variations = [], []
         for part in parts:
-            between()
-            trace = self._extractor.trace(part.read(image))
-            here, content, tv = self._backward(trace, image, part, terms)
+            on_tile()
+            tape = self._extractor.record_tape(part.read(image))
+            here, content, tv = self._backward(tape, image, part, terms)
             part.read(gradient).add_(here)
             contents.append(content)
             variations.append(tv)
@@ -264,7 +264,7 @@ class Objective:
         self, content: Mapping[str, Tensor], terms: Mapping[str, _LayerTerm], tv: Tensor
     ) -> Losses:
         style = {layer: term.value for layer, term in terms.items()}
-        return Losses.of(content, style, tv, self.settings)
+        return Losses.from_terms(content, style, tv, self.settings)
 
     def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
         """Return the sums of each region at each layer, over what a tile owns."""
@@ -274,7 +274,7 @@ class Objective:
         return {
             layer: [
                 Statistics.from_features(
-                    part.owned(features[layer], self._cutting.strides[layer]),
+                    part.interior(features[layer], self._grid.strides[layer]),
                     weights,
                     exact=exact,
                     means=means,
@@ -300,7 +300,7 @@ class Objective:
                     continue
                 damp = losses.no_damping
                 if damping is not None:
-                    finest = self._cutting.strides[layer] == 1
+                    finest = self._grid.strides[layer] == 1
                     damp = partial(damping, f"{layer}.{index}", finest=finest)
                 term = style_loss(own, target, damp)
                 share = shares[index]
@@ -312,14 +312,14 @@ class Objective:
         return terms
 
     def _backward(
-        self, trace: Trace, image: Tensor, part: Tile, terms: Mapping[str, _LayerTerm]
+        self, tape: ForwardTape, image: Tensor, part: Tile, terms: Mapping[str, _LayerTerm]
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Return a tile's gradient at the pixels it reads, its content losses, its variation."""
         content: dict[str, Tensor] = {}
 
         def add(layer: str, features: Tensor, gradient: Tensor) -> None:
-            stride = self._cutting.strides[layer]
-            owned, onto = part.owned(features, stride), part.owned(gradient, stride)
+            stride = self._grid.strides[layer]
+            owned, onto = part.interior(features, stride), part.interior(gradient, stride)
             self._add_content(layer, owned, onto, part, content)
             if layer in terms:
                 weights = self._targets.weights(layer, part)
@@ -328,7 +328,7 @@ class Objective:
                         of_mean, of_moment, scale = term
                         feature_gradient(owned, of_mean, of_moment, own, scale=scale, onto=onto)
 
-        gradient = trace.gradient(add)
+        gradient = tape.gradient(add)
         seen = None if self._visible is None else part.read(self._visible)
         count = image.shape[1] * self._area
         weight = self.settings.tv_weight / count

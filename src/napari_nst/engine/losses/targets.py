@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.images.assignment import Region, Source
     from napari_nst.engine.images.regions import Regions
     from napari_nst.engine.network.vgg import FeatureExtractor
-    from napari_nst.engine.resources.tiles import Cutting, Tile
+    from napari_nst.engine.resources.tiles import Tile, TileGrid
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Targets"]
@@ -47,18 +47,18 @@ class Targets:
         styles: Sequence[Tensor],
         settings: StyleTransferSettings,
         extractor: FeatureExtractor,
-        cutting: Cutting,
+        grid: TileGrid,
         regions: Regions | None,
         tile: int | None,
-        known: dict[Source, Mapping[str, Statistics]] | None,
-        between: Callable[[], object],
+        style_statistics: dict[Source, Mapping[str, Statistics]] | None,
+        on_tile: Callable[[], object],
     ) -> None:
         self._settings = settings
         self._extractor = extractor
-        self._cutting = cutting
+        self._grid = grid
         self._guide = regions.content if regions else None
         self._sources = regions.sources if regions else {}
-        self._between = between
+        self._on_tile = on_tile
         self._style_tile = min(STYLE_TILE, tile or STYLE_TILE)
         self._weights: dict[tuple[str, Tile], list[PositionWeights]] = {}
         self._shares: dict[str, Sequence[float]] = {
@@ -66,7 +66,7 @@ class Targets:
             for layer in settings.style_layers.active
         }
         self.regions = regions.regions if regions else (whole_image_region(len(styles)),)
-        self._sums = {} if known is None else known
+        self._sums = {} if style_statistics is None else style_statistics
         with torch.no_grad():
             self._take_content(content, tile, regions.visible if regions else None)
             for source in sorted({source for region in self.regions for source in region.sources}):
@@ -77,7 +77,7 @@ class Targets:
     def content(self, layer: str, part: Tile) -> Tensor | None:
         """Return the content's features that a tile owns, None for a layer not compared."""
         features = self._content.get(layer)
-        return None if features is None else part.cells(features, self._cutting.strides[layer])
+        return None if features is None else part.cells(features, self._grid.strides[layer])
 
     def seen(self, layer: str, part: Tile) -> Tensor | None:
         """Return what can be seen at the positions of a content layer that a tile owns.
@@ -85,7 +85,7 @@ class Targets:
         Shape (H', W'); None: all of it.
         """
         seen = self._seen.get(layer)
-        return None if seen is None else part.cells(seen, self._cutting.strides[layer])[0]
+        return None if seen is None else part.cells(seen, self._grid.strides[layer])[0]
 
     def weights(self, layer: str, part: Tile) -> Sequence[PositionWeights | None]:
         """Return the weights of each region at the positions that a tile owns; None: all 1.
@@ -96,7 +96,7 @@ class Targets:
             return (None,)
         found = self._weights.get((layer, part))
         if found is None:
-            masks = part.cells(self._guide.weights(layer), self._cutting.strides[layer])
+            masks = part.cells(self._guide.weights(layer), self._grid.strides[layer])
             found = self._weights[layer, part] = [*map(PositionWeights.from_mask, masks)]
         return found
 
@@ -138,21 +138,21 @@ class Targets:
         self._seen: dict[str, Tensor] = {}
         if visible is not None:
             self._seen = {
-                layer: functional.avg_pool2d(visible[None], self._cutting.strides[layer])[0]
+                layer: functional.avg_pool2d(visible[None], self._grid.strides[layer])[0]
                 for layer in layers
             }
         energy = {layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers}
-        for part in self._cutting.tiles(content, tile) if layers else ():
-            self._between()
+        for part in self._grid.tiles(content, tile) if layers else ():
+            self._on_tile()
             features = self._extractor(part.read(content))
             for layer in layers:
-                stride, value = self._cutting.strides[layer], features[layer]
-                owned = part.owned(value, stride)
+                stride, value = self._grid.strides[layer], features[layer]
+                owned = part.interior(value, stride)
                 squared, seen = owned.square(), self.seen(layer, part)
                 if seen is not None:
                     squared *= seen.to(squared.dtype)
                 energy[layer] += squared.sum(dtype=wide)
-                if part.alone:
+                if part.is_whole:
                     self._content[layer] = value
                     continue
                 if layer not in self._content:
@@ -167,16 +167,16 @@ class Targets:
         guide = self._sources.get(source)
         sums: dict[str, Statistics] = {}
         exact = self._settings.style_loss in FLOAT64_STYLE_LOSSES
-        for part in self._cutting.tiles(style, self._style_tile):
-            self._between()
+        for part in self._grid.tiles(style, self._style_tile):
+            self._on_tile()
             features = self._extractor(part.read(style))
             for layer in self._settings.style_layers.active:
-                stride = self._cutting.strides[layer]
+                stride = self._grid.strides[layer]
                 weights = None
                 if guide is not None:
                     mask = part.cells(guide.weights(layer), stride)[0]
                     weights = PositionWeights.from_mask(mask)
-                owned = part.owned(features[layer], stride)
+                owned = part.interior(features[layer], stride)
                 here = Statistics.from_features(owned, weights, exact=exact)
                 sums[layer] = sums[layer] + here if layer in sums else here
             del features  # before the next tile's need memory

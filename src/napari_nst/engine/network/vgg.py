@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     _Kept: TypeAlias = Tensor | Maxima | torch.Size
 
-__all__ = ["CAFFE", "TORCHVISION", "FeatureExtractor", "Normalization", "Trace"]
+__all__ = ["CAFFE", "TORCHVISION", "FeatureExtractor", "ForwardTape", "Normalization"]
 
 
 class Normalization(NamedTuple):
@@ -51,7 +51,7 @@ the zeros around the image, which are added after it."""
 _AVERAGE_POOLING_GAIN = 2
 
 
-class Trace:
+class ForwardTape:
     """Features of an image, and the way back from them to its pixels, once.
 
     Attributes
@@ -202,7 +202,7 @@ class FeatureExtractor:
         with _reproducible(self.device):
             return self._forward(image, None)
 
-    def trace(self, image: Tensor) -> Trace:
+    def record_tape(self, image: Tensor) -> ForwardTape:
         """Return the features of an image, and with them the way back to its pixels.
 
         Parameters
@@ -212,7 +212,7 @@ class FeatureExtractor:
         """
         kept: list[_Kept] = []
         with _reproducible(self.device):
-            return Trace(self, image, self._forward(image, kept), kept)
+            return ForwardTape(self, image, self._forward(image, kept), kept)
 
     def _forward(self, image: Tensor, kept: list[_Kept] | None) -> dict[str, Tensor]:
         """Return the features; add to `kept` what each step needs on the way back."""

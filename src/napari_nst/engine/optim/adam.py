@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["SPREAD", "Adam", "Optimizer", "State"]
+__all__ = ["COARSE_SHARE", "Adam", "Optimizer", "OptimizerState"]
 
-SPREAD = 0.15
+COARSE_SHARE = 0.15
 """Of Adam's steps; chosen by benchmarks/schedules.py."""
 
 _DAMPING = "damping."  # what the names of its tensors begin with
 
 
 @dataclass(frozen=True)
-class State:
+class OptimizerState:
     """What an optimizer remembers: tensors by name, and numbers that JSON can say."""
 
     tensors: Mapping[str, Tensor]
@@ -50,7 +50,7 @@ class Optimizer(Protocol):
         """Return the next image to evaluate, a tensor of its own; the gradient may be used up."""
         ...
 
-    def best(self, image: Tensor) -> Tensor:
+    def output_image(self, image: Tensor) -> Tensor:
         """Return the image to deliver, given the one that would be evaluated next."""
         ...
 
@@ -58,19 +58,19 @@ class Optimizer(Protocol):
         """Move on to images of another size, for so many iterations, the run's last or not."""
         ...
 
-    def steered(self) -> None:
+    def on_objective_changed(self) -> None:
         """Go on with another function from the next step on, without a jump."""
         ...
 
-    def spare(self) -> bool:
+    def release_memory(self) -> bool:
         """Give up memory that it can do without, with a warning; return whether there was any."""
         ...
 
-    def state(self) -> State:
+    def state_dict(self) -> OptimizerState:
         """Return all that it remembers; its tensors are not copied."""
         ...
 
-    def restore(self, state: State) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         """Remember what `state` said."""
         ...
 
@@ -101,7 +101,7 @@ class Adam:
         Of the first scale: the average runs over about a tenth of them.
     last : bool
         Whether they are the run's last.
-    spread : float
+    coarse_share : float
         The share of patches in a step, as `multilevel.precondition_` takes it; 0: of pixels alone.
 
     Attributes
@@ -121,15 +121,15 @@ class Adam:
         iterations: int = 100,
         *,
         last: bool = False,
-        spread: float = SPREAD,
+        coarse_share: float = COARSE_SHARE,
     ) -> None:
         self.learning_rate = learning_rate
         self.betas = betas
         self.epsilon = epsilon
-        self.spread = spread
+        self.coarse_share = coarse_share
         self.damping = Damping()
         self._steps = 0
-        self._unseen = 1.0  # what the first moment still has of its zeros
+        self._beta1_power = 1.0  # what the first moment still has of its zeros
         self._first: Tensor | None = None
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
@@ -138,12 +138,12 @@ class Adam:
 
     def _begin(self, iterations: int, last: bool) -> None:
         """Begin a scale: its average, and the way its steps become shorter."""
-        self._average = _Average(iterations)
+        self._average = _EMA(iterations)
         self._left, self._shortens, self._shortened = iterations, last, 0
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
         """Return the image after one step; the loss plays no part, the gradient is used up."""
-        self.damping.keep()
+        self.damping.commit()
         # In the gradient's own memory: at large sizes every image counts.
         gradient *= image.shape[-2] * image.shape[-1]
         norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
@@ -154,13 +154,13 @@ class Adam:
             self._first, self._second = torch.zeros_like(gradient), torch.zeros_like(gradient)
         rate, first_decay, second_decay = self._constants()
         self._steps += 1
-        self._unseen *= first_decay
+        self._beta1_power *= first_decay
         self._first.lerp_(gradient, 1 - first_decay)
         self._second.lerp_(gradient.square_(), 1 - second_decay)
         root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
         root.sqrt_().add_(self.epsilon)
-        direction = precondition_(torch.div(self._first, root, out=root), self.spread)
-        image = image.add(direction, alpha=-rate / (1 - self._unseen)).clamp_(0, 1)
+        direction = precondition_(torch.div(self._first, root, out=root), self.coarse_share)
+        image = image.add(direction, alpha=-rate / (1 - self._beta1_power)).clamp_(0, 1)
         self._average.add(image)
         return image
 
@@ -173,11 +173,11 @@ class Adam:
         first, second = self.betas
         return rate, first + (max(self._STEADIEST, first) - first) * part, second
 
-    def best(self, image: Tensor) -> Tensor:
+    def output_image(self, image: Tensor) -> Tensor:
         """Return the average of the iterates, which has less noise than the last of them."""
         return self._average.value(image)
 
-    def steered(self) -> None:
+    def on_objective_changed(self) -> None:
         """Begin a new average, and bring the moments to the new function's scale.
 
         Steps are long again, and become shorter in the iterations that are left: at the end of a
@@ -207,17 +207,17 @@ class Adam:
             size = (height, width)
             self._first = functional.interpolate(self._first, size, mode="bicubic")
             second = functional.interpolate(self._second, size, mode="bilinear")
-            seen = (1 - self.betas[1] ** self._steps) / (1 - self._unseen) ** 2
+            seen = (1 - self.betas[1] ** self._steps) / (1 - self._beta1_power) ** 2
             least = self._first.square() * seen
             self._second = torch.maximum(second, least)
         self.damping.restart()
         self._begin(iterations, last)
 
-    def spare(self) -> bool:
+    def release_memory(self) -> bool:
         """Return that it needs all it has."""
         return False
 
-    def state(self) -> State:
+    def state_dict(self) -> OptimizerState:
         """Return moments, average, damping and counters."""
         tensors = {
             "first": self._first,
@@ -229,7 +229,7 @@ class Adam:
         numbers = {
             "damping": self.damping.weight,
             "steps": self._steps,
-            "unseen": self._unseen,
+            "beta1_power": self._beta1_power,
             "rescale": self._rescale,
             "decay": self._average.decay,
             "weight": self._average.weight,
@@ -237,20 +237,20 @@ class Adam:
             "shortens": self._shortens,
             "shortened": self._shortened,
         }
-        return State({k: v for k, v in tensors.items() if v is not None}, numbers)
+        return OptimizerState({k: v for k, v in tensors.items() if v is not None}, numbers)
 
-    def restore(self, state: State) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         """Go on from moments, average, damping and counters."""
         means = {
             name.removeprefix(_DAMPING): mean
             for name, mean in state.tensors.items()
             if name.startswith(_DAMPING)
         }
-        self.damping.restore(means, state.numbers["damping"])
+        self.damping.load_state_dict(means, state.numbers["damping"])
         find = state.tensors.get
         self._first, self._second, self._norm = find("first"), find("second"), find("norm")
         self._steps, self._rescale = state.numbers["steps"], state.numbers["rescale"]
-        self._unseen = state.numbers["unseen"]
+        self._beta1_power = state.numbers["beta1_power"]
         self._average.sum = find("average")
         self._average.decay = state.numbers["decay"]
         self._average.weight = state.numbers["weight"]
@@ -258,7 +258,7 @@ class Adam:
         self._shortens = state.numbers["shortens"]
 
 
-class _Average:
+class _EMA:
     """A running average of images over about a tenth of a scale's iterations."""
 
     def __init__(self, iterations: int) -> None:

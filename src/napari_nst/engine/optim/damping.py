@@ -20,7 +20,7 @@ __all__ = ["Damping"]
 
 # Chosen by benchmarks/schedules.py. What layers of the image's own size see answers to a step so
 # strongly that it would begin to swing with what the others bear.
-_AT_ONCE = {True: 0.7, False: 0.4}
+_DIRECT_SHARE = {True: 0.7, False: 0.4}
 _DECAY = 0.9
 
 
@@ -82,10 +82,10 @@ class Damping:
         mean = now * (1 - self.decay) if before is None else before.lerp(now, 1 - self.decay)
         self._next[key] = mean
         weight = self._weight + (1 - self.decay) * (1 - self._weight)
-        at_once = _AT_ONCE[finest]
-        return torch.add(at_once * now, mean, alpha=(1 - at_once) / weight)
+        direct = _DIRECT_SHARE[finest]
+        return torch.add(direct * now, mean, alpha=(1 - direct) / weight)
 
-    def keep(self) -> None:
+    def commit(self) -> None:
         """Say that the evaluation counts."""
         if self._next:
             self._means, self._next = self._next, {}
@@ -101,7 +101,7 @@ class Damping:
         """What the means have of their full weight, from 0 to 1."""
         return self._weight
 
-    def restore(self, tensors: Mapping[str, Tensor], weight: float) -> None:
+    def load_state_dict(self, tensors: Mapping[str, Tensor], weight: float) -> None:
         """Go on from means and their weight."""
         self.restart()
         self._means, self._weight = dict(tensors), weight

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from napari_nst.engine.optim.adam import State
+from napari_nst.engine.optim.adam import OptimizerState
 from napari_nst.engine.optim.multilevel import precondition_
 from napari_nst.engine.resources.device import is_out_of_memory
 from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, MIN_LBFGS_HISTORY
@@ -26,7 +26,7 @@ __all__ = ["LBFGS"]
 
 T = TypeVar("T")
 
-_SPREAD = 1.0  # with more, steps go too far now and then, and cost an evaluation
+_COARSE_SHARE = 1.0  # with more, steps go too far now and then, and cost an evaluation
 
 
 @dataclass
@@ -57,7 +57,7 @@ class LBFGS:
     history : int
         How many pairs of steps and gradient changes are remembered.
 
-    spread : float
+    coarse_share : float
         Of the matrix that the inverse Hessian is built up from: the share of patches in it, as
         `multilevel.precondition_` takes it.  0: the identity, as in the paper.
 
@@ -80,11 +80,11 @@ class LBFGS:
         learning_rate: float = 1.0,
         history: int = LBFGS_HISTORY,
         *,
-        spread: float = _SPREAD,
+        coarse_share: float = _COARSE_SHARE,
     ) -> None:
         self.learning_rate = learning_rate
         self.history = history
-        self.spread = spread
+        self.coarse_share = coarse_share
         self._pairs: list[tuple[Tensor, Tensor, float]] = []
         self._trial: _Trial | None = None
 
@@ -117,20 +117,20 @@ class LBFGS:
         self._trial = trial = _Trial(image, loss, gradient, direction, slope, length)
         return self._in_memory(partial(_moved, trial))
 
-    def best(self, image: Tensor) -> Tensor:
+    def output_image(self, image: Tensor) -> Tensor:
         """Return the last image that was accepted."""
         return image if self._trial is None else self._trial.image
 
     def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
         """Begin anew: curvature measured at one size does not hold at another."""
-        self.steered()
+        self.on_objective_changed()
 
-    def steered(self) -> None:
+    def on_objective_changed(self) -> None:
         """Forget the history: it belongs to another function."""
         self._pairs.clear()
         self._trial = None
 
-    def spare(self) -> bool:
+    def release_memory(self) -> bool:
         """Forget the older half of the history, as far as there is more than the least."""
         before = len(self._pairs)
         if before <= MIN_LBFGS_HISTORY:
@@ -148,7 +148,7 @@ class LBFGS:
         self.history = pairs
         del self._pairs[:-pairs]
 
-    def state(self) -> State:
+    def state_dict(self) -> OptimizerState:
         """Return the history, and the step on trial."""
         tensors: dict[str, Tensor] = {}
         for index, (step, change, _) in enumerate(self._pairs):
@@ -159,9 +159,9 @@ class LBFGS:
             tensors |= {f"trial.{name}": getattr(trial, name) for name in names}
             parts = ("loss", "slope", "length", "shortened")
             numbers["trial"] = {name: getattr(trial, name) for name in parts}
-        return State(tensors, numbers)
+        return OptimizerState(tensors, numbers)
 
-    def restore(self, state: State) -> None:
+    def load_state_dict(self, state: OptimizerState) -> None:
         """Go on from a history, and a step on trial."""
         tensors = state.tensors
         self._pairs = [
@@ -186,7 +186,7 @@ class LBFGS:
                     raise
                 # The frames of the failed attempt hold its tensors.
                 traceback.clear_frames(error.__traceback__)
-            self.spare()
+            self.release_memory()
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         curvature = _dot(step, change)
@@ -203,10 +203,10 @@ class LBFGS:
         for step, change, scale in reversed(self._pairs):
             factors.append(scale * _dot(step, direction))
             direction = direction.add(change, alpha=-factors[-1])
-        direction = precondition_(direction, self.spread)
+        direction = precondition_(direction, self.coarse_share)
         if self._pairs:
             _, change, scale = self._pairs[-1]
-            direction /= scale * _dot(change, precondition_(change.clone(), self.spread))
+            direction /= scale * _dot(change, precondition_(change.clone(), self.coarse_share))
         for (step, change, scale), factor in zip(self._pairs, reversed(factors), strict=True):
             direction.add_(step, alpha=factor - scale * _dot(change, direction))
         return direction

@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["CONTENT_AT_SMALLER", "LEARNING_RATE", "Scale", "fit", "plan", "weighted"]
+__all__ = [
+    "COARSE_CONTENT_WEIGHT",
+    "LEARNING_RATE",
+    "Scale",
+    "fit",
+    "make_scales",
+    "settings_at_scale",
+]
 
 LEARNING_RATE = 0.038
 """Of Adam at first, where the settings name none; in units of the image's range."""
 
-CONTENT_AT_SMALLER = 3
+COARSE_CONTENT_WEIGHT = 3
 """What the content weighs at the sizes before the last, in units of what it weighs there: what is
 lost of its shapes when the picture is small has to be found again when each iteration is dear.
 Chosen by benchmarks/schedules.py, and by eye."""
@@ -51,7 +58,7 @@ def fit(height: int, width: int, longest: float, shortest: int = 1) -> tuple[int
     return max(round(height * factor), shortest), max(round(width * factor), shortest)
 
 
-def plan(
+def make_scales(
     height: int, width: int, iterations: int, scales: int | str = "auto", shortest: int = 32
 ) -> tuple[Scale, ...]:
     """Return the scales of a run, coarsest first.
@@ -99,8 +106,8 @@ def plan(
     )
 
 
-def weighted(settings: StyleTransferSettings, *, last: bool) -> StyleTransferSettings:
+def settings_at_scale(settings: StyleTransferSettings, *, last: bool) -> StyleTransferSettings:
     """Return settings with the weights that hold at the last scale, or at one before it."""
     if last:
         return settings
-    return settings.replace(content_weight=settings.content_weight * CONTENT_AT_SMALLER)
+    return settings.replace(content_weight=settings.content_weight * COARSE_CONTENT_WEIGHT)

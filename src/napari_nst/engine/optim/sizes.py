@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_nst.engine.optim.schedule import Scale, fit, plan
+from napari_nst.engine.optim.schedule import Scale, fit, make_scales
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def scales_for(
     elif longest is None:
         longest = max(height, width)
     height, width = fit(height, width, longest, min_side)
-    return plan(height, width, settings.iterations, settings.scales, min_side)
+    return make_scales(height, width, settings.iterations, settings.scales, min_side)
 
 
 def style_size(

@@ -14,7 +14,7 @@ from napari_nst.engine.resources.peak_memory import (
     USABLE_SHARE,
     Workload,
 )
-from napari_nst.engine.resources.tiles import Cutting
+from napari_nst.engine.resources.tiles import TileGrid
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _operations(settings: StyleTransferSettings, scale: Scale, tile: int | None)
         for layer in layers
         if layer.kind == "conv"
     )
-    pixels = Cutting(settings.network, settings.layers_in_use).all_read(
+    pixels = TileGrid(settings.network, settings.layers_in_use).total_tile_pixels(
         scale.height, scale.width, tile
     )
     passes = 2 if pixels == scale.height * scale.width else 3

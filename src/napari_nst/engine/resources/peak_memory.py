@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_nst.engine.optim.sizes import style_size
 from napari_nst.engine.resources import activations
-from napari_nst.engine.resources.tiles import SMALLEST_TILE, STYLE_TILE, Cutting
+from napari_nst.engine.resources.tiles import SMALLEST_TILE, STYLE_TILE, TileGrid
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -123,14 +123,14 @@ class Workload:
         settings, item_size = self.settings, self.item_size
         network = NETWORKS[settings.network]
         layers = network.layers_up_to(settings.layers_in_use)
-        tiling = Cutting(settings.network, settings.layers_in_use)
+        tiling = TileGrid(settings.network, settings.layers_in_use)
         height, width = self.scale.height, self.scale.width
         pixels = height * width
         styles = [style_size(settings, s, self.scale, k) for k, s in enumerate(self.styles)]
         style_pixels = sum(math.prod(size) for size in styles)
-        tile_pixels = tiling.most_read(height, width, tile)
+        tile_pixels = tiling.max_tile_pixels(height, width, tile)
         style_tile = min(STYLE_TILE, tile or STYLE_TILE)
-        style_tile_pixels = max((tiling.most_read(*s, style_tile) for s in styles), default=0)
+        style_tile_pixels = max((tiling.max_tile_pixels(*s, style_tile) for s in styles), default=0)
 
         # These follow one another: only the largest counts.
         steps = network.steps(settings.layers_in_use, settings.pooling)
@@ -186,7 +186,7 @@ class Workload:
         """
         if self.bytes_needed(None, history) <= budget:
             return None
-        stride = Cutting(self.settings.network, self.settings.layers_in_use).stride
+        stride = TileGrid(self.settings.network, self.settings.layers_in_use).stride
         # Tiles of an image are evenly large: only sizes that change their number are candidates.
         candidates = {
             math.ceil(length / count / stride) * stride

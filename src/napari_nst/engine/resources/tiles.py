@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["SMALLEST_TILE", "STYLE_TILE", "Cutting", "Span", "Tile"]
+__all__ = ["SMALLEST_TILE", "STYLE_TILE", "Span", "Tile", "TileGrid"]
 
 # Pixels a side: of smaller ones nearly all would be halo.
 SMALLEST_TILE = 64
@@ -67,17 +67,17 @@ class Tile:
         """Return the cells it owns of a whole image's layer, a view."""
         return whole[..., self.rows.cells(stride), self.columns.cells(stride)]
 
-    def owned(self, features: Tensor, stride: int) -> Tensor:
+    def interior(self, features: Tensor, stride: int) -> Tensor:
         """Return the cells it owns of the features of what it reads, a view."""
         return features[..., self.rows.inside(stride), self.columns.inside(stride)]
 
     @property
-    def alone(self) -> bool:
+    def is_whole(self) -> bool:
         """Whether it is the whole image."""
         return all(span.stop - span.start == span.length for span in (self.rows, self.columns))
 
 
-class Cutting:
+class TileGrid:
     """Cuts images for the layers in use of a network.
 
     Parameters
@@ -119,7 +119,7 @@ class Cutting:
         rows, columns = (self._spans(length, size) for length in image.shape[-2:])
         return tuple(Tile(row, column) for row in rows for column in columns)
 
-    def most_read(self, height: int, width: int, size: int | None) -> int:
+    def max_tile_pixels(self, height: int, width: int, size: int | None) -> int:
         """Return the pixels that the largest tile of an image reads."""
         read = [
             max(span.read_stop - span.read_start for span in self._spans(length, size))
@@ -127,7 +127,7 @@ class Cutting:
         ]
         return math.prod(read)
 
-    def all_read(self, height: int, width: int, size: int | None) -> int:
+    def total_tile_pixels(self, height: int, width: int, size: int | None) -> int:
         """Return the pixels that all tiles of an image read together."""
         read = [
             sum(span.read_stop - span.read_start for span in self._spans(length, size))

@@ -18,8 +18,8 @@ from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.losses.objective import Losses
-from napari_nst.engine.optim.adam import State
-from napari_nst.engine.optim.schedule import Scale, weighted
+from napari_nst.engine.optim.adam import OptimizerState
+from napari_nst.engine.optim.schedule import Scale, settings_at_scale
 from napari_nst.engine.run.loop import Wish
 from napari_nst.engine.run.state import RunState
 from napari_nst.errors import InputError
@@ -103,7 +103,7 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
         ],
     }
     if state.image is not None and state.optimizer is not None:
-        optimizer_state = state.optimizer.state()
+        optimizer_state = state.optimizer.state_dict()
         about["optimizer"] = dict(optimizer_state.numbers)
         tensors["image"] = state.image
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_state.tensors.items()}
@@ -144,7 +144,9 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         if "optimizer" in about:
             state.image = tensors["image"]
             state.optimizer = state.make_optimizer(iterations=1)
-            state.optimizer.restore(State(_under("optimizer.", tensors), about["optimizer"]))
+            state.optimizer.load_state_dict(
+                OptimizerState(_under("optimizer.", tensors), about["optimizer"])
+            )
         if "history" in tensors:
             before_last = sum(scale.iterations for scale in scales[:-1])
             weights = _settings_in_force(settings, state.steering, before_last)
@@ -181,7 +183,7 @@ def _settings_in_force(
     while True:
         while waiting and waiting[0].iteration == done:
             settings = settings.replace(**waiting.pop(0).choices)
-        yield weighted(settings, last=done >= before_last)
+        yield settings_at_scale(settings, last=done >= before_last)
         done += 1
 
 

@@ -1,4 +1,4 @@
-"""The one loop: evaluate, step, show; and between two evaluations do what was wished."""
+"""The one loop: evaluate, step, show; and on_tile two evaluations do what was wished."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.optim.lbfgs import LBFGS
-from napari_nst.engine.optim.schedule import weighted
+from napari_nst.engine.optim.schedule import settings_at_scale
 from napari_nst.engine.run.control import Control, Stopped
 from napari_nst.engine.run.snapshots import Snapshot
 from napari_nst.record import OutOfMemoryEvent
@@ -205,7 +205,7 @@ class Loop:
             assert state.image is not None
             return objective.loss_and_gradient(state.image, tile, check, optimizer.damping)
 
-        return self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.spare)
+        return self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.release_memory)
 
     def _current_resources(self, index: int) -> OutOfMemoryEvent:
         """Return the tile size and the L-BFGS history of the next evaluation."""
@@ -239,13 +239,13 @@ class Loop:
             state.image = self.inputs.recolored(state.image, before.color, state.settings.color)
             left = self.scales[index].iterations - state.done
             state.optimizer = state.make_optimizer(left, last=index == len(self.scales) - 1)
-        state.optimizer.steered()
+        state.optimizer.on_objective_changed()
         pictures = (record.styles, record.content_labels, record.style_labels)
         if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
             if self._objective is not None:
-                self._objective.steer(self._weighted(index))
+                self._objective.set_weights(self._settings_at(index))
         else:
-            # Painting on the content leaves what is known of the styles as it is.
+            # Painting on the content does not change the statistics of the styles.
             guided = state.settings.region_guidance != before.region_guidance
             if recolored or guided or record.styles or record.style_labels:
                 self._style_statistics.clear()
@@ -273,19 +273,19 @@ class Loop:
         assert state.image is not None
         state.image = self._with_kept(state.image)
         if self.inputs.assignment:  # statistics of painted regions are this run's own
-            known = self._style_statistics
+            style_statistics = self._style_statistics
         else:
             visible = [style.visible for style in self.inputs.styles]
-            known = self._style_cache.style_statistics(styles, tile, visible)
+            style_statistics = self._style_cache.style_statistics(styles, tile, visible)
         objective = Objective(
             content,
             styles,
-            self._weighted(index),
+            self._settings_at(index),
             self._network,
             regions=regions,
             tile=tile,
-            known=known,
-            between=self.control.wait_if_paused,
+            style_statistics=style_statistics,
+            on_tile=self.control.wait_if_paused,
         )
         if regions is None or self.inputs.assignment is None:
             state.regions = ()
@@ -294,9 +294,9 @@ class Loop:
         self._objective = objective
         return objective
 
-    def _weighted(self, index: int) -> StyleTransferSettings:
+    def _settings_at(self, index: int) -> StyleTransferSettings:
         """Return the settings as they are now, with the weights that hold at a scale."""
-        return weighted(self.state.settings, last=index == len(self.scales) - 1)
+        return settings_at_scale(self.state.settings, last=index == len(self.scales) - 1)
 
     def _with_kept(self, image: Tensor) -> Tensor:
         """Return an image with the content's pixels where they are kept.

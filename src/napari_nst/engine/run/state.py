@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from napari_nst.engine.images.pictures import resize
-from napari_nst.engine.optim.adam import Adam, Optimizer, State
+from napari_nst.engine.optim.adam import Adam, Optimizer, OptimizerState
 from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import LEARNING_RATE
 from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY
@@ -96,7 +96,7 @@ class RunState:
         """
         assert self.image is not None
         assert self.optimizer is not None
-        self.image = resize(self.optimizer.best(self.image), scale.height, scale.width)
+        self.image = resize(self.optimizer.output_image(self.image), scale.height, scale.width)
         if detail is not None:
             self.image = (self.image + detail).clamp_(0, 1)
         self.optimizer.resize(scale.height, scale.width, scale.iterations, last=last)
@@ -105,9 +105,9 @@ class RunState:
         """Bring image and optimizer to a device."""
         if self.image is not None and self.optimizer is not None:
             self.image = self.image.to(device)
-            state = self.optimizer.state()
+            state = self.optimizer.state_dict()
             moved = {name: tensor.to(device) for name, tensor in state.tensors.items()}
-            self.optimizer.restore(State(moved, state.numbers))
+            self.optimizer.load_state_dict(OptimizerState(moved, state.numbers))
 
     def note_regions(
         self, scale: Scale, regions: Regions, dropped: Sequence[Sequence[str]]

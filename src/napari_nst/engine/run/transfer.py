@@ -333,7 +333,7 @@ class StyleTransfer:
         if image is None:
             image = self._loop.first_image()
         elif state.optimizer is not None:
-            image = state.optimizer.best(image)
+            image = state.optimizer.output_image(image)
         picture = self._loop.inputs.to_array(state.settings.color, image, self.output_shape)
         return StyleTransferResult(picture, self.settings, self.record, self.history)
 
