@@ -28,6 +28,7 @@ KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "ranges"}
 TOOLS = {
     *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
     "sampling",
+    "durations",
 }
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
@@ -44,6 +45,7 @@ ARROWS: dict[str, set[str]] = {
     "failures": {"errors"},
     "ranges": {"errors"},
     "sampling": set(),
+    "durations": set(),
     "speed": {"cache"},
     "engine": {*KNOWLEDGE, "atomic", "cache"},
     "stacks": {*KNOWLEDGE, "atomic", "engine"},

@@ -8,7 +8,9 @@ from statistics import median_high
 
 from napari_nst.cache import read_json, write_json
 
-__all__ = ["load_speed", "save_speed"]
+__all__ = ["MIN_ITERATIONS", "load_speed", "save_speed"]
+
+MIN_ITERATIONS = 40  # of a run whose speed is worth saving: a shorter one mostly starts up
 
 _FILE = "speed.json"
 _RUNS = 8  # latest runs that are kept of each kind of device

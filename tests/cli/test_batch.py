@@ -102,13 +102,13 @@ def test_wrong_options_are_one_line(
 def test_an_interrupted_batch_says_how_to_go_on(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from napari_nst.cli import _rounds
+    from napari_nst.cli._batch_messages import BatchProgress
 
     def interrupt(self: object, step: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_rounds.Rounds, "__call__", interrupt)
+        patch.setattr(BatchProgress, "__call__", interrupt)
         assert main(["batch", "in", "--styles", "s.png", "-o", "out", *TINY]) == 130
     assert "the same command goes on" in capsys.readouterr().err
     assert main(["batch", "in", "--styles", "s.png", "-o", "out", *TINY]) == 0

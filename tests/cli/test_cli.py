@@ -338,7 +338,7 @@ def test_a_bug_shows_its_traceback(folder: Path) -> None:
     process = run_program(
         "stylize",
         *("content.png", "style.png", "-o", "out.png"),
-        before="import napari_nst.cli._stylize as s\ns.show = lambda run, after: 1 / 0",
+        before="import napari_nst.cli._stylize as s\ns.run_with_progress = lambda *_: 1 / 0",
     )
     _, err = process.communicate()
     assert process.returncode == 1

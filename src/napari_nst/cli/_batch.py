@@ -144,9 +144,9 @@ def batch(
     named at the end, and the exit status is 1. After Ctrl-C the same command goes on.
     """
     from napari_nst.batch import Batch, make_plan
+    from napari_nst.cli._batch_messages import BatchProgress, say_before, say_report
     from napari_nst.cli._choices import gather, parse_intensities, parse_plane
     from napari_nst.cli._progress import say
-    from napari_nst.cli._rounds import Rounds, say_beforehand, say_report
 
     named = {"size": size, "iterations": iterations, "style_weight": style_weight}
     jobs = make_plan(
@@ -162,10 +162,10 @@ def batch(
         style_plane=parse_plane(style_plane, "--style-plane"),
     )
     work = Batch.from_jobs(jobs)
-    work_of = say_beforehand(work, scheduler)
+    progress = BatchProgress(say_before(work, scheduler), measure_speed=scheduler is None)
     try:
-        with Rounds(work.pending, work_of, speeds=scheduler is None) as rounds:
-            report = work.run(scheduler, rounds)
+        with progress.bar:
+            report = work.run(scheduler, progress)
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on.")
         raise typer.Exit(_INTERRUPTED) from None

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 
 from napari_nst import speed
 from napari_nst.batch.reading import as_unit, write_result
 from napari_nst.cli._grid import common_choices, in_words
-from napari_nst.cli._pace import Clock, CtrlC, duration
-from napari_nst.cli._progress import say
+from napari_nst.cli._progress import JobsProgress, say
 from napari_nst.cli._sheet import Tile, draw_sheet, shrink
+from napari_nst.durations import format_duration
 from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError, WeightsError
 from napari_nst.failures import error_sentence, log_traceback, unexpected_traceback
@@ -24,6 +25,7 @@ from napari_nst.record import RunRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+    from types import FrameType
 
     import numpy as np
     from numpy.typing import NDArray
@@ -36,7 +38,6 @@ __all__ = ["sweep_files"]
 
 _FAILED, _INTERRUPTED = 2, 130
 _LOG = "napari-nst-sweep.log"  # beside the sheet
-_ENOUGH = 40  # iterations to tell the speed by: a shorter run is mostly its beginning
 _LARGEST_TILE = 1024  # pixels; a sheet is to be looked at as a whole
 
 
@@ -85,7 +86,7 @@ def sweep_files(
         write_image(out, sweep.sheet())
         say(
             f"{'stopped early; ' if sweep.stopped else ''}wrote {out}, {shown} of "
-            f"{len(sweep.jobs)} pictures in {duration(time.monotonic() - began)}."
+            f"{len(sweep.jobs)} pictures in {format_duration(time.monotonic() - began)}."
         )
     if sweep.stopped or sweep.failed:
         raise typer.Exit(_INTERRUPTED if sweep.stopped else _FAILED)
@@ -124,6 +125,41 @@ class _Job:
             return as_unit(read_image(self.file), self.record) if same else None
         except ValueError:  # another program's, damaged, or of an older version
             return None
+
+
+class _CtrlC:
+    """Stop the current run and skip the others at the first Ctrl-C; interrupt at the second.
+
+    Attributes
+    ----------
+    pressed : bool
+        Whether Ctrl-C was pressed.
+    """
+
+    def __init__(self) -> None:
+        self.pressed = False
+        self._run: StyleTransfer | None = None
+
+    def __enter__(self) -> Self:
+        """Handle SIGINT."""
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Restore the previous handler."""
+        signal.signal(signal.SIGINT, self._before)
+
+    def watch(self, run: StyleTransfer) -> None:
+        """Set the current run."""
+        self._run = run
+        if self.pressed:
+            run.stop()
+
+    def _press(self, number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, self._before)
+        self.pressed = True
+        if self._run is not None:
+            self._run.stop()
 
 
 class _Sweep:
@@ -183,19 +219,16 @@ class _Sweep:
         devices = " and ".join(sorted({job.device for job in self._to_do}))
         say(
             f"{before}{count} picture{'s' * (count > 1)} of {most}{width} x {height} pixels to "
-            f"make: {'about' if measured else 'roughly'} {duration(seconds)} on {devices}."
+            f"make: {'about' if measured else 'roughly'} {format_duration(seconds)} on {devices}."
         )
 
     def carry_out(self) -> None:
         """Carry out the runs that are still to be done, until the end or Ctrl-C."""
-        with (
-            CtrlC() as ctrl_c,
-            Clock([(job.cell.heading, job.seconds) for job in self._to_do]) as clock,
-        ):
+        progress = JobsProgress(len(self._to_do), sum(job.operations for job in self._to_do))
+        with _CtrlC() as ctrl_c, progress.bar:
             for job in self._to_do:
-                clock.begin()
                 try:
-                    self._carry_out(job, ctrl_c, clock)
+                    self._carry_out(job, ctrl_c, progress)
                 except Exception as error:
                     self.failed = True
                     if self.tiles[job.cell.row, job.cell.column].picture is None:
@@ -203,7 +236,7 @@ class _Sweep:
                     sentence, text = error_sentence(error, "It"), unexpected_traceback(error)
                     if text is not None:
                         sentence = log_traceback(sentence, text, self._log)
-                    say(f"{job.cell.heading} failed. {sentence}")
+                    progress.end(job.cell.heading, job.operations, error=sentence)
                 if ctrl_c.pressed:
                     self.stopped = True
                     break
@@ -251,16 +284,18 @@ class _Sweep:
         names = [path.name for path in self.sources]
         return StyleTransfer(self.pictures[0], self.pictures[1:], cell.settings, names=names)
 
-    def _carry_out(self, job: _Job, ctrl_c: CtrlC, clock: Clock) -> None:
+    def _carry_out(self, job: _Job, ctrl_c: _CtrlC, progress: JobsProgress) -> None:
+        began = time.monotonic()
         run = self._run(job.cell)
-        ctrl_c.stops(run)
+        ctrl_c.watch(run)
         for snapshot in run:
-            clock.show(snapshot.progress)
+            progress.update(job.cell.heading, snapshot.progress * job.operations)
         result = run.result()
         record = result.record
         if record.status == "finished":
-            seconds = clock.end()
-            if record.iterations >= _ENOUGH:
+            seconds = time.monotonic() - began
+            progress.end(job.cell.heading, job.operations, seconds)
+            if record.iterations >= speed.MIN_ITERATIONS:
                 speed.save_speed(job.device, job.operations / seconds)
             self._put(job.cell, result.image, f"{seconds:.{0 if seconds >= 10 else 1}f} s")
             if job.file is not None:

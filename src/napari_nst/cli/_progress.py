@@ -1,84 +1,126 @@
-"""Where a run is, on standard error: a bar in a terminal, a line for each scale elsewhere."""
+"""Progress on standard error: a bar in a terminal, and lines that stay."""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from napari_nst.durations import format_duration
 
-    from napari_nst.engine.run.snapshots import Snapshot
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari_nst.engine.run.transfer import StyleTransfer
 
-    Update = Callable[[Snapshot], None]
-
-__all__ = ["say", "show"]
+__all__ = ["JobsProgress", "progress_bar", "run_with_progress", "say"]
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 
 
 def say(message: str) -> None:
-    """Tell the user something that is not the program's product."""
+    """Print a message to standard error."""
     print("napari-nst:", message, file=sys.stderr)
 
 
-def show(run: StyleTransfer, after: Callable[[], object] | None = None) -> None:
-    """Iterate a run to its end, and show where it is; `after` is called after each iteration."""
+def progress_bar() -> Progress:
+    """Return a bar with a description, a note and the time left; disabled outside a terminal."""
     console = Console(stderr=True)
-    display = _bar(console) if console.is_interactive else _lines()
-    with display as update:
-        for snapshot in run:
-            update(snapshot)
-            if after is not None:
-                after()
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[Update]:
-    shown = -_SECONDS_BETWEEN_UPDATES
-    columns = (
-        TextColumn("{task.description}"),
+    return Progress(
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(),
         TextColumn("left"),
+        console=console,
+        transient=True,
+        expand=True,
+        disable=not console.is_interactive,
     )
-    with Progress(*columns, console=console, transient=True, expand=True) as progress:
-        task = progress.add_task("beginning", total=1, losses="")
 
-        def update(snapshot: Snapshot) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            # To read a loss is to wait for the GPU, so not after every iteration.
-            if now - shown >= _SECONDS_BETWEEN_UPDATES:
-                shown = now
-                losses = snapshot.losses
-                progress.update(
+
+def run_with_progress(run: StyleTransfer, after: Callable[[], object] | None = None) -> None:
+    """Iterate a run to its end with a bar or, outside a terminal, a line per scale.
+
+    Parameters
+    ----------
+    run : StyleTransfer
+        The run.
+    after : callable, optional
+        Called after each iteration.
+    """
+    shown, scale = 0.0, 0
+    with progress_bar() as bar:
+        task = bar.add_task("starting", total=1, note="")
+        for snapshot in run:
+            # Reading a loss waits for the GPU, so not after every iteration.
+            if not bar.disable and time.monotonic() - shown >= _SECONDS_BETWEEN_UPDATES:
+                shown, losses = time.monotonic(), snapshot.losses
+                bar.update(
                     task,
                     completed=snapshot.progress,
                     description=f"scale {snapshot.scale}/{snapshot.scales}, "
                     f"iteration {snapshot.iteration}/{snapshot.iterations}",
-                    losses=f"style {losses.style:.3g}, content {losses.content:.3g}",
+                    note=f"style {losses.style:.3g}, content {losses.content:.3g}",
                 )
+            if bar.disable and snapshot.scale != scale:
+                scale = snapshot.scale
+                height, width = snapshot.shape
+                say(f"scale {scale} of {snapshot.scales}, {width} x {height} pixels")
+            if after is not None:
+                after()
 
-        yield update
 
+class JobsProgress:
+    """Progress of several jobs: a line at the end of each and, in a terminal, a bar.
 
-@contextmanager
-def _lines() -> Iterator[Update]:
-    scale = 0
+    Parameters
+    ----------
+    count : int
+        Number of jobs.
+    operations : float
+        Sum of the operations of all jobs.
+    """
 
-    def update(snapshot: Snapshot) -> None:
-        nonlocal scale
-        if snapshot.scale != scale:
-            scale = snapshot.scale
-            height, width = snapshot.shape
-            say(f"scale {scale} of {snapshot.scales}, {width} x {height} pixels")
+    def __init__(self, count: int, operations: float) -> None:
+        self._count, self._ended = count, 0
+        self._operations = operations
+        self._done = self._failed = 0.0  # operations of jobs that ended; of those that failed
+        self._began = time.monotonic()
+        self.bar = progress_bar()
+        self._task = self.bar.add_task("starting", total=operations or 1.0, note="")
 
-    yield update
+    def update(self, title: str, operations: float) -> None:
+        """Show the operations that are done of the current job."""
+        description = f"{self._ended + 1}/{self._count} {title}"
+        self.bar.update(self._task, description=description, completed=self._done + operations)
+
+    def end(
+        self, title: str, operations: float, seconds: float = 0.0, error: str | None = None
+    ) -> None:
+        """Print how a job ended, and how long the others will take.
+
+        Parameters
+        ----------
+        title, operations : str, float
+            Name and operations of the job.
+        seconds : float
+            Duration of the job.
+        error : str or None
+            Why it failed.
+        """
+        self._ended += 1
+        self._done += operations
+        if error is not None:
+            self._failed += operations
+            say(f"{title} failed. {error}")
+            return
+        text = f"{self._ended} of {self._count}: {title}, {format_duration(seconds)}"
+        done = self._done - self._failed
+        if done > 0 and self._ended < self._count:
+            left = (time.monotonic() - self._began) * (self._operations - self._done) / done
+            text += f"; about {format_duration(left)} left"
+        say(f"{text}.")

@@ -17,7 +17,7 @@ from napari_nst.batch.reading import (
     read_style,
     write_result,
 )
-from napari_nst.cli._progress import say, show
+from napari_nst.cli._progress import run_with_progress, say
 from napari_nst.errors import InputError
 from napari_nst.files import check_writable, read_labels
 from napari_nst.ranges import check_intensities
@@ -178,7 +178,7 @@ def carry_out(
     if keep is not None:
         run.save(keep)  # a place that cannot be written to is known before the work is done
     with _ctrl_c_stops(run):
-        show(run, None if keep is None else _saver(run, keep))
+        run_with_progress(run, None if keep is None else _saver(run, keep))
     if keep is not None:
         run.save(keep)
     result = run.result()

@@ -8,6 +8,7 @@ from napari.utils.notifications import show_error
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import QFrame, QLabel, QScrollArea, QVBoxLayout, QWidget
 
+from napari_nst.durations import format_duration
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.evolution import Evolution
 from napari_nst.plugin.preferences import Preferences
@@ -29,7 +30,6 @@ from napari_nst.plugin.widgets.progress_view import (
 from napari_nst.plugin.widgets.results_box import ResultsBox
 from napari_nst.plugin.widgets.section import make_section
 from napari_nst.plugin.widgets.tabs import order_tabs
-from napari_nst.plugin.widgets.words import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

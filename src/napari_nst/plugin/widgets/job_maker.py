@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from napari_nst import speed
+from napari_nst.durations import format_duration
 from napari_nst.engine.optim.sizes import automatic_size, scales_for
 from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError
@@ -13,7 +14,6 @@ from napari_nst.plugin.layers.finding import RunInputs, origin_of
 from napari_nst.plugin.layers.geometry import View, canvas_corners, visible_part
 from napari_nst.plugin.provenance.continuing import check_init_image
 from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
-from napari_nst.plugin.widgets.words import format_duration
 from napari_nst.presets import preset
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 
-from napari_nst.plugin.widgets.words import format_duration
+from napari_nst.durations import format_duration
 
 if TYPE_CHECKING:
     from napari_nst.plugin.run.job import Machine, Outcome, Progress

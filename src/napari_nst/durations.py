@@ -1,4 +1,4 @@
-"""Text for values."""
+"""Durations as text."""
 
 from __future__ import annotations
 

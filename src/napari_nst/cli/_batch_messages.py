@@ -1,0 +1,126 @@
+"""Messages of a batch: before it starts, while it runs, and when it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_nst import speed
+from napari_nst.batch.layout import Layout
+from napari_nst.cli._progress import JobsProgress, say
+from napari_nst.durations import format_duration
+from napari_nst.engine.resources import costs
+from napari_nst.files import open_stack, shape_of
+from napari_nst.stacks import cost as cost_of_stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from napari_nst.batch import Batch, BatchJob, BatchReport, JobProgress
+
+__all__ = ["BatchProgress", "say_before", "say_report"]
+
+_MOST_NAMED = 5
+
+
+def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
+    """Print what a batch will make and how long it takes; return the operations of each result.
+
+    Parameters
+    ----------
+    work : Batch
+        The batch.
+    scheduler : str or None
+        Address of a cluster, whose speed is unknown.
+    """
+    for number, reason in work.outdated.items():
+        job = work.jobs[number]
+        say(f"{job.result} is there, but {reason}: it is made again.")
+    count = len(work.pending)
+    skipped = sum(outcome.status == "skipped" for outcome in work.known_outcomes.values())
+    text = f"{skipped} of {len(work.jobs)} there from before; " if skipped else ""
+    if not count:
+        say(f"{text}nothing to make.")
+        return {}
+    kind = _device_type(work.pending[0].settings.device) if scheduler is None else "cuda"
+    operations = {job.result: _operations(job, kind) for job in work.pending}
+    text += f"{count} result{'s' * (count > 1)} to make"
+    if scheduler is None:
+        per_second, measured = speed.load_speed(kind)
+        seconds = sum(operations.values()) / per_second
+        say(f"{text}: {'about' if measured else 'roughly'} {format_duration(seconds)} on {kind}.")
+    else:
+        say(f"{text} on the workers of {scheduler}.")
+    return operations
+
+
+class BatchProgress(JobsProgress):
+    """Progress of a batch.
+
+    Parameters
+    ----------
+    operations : dict of Path to float
+        Operations of each result.
+    measure_speed : bool
+        Whether to save the speed of the jobs; only if this machine runs them one by one.
+    """
+
+    def __init__(self, operations: Mapping[Path, float], *, measure_speed: bool) -> None:
+        super().__init__(len(operations), sum(operations.values()))
+        self._operations_of = operations
+        self._measure_speed = measure_speed
+
+    def __call__(self, step: JobProgress) -> None:
+        """Show the progress of a job, or its end."""
+        job, outcome = step.job, step.outcome
+        operations = self._operations_of[job.result]
+        if outcome is None:
+            self.update(job.title, step.progress * operations)
+            return
+        self.end(job.title, operations, outcome.seconds, outcome.error)
+        measurable = self._measure_speed and not job.stack and outcome.error is None
+        if measurable and operations and job.settings.iterations >= speed.MIN_ITERATIONS:
+            device = _device_type(job.settings.device)
+            speed.save_speed(device, operations / outcome.seconds)
+
+
+def say_report(report: BatchReport, masks: bool) -> None:
+    """Print how the jobs of a batch ended."""
+    for outcome in report.failed:
+        say(f"{outcome.job.title} failed. {outcome.error}")
+    if masks:
+        bare = list(dict.fromkeys(o.job.content.name for o in report.outcomes if not o.job.mask))
+        if bare:
+            more = f" and {len(bare) - _MOST_NAMED} more" if len(bare) > _MOST_NAMED else ""
+            say(f"no mask for {', '.join(bare[:_MOST_NAMED])}{more}.")
+    parts = [
+        f"{len(report.made)} made",
+        f"{len(report.skipped)} skipped",
+        f"{len(report.failed)} failed",
+    ]
+    say(f"{', '.join(parts)} in {format_duration(report.seconds)}.")
+
+
+def _device_type(name: str) -> str:
+    from napari_nst.engine.resources.device import Device
+
+    return Device.from_name(name).torch_device.type
+
+
+def _operations(job: BatchJob, kind: str) -> float:
+    """Return the approximate operations of a job; 0 if its content cannot be read."""
+    try:
+        if not job.stack:
+            return costs.estimate(job.settings, *shape_of(job.content), kind).operations
+        with open_stack(job.content) as stack:
+            height, width = stack.plane_shape[:2]
+            layout = Layout.from_stack(stack, job.channels)
+    except Exception:  # the job itself reports it
+        return 0.0
+    first, two = (
+        cost_of_stack(
+            job.settings, height, width, kind, planes=planes, start_from=job.start_from
+        ).operations
+        for planes in (1, 2)
+    )
+    return layout.rows * first + (len(layout) - layout.rows) * (two - first)
