@@ -30,21 +30,21 @@ def test_a_neighbour_is_a_step_back_in_the_same_channel() -> None:
     found = layout("separate", "tzc", 2, 2, 2)
     assert len(found) == 8
     #        t0z0c0 c1    z1c0 c1 t1z0c0 c1  z1c0 c1
-    assert [found.before(k) for k in range(8)] == [None, None, 0, 1, 0, 1, 4, 5]
+    assert [found.previous(k) for k in range(8)] == [None, None, 0, 1, 0, 1, 4, 5]
     assert [found.channel_of(k) for k in range(8)] == [0, 1] * 4
-    assert found.rows == 2
+    assert found.sequence_count == 2
     first = layout("separate", "cz", 2, 3)
-    assert [first.before(k) for k in range(6)] == [None, 0, 1, None, 3, 4]
+    assert [first.previous(k) for k in range(6)] == [None, 0, 1, None, 3, 4]
 
 
 def test_planes_in_a_row_are_neighbours() -> None:
-    assert [layout("separate", "z", 3).before(k) for k in range(3)] == [None, 0, 1]
-    assert layout("separate", "").before(0) is None
+    assert [layout("separate", "z", 3).previous(k) for k in range(3)] == [None, 0, 1]
+    assert layout("separate", "").previous(0) is None
     assert len(layout("separate", "")) == 1
 
 
 def test_positions_have_no_neighbours() -> None:
-    assert [layout("separate", "pz", 2, 2).before(k) for k in range(4)] == [None, 0, None, 2]
+    assert [layout("separate", "pz", 2, 2).previous(k) for k in range(4)] == [None, 0, None, 2]
 
 
 @pytest.mark.parametrize("axes", ["tzc", "ctz", "tcz"])
@@ -57,8 +57,8 @@ def test_channels_of_a_place_are_one_picture(axes: str) -> None:
     for n in range(6):
         assert [found.channel_of(k) for k in found.planes(n)] == [0, 1]
         assert [found.picture(k) for k in found.planes(n)] == [(n, 0), (n, 1)]
-    assert [found.before(n) for n in range(6)] == [None, 0, 1, 0, 3, 4]
-    assert found.rows == 1
+    assert [found.previous(n) for n in range(6)] == [None, 0, 1, 0, 3, 4]
+    assert found.sequence_count == 1
 
 
 def test_one_channel_is_a_picture_as_it_is() -> None:

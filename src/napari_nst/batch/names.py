@@ -1,4 +1,4 @@
-"""What a batch takes in, and what its results are called."""
+"""Find the input files of a batch, and name its results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_nst.files import is_stack
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["expand", "split_name", "suffix_of_result", "tell_apart"]
+__all__ = ["expand", "split_name", "suffix_of_result", "unique_stems"]
 
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")  # of a folder
 _COMPOUND = (".ome.tif", ".ome.tiff", ".ome.zarr")
@@ -23,27 +23,27 @@ _TIFF = (".tif", ".tiff")
 
 
 def expand(what: str, given: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the files that names, patterns and folders stand for, each once.
+    """Expand names, patterns and folders to files, without duplicates.
 
-    A folder stands for the images in it, in the order of their names; those in folders within it
-    are not looked at, but for Zarr stores.  A pattern (``*``, ``?``, ``[...]``, and ``**`` for
-    folders within folders) is expanded here, for not every shell does it.
+    A folder gives its images sorted by name, without subfolders except Zarr stores.  Patterns
+    (``*``, ``?``, ``[...]``, and ``**`` for any subfolders) are expanded here because not every
+    shell does it.
 
     Parameters
     ----------
     what : str
-        What messages call them, for example "content".
+        Name of the argument in messages, for example "content".
     given : iterable of path-like
-        In the order that the results are to be made in.
+        Names, patterns and folders, in order.
 
     Raises
     ------
     InputError
-        If one of them stands for nothing.
+        If one of them matches no file.
     """
     found: dict[str, Path] = {}
     for entry in given:
-        paths = list(_meant(os.fspath(entry)))
+        paths = list(_matches(os.fspath(entry)))
         if not paths:
             raise InputError(
                 f"There is no {what} {os.fspath(entry)}: name a file, a folder with images, or a "
@@ -54,16 +54,16 @@ def expand(what: str, given: Iterable[str | os.PathLike[str]]) -> list[Path]:
     return list(found.values())
 
 
-def _meant(entry: str) -> Iterator[Path]:
+def _matches(entry: str) -> Iterator[Path]:
     path = Path(entry)
     if not path.exists() and glob.has_magic(entry):
         for match in sorted(glob.glob(os.path.expanduser(entry), recursive=True)):
-            yield from _inside(Path(match))
+            yield from _files_in(Path(match))
     elif path.expanduser().exists():
-        yield from _inside(path.expanduser())
+        yield from _files_in(path.expanduser())
 
 
-def _inside(path: Path) -> Iterator[Path]:
+def _files_in(path: Path) -> Iterator[Path]:
     if not path.is_dir() or is_stack(path):
         yield path
         return
@@ -75,7 +75,7 @@ def _inside(path: Path) -> Iterator[Path]:
 
 
 def split_name(path: Path) -> tuple[str, str]:
-    """Return a file's name without its suffix, and the suffix, of which ".ome.tif" is one."""
+    """Split a file name into stem and suffix; ".ome.tif" is one suffix."""
     for suffix in _COMPOUND:
         if path.name.lower().endswith(suffix) and len(path.name) > len(suffix):
             return path.name[: -len(suffix)], path.name[-len(suffix) :]
@@ -83,18 +83,18 @@ def split_name(path: Path) -> tuple[str, str]:
 
 
 def suffix_of_result(content: Path, stack: bool) -> str:
-    """Return the suffix of a result: the content's own, if a result can have it."""
+    """Return the suffix of the content if results can have it; otherwise .tif or .png."""
     suffix = split_name(content)[1]
     if stack:
         return suffix if content.is_dir() or suffix.lower().endswith(_TIFF) else ".tif"
     return suffix if suffix.lower() in (".png", ".jpg", ".jpeg", *_TIFF) else ".png"
 
 
-def tell_apart(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each file: what it is called without its suffix, if no other one is.
+def unique_stems(paths: Sequence[Path]) -> list[str]:
+    """Return a unique name for each file: its stem if unique, ignoring case.
 
-    Those that share it, be it in other letters' case, get their suffix, too, or where that is the
-    same the names of their folders: "a_png" and "a_tif", "left_a" and "right_a".
+    Otherwise the suffix is added, or the names of folders if the suffix is the same too: "a_png"
+    and "a_tif", "left_a" and "right_a".
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def tell_apart(paths: Sequence[Path]) -> list[str]:
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """Return the names, those that are there twice with a number."""
+    """Add numbers to repeated names."""
     taken: set[str] = set()
     found = []
     for name in names:

@@ -1,4 +1,4 @@
-"""What a batch is to do: one job for each content, style and seed."""
+"""Plan a batch: one job per content, style and seed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from napari_nst.batch.layout import Channels
-from napari_nst.batch.names import expand, split_name, suffix_of_result, tell_apart, unique
+from napari_nst.batch.names import expand, split_name, suffix_of_result, unique, unique_stems
 from napari_nst.batch.reading import plane_of
 from napari_nst.errors import InputError, abridged
 from napari_nst.files import is_stack
@@ -25,32 +25,32 @@ StartFrom: TypeAlias = Literal["previous", "content"]
 _MASKS = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif", ".zarr")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BatchJob:
-    """A result to be made.
+    """One result of a batch: its inputs, settings and destination.
 
     Attributes
     ----------
     title : str
-        What messages call it.
+        Name for messages.
     content, style : Path
-        What it is made of.
+        The input files.
     settings : StyleTransferSettings
-        Every choice, the seed among them.
+        All settings, including the seed.
     result : Path
-        Where it goes.
+        Destination of the result.
     stack : bool
         Whether the content is a stack.
     mask : Path or None
-        The content's mask.
+        Mask of the content.
     intensities : {"auto", "full", "percentiles"} or tuple of float
-        Which values are black and white for the run.
+        Which values are black and white in the run.
     start_from : {"previous", "content"}
-        What a stack's planes start from.
+        Initial image of the planes of a stack.
     channels : {"separate", "together"}
-        Whether each channel of a stack is a picture, or those of one place are its colours.
+        Whether the channels of a stack are separate pictures, or the colours of one.
     style_plane : tuple of int or None
-        Which plane of the style, if it has several.
+        The plane of the style, if it has several.
     """
 
     title: str
@@ -67,12 +67,12 @@ class BatchJob:
 
     @property
     def record(self) -> Path:
-        """Where the record of the result goes."""
+        """Destination of the record."""
         return self.result.with_name(f"{split_name(self.result)[0]}.napari-nst.json")
 
     @property
     def mask_result(self) -> Path | None:
-        """Where the mask goes."""
+        """Destination of the mask."""
         if self.mask is None:
             return None
         name = split_name(self.result)[0] + split_name(self.mask)[1]
@@ -80,7 +80,7 @@ class BatchJob:
 
     @property
     def planes(self) -> Path:
-        """Where the planes of a stack are kept until all are done."""
+        """Folder of the finished planes until all are finished."""
         return self.result.with_name(f".{split_name(self.result)[0]}.planes")
 
 
@@ -103,12 +103,12 @@ def make_plan(
     ----------
     contents, styles, out, settings, seeds, masks, intensities, start_from
     channels, style_plane
-        As `batch` takes them.
+        As for `batch`.
 
     Raises
     ------
     InputError
-        If a choice cannot be, a name stands for no file, or a result would replace an input.
+        If an argument is invalid, a file is missing, or a result would replace an input.
     """
     settings = settings or StyleTransferSettings()
     seeds = (settings.seed,) if seeds is None else tuple(seeds)
@@ -132,8 +132,8 @@ def make_plan(
         )
     parts = [
         (number, style, seed, stem, style_stem)
-        for number, stem in enumerate(tell_apart(contents))
-        for style, style_stem in zip(styles, tell_apart(styles), strict=True)
+        for number, stem in enumerate(unique_stems(contents))
+        for style, style_stem in zip(styles, unique_stems(styles), strict=True)
         for seed in seeds
     ]
     names = unique(
@@ -162,12 +162,12 @@ def make_plan(
         )
         for name, (number, style, seed, _, _) in zip(names, parts, strict=True)
     )
-    _spare_inputs(jobs)
+    _check_overwrites_no_input(jobs)
     return jobs
 
 
 def _is_stack(content: Path) -> bool:
-    """Return whether a content is a stack; what cannot even be told fails when it is read."""
+    """Return whether a content is a stack; reading it later reports any error."""
     try:
         return is_stack(content)
     except Exception:
@@ -206,7 +206,7 @@ def _check(
 
 
 def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None]:
-    """Return the mask of each content: the file in a folder that is called the same."""
+    """Return the mask of each content: the file of the same name in a folder."""
     if folder is None:
         return [None] * len(contents)
     if not folder.is_dir():
@@ -231,8 +231,8 @@ def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None
     return found
 
 
-def _spare_inputs(jobs: Sequence[BatchJob]) -> None:
-    """Refuse to write where something is read."""
+def _check_overwrites_no_input(jobs: Sequence[BatchJob]) -> None:
+    """Raise InputError if a result would replace an input."""
     inputs = {
         os.path.realpath(path)
         for job in jobs

@@ -1,4 +1,4 @@
-"""From files to a run, and back: what their values mean is decided here, for every command."""
+"""Convert the values of files to the input of a run, and results back to values."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ _UNNAMED = {"i": "page", "q": "page"}  # what tifffile calls axes that a file do
 
 @dataclass(frozen=True)
 class StackConversion:
-    """Which values of a stack are black and white for the run.
+    """Conversion between the values of a stack and the input of a run.
 
     Attributes
     ----------
     dtype : dtype
-        Of the values.
+        Type of the values.
     ranges : tuple of Range
-        One, or one for each channel.
+        Values of black and white: one range, or one per channel.
     alpha : bool
         Whether the last of the colours is alpha.
     layout : Layout
-        Which planes are a picture.
+        Which planes form a picture.
     """
 
     dtype: np.dtype[Any]
@@ -64,19 +64,19 @@ class StackConversion:
     def from_stack(
         cls, stack: Stack, intensities: Intensities, channels: Channels
     ) -> StackConversion:
-        """Return how the planes of a stack are read; of each channel in one way for all.
+        """Choose one range for the stack, or one per channel.
 
         Raises
         ------
         InputError
-            If a plane cannot be read, or a choice would make the stack white, black or flat.
+            If a plane cannot be read, or an argument does not suit the stack.
         """
         layout = Layout.from_stack(stack, channels)
-        count = layout.count_channels
+        count = layout.channel_count
         size = int(np.prod((len(stack), *stack.plane_shape))) // count
         summaries = [Summary(stack.dtype, size) for _ in range(count)]
-        if _has_to_look(intensities, stack.dtype, stack.bits):
-            for k, plane in enumerate(stack):  # read as a whole, but not kept
+        if _depends_on_values(intensities, stack.dtype, stack.bits):
+            for k, plane in enumerate(stack):  # one plane in memory at a time
                 summaries[layout.channel_of(k)].add(visible_values(plane))
         ranges = tuple(s.range(intensities, stack.bits) for s in summaries)
         ranges = ranges[:1] if len(set(ranges)) == 1 else ranges
@@ -84,19 +84,19 @@ class StackConversion:
 
     @property
     def limits(self) -> tuple[float, float] | tuple[tuple[float, float], ...]:
-        """The values of black and white: one pair for all channels, or one for each."""
+        """Values of black and white: one pair for all channels, or one per channel."""
         found = tuple((each.low, each.high) for each in self.ranges)
         return found[0] if len(found) == 1 else found
 
     def to_engine(self, n: int, planes: NDArray[Any]) -> NDArray[Any]:
-        """Return a picture as a run takes it.
+        """Convert picture `n` to the input of a run.
 
         Parameters
         ----------
         n : int
-            Which.
+            Index of the picture.
         planes : ndarray
-            Its plane; or its channels, if they belong together, along the first axis.
+            Its plane; or its channels along the first axis, if the layout joins them.
         """
         numbers = self.layout.planes(n)
         if not self.layout.together:
@@ -108,11 +108,11 @@ class StackConversion:
             RangedImage(plane, self.range_of(k)).to_unit()
             for k, plane in zip(numbers, planes, strict=True)
         ]
-        nothing = np.zeros_like(colours[0])
-        return np.stack([*colours, nothing][:3], axis=-1)
+        black = np.zeros_like(colours[0])
+        return np.stack([*colours, black][:3], axis=-1)
 
     def from_engine(self, n: int, picture: NDArray[np.floating[Any]]) -> NDArray[Any]:
-        """Return what came out as the plane or the channels that went in, of their own type."""
+        """Convert the result for picture `n` to its plane or channels, in the type of the stack."""
         numbers = self.layout.planes(n)
         if not self.layout.together:
             return self.range_of(numbers[0]).from_unit(picture, self.dtype, alpha=self.alpha)
@@ -121,19 +121,19 @@ class StackConversion:
         )
 
     def range_of(self, k: int) -> Range:
-        """Return the range of a plane."""
+        """Return the range of plane `k`."""
         return self.ranges[self.layout.channel_of(k) if len(self.ranges) > 1 else 0]
 
 
 class StackPictures:
-    """The pictures of a stack as a run takes them.
+    """Lazy sequence of the pictures of a stack as input of runs.
 
     Parameters
     ----------
     stack : Stack
-        As they are in the file.
+        The planes in the file.
     reading : StackConversion
-        How they are read.
+        Conversion of the values.
     """
 
     def __init__(self, stack: Stack, reading: StackConversion) -> None:
@@ -158,39 +158,40 @@ def read_picture(
     what: str = "content",
     option: str | None = "--plane",
 ) -> RangedImage:
-    """Read the one picture in a file, or one plane of it, with the range of its values.
+    """Read a picture, or one plane of a stack or animation, with the range of its values.
 
     Parameters
     ----------
     path : Path
         A picture, an animation or a stack.
     intensities : {"auto", "full", "percentiles"} or tuple of float
-        Which values are black and white: see `Summary.range`.  A plane has the range of its whole
-        stack, or of its channel there.
+        Which values are black and white: see `Summary.range`.  A plane has the range of its stack
+        or channel.
     plane : tuple of int, optional
-        Which plane, along each axis that has several; from 0.
+        Index of the plane along each axis longer than 1, from 0.
     what, option : str
-        What a message calls the picture, and how a plane of it is named; None: it cannot be.
+        Name of the picture and of the option for its plane in messages; None if there is no such
+        option.
 
     Raises
     ------
     InputError
-        If it cannot be read, or holds several planes and none of them is named.
+        If it cannot be read, or has several planes and `plane` is None.
     """
     if not is_stack(path):
         frames = count_frames(path)
-        n = _number_of(path, {"frame": frames}, plane, what, option)
+        n = _plane_index(path, {"frame": frames}, plane, what, option)
         image = read_image(path, n) if n else read_image(path)
         return _ranged(image, Summary.from_values(visible_values(image)).range(intensities))
     with open_stack(path) as stack:
         lengths = dict(zip(stack.leading_axes, stack.leading, strict=True))
-        k = _number_of(path, lengths, plane, what, option)
+        k = _plane_index(path, lengths, plane, what, option)
         reading = StackConversion.from_stack(stack, intensities, "separate")
         return _ranged(stack[k], reading.range_of(k))
 
 
 def plane_of(path: Path, plane: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return the plane that is named for several files, if this one has more than one."""
+    """Return the plane, or None for a file with one plane: the option holds for several files."""
     if plane is None:
         return None
     if not is_stack(path):
@@ -202,23 +203,22 @@ def plane_of(path: Path, plane: tuple[int, ...] | None) -> tuple[int, ...] | Non
 def read_style(
     path: Path, intensities: Intensities = "auto", plane: tuple[int, ...] | None = None
 ) -> RangedImage:
-    """Read a style as a run takes it.
+    """Read a style for a run.
 
     Parameters
     ----------
     path : Path
         A picture, or a stack.
     intensities : {"auto", "full", "percentiles"} or tuple of float
-        Of the contents.  A style comes from elsewhere, and its values mean something else: with
-        two values for the contents a grey style is read by its own percentiles.  Colours are
-        stretched for no style.
+        The option for the contents.  With two values, which mean nothing for a style, a grey style
+        is read by its own percentiles.  Colours of a style are never stretched.
     plane : tuple of int, optional
-        Which plane of it, if it has several.
+        The plane, if the style has several.
 
     Raises
     ------
     InputError
-        If it cannot be read, or has several planes and none of them is named.
+        If it cannot be read, or has several planes and `plane` is None.
     """
     grey = intensities if intensities in ("auto", "full") else "percentiles"
     style = read_picture(path, grey, plane, what="style", option="--style-plane")
@@ -230,14 +230,14 @@ def read_style(
 def read_start(
     path: Path, content: RangedImage, intensities: Intensities, plane: tuple[int, ...] | None
 ) -> RangedImage:
-    """Read a picture to start from; its values mean what the content's do, if they can.
+    """Read the initial image, in the range of the content if its values fit.
 
     Parameters
     ----------
     path : Path
-        A picture, or a stack of which the plane is named.
+        A picture, or a stack.
     content : RangedImage
-        Of the same type, and with a range that they lie in, they have it.
+        Its range is used if the type is the same and all values lie in it.
     intensities, plane
         As for `read_picture`.
     """
@@ -253,23 +253,23 @@ def read_start(
 def write_result(
     path: Path, result: StyleTransferResult, depth: str | None = None
 ) -> tuple[Path | None, str | None]:
-    """Write the result of a run on a picture, its values back in the content's range.
+    """Write the result of a run, with its values in the range of the content.
 
     Parameters
     ----------
     path : Path
-        Where to; its suffix names the format.
+        The destination; its suffix selects the format.
     result : StyleTransferResult
-        Its record says which type and range the content had.
+        Result, with the type and range of the content in its record.
     depth : {"8", "16"}, optional
-        Bits of a sample; by default as many as the content has, which in TIFF can be of any type.
+        Bits of a sample; by default the type of the content, as far as the format supports it.
 
     Returns
     -------
     Path or None
-        As `write_image`.
+        As for `write_image`.
     str or None
-        What to tell the user, if the file cannot hold the content's own intensities.
+        A note for the user, if the file cannot hold the values of the content.
     """
     about, text = result.record.content, result.record.to_json()
     dtype: np.dtype[Any] = np.dtype(about.dtype)
@@ -280,7 +280,7 @@ def write_result(
     bits = 8 if jpeg else int(depth) if depth else 8 if narrow else 16
     target = np.dtype(np.uint8 if bits == 8 else np.uint16)
     span = None if about.range is None else Range(*about.range)
-    if about.bits is not None and bits == 8:  # a share of 16 bits that would be nearly black
+    if about.bits is not None and bits == 8:  # as a share of 16 bits it would be nearly black
         span = Range(0, 2**about.bits - 1)
         share = Range(0, span.high / Range.from_dtype(dtype).high)
         picture = share.to_unit(picture, alpha=alpha)  # alpha is a share of 1 already
@@ -307,7 +307,7 @@ def write_result(
 
 
 def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
-    """Return a picture that `write_result` wrote as PNG as the run had it, to be shown."""
+    """Convert a PNG that `write_result` wrote to the values of the run, for display."""
     about = record.content
     if about.range is None or about.dtype not in ("uint8", "uint16"):
         return image
@@ -315,13 +315,13 @@ def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
 
 
 def _ranged(image: NDArray[Any], span: Range) -> RangedImage:
-    """Return an image with its range; None says the whole range of 8 or 16 bits."""
+    """Return an image with its range, or None for the full range of 8 or 16 bits."""
     own = image.dtype in (np.uint8, np.uint16) and span == Range.from_dtype(image.dtype)
     return RangedImage(image, None if own else span)
 
 
-def _has_to_look(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:
-    """Return whether the range depends on the values, and not on their type alone."""
+def _depends_on_values(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:
+    """Return whether the range depends on the values, not only on their type."""
     if not isinstance(intensities, str) or dtype.kind == "b":
         return False
     if intensities == "full":
@@ -329,14 +329,14 @@ def _has_to_look(intensities: Intensities, dtype: np.dtype[Any], bits: int | Non
     return intensities == "percentiles" or dtype != np.uint8 or bits is not None
 
 
-def _number_of(
+def _plane_index(
     path: Path,
     lengths: dict[str, int],
     plane: tuple[int, ...] | None,
     what: str,
     option: str | None,
 ) -> int:
-    """Return the number of the plane that is meant."""
+    """Return the index in the file of a plane, or raise InputError."""
     several = {axis: length for axis, length in lengths.items() if length > 1}
     count = int(np.prod(list(lengths.values()), dtype=np.int64))
     along = ", ".join(
@@ -346,12 +346,12 @@ def _number_of(
     if plane is None:
         if count == 1:
             return 0
-        said = f"{path} has {count} planes, and a {what} is one picture: "
+        prefix = f"{path} has {count} planes, and a {what} is one picture: "
         if option is None:
-            raise InputError(f"{said}save the one that is meant ({along}) as a file of its own.")
+            raise InputError(f"{prefix}save the one that is meant ({along}) as a file of its own.")
         all_of_it = what == "content" and "frame" not in lengths
         rest = ", or restyle all with 'napari-nst batch'" if all_of_it else ""
-        raise InputError(f"{said}name one with {option} {names} ({along}){rest}.")
+        raise InputError(f"{prefix}name one with {option} {names} ({along}){rest}.")
     place = plane
     if len(plane) == len(several) != len(lengths):
         given = iter(plane)
@@ -360,8 +360,8 @@ def _number_of(
         0 <= i < length for i, length in zip(place, lengths.values(), strict=True)
     )
     if not fits:
-        said = f"{option} is {','.join(map(str, plane))}, and {path} has "
+        prefix = f"{option} is {','.join(map(str, plane))}, and {path} has "
         if count == 1:
-            raise InputError(f"{said}one plane: leave it out.")
-        raise InputError(f"{said}{count} planes: give {names} ({along}).")
+            raise InputError(f"{prefix}one plane: leave it out.")
+        raise InputError(f"{prefix}{count} planes: give {names} ({along}).")
     return int(np.ravel_multi_index(place, tuple(lengths.values()))) if lengths else 0

@@ -62,7 +62,7 @@ class Filling:
                 "fingerprint": fingerprint.model_dump(mode="json"),
                 "limits": self.reading.limits,
             }
-            channels = (layout.count_channels,) if layout.together else ()
+            channels = (layout.channel_count,) if layout.together else ()
             whole = (len(layout), *channels, *shape)
             place = (job.planes, whole, self.stack.dtype, 0, identity)
             try:
@@ -173,7 +173,7 @@ def make_stack(
             job,
             StackPictures(filling.stack, reading),
             style_cache,
-            before=reading.layout.before,
+            before=reading.layout.previous,
             on_plane_done=put,
             finished=filling.store.notes,
             load_previous=lambda k: reading.to_engine(k, filling.store.plane(k)),

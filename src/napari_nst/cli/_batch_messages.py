@@ -123,4 +123,4 @@ def _operations(job: BatchJob, kind: str) -> float:
         ).operations
         for planes in (1, 2)
     )
-    return layout.rows * first + (len(layout) - layout.rows) * (two - first)
+    return layout.sequence_count * first + (len(layout) - layout.sequence_count) * (two - first)

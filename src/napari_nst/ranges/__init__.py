@@ -1,4 +1,4 @@
-"""What the numbers of an image mean: from any range to [0, 1], and back.  Numpy only."""
+"""Choose the values that are black and white, and convert to [0, 1] and back.  NumPy only."""
 
 from __future__ import annotations
 

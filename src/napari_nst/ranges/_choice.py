@@ -1,4 +1,4 @@
-"""Which range an image's values have: by choice, or as the values and their type tell."""
+"""Choose the range of the values of an image, by an option or from the values."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["Intensities", "RangedImage", "Summary", "check_intensities", "signif
 
 Intensities: TypeAlias = Literal["auto", "full", "percentiles"] | tuple[float, float]
 
-_LEVELS = 256  # of a screen
-_ENOUGH = 2**22  # values to take percentiles of
-_ONE = 1 + 2**-24  # up to this a float is 1 as float32
+_LEVELS = 256  # of an 8-bit display
+_SAMPLE_SIZE = 2**22  # values for percentiles
+_ONE = 1 + 2**-24  # the largest float that rounds to 1 as float32
 
 
 def check_intensities(choice: Any) -> None:
-    """Refuse a choice of intensities that does not exist.
+    """Raise InputError if a value of the option `intensities` is invalid.
 
     Parameters
     ----------
     choice : {"auto", "full", "percentiles"} or tuple of float
-        As `Summary.range` takes it.
+        As for `Summary.range`.
 
     Raises
     ------
     InputError
-        If it is none of these.
+        If it is invalid.
     """
     if isinstance(choice, str):
         fine = choice in ("auto", "full", "percentiles")
@@ -48,16 +48,16 @@ def check_intensities(choice: Any) -> None:
 
 
 def significant_bits(highest: int, declared: int | None = None) -> int:
-    """Return the bits of a sample that values without a sign use.
+    """Return the bits in use of unsigned values.
 
-    Cameras have 8, 10, 12, 14 or 16 bits: an even number, which the largest value tells.
+    Cameras have 8, 10, 12, 14 or 16 bits, so an odd number is rounded up.
 
     Parameters
     ----------
     highest : int
         The largest value.
     declared : int, optional
-        The bits that the file names; they count if they hold the largest value.
+        The bits in the metadata, used if the largest value fits.
     """
     needed = highest.bit_length()
     if declared is not None and declared >= needed:
@@ -66,24 +66,24 @@ def significant_bits(highest: int, declared: int | None = None) -> int:
 
 
 class Summary:
-    """The extremes of the finite values of any number of arrays, and a sample for percentiles.
+    """Extremes and a sample of the finite values of several arrays.
 
     Parameters
     ----------
     dtype : dtype_like
-        Of the values: booleans, integers or floats.
+        Type of the values: booleans, integers or floats.
     size : int
-        How many values will be added in all; of many the sample has every so many.
+        Total number of values; a larger number is sampled with a stride.
 
     Attributes
     ----------
     low, high : int, float or None
-        The extremes; None as long as there is no finite value.
+        The extremes; None without finite values.
     """
 
     def __init__(self, dtype: DTypeLike, size: int = 0) -> None:
         self._dtype = real_dtype(dtype)
-        self._every = max(1, size // _ENOUGH)
+        self._stride = max(1, size // _SAMPLE_SIZE)
         self._sample: list[NDArray[Any]] = []
         self.low: Any = None
         self.high: Any = None
@@ -96,26 +96,26 @@ class Summary:
         return summary
 
     def add(self, values: NDArray[Any]) -> None:
-        """Take in an array."""
+        """Add the values of an array."""
         known = finite_values(values)
         if known.size:
             low, high = known.min().item(), known.max().item()
             self.low = low if self.low is None else min(low, self.low)
             self.high = high if self.high is None else max(high, self.high)
-            self._sample.append(known.ravel()[:: self._every])
+            self._sample.append(known.ravel()[:: self._stride])
 
     def range(self, choice: Intensities, bits: int | None = None) -> Range:
-        """Return the range that a choice comes to.
+        """Return the values that are black and white for an option.
 
         Parameters
         ----------
         choice : {"auto", "full", "percentiles"} or tuple of float
-            "auto": for values without a sign, and signed ones of 0 or more, the bits in use
-            (`significant_bits`); 0 to 1 for floats that lie there; else the extremes.  "full": the
-            whole range of the type, 0 to 1 for floats; the extremes where that would make the
-            image white or black, or one grey.  "percentiles": 0.1 and 99.9.  Two values: these.
+            "auto": the bits in use (`significant_bits`) for integers without negative values; 0 to
+            1 for floats in that range; otherwise the extremes.  "full": the range of the type, 0
+            to 1 for floats; the extremes if the image would be white, black or a single grey.
+            "percentiles": 0.1 and 99.9.  Two values: these.
         bits : int, optional
-            The bits of a sample that are significant, where the file names them.
+            Significant bits of a value in the metadata.
         """
         if not isinstance(choice, str):
             return Range(*choice)
@@ -127,18 +127,18 @@ class Summary:
         if choice == "full":
             return whole if self._fits(whole) else self._extremes()
         if self._dtype.kind == "f":
-            # Less than one step of 8 bits above black would be black on any screen.
+            # All values below the first step of 8 bits would be displayed as black.
             fine = self.low >= 0 and self.high <= _ONE and self.high >= 1 / _LEVELS
             return whole if fine else self._extremes()
         if self.low < 0:
             return self._extremes()
         top = min(2 ** significant_bits(self.high, bits) - 1, np.iinfo(self._dtype).max)
-        # Cameras have up to 16 bits; in wider types values can lie anywhere, close together.
+        # Cameras have up to 16 bits; wider types can have any offset and a small span.
         flat = self._dtype.itemsize > 2 and (self.high - self.low) * _LEVELS < top
         return self._extremes() if flat and self.low < self.high else Range(0.0, float(top))
 
     def _fits(self, whole: Range) -> bool:
-        """Return whether a type's range shows the values, as more than one grey."""
+        """Return whether the range of the type shows the values as more than one grey."""
         if self._dtype.kind == "f":
             return bool(self.low >= 0 and self.high <= _ONE)
         span = self.high - self.low
@@ -150,17 +150,17 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class RangedImage:
-    """An image, and what its values mean to a run.
+    """An image with the range of its values.
 
     Attributes
     ----------
     values : ndarray
-        Shape (H, W), (H, W, 3) or (H, W, 4); any type of real numbers.
+        Shape (H, W), (H, W, 3) or (H, W, 4); real numbers.
     range : Range or None
-        The values that are 0 and 1, alpha aside; a run's result lies between 0 and 1 likewise.
-        None: the whole range of the type, 0 to 1 for floats.
+        The values that become 0 and 1, except for alpha.  None: the range of the type, 0 to 1 for
+        floats.
     bits : int or None
-        Instead of a range, the significant bits of 16: the result stays a share of all 16.
+        Significant bits of 16, instead of a range: the result is still relative to all 16 bits.
     """
 
     values: NDArray[Any]
@@ -173,9 +173,9 @@ class RangedImage:
         return bool(self.values.shape[2:] == (4,))
 
     def to_unit(self) -> NDArray[Any]:
-        """Return the values as float32 in [0, 1]; without a range as they are.
+        """Return the values as float32 in [0, 1]; unchanged without a range.
 
-        What is not finite becomes NaN.
+        Values that are not finite become NaN.
         """
         if self.range is None:
             return self.values

@@ -1,4 +1,4 @@
-"""What a screen shows of values."""
+"""Convert values to displayed colours."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Display"]
 
-_LEVELS = 256  # of a screen, and so of a colour table
+_LEVELS = 256  # of a display and of a colour table
 
 
 @dataclass(frozen=True)
 class Display:
-    """What a screen makes of values: contrast limits, gamma, and a table of colours.
+    """Display settings: contrast limits, gamma, and a colour table.
 
     Attributes
     ----------
     limits : tuple of float
         The contrast limits.
     gamma : float
-        The power that what lies between them is raised to.
+        Exponent applied after scaling to the contrast limits.
     table : str
-        256 colours for grey values, red, green and blue as hexadecimal bytes; empty: the values
-        are colours already.
+        256 RGB colours for grey values, as hexadecimal bytes; empty if the values are colours.
     """
 
     limits: tuple[float, float]
@@ -37,19 +36,17 @@ class Display:
     table: str = ""
 
     def show(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values as the screen shows them.
+        """Return the displayed colours of values.
 
         Parameters
         ----------
         values : ndarray
-            Grey values, or colours if there is no table: then the last axis is red, green, blue
-            and perhaps alpha.
+            Grey values; without a table, RGB or RGBA in the last axis.
 
         Returns
         -------
         ndarray
-            Colours, uint8.  Where a value is missing (NaN), the screen shows nothing: then the
-            same colours as float32 in [0, 1], and NaN there.
+            RGB or RGBA, uint8.  If values are NaN: float32 in [0, 1], with NaN there.
         """
         unit = Range(*self.limits).to_unit(values if self.table else values[..., :3])
         levels = np.rint(unit.astype(np.float64) ** self.gamma * (_LEVELS - 1))

@@ -1,4 +1,4 @@
-"""From a range of intensities to [0, 1], and back."""
+"""Convert values of a range to [0, 1] and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Range", "finite_values", "real_dtype", "visible_values"]
 
 @dataclass(frozen=True)
 class Range:
-    """The two intensities that are 0 and 1.
+    """The two values that become 0 and 1.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Range:
     Raises
     ------
     InputError
-        If they are not so.
+        If they are not.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class Range:
     high: float
 
     def __post_init__(self) -> None:
-        """Refuse a range of no width."""
+        """Raise InputError for an invalid range."""
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise InputError(
                 f"A range of intensities cannot go from {self.low:g} to {self.high:g}; both must "
@@ -54,12 +54,12 @@ class Range:
 
     @classmethod
     def from_dtype(cls, dtype: DTypeLike) -> Self:
-        """Return the whole range of an integer type; 0 to 1 for booleans and floats.
+        """Return the range of an integer type, or 0 to 1 for booleans and floats.
 
         Raises
         ------
         InputError
-            If it is no type of real numbers.
+            If it is not a type of real numbers or booleans.
         """
         kind = real_dtype(dtype).kind
         if kind in "iu":
@@ -69,15 +69,15 @@ class Range:
 
     @classmethod
     def from_percentiles(cls, values: NDArray[Any], low: float = 0.1, high: float = 99.9) -> Self:
-        """Return the range between two percentiles of what is finite.
+        """Return the range between two percentiles of the finite values.
 
-        Where they agree, as in an image that is nearly all background, the range is that of the
-        extremes: it must not make the few things that are there as bright as their edges.
+        If they are equal, as in an image that is nearly all background, return the extremes, so
+        that few bright objects are not clipped.
 
         Parameters
         ----------
         values : ndarray
-            Of any shape and any type of real numbers.
+            Real numbers of any shape.
         low, high : float
             In percent.
         """
@@ -89,7 +89,7 @@ class Range:
 
     @classmethod
     def from_extremes(cls, values: NDArray[Any]) -> Self:
-        """Return the range of what is finite; of one value alone, from or to 0, or to 1."""
+        """Return the range of the finite values; a single value is extended to 0 or to 1."""
         known = finite_values(values)
         if known.size == 0 or known.dtype.kind == "b":
             return cls(0.0, 1.0)
@@ -102,9 +102,9 @@ class Range:
         Parameters
         ----------
         values : ndarray
-            Of any type of real numbers.
+            Real numbers.
         alpha : bool
-            Whether the last axis ends in alpha, which is by its dtype's own range.
+            Whether the last channel is alpha, which is scaled by the range of its dtype.
         """
         wide = values.astype(np.float64)
         unit = np.clip((wide - self.low) / (self.high - self.low), 0, 1).astype(np.float32)
@@ -115,15 +115,15 @@ class Range:
     def from_unit(
         self, picture: NDArray[Any], dtype: DTypeLike, *, alpha: bool = False
     ) -> NDArray[Any]:
-        """Return a picture of [0, 1] as intensities.
+        """Convert a picture in [0, 1] to values of the range.
 
         Parameters
         ----------
         picture : ndarray
-            Floats; NaN stays NaN where the type has it, and is `low` where not.
+            Floats; NaN becomes `low` in types without NaN.
         dtype : dtype_like
-            In the machine's own byte order it becomes this: integers are rounded, what the type
-            cannot hold is clipped, and for booleans 0.5 and more is true.
+            Type of the result, in native byte order: integers are rounded and clipped; for
+            booleans, 0.5 and more is true.
         alpha : bool
             As for `to_unit`.
         """
@@ -131,7 +131,7 @@ class Range:
         if kind.kind == "b":
             return np.asarray(picture >= 0.5)
         values = self.low + picture.astype(np.float64) * (self.high - self.low)
-        values[picture == 1] = self.high  # which the sum misses where the span rounds it away
+        values[picture == 1] = self.high  # exact despite rounding of the span
         if alpha:
             own = Range.from_dtype(kind)
             values[..., -1] = own.low + picture[..., -1].astype(np.float64) * (own.high - own.low)
@@ -142,7 +142,7 @@ class Range:
 
 
 def real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
-    """Return a type of real numbers or booleans, and refuse any other."""
+    """Return a type of real numbers or booleans; raise InputError for any other."""
     found = np.dtype(dtype)
     if found.kind not in "biuf":
         raise InputError(f"Intensities have dtype {found}; they must be real numbers or booleans.")
@@ -150,12 +150,12 @@ def real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 
 
 def visible_values(image: NDArray[Any]) -> NDArray[Any]:
-    """Return the grey values of an image, or those of its colours that can be seen, in one axis.
+    """Return the grey values, or the values of colours that are not transparent, as one axis.
 
     Parameters
     ----------
     image : ndarray
-        Shape (H, W), (..., 3) or (..., 4): colours under alpha 0 are left out, and so is alpha.
+        Shape (H, W), (..., 3) or (..., 4); alpha, and colours with alpha 0, are left out.
     """
     if image.ndim < 3:
         return image.ravel()
@@ -164,7 +164,7 @@ def visible_values(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def finite_values(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the values that are neither infinite nor missing."""
+    """Return the finite values."""
     values = np.asarray(values)
     real_dtype(values.dtype)
     return values[np.isfinite(values)] if values.dtype.kind == "f" else values
@@ -172,7 +172,7 @@ def finite_values(values: NDArray[Any]) -> NDArray[Any]:
 
 def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     info = np.iinfo(dtype)
-    # Of 64 bits the largest integer is no float: the next float is one too many.
+    # The largest integer of 64 bits rounds up to a float that is out of range.
     top = float(info.max)
     top = top if int(top) <= info.max else math.nextafter(top, 0.0)
     return np.rint(values).clip(float(info.min), top).astype(dtype)
