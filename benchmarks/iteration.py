@@ -29,9 +29,9 @@ from torch.nn import functional
 from napari_nst.engine.losses.objective import Objective, extractor_for
 from napari_nst.engine.network import weights
 from napari_nst.engine.optim.lbfgs import LBFGS
-from napari_nst.engine.optim.schedule import Scale
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY, Scale
 from napari_nst.engine.resources.device import Device
-from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, Workload
+from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run.state import RunState
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS

@@ -20,8 +20,8 @@ from skimage.filters import gaussian, sobel
 from torch.nn import functional
 
 from napari_nst.engine.images.pictures import Picture, resize
-from napari_nst.engine.losses.statistics import Statistics
 from napari_nst.engine.network import weights
+from napari_nst.engine.network.statistics import Statistics
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.engine.optim.sizes import style_size
 from napari_nst.engine.resources.device import Device

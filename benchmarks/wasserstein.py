@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_nst.engine.images import pictures
-from napari_nst.engine.losses.statistics import WASSERSTEIN_RIDGE, Statistics
 from napari_nst.engine.losses.terms import wasserstein_term
 from napari_nst.engine.network import weights
+from napari_nst.engine.network.statistics import WASSERSTEIN_RIDGE, Statistics
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.samples import SAMPLES
 

@@ -12,9 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from napari_nst.engine.losses import statistics
 from napari_nst.engine.network import weights
-from napari_nst.engine.resources import decompositions
+from napari_nst.engine.resources import decompositions, precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,7 +150,7 @@ def pretended_gpu(
     home = torch.device("cuda" if float64 else "cpu")
     monkeypatch.setattr(decompositions, "fastest_device", lambda device: home)
     if not float64:
-        monkeypatch.setattr(statistics, "_WITHOUT_FLOAT64", {"cuda"})
+        monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"cuda"})
     loaded = weights.load("vgg16")  # a file of values cannot be read among tensors without
     monkeypatch.setattr(weights, "load", lambda *_: loaded)
     gpu = PretendedGpu()

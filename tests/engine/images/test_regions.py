@@ -13,7 +13,7 @@ import torch
 from napari_nst.engine.images.assignment import Region, Source
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
 from napari_nst.engine.losses.objective import Objective
-from napari_nst.engine.losses.statistics import PositionWeights, Statistics, feature_gradient
+from napari_nst.engine.network.statistics import PositionWeights, Statistics, feature_gradient
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings

@@ -15,7 +15,7 @@ from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
 from napari_nst.engine.images.visibility import fill_hidden
 from napari_nst.engine.losses.objective import Objective
-from napari_nst.engine.losses.statistics import PositionWeights, Statistics
+from napari_nst.engine.network.statistics import PositionWeights, Statistics
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.engine.run.stylize import stylize

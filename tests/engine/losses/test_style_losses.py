@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from napari_nst import StyleTransferSettings, stylize
 from napari_nst.engine.losses import terms as losses
-from napari_nst.engine.losses.statistics import Statistics, feature_gradient
+from napari_nst.engine.network.statistics import Statistics, feature_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from napari_nst.engine.losses import terms as losses
-from napari_nst.engine.losses.statistics import Statistics, feature_gradient
+from napari_nst.engine.network.statistics import Statistics, feature_gradient
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_nst.engine.optim.schedule import Scale
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY, MIN_LBFGS_HISTORY, Scale
 from napari_nst.engine.resources.activations import HALVED_ABOVE
-from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, MIN_LBFGS_HISTORY, Workload
+from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.settings import StyleTransferSettings
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from napari_nst.engine.losses.statistics import PositionWeights, Statistics
+from napari_nst.engine.network.statistics import PositionWeights, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

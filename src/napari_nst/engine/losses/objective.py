@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from napari_nst.engine.losses import terms as losses
-from napari_nst.engine.losses.statistics import Statistics, feature_gradient, wide_dtype
 from napari_nst.engine.losses.targets import Targets
 from napari_nst.engine.losses.variation import add_variation
 from napari_nst.engine.network import weights
+from napari_nst.engine.network.statistics import Statistics, feature_gradient
 from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.engine.resources.tiles import TileGrid
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.images.assignment import whole_image_region
-from napari_nst.engine.losses.statistics import PositionWeights, Statistics, wide_dtype
 from napari_nst.engine.losses.terms import FLOAT64_STYLE_LOSSES
+from napari_nst.engine.network.statistics import PositionWeights, Statistics
 from napari_nst.engine.resources.activations import HALVED_ABOVE
+from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.engine.resources.tiles import STYLE_TILE
 
 if TYPE_CHECKING:

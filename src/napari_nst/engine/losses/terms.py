@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.losses.statistics import TINY, WASSERSTEIN_RIDGE, Statistics
+from napari_nst.engine.network.statistics import TINY, WASSERSTEIN_RIDGE, Statistics
 from napari_nst.engine.resources.decompositions import eigh
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.losses.statistics import wide_dtype
 from napari_nst.engine.network.pooling import Maxima, max_pool, max_unpool
+from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:

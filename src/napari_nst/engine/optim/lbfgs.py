@@ -13,8 +13,8 @@ import torch
 
 from napari_nst.engine.optim.adam import OptimizerState
 from napari_nst.engine.optim.multilevel import precondition_
-from napari_nst.engine.resources.device import is_out_of_memory
-from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, MIN_LBFGS_HISTORY
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY, MIN_LBFGS_HISTORY
+from napari_nst.engine.out_of_memory import is_out_of_memory
 from napari_nst.errors import StyleTransferWarning
 
 if TYPE_CHECKING:

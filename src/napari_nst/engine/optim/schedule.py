@@ -11,12 +11,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COARSE_CONTENT_WEIGHT",
+    "LBFGS_HISTORY",
     "LEARNING_RATE",
+    "MIN_LBFGS_HISTORY",
     "Scale",
     "fit",
     "make_scales",
     "settings_at_scale",
 ]
+
+LBFGS_HISTORY = 10
+"""Default history size of L-BFGS: pairs of a step and a change of the gradient."""
+
+MIN_LBFGS_HISTORY = 3
+"""Smallest history size: Nocedal and Wright (Numerical Optimization, section 7.2) report that 3
+to 20 pairs work well in practice."""
 
 LEARNING_RATE = 0.038
 """Of Adam at first, where the settings name none; in units of the image's range."""

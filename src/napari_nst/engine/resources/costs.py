@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY
 from napari_nst.engine.optim.sizes import scales_for, style_size
-from napari_nst.engine.resources.peak_memory import (
-    IMAGE_BYTES,
-    LBFGS_HISTORY,
-    USABLE_SHARE,
-    Workload,
-)
+from napari_nst.engine.resources.peak_memory import IMAGE_BYTES, USABLE_SHARE, Workload
 from napari_nst.engine.resources.tiles import TileGrid
 from napari_nst.networks import NETWORKS
 

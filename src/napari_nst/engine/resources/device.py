@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
+from napari_nst.engine.out_of_memory import is_out_of_memory
 from napari_nst.engine.resources import allocator, precision
 from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Device", "is_out_of_memory", "translate"]
+__all__ = ["Device", "translate"]
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,6 @@ def _automatic() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether an error means that memory ran out."""
-    # torch's CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error)
 
 
 def translate(error: RuntimeError, scale: Scale) -> StyleTransferError:

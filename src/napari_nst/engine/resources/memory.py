@@ -7,8 +7,9 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
-from napari_nst.engine.resources import device as compute
-from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, USABLE_SHARE
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY
+from napari_nst.engine.out_of_memory import is_out_of_memory
+from napari_nst.engine.resources.peak_memory import USABLE_SHARE
 from napari_nst.engine.resources.tiles import SMALLEST_TILE
 from napari_nst.errors import OutOfMemoryError, StyleTransferWarning
 
@@ -136,7 +137,7 @@ class MemoryPlan:
             try:
                 return work(tile)
             except RuntimeError as error:
-                if not compute.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 # The frames of the failed attempt hold its tensors.
                 traceback.clear_frames(error.__traceback__)

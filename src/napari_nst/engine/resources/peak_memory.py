@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY, MIN_LBFGS_HISTORY
 from napari_nst.engine.optim.sizes import style_size
 from napari_nst.engine.resources import activations
 from napari_nst.engine.resources.tiles import SMALLEST_TILE, STYLE_TILE, TileGrid
@@ -15,14 +16,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["IMAGE_BYTES", "LBFGS_HISTORY", "MIN_LBFGS_HISTORY", "USABLE_SHARE", "Workload"]
-
-LBFGS_HISTORY = 10
-"""Default history size of L-BFGS: pairs of a step and a change of the gradient."""
-
-MIN_LBFGS_HISTORY = 3
-"""Smallest history size: Nocedal and Wright (Numerical Optimization, section 7.2) report that 3
-to 20 pairs work well in practice."""
+__all__ = ["IMAGE_BYTES", "USABLE_SHARE", "Workload"]
 
 USABLE_SHARE = 0.8
 """Share of the free memory that a run plans to use; the rest covers the error of the estimate and

@@ -1,4 +1,4 @@
-"""Measure whether a device computes convolutions faster in bfloat16."""
+"""The widest dtype of a device, and whether it computes convolutions faster in bfloat16."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from torch.nn import functional
 
 from napari_nst.cache import read_json, write_json
 
-__all__ = ["bfloat16_is_faster"]
+__all__ = ["bfloat16_is_faster", "wide_dtype"]
+
+_WITHOUT_FLOAT64 = frozenset({"mps"})  # types of devices: Apple's GPUs
 
 _FILE = "precision.json"
 _MIN_SPEEDUP = 1.2  # a smaller one is not worth the lower precision
 _ROUNDS = 3
 _HOPELESS = 5  # bfloat16 this many times slower at the first try is not measured again
+
+
+def wide_dtype(device: torch.device) -> torch.dtype:
+    """Return the widest floating type of a device (Apple's GPUs have no float64)."""
+    return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def bfloat16_is_faster(device: torch.device, name: str) -> bool:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.optim.adam import Adam, Optimizer, OptimizerState
 from napari_nst.engine.optim.lbfgs import LBFGS
-from napari_nst.engine.optim.schedule import LEARNING_RATE
-from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY, LEARNING_RATE
 from napari_nst.record import RegionRecord
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_nst.engine.images.assignment import Source
-    from napari_nst.engine.losses.statistics import Statistics
+    from napari_nst.engine.network.statistics import Statistics
     from napari_nst.engine.network.vgg import FeatureExtractor
     from napari_nst.engine.resources.device import Device
     from napari_nst.settings import StyleTransferSettings

@@ -10,10 +10,11 @@ import torch
 
 from napari_nst.engine.images.inputs import UNCHANGED, Inputs
 from napari_nst.engine.network import weights
+from napari_nst.engine.optim.schedule import LBFGS_HISTORY
 from napari_nst.engine.optim.sizes import scales_for
 from napari_nst.engine.resources import device as compute
 from napari_nst.engine.resources.memory import MemoryPlan
-from napari_nst.engine.resources.peak_memory import LBFGS_HISTORY, Workload
+from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run import checkpoint
 from napari_nst.engine.run.loop import Loop, Wish
 from napari_nst.engine.run.replay import Replay

@@ -10,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_nst.engine.losses.statistics import (
-    PositionWeights,
-    Statistics,
-    feature_gradient,
-    wide_dtype,
-)
+from napari_nst.engine.network.statistics import PositionWeights, Statistics, feature_gradient
+from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.engine.resources.strips import strips
 
 RNG = np.random.default_rng(0)

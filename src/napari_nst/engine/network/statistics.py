@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from napari_nst.engine.resources.decompositions import eigh
+from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.engine.resources.strips import strips
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ __all__ = [
     "PositionWeights",
     "Statistics",
     "feature_gradient",
-    "wide_dtype",
 ]
 
 
@@ -42,8 +42,6 @@ WASSERSTEIN_RIDGE = 1e-4
 
 # Keeps quotients finite where generated and target features agree to the last bit.
 TINY = 1e-20
-
-_WITHOUT_FLOAT64 = frozenset({"mps"})  # types of devices: Apple's GPUs
 
 # Added to a variance before its root is taken.
 _VARIANCE_FLOOR = 1e-8
@@ -356,11 +354,6 @@ def _is_for_onednn(matrix: Tensor) -> bool:
     """
     on_cpu = matrix.device.type == "cpu" and matrix.dtype == torch.float32
     return on_cpu and matrix.shape[0] % 16 == 0 and matrix.numel() > 0
-
-
-def wide_dtype(device: torch.device) -> torch.dtype:
-    """Return the widest floating type of a device (Apple's GPUs have no float64)."""
-    return torch.float32 if device.type in _WITHOUT_FLOAT64 else torch.float64
 
 
 def _as_matrix(features: Tensor) -> Tensor:
