@@ -71,16 +71,14 @@ class Loop:
     replay : Replay or None
         The run that is done again.
     style_cache : StyleCache
-        What runs have in common.
-
-    Attributes
-    ----------
+        Network and style statistics, shared between runs.
     control : Control
-        Through which others reach in.
+        Stops, pauses and steers the run.
     """
 
     def __init__(
         self,
+        *,
         settings: StyleTransferSettings,
         inputs: Inputs,
         state: RunState,
@@ -89,10 +87,11 @@ class Loop:
         memory_plan: MemoryPlan,
         replay: Replay | None,
         style_cache: StyleCache,
+        control: Control[Wish],
     ) -> None:
         self.settings, self.inputs, self.state = settings, inputs, state
         self.device, self.scales, self.memory_plan = device, scales, memory_plan
-        self.control: Control[Wish] = Control()
+        self.control = control
         self._replay, self._style_cache = replay, style_cache
         self._style_statistics: dict[Source, Mapping[str, Statistics]] = {}
         self._keep_mask: Tensor | None = None  # where the content's pixels are kept

@@ -16,6 +16,7 @@ from napari_nst.engine.resources import device as compute
 from napari_nst.engine.resources.memory import MemoryPlan
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run import checkpoint
+from napari_nst.engine.run.control import Control
 from napari_nst.engine.run.loop import Loop, Wish
 from napari_nst.engine.run.replay import Replay
 from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
@@ -76,7 +77,11 @@ class StyleTransfer:
     replacements : sequence of array_like, optional
         With `replay`, the styles and labels that replaced others during the run, in any order.
     style_cache : StyleCache, optional
-        What an earlier run left for this one to use: the network, the styles' statistics.
+        Network and style statistics of an earlier run, to reuse.
+    control : Control, optional
+        Stops and pauses the run; by default one of its own.
+    saved : Checkpoint, optional
+        A saved run to continue, as `load` does; its images replace `content` and `styles`.
 
     Raises
     ------
@@ -102,42 +107,37 @@ class StyleTransfer:
         replay: RunRecord | None = None,
         replacements: Sequence[Any] = (),
         style_cache: StyleCache | None = None,
+        control: Control[Wish] | None = None,
+        saved: checkpoint.Checkpoint | None = None,
     ) -> None:
-        settings = settings or StyleTransferSettings()
-        inputs = Inputs(
-            content,
-            styles,
-            settings,
-            start=start,
-            names=names,
-            content_labels=content_labels,
-            style_labels=style_labels,
-            record=replay,
-        )
-        again = None if replay is None else Replay(replay, inputs, replacements)
-        state = RunState(settings)
-        if replay is not None and settings.optimizer == "lbfgs":  # an older record has no number
-            state.history_size = replay.resolved.lbfgs_history or LBFGS_HISTORY
-        self._begin(settings, inputs, inputs, state, None, again, style_cache=style_cache)
-
-    def _begin(
-        self,
-        settings: StyleTransferSettings,
-        first: Inputs,
-        inputs: Inputs,
-        state: RunState,
-        sides: Sequence[int | None] | None,
-        replay: Replay | None,
-        scales: Sequence[Scale] | None = None,
-        style_cache: StyleCache | None = None,
-    ) -> None:
-        self.settings = settings
-        self._first_inputs = first
-        self._replay = replay
+        self.settings = settings = settings or StyleTransferSettings()
+        tile_sizes: Sequence[int | None] | None = None
+        self._replay: Replay | None = None
+        if saved is not None:
+            self._first_inputs, inputs, state = saved.first_inputs, saved.inputs, saved.state
+            tile_sizes = saved.tiles
+        else:
+            self._first_inputs = inputs = Inputs(
+                content,
+                styles,
+                settings,
+                start=start,
+                names=names,
+                content_labels=content_labels,
+                style_labels=style_labels,
+                record=replay,
+            )
+            state = RunState(settings)
         device = compute.Device.from_settings(settings)
-        scales = scales or scales_for(settings, *inputs.shape, device.torch_device.type)
-        if replay is not None and replay.has_sizes(scales):
-            sides = replay.sides
+        scales: Sequence[Scale] = scales_for(settings, *inputs.shape, device.torch_device.type)
+        if saved is not None:
+            scales = saved.scales
+        if replay is not None:
+            self._replay = Replay(replay, inputs, replacements)
+            if settings.optimizer == "lbfgs":  # older records have no history size
+                state.history_size = replay.resolved.lbfgs_history or LBFGS_HISTORY
+            if self._replay.has_sizes(scales):
+                tile_sizes = self._replay.sides
         workload = Workload(
             settings,
             scales[-1],
@@ -145,26 +145,39 @@ class StyleTransfer:
             item_size=device.dtype.itemsize,
             regions=inputs.guides,
         )
-        memory_plan = MemoryPlan(workload, scales, device, sides, state.history_size)
+        memory_plan = MemoryPlan(workload, scales, device, tile_sizes, state.history_size)
         state.history_size = memory_plan.history_size
+        state.move_to(device.torch_device)
         self._weights = weights.load(settings.network, settings.weights, settings.weights_format)
-        style_cache = style_cache or StyleCache()
-        self._loop = Loop(settings, inputs, state, device, scales, memory_plan, replay, style_cache)
+        self._loop = Loop(
+            settings=settings,
+            inputs=inputs,
+            state=state,
+            device=device,
+            scales=scales,
+            memory_plan=memory_plan,
+            replay=self._replay,
+            style_cache=style_cache or StyleCache(),
+            control=control or Control(),
+        )
         self._snapshots = self._loop.run()
-        self._wished = (state.settings, inputs)  # what will hold when every wish is taken
+        self._wished = (state.settings, inputs)  # after all pending updates
         self._one_at_a_time = threading.Lock()
+        for update in saved.wishes if saved is not None else ():
+            self._wished = (self._wished[0].replace(**update.record.choices), update.inputs)
+            self._loop.control.steer(update)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> StyleTransfer:
-        """Return a run that `save` wrote, to be gone on with.
+        """Load a run that `save` wrote, ready to continue.
 
-        On the same machine, with the same versions and number of threads, it comes to the same
-        bytes as an unbroken run.
+        On the same machine, with the same versions and number of threads, the result has the same
+        bytes as that of an uninterrupted run.
 
         Parameters
         ----------
         path : path-like
-            The file.
+            A file written by `save`.
 
         Raises
         ------
@@ -172,14 +185,8 @@ class StyleTransfer:
             If it is not such a file.
         """
         saved = checkpoint.load(path)
-        run = cls.__new__(cls)
-        first, inputs, state = saved.first_inputs, saved.inputs, saved.state
-        run._begin(saved.settings, first, inputs, state, saved.tiles, None, saved.scales)
-        state.move_to(run._loop.device.torch_device)
-        for wish in saved.wishes:
-            run._wished = (run._wished[0].replace(**wish.record.choices), wish.inputs)
-            run._loop.control.steer(wish)
-        return run
+        first = saved.first_inputs
+        return cls(first.content, first.styles, saved.settings, saved=saved)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the run to one file, its images included; `load` goes on from there.
