@@ -67,7 +67,7 @@ class FakeRun:
         self.scales = (Scale(*self.output_shape, settings.iterations),)
         self.history: list[float] = []
         self.steered: list[dict[str, Any]] = []
-        self.control: Control[object] = Control()
+        self.control: Control[Any] = more.pop("control", None) or Control()
 
     def stop(self) -> None:
         self.control.stop()

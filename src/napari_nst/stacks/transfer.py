@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self
 import numpy as np
 
 from napari_nst.engine.images.arguments import as_array, as_list, refuse_path, style_names
+from napari_nst.engine.run.control import Control
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks.agreement import carried, check, settings_of
@@ -77,6 +78,8 @@ class StackTransfer:
         For each style the labels painted on it, or None.
     engine : callable, optional
         Makes the run of a plane; by default `StyleTransfer`, which loads torch.
+    control : Control, optional
+        Stops and pauses the runs of all planes; by default one of its own.
 
     Raises
     ------
@@ -100,6 +103,7 @@ class StackTransfer:
         content_labels: Planes | None = None,
         style_labels: Any = None,
         engine: Callable[..., StyleTransfer] | None = None,
+        control: Control[Any] | None = None,
     ) -> None:
         self.settings = settings or StyleTransferSettings()
         self.start_from = check(self.settings, start_from)
@@ -131,9 +135,7 @@ class StackTransfer:
         self._status: Literal["finished", "stopped", "failed", "running"] = "running"
         self._run: StyleTransfer | None = None
         self._plane = 0  # the one at work
-        self._stopped = self._paused = False
-        self._abandoned: Callable[[], bool] | None = None
-        self._paused_seconds = 0.0  # seconds, in the planes before the one at work
+        self._control: Control[Any] = control or Control()  # of the runs of all planes
         self._one_at_a_time = threading.Lock()
         self._elapsed = 0.0  # seconds of work on the planes before the current one
         self._begun = False
@@ -198,38 +200,25 @@ class StackTransfer:
             self._advance()
 
     def stop(self) -> None:
-        """End the run before its next tile or evaluation; any thread may ask."""
-        with self._one_at_a_time:
-            self._stopped = True
-            if self._run is not None:
-                self._run.stop()
+        """End the run before its next tile or evaluation; any thread may call this."""
+        self._control.stop()
+
+    def stop_if(self, predicate: Callable[[], bool]) -> None:
+        """End the run when a predicate becomes true; a paused run checks it, too."""
+        self._control.stop_if(predicate)
 
     def pause(self) -> None:
-        """Wait before the next tile or evaluation; any thread may ask."""
-        self._hold(True)
+        """Wait before the next tile or evaluation; any thread may call this."""
+        self._control.pause()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
-        self._hold(False)
-
-    def stop_if(self, abandoned: Callable[[], bool]) -> None:
-        """Have the run end also when this becomes true; a paused run asks it, too."""
-        with self._one_at_a_time:
-            self._abandoned = abandoned
-            if self._run is not None:
-                self._run.stop_if(abandoned)
+        """Continue after `pause`."""
+        self._control.resume()
 
     @property
     def paused_seconds(self) -> float:
-        """Seconds that the run has waited for `resume`, in all."""
-        with self._one_at_a_time:
-            return self._paused_seconds + (0.0 if self._run is None else self._run.paused_seconds)
-
-    def _hold(self, paused: bool) -> None:
-        with self._one_at_a_time:
-            self._paused = paused
-            if self._run is not None:
-                (self._run.pause if paused else self._run.resume)()
+        """Seconds spent paused."""
+        return self._control.paused_seconds
 
     def steer(self, **changes: Any) -> None:
         """Change settings, styles or labels from now on; any thread may ask.
@@ -332,7 +321,7 @@ class StackTransfer:
                 yield self._count_all_planes(snapshot, plane)
             self._elapsed += snapshot.elapsed if run.history else 0.0
             with self._one_at_a_time:
-                self._run, self._paused_seconds = None, self._paused_seconds + run.paused_seconds
+                self._run = None
             self._latest = run.record
             if len(run.history) < sum(scale.iterations for scale in run.scales):
                 break
@@ -402,14 +391,11 @@ class StackTransfer:
             inputs["content_labels"] = self._content_labels[plane]
         if style_cache is not None:
             inputs["style_cache"] = style_cache
+        inputs["control"] = self._control
         run = engine(content, inputs.pop("styles"), settings, names=self._names, **inputs)
+        if self._control.stopped:
+            return None
         with self._one_at_a_time:
-            if self._stopped:
-                return None
-            if self._paused:
-                run.pause()
-            if self._abandoned is not None:
-                run.stop_if(self._abandoned)
             self._run, self._plane = run, plane
         return run
 

@@ -135,7 +135,7 @@ def test_a_run_ends_with_its_viewer(
 
     assert len(activity._all_instances) == 0
     assert len(opened.engine.made[0].history) < 50
-    assert Session._at_work is None
+    assert Session._active is None
 
 
 def test_a_window_that_stays_open_goes_on(

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Control", "Stopped"]
 
-_SECONDS_BETWEEN_LOOKS = 0.05
+_POLL_SECONDS = 0.05
 
 Wish = TypeVar("Wish")
 
@@ -73,13 +73,16 @@ class Control(Generic[Wish]):
         Stopped
             If it is to end.
         """
-        if self.paused:
-            began = time.perf_counter()
-            while not (self._go_on.wait(_SECONDS_BETWEEN_LOOKS) or self.stopped):
-                pass
-            self._paused_seconds += time.perf_counter() - began
+        while self.paused and not self.stopped:
+            self.wait(_POLL_SECONDS)
         if self.stopped:
             raise Stopped
+
+    def wait(self, timeout: float) -> None:
+        """Wait for `resume`, at most so many seconds, and count them as paused."""
+        began = time.perf_counter()
+        self._go_on.wait(timeout)
+        self._paused_seconds += time.perf_counter() - began
 
     def steer(self, wish: Wish) -> None:
         """Leave a wish to be taken before the next evaluation."""

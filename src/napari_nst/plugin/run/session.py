@@ -18,7 +18,7 @@ from napari_nst.plugin.layer_jobs import make_result_layer, result_metadata
 from napari_nst.plugin.provenance.origins import origins_of_job, origins_of_wish, without_repeats
 from napari_nst.plugin.run.closing import WindowWatch, make_worker
 from napari_nst.plugin.run.job import Notice, Outcome, Progress
-from napari_nst.plugin.run.worker import Link, Report, steps
+from napari_nst.plugin.run.worker import Report, RunHandle, run_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -72,7 +72,7 @@ class Session:
     ended = Signal(Outcome)
 
     # Two runs at once would be in each other's way: the one at work, of all panels and viewers.
-    _at_work: ClassVar[Session | None] = None
+    _active: ClassVar[Session | None] = None
 
     def __init__(
         self,
@@ -87,9 +87,9 @@ class Session:
         self._preview_rate = preview_rate
         self._engine = engine
         self._state = State.IDLE
-        self._link = Link()
+        self._handle = RunHandle()
         self._worker: GeneratorWorker | None = None
-        self._steps: Generator[Report, None, Outcome] | None = None
+        self._run_job: Generator[Report, None, Outcome] | None = None
         self._job: Job | None = None
         self._layer: Image | None = None
         self._activity: activity | None = None
@@ -117,12 +117,12 @@ class Session:
     @property
     def run(self) -> StyleTransfer | StackRun | None:
         """The engine's run, while there is one."""
-        return self._link.run
+        return self._handle.run
 
     @property
     def refusal(self) -> str:
         """Why a run cannot begin now, in a sentence; empty if it can."""
-        other = Session._at_work
+        other = Session._active
         if self._closed:
             return "This panel was closed."
         if other is self:
@@ -138,25 +138,25 @@ class Session:
         """Begin a run; returns False, and does nothing, where there is a `refusal`."""
         if self.refusal:
             return False
-        Session._at_work = self
+        Session._active = self
         self._job, self._layer, self._outcome, self._discard = job, None, None, False
-        self._link = Link(1 / self._preview_rate)
+        self._handle = RunHandle(1 / self._preview_rate)
         self._origins = origins_of_job(job)
         # napari lets Qt work off waiting events in here, the closing of the viewer among them.
         self._activity = activity(total=job.settings.iterations, desc="Style transfer")
         if self._closed:
             self._end_activity()
-            self._job = Session._at_work = None
+            self._job = Session._active = None
             return False
         # The generator is ours, not the worker's: the window keeps workers for as long as it
         # lives, and whatever their frames hold with them.
-        self._steps = loop = steps(job, self._engine, self._link)
+        self._run_job = loop = run_job(job, self._engine, self._handle)
 
         def style_transfer() -> Iterator[Report]:  # the name is what napari shows on closing
             self._outcome = yield from loop
 
         worker = make_worker(style_transfer)
-        self._link.abandoned = partial(_is_abandoned, weakref.ref(worker))
+        self._handle.control.stop_if(partial(_is_abandoned, weakref.ref(worker)))
         worker.yielded.connect(self._on_yielded)
         worker.errored.connect(self._on_errored)
         worker.finished.connect(self._on_finished)
@@ -169,32 +169,32 @@ class Session:
     def stop(self) -> None:
         """End the run after the evaluation or the tile at work, and keep the picture."""
         if self._state in (State.RUNNING, State.PAUSED):
-            self._link.end()
+            self._handle.control.stop()
             self._set_state(State.STOPPING)
 
     def cancel(self) -> None:
         """End the run after the evaluation or the tile at work, and remove its picture."""
         if self._state is not State.IDLE:
             self._discard = True
-            self._link.discard.set()
+            self._handle.discard.set()
             self.stop()
 
     def pause(self) -> None:
         """Hold the run after the evaluation or the tile at work."""
         if self._state is State.RUNNING:
-            self._link.pause()
+            self._handle.control.pause()
             self._set_state(State.PAUSED)
 
     def resume(self) -> None:
         """Let a paused run go on."""
         if self._state is State.PAUSED:
-            self._link.resume()
+            self._handle.control.resume()
             self._set_state(State.RUNNING)
 
     def steer(self, wish: Wish) -> None:
         """Change the run that goes on; what it cannot do it says in a notice."""
         if wish and self._state in (State.RUNNING, State.PAUSED):
-            self._link.wishes.append(wish)
+            self._handle.wishes.append(wish)
             known = self._origins["replacements"]
             known[:] = without_repeats([*known, *origins_of_wish(wish)])
 
@@ -209,7 +209,7 @@ class Session:
         if not self._closed:
             self.state_changed.emit(state)
 
-    def _serially(self, deed: Callable[[], None]) -> None:
+    def _enqueue(self, deed: Callable[[], None]) -> None:
         """Do one thing after another: napari lets Qt work off waiting events inside some of them.
 
         Its progress bars do, and its layer controls; the end of a run must not be dealt with in
@@ -245,7 +245,7 @@ class Session:
     def _take(self, progress: Progress) -> None:
         if progress.picture is not None:
             self._show(progress.picture)
-            self._link.picture_taken.set()
+            self._handle.picture_taken.set()
         if not self._closed:
             self.progressed.emit(progress)
         if self._activity is not None:
@@ -254,12 +254,12 @@ class Session:
 
     def _on_yielded(self, report: Report) -> None:
         if isinstance(report, Progress):
-            self._serially(lambda: self._take(report))
+            self._enqueue(lambda: self._take(report))
         elif isinstance(report, Notice) and not self._closed:
             (self.noticed if report.problem else self.told).emit(report.message)
 
     def _on_finished(self) -> None:
-        self._serially(self._finish)
+        self._enqueue(self._finish)
 
     def _on_errored(self, error: Exception) -> None:
         # What goes wrong in a run comes back as its outcome; this is a fault of our own.
@@ -267,14 +267,14 @@ class Session:
         self._outcome = Outcome("failed", None, {}, f"The transfer failed: {error}.", 0.0)
 
     def _finish(self) -> None:
-        if self._steps is not None:
-            self._steps.close()
+        if self._run_job is not None:
+            self._run_job.close()
         self._end_activity()
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         job, outcome = self._job, self._outcome
-        self._worker = self._steps = self._job = None
-        self._link = Link()  # the last one may hold images that were to be steered in
-        Session._at_work = None
+        self._worker = self._run_job = self._job = None
+        self._handle = RunHandle()  # the last one may hold images that were to be steered in
+        Session._active = None
         if outcome is None:  # the program ends, and napari made the worker quit
             outcome = Outcome("stopped", None, {}, "", 0.0)
         if self._discard:

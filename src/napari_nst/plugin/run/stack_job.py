@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_nst.engine.optim.schedule import Scale
+    from napari_nst.engine.run.control import Control
     from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.plugin.layers.labels import LabelsPlane
@@ -51,6 +52,8 @@ class StackRun:
         As they were read.
     style_labels : sequence of ndarray or None, optional
         Likewise.
+    control : Control, optional
+        Stops and pauses the run.
 
     Attributes
     ----------
@@ -73,6 +76,7 @@ class StackRun:
         engine: Callable[..., StyleTransfer] | None,
         styles: Sequence[Any],
         style_labels: Sequence[Any] | None = None,
+        control: Control[Any] | None = None,
     ) -> None:
         assert job.stack is not None
         self._job, self._stack = job, job.stack
@@ -103,6 +107,7 @@ class StackRun:
             content_labels=labels,
             style_labels=style_labels,
             engine=engine,
+            control=control,
         )
         self._transfer.begin()
 
@@ -120,27 +125,6 @@ class StackRun:
     def done(self) -> int:
         """How many planes are done, those of earlier runs included."""
         return self.found + self._done
-
-    @property
-    def paused_seconds(self) -> float:
-        """Seconds that the run has waited for `resume`, in all."""
-        return self._transfer.paused_seconds
-
-    def stop(self) -> None:
-        """End the run; the planes that are done stay."""
-        self._transfer.stop()
-
-    def stop_if(self, abandoned: Callable[[], bool]) -> None:
-        """Have the run end also when this becomes true."""
-        self._transfer.stop_if(abandoned)
-
-    def pause(self) -> None:
-        """Hold the run."""
-        self._transfer.pause()
-
-    def resume(self) -> None:
-        """Let the run go on."""
-        self._transfer.resume()
 
     def steer(self, **changes: Any) -> None:
         """Change the run from now on, as `StackTransfer.steer` does."""

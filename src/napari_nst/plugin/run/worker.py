@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
+from napari_nst.engine.run.control import Control
 from napari_nst.errors import InputError, StyleTransferError
 from napari_nst.plugin.run.job import Evaluation, Machine, Notice, Outcome, Progress
 from napari_nst.plugin.run.remaining import RemainingTime
@@ -28,71 +29,51 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.plugin.run.job import Job, Wish
 
-__all__ = ["Link", "Report", "steps"]
+__all__ = ["Report", "RunHandle", "run_job"]
 
 logger = logging.getLogger(__name__)
 
 # A report changes the panel, and Qt then puts the whole window together anew, its OpenGL canvas
 # included.  Without a graphics card, ten a second made a run of 8.7 s take 11.9 s.
 _SECONDS_BETWEEN_REPORTS = 0.3
-_SECONDS_BETWEEN_LOOKS = 0.1  # of a run that is paused
+_POLL_SECONDS = 0.1  # of a run that is paused
 _LOSSES = ("content", "style", "total")
 
 Report = Progress | Notice | None
 
 
-class Link:
-    """What the worker's thread and the viewer's share."""
+class RunHandle:
+    """State shared between the worker's thread and the viewer's."""
 
     def __init__(self, seconds_between_pictures: float = 0.3) -> None:
         self.seconds_between_pictures = seconds_between_pictures
-        self.stop = threading.Event()
-        self.paused = threading.Event()
-        self.abandoned: Callable[[], bool] = lambda: False  # true: napari wants the worker to end
+        self.control: Control[Any] = Control()  # stops and pauses the run, even before it exists
         self.wishes: deque[Wish] = deque()
         self.discard = threading.Event()
         self.run: StyleTransfer | StackRun | None = None
         self.picture_taken = threading.Event()
         self.picture_taken.set()
 
-    def end(self) -> None:
-        """Ask the run to end, in the middle of an evaluation if it works in tiles."""
-        self.stop.set()
-        if self.run is not None:
-            self.run.stop()
 
-    def pause(self) -> None:
-        """Hold the run, in the middle of an evaluation if it works in tiles."""
-        self.paused.set()
-        if self.run is not None:
-            self.run.pause()
-
-    def resume(self) -> None:
-        """Let the run go on."""
-        self.paused.clear()
-        if self.run is not None:
-            self.run.resume()
-
-
-def steps(
-    job: Job, engine: Callable[..., StyleTransfer] | None, link: Link
+def run_job(
+    job: Job, engine: Callable[..., StyleTransfer] | None, handle: RunHandle
 ) -> Generator[Report, None, Outcome]:
     """Do a job in the worker's thread: yield reports, return the outcome, never raise."""
-    loop = _Loop(job, link)
+    loop = _Loop(job, handle)
     ended, message = "failed", ""
     try:
         yield from loop.run_through(engine)
-        ended = "stopped" if link.stop.is_set() or link.abandoned() else "finished"
+        ended = "stopped" if handle.control.stopped else "finished"
     except StyleTransferError as error:
         message = str(error)
     except Exception as error:
         logger.exception("The run failed.")
         message = f"The transfer failed: {error or type(error).__name__}."
-    run, link.run = link.run, None
+    run, handle.run = handle.run, None
     picture: NDArray[Any] | None = None
     record: dict[str, Any] = {}
     if isinstance(run, StackRun):
-        return _outcome_of_stack(job, run, link, ended, message, loop.worked)
+        return _outcome_of_stack(job, run, handle, ended, message, loop.worked)
     if run is not None and run.history:
         result = run.result()
         picture, record = job.content.restore(result.image), result.record.to_dict()
@@ -100,13 +81,13 @@ def steps(
 
 
 def _outcome_of_stack(
-    job: Job, run: StackRun, link: Link, ended: str, message: str, elapsed: float
+    job: Job, run: StackRun, handle: RunHandle, ended: str, message: str, elapsed: float
 ) -> Outcome:
     """Return how a stack ended: with the planes that are done, if there are any."""
     run.close()
-    if link.discard.is_set() and run.store is not None:
+    if handle.discard.is_set() and run.store is not None:
         shutil.rmtree(run.store.path, ignore_errors=True)
-    if not run.done or link.discard.is_set():
+    if not run.done or handle.discard.is_set():
         return Outcome(ended, None, {}, message, elapsed)
     record = run.record
     device = record.resolved.device.partition(":")[0]
@@ -131,10 +112,9 @@ def _default_engine() -> Callable[..., StyleTransfer]:
 class _Loop:
     """A run, iterated: it reports, pauses and passes wishes on between two evaluations."""
 
-    def __init__(self, job: Job, link: Link) -> None:
-        self._job, self._link = job, link
+    def __init__(self, job: Job, handle: RunHandle) -> None:
+        self._job, self._handle = job, handle
         self._began = time.perf_counter()
-        self._paused = 0.0  # seconds
         self._reported = self._shown = float("-inf")
         self._labels: list[NDArray[Any] | None] = []
         # Without their pictures, and read when they are reported: see `Losses`.
@@ -143,16 +123,13 @@ class _Loop:
     @property
     def worked(self) -> float:
         """Seconds so far, pauses not counted."""
-        return time.perf_counter() - self._began - self._paused
+        return time.perf_counter() - self._began - self._handle.control.paused_seconds
 
     def run_through(self, engine: Callable[..., StyleTransfer] | None) -> Iterator[Report]:
         """Make the run and iterate it, yielding no more than the viewer can take."""
-        job, link = self._job, self._link
-        run = link.run = self._make(engine)
-        run.stop_if(link.abandoned)
-        if link.paused.is_set():  # asked for while the run was being made
-            run.pause()
-        if link.stop.is_set():
+        job, handle = self._job, self._handle
+        run = handle.run = self._make(engine)
+        if handle.control.stopped:
             return
         machine = _MachineNow(run, job)
         if isinstance(run, StackRun) and run.store is not None:
@@ -160,20 +137,16 @@ class _Loop:
         remaining = RemainingTime(
             [s.height * s.width for s in run.scales for _ in range(s.iterations)]
         )
-        pause = min(_SECONDS_BETWEEN_REPORTS, link.seconds_between_pictures)
-        before, held = self.worked, 0.0
+        pause = min(_SECONDS_BETWEEN_REPORTS, handle.seconds_between_pictures)
+        before = self.worked
         for snapshot in run:
-            self._paused, held = self._paused + run.paused_seconds - held, run.paused_seconds
             now = self.worked
             remaining.tick(now - before)
             before = now
-            self._unreported.append(
-                (snapshot.iteration, snapshot.scale, snapshot.plane, snapshot.losses)
-            )
-            yield from self._obey(run)
-            if link.stop.is_set():
-                run.stop()
-            elif (
+            place = snapshot.iteration, snapshot.scale, snapshot.plane
+            self._unreported.append((*place, snapshot.losses))
+            yield from self._forward_updates(run)
+            if not handle.control.stopped and (
                 snapshot.iteration == snapshot.iterations
                 or time.perf_counter() - self._reported >= pause
             ):
@@ -182,7 +155,7 @@ class _Loop:
 
     def _make(self, engine: Callable[..., StyleTransfer] | None) -> StyleTransfer | StackRun:
         """Read the images of the job, and make its run."""
-        job = self._job
+        job, control = self._job, self._handle.control
         names = [plane.name for plane in (job.content, *job.styles)]
         more: dict[str, Any] = {}
         if job.start is not None:
@@ -194,30 +167,27 @@ class _Loop:
             self._labels = [more["content_labels"], *more.get("style_labels", ())]
         styles = [style.load() for style in job.styles]
         if job.stack is not None:
-            return StackRun(job, engine, styles, more.get("style_labels"))
+            return StackRun(job, engine, styles, more.get("style_labels"), control)
         engine = engine or _default_engine()
-        return engine(job.content.load(), styles, job.settings, names=names, **more)
+        return engine(
+            job.content.load(), styles, job.settings, names=names, control=control, **more
+        )
 
-    def _obey(self, run: StyleTransfer | StackRun) -> Iterator[Report]:
-        """Pass on what was wished, and wait while the run is paused.
-
-        Between two evaluations the pause is kept here, where wishes are seen to; the engine
-        keeps it between two tiles of one.
-        """
+    def _forward_updates(self, run: StyleTransfer | StackRun) -> Iterator[Report]:
+        """Forward the updates to the run, also while it is paused between two evaluations."""
+        control, updates = self._handle.control, self._handle.wishes
         while True:
-            while self._link.wishes and not self._link.stop.is_set():
+            while updates and not control.stopped:
                 try:
-                    self._pass_on(run, self._link.wishes.popleft())
+                    self._forward_update(run, updates.popleft())
                 except InputError as error:
                     yield Notice(str(error))
-            if self._link.stop.is_set() or not self._link.paused.is_set():
+            if control.stopped or not control.paused:
                 return
-            began = time.perf_counter()
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
+            control.wait(_POLL_SECONDS)
             yield None
-            self._paused += time.perf_counter() - began
 
-    def _pass_on(self, run: StyleTransfer | StackRun, wish: Wish) -> None:
+    def _forward_update(self, run: StyleTransfer | StackRun, wish: Wish) -> None:
         """Read the images of a wish, and hand it to the run."""
         choices = dict(wish.choices)
         if wish.styles is not None:
@@ -250,9 +220,9 @@ class _Loop:
     ) -> Progress:
         picture = None
         # The queue to the viewer has no end: a picture goes only when the last was taken.
-        due = time.perf_counter() - self._shown >= self._link.seconds_between_pictures
-        if due and self._link.picture_taken.is_set():
-            self._link.picture_taken.clear()
+        due = time.perf_counter() - self._shown >= self._handle.seconds_between_pictures
+        if due and self._handle.picture_taken.is_set():
+            self._handle.picture_taken.clear()
             if isinstance(run, StackRun):
                 picture = run.show(snapshot)
             else:
