@@ -309,6 +309,17 @@ def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
         run.steer(style_weight=2)
 
 
+def test_steering_after_a_planes_last_iteration_acts_on_the_planes_after_it(planes, style):
+    run = StackTransfer(planes, style, settings())
+    for snap in run:
+        if place(snap) == (1, 6):
+            run.steer(style_weight=7.0)
+        if snap.plane > 2:
+            assert run.run.settings.style_weight == 7.0
+    assert all(plane.steering == () for plane in run.record.finished)
+    assert len({plane.content.sha256 for plane in run.record.finished}) == PLANES
+
+
 def test_a_change_that_is_refused_changes_nothing(planes, style):
     run = StackTransfer(planes, style, settings())
     next(run)

@@ -322,6 +322,9 @@ class StackTransfer:
             self._elapsed += snapshot.elapsed if run.history else 0.0
             with self._one_at_a_time:
                 self._run = None
+                # Later planes begin with what was steered; these are of this plane's content.
+                while self._control.pop_update() is not None:
+                    pass
             self._latest = run.record
             if len(run.history) < sum(scale.iterations for scale in run.scales):
                 break
