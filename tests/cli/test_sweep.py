@@ -44,7 +44,7 @@ def sweep(*options: str) -> int:
 
 def grid(**options: Any) -> Grid:
     usual: dict[str, Any] = {"rows": None, "columns": None, "wanted_presets": None, "file": None}
-    return Grid.of(**usual | {"pairs": [], "named": {}, "preset": None} | options)
+    return Grid.from_options(**usual | {"pairs": [], "named": {}, "preset": None} | options)
 
 
 def kept() -> list[tuple[str, RunRecord]]:
@@ -150,7 +150,9 @@ def test_presets_take_the_side_that_is_free() -> None:
 def test_the_size_is_modest_unless_asked_for(
     options: dict[str, Any], longest: int, sizes: list[Any]
 ) -> None:
-    assert [cell.settings.size for cell in grid(**options).fitted(longest).cells] == sizes
+    assert [
+        cell.settings.size for cell in grid(**options).with_default_size(longest).cells
+    ] == sizes
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 import typer
 import typer.core
 
+from napari_nst.cli._interrupt import INTERRUPTED
 from napari_nst.errors import InputError
 
 __all__ = ["SeveralStyles", "batch"]
 
-_FAILED, _INTERRUPTED = 1, 130
+_FAILED = 1
 _STYLES = "--styles"
 
 
@@ -168,7 +169,7 @@ def batch(
             report = work.run(scheduler, progress)
     except KeyboardInterrupt:
         say("interrupted; what is finished is kept, and the same command goes on.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
     say_report(report, masks is not None)
     if report.failed:
         raise typer.Exit(_FAILED)

@@ -1,12 +1,14 @@
-"""What a sweep compares: one or two settings with several values each, or presets."""
+"""The cells of a sweep: one or two settings with several values each, or presets."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from napari_nst import presets
@@ -15,49 +17,30 @@ from napari_nst.errors import InputError, abridged
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["Axis", "Cell", "Grid", "common_choices", "in_words"]
+__all__ = ["Cell", "Grid", "common_choices", "setting_text"]
 
 _SIZE = 256  # pixels of the longest side: nine of them take about as long as one of 768
 _LONGEST_NAME = 100  # characters; file systems allow 255 bytes
-_OF_NO_INTEREST = {"size", "output_size", "iterations"}  # a sheet says these in its own way
+_SHOWN_ELSEWHERE = {"size", "output_size", "iterations"}  # a sheet has its own lines for these
 
 
 @dataclass(frozen=True)
-class Axis:
-    """What changes from row to row, or from column to column.
+class _Axis:
+    """Name of a setting, or "preset", and its value in each row or column; "" for a single one."""
 
-    Attributes
-    ----------
-    name : str
-        A setting, or "preset".
-    values : tuple
-        Of the setting, or the keys of presets.
-    """
-
-    name: str
-    values: tuple[Any, ...]
+    name: str = ""
+    values: tuple[Any, ...] = (None,)
 
     @classmethod
-    def of_setting(cls, option: str, text: str) -> Axis:
-        """Read ``"style_weight=1,2,4"``; commas within brackets and quotes belong to a value.
-
-        Parameters
-        ----------
-        option : str
-            What messages call it, for example ``"--rows"``.
-        text : str
-            What was given.
-
-        Raises
-        ------
-        InputError
-            If it names no setting, or a value is missing.
-        """
+    def from_setting(cls, option: str, text: str | None) -> _Axis:
+        """Read ``"style_weight=1,2,4"``; commas in brackets and quotes belong to a value."""
+        if text is None:
+            return cls()
         name, _, listed = text.partition("=")
-        values = list(_split(listed))
+        values = _split(listed)
         if not name or not all(value.strip() for value in values):
             raise InputError(
                 f"{option} is {abridged(text)}; it must be a setting's name, '=' and its values "
@@ -68,29 +51,25 @@ class Axis:
         return cls(name, tuple(map(parse_value, values)))
 
     @classmethod
-    def of_presets(cls, text: str) -> Axis:
+    def from_presets(cls, text: str) -> _Axis:
         """Read ``"all"`` or ``"balanced,draft"``."""
-        every = presets.presets()
+        known = presets.presets()
         if _is_all(text):
-            return cls("preset", tuple(every))
-        wanted = [key.strip().lower().replace(" ", "-") for key in text.split(",")]
-        for key, given in zip(wanted, text.split(","), strict=True):
-            if key not in every:
-                presets.preset(given)  # raises, and says which there are
-            if wanted.count(key) > 1:
+            return cls("preset", tuple(known))
+        keys = [key.strip().lower().replace(" ", "-") for key in text.split(",")]
+        for key, given in zip(keys, text.split(","), strict=True):
+            if key not in known:
+                presets.preset(given)  # raises an error that lists the presets
+            if keys.count(key) > 1:
                 raise InputError(f"--presets names {key!r} twice; once will do.")
-        return cls("preset", tuple(wanted))
+        return cls("preset", tuple(keys))
 
     @property
     def headings(self) -> tuple[str, ...]:
-        """The values in words."""
-        return tuple(map(self.heading, self.values))
-
-    def heading(self, value: Any) -> str:
-        """Return one of the values in words."""
-        return (
-            presets.presets()[value].name if self.name == "preset" else in_words(self.name, value)
-        )
+        """Text for each value."""
+        if self.name == "preset":
+            return tuple(presets.presets()[value].name for value in self.values)
+        return tuple(setting_text(self.name, value) for value in self.values) if self.name else ()
 
 
 @dataclass(frozen=True)
@@ -100,13 +79,13 @@ class Cell:
     Attributes
     ----------
     row, column : int
-        Its place, from 0.
+        Position, from 0.
     heading : str
-        What it alone has, in words.
+        Text for the values of this cell.
     name : str
-        The same as the beginning of a file's name.
+        Beginning of the name of its file.
     settings : StyleTransferSettings
-        Every choice.
+        All settings.
     """
 
     row: int
@@ -115,38 +94,38 @@ class Cell:
     name: str
     settings: StyleTransferSettings
 
-    def file_name(self, *inputs: str) -> str:
-        """Return a name that other settings, or pictures with other hashes, do not have."""
-        told = "\n".join((self.settings.to_json(), *inputs))
-        return f"{self.name}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.png"
+    def file_name(self, *input_hashes: str) -> str:
+        """Return a file name unique to these settings and input images."""
+        text = "\n".join((self.settings.to_json(), *input_hashes))
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.png"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The runs of a sweep, and how they lie.
+    """The cells of a sweep and their headings.
 
     Attributes
     ----------
     rows, columns : tuple of str
-        The headings; none where the cells have titles of their own, or there is one row or
-        column only.
+        Headings; empty for a single row or column, and for cells with titles.
     cells : tuple of Cell
         Row by row.
-    any_size : bool
-        Whether nobody asked for a size.
-    any_preset : bool
-        Whether every preset is in it because none was named.
+    default_size : bool
+        Whether no option names a size.
+    all_presets : bool
+        Whether the presets are "all", so that those without weights are left out.
     """
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[Cell, ...]
-    any_size: bool = False
-    any_preset: bool = False
+    default_size: bool = False
+    all_presets: bool = False
 
     @classmethod
-    def of(
+    def from_options(
         cls,
+        *,
         rows: str | None,
         columns: str | None,
         wanted_presets: str | None,
@@ -155,21 +134,21 @@ class Grid:
         named: Mapping[str, object],
         preset: str | None,
     ) -> Grid:
-        """Return the grid that the options come to.
+        """Return the grid for the options of the command line.
 
         Parameters
         ----------
         rows, columns : str or None
-            A setting and its values, as `Axis.of_setting` reads them.
+            A setting and its values: ``"style_weight=1,2,4"``.
         wanted_presets : str or None
-            Presets, as `Axis.of_presets` reads them.  They take the side that is free.
+            ``"all"`` or ``"balanced,draft"``, for the axis that is free.
         file, pairs, named, preset
-            What the cells have in common, as `gather` takes them; an axis wins over it.
+            Settings of all cells, as for `gather`; the axes override them.
 
         Raises
         ------
         InputError
-            If there is nothing to compare, or a cell's settings cannot be.
+            If there is nothing to compare, or the settings of a cell are invalid.
         """
         down, across = _axes(rows, columns, wanted_presets)
         if wanted_presets is not None and (preset is not None or file is not None):
@@ -177,164 +156,119 @@ class Grid:
                 "--presets goes through settings to begin with, and --preset and --settings "
                 "name some: leave one of them out."
             )
-        pairs = ["output_size=working", *pairs]  # a sheet shows no more
-
-        def settings_of(choices: dict[str, Any]) -> StyleTransferSettings:
-            begin = choices.pop("preset", preset)
-            return gather(file, pairs, named, begin).replace(**choices)
-
-        cells = [
-            Cell(*at, heading, _file_name(down, across, at), settings_of(choices))
-            for at, heading, choices in _places(down, across)
-        ]
-        _refuse_twins(down, across, cells)
-        wrapped = down is None and across is not None and across.name == "preset"
-        if wrapped:
-            wide = _across(len(cells))
+        pairs = ["output_size=working", *pairs]  # the sheet is not larger
+        cells = []
+        for (row, below), (column, beside) in product(
+            enumerate(down.values), enumerate(across.values)
+        ):
+            choices = {a.name: v for a, v in ((down, below), (across, beside)) if a.name}
+            headings = [*down.headings[row : row + 1], *across.headings[column : column + 1]]
+            name = ",".join(sorted(f"{key}={_text(value)}" for key, value in choices.items()))
+            name = re.sub(r"[^\w.=,+-]+", "-", name)[:_LONGEST_NAME]
+            base = gather(file, pairs, named, choices.pop("preset", preset))
+            cells.append(Cell(row, column, ", ".join(headings), name, base.replace(**choices)))
+        _check_unique(down, [cell.settings for cell in cells if cell.column == 0])
+        _check_unique(across, [cell.settings for cell in cells if cell.row == 0])
+        titled = not down.name and across.name == "preset"
+        if titled:
+            width = len(cells) if len(cells) <= 4 else math.ceil((1.3 * len(cells)) ** 0.5)
             cells = [
-                dataclasses.replace(cell, row=index // wide, column=index % wide)
+                dataclasses.replace(cell, row=index // width, column=index % width)
                 for index, cell in enumerate(cells)
             ]
-        asked = {pair.partition("=")[0] for pair in pairs}
-        asked |= {name for name, value in named.items() if value is not None}
-        asked |= {axis.name for axis in (down, across) if axis}
+        given = {pair.partition("=")[0] for pair in pairs} | {down.name, across.name}
+        given |= {name for name, value in named.items() if value is not None}
         return cls(
-            rows=down.headings if down else (),
-            columns=across.headings if across and not wrapped else (),
+            rows=down.headings,
+            columns=() if titled else across.headings,
             cells=tuple(cells),
-            any_size="size" not in asked,
-            any_preset=wanted_presets is not None and _is_all(wanted_presets),
+            default_size="size" not in given,
+            all_presets=wanted_presets is not None and _is_all(wanted_presets),
         )
 
     @property
     def titled(self) -> bool:
-        """Whether the cells have no headings but titles of their own."""
+        """Whether the cells have titles instead of headings."""
         return not (self.rows or self.columns)
 
-    def fitted(self, longest: int) -> Grid:
-        """Return the grid with a modest size where none was asked for.
+    def with_default_size(self, longest_side: int) -> Grid:
+        """Return the grid with a small size where no option names one.
 
         Parameters
         ----------
-        longest : int
-            Of the content's sides, in pixels: nothing is enlarged.
+        longest_side : int
+            Of the content, in pixels: it is not enlarged.
         """
-        if not self.any_size:
+        if not self.default_size:
             return self
-        size = min(_SIZE, longest)
-        cells = [
+        size = min(_SIZE, longest_side)
+        cells = (
             dataclasses.replace(cell, settings=cell.settings.replace(size=size))
             if cell.settings.size == "auto"
             else cell
             for cell in self.cells
-        ]
+        )
         return dataclasses.replace(self, cells=tuple(cells))
 
 
-def in_words(name: str, value: Any) -> str:
-    """Return a setting and its value as a heading has it, for example "style weight 2"."""
+def setting_text(name: str, value: Any) -> str:
+    """Return a setting and its value as text, for example "style weight 2"."""
     return f"{name.replace('_', ' ')} {_text(value)}"
 
 
 def common_choices(settings: Iterable[StyleTransferSettings]) -> dict[str, Any]:
-    """Return what all of some settings have, where it is not the default."""
+    """Return the values that differ from the defaults in the same way in all settings."""
     first, *others = settings
-    usual = StyleTransferSettings()
+    defaults = StyleTransferSettings()
     return {
         name: value
         for name, value in first
-        if name not in _OF_NO_INTEREST
-        and value != getattr(usual, name)
+        if name not in _SHOWN_ELSEWHERE
+        and value != getattr(defaults, name)
         and all(getattr(other, name) == value for other in others)
     }
 
 
-def _axes(
-    rows: str | None, columns: str | None, wanted_presets: str | None
-) -> tuple[Axis | None, Axis | None]:
-    """Return what changes from row to row, and what from column to column."""
-    down = Axis.of_setting("--rows", rows) if rows is not None else None
-    across = Axis.of_setting("--columns", columns) if columns is not None else None
+def _axes(rows: str | None, columns: str | None, wanted_presets: str | None) -> tuple[_Axis, _Axis]:
+    """Return the axes of rows and columns."""
+    down, across = _Axis.from_setting("--rows", rows), _Axis.from_setting("--columns", columns)
     if wanted_presets is not None:
-        if down and across:
+        if down.name and across.name:
             raise InputError("--rows, --columns and --presets are three axes; give two.")
-        each = Axis.of_presets(wanted_presets)
-        return (each, across) if across else (down, each)
-    if not (down or across):
+        preset_axis = _Axis.from_presets(wanted_presets)
+        return (preset_axis, across) if across.name else (down, preset_axis)
+    if not (down.name or across.name):
         raise InputError(
             "There is nothing to compare: give --rows, --columns or --presets, for example "
             "--columns style_weight=1,2,4."
         )
-    if down and across and down.name == across.name:
+    if down.name == across.name:
         raise InputError(f"--rows and --columns are both {down.name}; let one be another.")
     return down, across
 
 
-def _places(
-    down: Axis | None, across: Axis | None
-) -> Iterator[tuple[tuple[int, int], str, dict[str, Any]]]:
-    """Go through the cells: where they are, what they are called, what they choose."""
-    for row, column in (
-        (row, column)
-        for row in range(len(down.values) if down else 1)
-        for column in range(len(across.values) if across else 1)
-    ):
-        chosen = [
-            (axis, axis.values[index])
-            for axis, index in ((down, row), (across, column))
-            if axis is not None
-        ]
-        heading = ", ".join(axis.heading(value) for axis, value in chosen)
-        yield (row, column), heading, {axis.name: value for axis, value in chosen}
-
-
-def _refuse_twins(down: Axis | None, across: Axis | None, cells: Sequence[Cell]) -> None:
-    """Refuse a value that is there twice, be it as 1 and as 1.0."""
-    for axis, line in (
-        (down, [cell for cell in cells if cell.column == 0]),
-        (across, [cell for cell in cells if cell.row == 0]),
-    ):
-        if axis is None or axis.name == "preset":  # two presets may come to the same
-            continue
-        made = [cell.settings for cell in line]
-        for value, settings in zip(axis.values, made, strict=True):
-            if made.count(settings) > 1:
-                raise InputError(f"{axis.name} has the value {abridged(value)} twice.")
-
-
-def _file_name(down: Axis | None, across: Axis | None, at: tuple[int, int]) -> str:
-    """Name a cell by its settings, in an order that rows and columns do not decide."""
-    parts = sorted(
-        f"{axis.name}={_text(axis.values[index])}"
-        for axis, index in zip((down, across), at, strict=True)
-        if axis is not None
-    )
-    return re.sub(r"[^\w.=,+-]+", "-", ",".join(parts))[:_LONGEST_NAME]
+def _check_unique(axis: _Axis, settings: Sequence[StyleTransferSettings]) -> None:
+    """Refuse equal values, also 1 and 1.0; two presets may have the same settings."""
+    for value, own in zip(axis.values, settings, strict=True):
+        if axis.name != "preset" and settings.count(own) > 1:
+            raise InputError(f"{axis.name} has the value {abridged(value)} twice.")
 
 
 def _is_all(text: str) -> bool:
     return text.strip().lower() == "all"
 
 
-def _across(count: int) -> int:
-    """Return how many cells with titles of their own lie side by side: a sheet is wide."""
-    return count if count <= 4 else int(-(-((1.3 * count) ** 0.5) // 1))
-
-
-def _split(text: str) -> Iterator[str]:
+def _split(text: str) -> list[str]:
     """Split at the commas outside of brackets and quotes."""
-    depth, quoted, part = 0, False, ""
-    for before, letter in zip(" " + text, text, strict=False):
-        if letter == '"' and before != "\\":
-            quoted = not quoted
-        elif not quoted:
-            depth += (letter in "[{") - (letter in "]}")
-        if letter == "," and not quoted and depth <= 0:
-            yield part
-            part = ""
-        else:
-            part += letter
-    yield part
+    parts: list[str] = []
+    complete = True
+    for piece in text.split(","):
+        parts.append(piece) if complete else parts.append(f"{parts.pop()},{piece}")
+        bare = re.sub(r'"(\\.|[^"\\])*"', "", parts[-1])
+        complete = '"' not in bare and len(re.findall(r"[\[{]", bare)) <= len(
+            re.findall(r"[\]}]", bare)
+        )
+    return parts
 
 
 def _text(value: Any) -> str:

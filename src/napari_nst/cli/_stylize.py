@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
@@ -17,15 +15,15 @@ from napari_nst.batch.reading import (
     read_style,
     write_result,
 )
+from napari_nst.cli._interrupt import INTERRUPTED, StopOnCtrlC
 from napari_nst.cli._progress import run_with_progress, say
 from napari_nst.errors import InputError
 from napari_nst.files import check_writable, read_labels
 from napari_nst.ranges import check_intensities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-    from types import FrameType
 
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.ranges import Intensities, RangedImage
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["carry_out", "read_inputs", "read_painted", "stylize_files"]
 
-_INTERRUPTED = 130  # what shells expect: 128 and the number of the signal
 _SECONDS_BETWEEN_SAVES = 60.0
 
 
@@ -177,7 +174,8 @@ def carry_out(
     began = time.monotonic()
     if keep is not None:
         run.save(keep)  # a place that cannot be written to is known before the work is done
-    with _ctrl_c_stops(run):
+    with StopOnCtrlC() as ctrl_c:
+        ctrl_c.watch(run)
         run_with_progress(run, None if keep is None else _saver(run, keep))
     if keep is not None:
         run.save(keep)
@@ -185,7 +183,7 @@ def carry_out(
     record = result.record
     if record.iterations == 0:
         say(f"stopped before the first iteration; {out} was not written.")
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     beside, note = write_result(out, result, depth)
     height, width = result.image.shape[:2]
     stopped = record.status == "stopped"
@@ -200,7 +198,7 @@ def carry_out(
     if stopped:
         if keep is not None:
             say(f"go on with: napari-nst resume {keep} -o {out}")
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
 
 
 def _saver(run: StyleTransfer, file: Path) -> Callable[[], None]:
@@ -214,18 +212,3 @@ def _saver(run: StyleTransfer, file: Path) -> Callable[[], None]:
             saved = time.monotonic()
 
     return save
-
-
-@contextmanager
-def _ctrl_c_stops(run: StyleTransfer) -> Iterator[None]:
-    """Let the first Ctrl-C end the run after an evaluation, and the second one interrupt it."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
-        run.stop()
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -92,11 +92,19 @@ def sweep(
     from napari_nst.cli._grid import Grid
 
     named = {"size": size, "iterations": iterations}
-    grid = Grid.of(rows, columns, presets, settings, choices or [], named, preset)
+    grid = Grid.from_options(
+        rows=rows,
+        columns=columns,
+        wanted_presets=presets,
+        file=settings,
+        pairs=choices or [],
+        named=named,
+        preset=preset,
+    )
 
-    from napari_nst.cli._cells import sweep_files
     from napari_nst.cli._choices import parse_intensities, parse_plane, parse_planes
     from napari_nst.cli._stylize import read_inputs
+    from napari_nst.cli._sweep_jobs import sweep_files
 
     pictures = read_inputs(
         content,

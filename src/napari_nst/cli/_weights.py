@@ -11,13 +11,13 @@ from typing import Annotated, Literal
 import typer
 
 from napari_nst.cache import cache_directory
+from napari_nst.cli._interrupt import INTERRUPTED
 from napari_nst.errors import InputError, WeightsError
 from napari_nst.networks import NETWORKS
 
 __all__ = ["commands"]
 
 _ERROR = 2
-_INTERRUPTED = 130
 _MEGABYTE = 10**6
 
 commands = typer.Typer()
@@ -47,7 +47,7 @@ def fetch(
         _fetch(yes, say)
     except KeyboardInterrupt:
         say(f"cancelled; 'napari-nst weights fetch {network}' goes on from here.")
-        raise typer.Exit(_INTERRUPTED) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @commands.command("list")
@@ -121,7 +121,7 @@ def _ask(question: str) -> None:
     except typer.Abort:  # Ctrl-C, or the end of the input
         print(file=sys.stderr)
         if sys.stdin.isatty():
-            raise typer.Exit(_INTERRUPTED) from None
+            raise typer.Exit(INTERRUPTED) from None
         raise InputError("Nobody answered: add --yes to download without a question.") from None
     if not agreed:
         raise typer.Exit
