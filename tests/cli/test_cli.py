@@ -478,22 +478,22 @@ def test_demo_as_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert (record.content.name, record.styles[0].name) == ("coffee", "impasto")
     assert record.iterations == 2
     first = capsys.readouterr().err.splitlines()[0]
-    assert first == "napari-nst: writing a picture instead of opening napari, as asked for."
+    assert first == "napari-nst: writing a picture instead of opening napari, as requested."
 
 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--headless"], "as asked for"),
-        (["--iterations", "9"], "as asked for"),
-        ([], "for there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"),
+        (["--headless"], "as requested"),
+        (["--iterations", "9"], "as requested"),
+        ([], "because there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"),
     ],
 )
 def test_demo_without_a_viewer(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
 ) -> None:
     painted = []
-    monkeypatch.setattr(_demo, "paint_demo", lambda *given: painted.append(given))
+    monkeypatch.setattr(_demo, "write_demo", lambda *given: painted.append(given))
     monkeypatch.setattr(sys, "platform", "linux")
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)

@@ -1,8 +1,8 @@
 """The command line: ``napari-nst stylize``, ``demo``, ``weights`` and so on.
 
-A wrong input or option is one line on standard error and exit status 2; a bug shows its
-traceback. Nothing here loads torch, Qt or napari before a command needs it, so that ``--help``
-is there at once.
+An invalid input or option prints one line to standard error and exits with status 2; a bug
+prints its traceback. torch, Qt and napari are imported by the commands that need them, so that
+``--help`` is fast.
 """
 
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
@@ -13,12 +13,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from napari_nst.cli._batch import SeveralStyles, batch
-from napari_nst.cli._options import IntensitiesOption, PlaneOption, StylePlaneOption
+from napari_nst.cli._options import (
+    ContentArgument,
+    DepthOption,
+    IntensitiesOption,
+    IterationsOption,
+    OutOption,
+    PlaneOption,
+    PresetOption,
+    SetOption,
+    SettingsOption,
+    SizeOption,
+    StylePlaneOption,
+    StylesArgument,
+    StyleWeightOption,
+)
 from napari_nst.cli._replay import replay
 from napari_nst.cli._resume import resume
 from napari_nst.cli._sweep import sweep
@@ -32,19 +46,6 @@ _ERROR = 2
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(_weights, name="weights")
 
-_Size = Annotated[
-    str | None,
-    typer.Option(
-        metavar="N|auto|none",
-        help="Longest side worked at, in pixels; none: the content's own; auto: the same, up to "
-        "a limit.",
-        show_default="auto",
-    ),
-]
-_Iterations = Annotated[
-    int | None, typer.Option(metavar="N", help="Evaluations of loss and gradient, in total.")
-]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
@@ -52,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     arguments : sequence of str, optional
-        What follows the program's name; by default what this process was called with.
+        Command-line arguments without the name of the program; by default those of the process.
     """
     try:
-        # With typer's own handling of errors they would be boxes of many lines.
-        with _warnings_in_a_line():
+        # typer's own error handling prints boxes of many lines
+        with _one_line_warnings():
             status = app(arguments, prog_name="napari-nst", standalone_mode=False)
     except typer.TyperException as error:
         return _fail(error.format_message())
@@ -68,19 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    """Say what a run does otherwise than asked as errors are said: in a line."""
+def _one_line_warnings() -> Iterator[None]:
+    """Print warnings of runs in one line, like errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", StyleTransferWarning)
         show = warnings.showwarning
 
-        def say(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        def line(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, StyleTransferWarning):
                 print("napari-nst:", message, file=sys.stderr)
             else:
                 show(message, category, *where, **more)
 
-        warnings.showwarning = cast("Any", say)
+        warnings.showwarning = cast("Any", line)
         yield
 
 
@@ -104,55 +105,20 @@ def _program(
 
 @app.command()
 def stylize(
-    content: Annotated[
-        Path, typer.Argument(metavar="CONTENT", help="The picture to restyle: PNG, JPEG or TIFF.")
-    ],
-    styles: Annotated[
-        list[Path],
-        typer.Argument(metavar="STYLE", help="One or several pictures to take the style from."),
-    ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="OUT",
-            help="Where to: .png, .jpg or .tif. A file that is there is replaced once the "
-            "picture is finished.",
-        ),
-    ],
-    size: _Size = None,
-    iterations: _Iterations = None,
-    style_weight: Annotated[
-        float | None, typer.Option(metavar="X", help="Strength of the style.")
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Settings by name; 'napari-nst presets' lists them."),
-    ] = None,
+    content: ContentArgument,
+    styles: StylesArgument,
+    out: OutOption,
+    size: SizeOption = None,
+    iterations: IterationsOption = None,
+    style_weight: StyleWeightOption = None,
+    preset: PresetOption = None,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A picture to start from; means init=image."),
+        typer.Option(metavar="FILE", help="Initial image; implies init=image."),
     ] = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings as JSON; other options win over it."),
-    ] = None,
-    choices: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any setting by its name, for example pooling=average or "
-            """style_layers='{"relu2_1": 1}'. Can be given more than once.""",
-        ),
-    ] = None,
-    depth: Annotated[
-        Literal["8", "16"] | None,
-        typer.Option(
-            help="Bits of a sample of the result.", show_default="as many as the content has"
-        ),
-    ] = None,
+    settings: SettingsOption = None,
+    choices: SetOption = None,
+    depth: DepthOption = None,
     intensities: IntensitiesOption = "auto",
     plane: PlaneOption = None,
     style_plane: StylePlaneOption = None,
@@ -160,30 +126,29 @@ def stylize(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Regions of the content: a picture of labels (PNG, TIFF or .npy), 0 where the "
-            "content is kept.",
+            help="Regions of the content: a label image (PNG, TIFF or .npy); the content is kept "
+            "where it is 0.",
         ),
     ] = None,
     style_labels: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Regions of a style: a label of the content takes its style from the same label. "
-            "Once for each style, 'none' for one without.",
+            help="Regions of a style: each region of the content takes the style of the region "
+            "with the same label. Once per style; 'none' for a style without regions.",
         ),
     ] = None,
     save_run: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Save the run itself every minute and where it ends; 'napari-nst resume FILE' "
-            "goes on with it.",
+            help="Save the run every minute and at its end; 'napari-nst resume FILE' continues it.",
         ),
     ] = None,
 ) -> None:
     """Give CONTENT the style of STYLE.
 
-    Ctrl-C ends the run early and keeps the picture made so far; a second one leaves at once.
+    Ctrl-C stops the run and writes the current image; a second Ctrl-C exits immediately.
     """
     from napari_nst.cli._choices import gather, parse_intensities, parse_plane, parse_planes
     from napari_nst.cli._stylize import stylize_files
@@ -204,7 +169,7 @@ def stylize(
         style_planes=parse_planes(style_plane, len(styles)),
         content_labels=content_labels,
         style_labels=style_labels or (),
-        keep=save_run,
+        checkpoint=save_run,
     )
 
 
@@ -217,7 +182,7 @@ app.command(cls=SeveralStyles)(batch)
 @app.command()
 def demo(
     headless: Annotated[
-        bool, typer.Option("--headless", help="Write a picture instead of opening napari.")
+        bool, typer.Option("--headless", help="Write an image instead of opening napari.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -225,25 +190,25 @@ def demo(
             "-o",
             "--output",
             metavar="OUT",
-            help="Where the picture goes; means --headless.",
+            help="File of the image; implies --headless.",
             show_default="napari-nst-demo.png",
         ),
     ] = None,
-    size: _Size = None,
-    iterations: _Iterations = None,
+    size: SizeOption = None,
+    iterations: IterationsOption = None,
 ) -> None:
-    """Show what it does: in napari, or as a picture where there is no display.
+    """Open napari with a sample and restyle it; without a display, write an image.
 
-    --size and --iterations are those of the picture, and mean --headless too.
+    --size and --iterations apply to the image and imply --headless.
     """
     from napari_nst.cli._choices import gather
-    from napari_nst.cli._demo import paint_demo, why_headless
+    from napari_nst.cli._demo import why_headless, write_demo
 
     named = {"size": size, "iterations": iterations}
     asked = headless or out is not None or any(value is not None for value in named.values())
-    reason = "as asked for" if asked else why_headless()
+    reason = "as requested" if asked else why_headless()
     if reason is not None:
-        paint_demo(reason, out or Path("napari-nst-demo.png"), gather(None, [], named))
+        write_demo(reason, out or Path("napari-nst-demo.png"), gather(None, [], named))
         return
     from napari_nst.plugin.demo import open_demo
 
@@ -252,7 +217,7 @@ def demo(
 
 @app.command()
 def presets() -> None:
-    """List the presets, the package's and your own, and what each is for."""
+    """List the presets of the package and your own, with their purpose."""
     from napari_nst.own_presets import every
 
     for key, preset in every().items():
@@ -261,7 +226,7 @@ def presets() -> None:
 
 @app.command()
 def info() -> None:
-    """Show versions, devices and weights: what a run would use on this machine."""
+    """Show the versions, devices and weights that a run uses on this machine."""
     from napari_nst.cli._info import report
 
     for line in report():

@@ -1,4 +1,4 @@
-"""``napari-nst batch``: many contents, several styles, one command."""
+"""``napari-nst batch``: restyle many contents with several styles."""
 
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
@@ -9,6 +9,14 @@ import typer
 import typer.core
 
 from napari_nst.cli._interrupt import INTERRUPTED
+from napari_nst.cli._options import (
+    IterationsOption,
+    PresetOption,
+    SetOption,
+    SettingsOption,
+    SizeOption,
+    StyleWeightOption,
+)
 from napari_nst.errors import InputError
 
 __all__ = ["SeveralStyles", "batch"]
@@ -18,14 +26,13 @@ _STYLES = "--styles"
 
 
 class SeveralStyles(typer.core.TyperCommand):
-    """A command whose ``--styles`` takes all that follows it, up to the next option.
+    """A command whose ``--styles`` takes all words up to the next option.
 
-    A shell that expands a pattern makes several words of it, and all but the first of those would
-    be taken for contents.
+    A shell expands a pattern to several words; without this, all but the first would be contents.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words of the command line, with ``--styles`` before each style."""
+        """Insert ``--styles`` before each style, and parse."""
         spelled: list[str] = []
         after = False
         for word in args:
@@ -53,96 +60,72 @@ def batch(
         typer.Option(
             _STYLES,
             metavar="STYLE...",
-            help="Pictures to take the style from, likewise, up to the next option: each content "
-            "is made in each.",
+            help="Pictures, folders or patterns to take the style from, up to the next option. "
+            "Each content is combined with each style.",
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", metavar="DIR", help="The folder for the results."),
+        typer.Option("-o", "--out", metavar="DIR", help="Folder of the results."),
     ],
     masks: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder of masks with their contents' names: they go to DIR/masks in --out, "
-            "untouched, under the results' names.",
+            help="Folder of masks named like their contents; they are copied to 'masks' in --out "
+            "under the names of the results.",
         ),
     ] = None,
     seeds: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="A result for each seed.", show_default="0"),
+        typer.Option(metavar="N,N,...", help="One result per seed.", show_default="0"),
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto|none",
-            help="Longest side worked at, in pixels; none: the content's own; auto: the same, up "
-            "to a limit.",
-            show_default="auto",
-        ),
-    ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(metavar="N", help="Evaluations of loss and gradient, in total.")
-    ] = None,
-    style_weight: Annotated[
-        float | None, typer.Option(metavar="X", help="Strength of the style.")
-    ] = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Settings by name; 'napari-nst presets' lists them."),
-    ] = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings as JSON; other options win over it."),
-    ] = None,
-    choices: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any setting by its name. Can be given more than once.",
-        ),
-    ] = None,
+    size: SizeOption = None,
+    iterations: IterationsOption = None,
+    style_weight: StyleWeightOption = None,
+    preset: PresetOption = None,
+    settings: SettingsOption = None,
+    choices: SetOption = None,
     intensities: Annotated[
         str,
         typer.Option(
             metavar="auto|full|percentiles|LOW,HIGH",
-            help="Which values are black and white, in a result as in its content: those of the "
-            "bits in use, the whole range of the type, percentiles 0.1 and 99.9, or two values "
-            "for all. Each channel of a stack has its own.",
+            help="Values that are black and white, in a content and in its result: the range of "
+            "the bits in use, the range of the data type, percentiles 0.1 and 99.9, or two values "
+            "for all contents. Each channel of a stack has its own.",
         ),
     ] = "auto",
     start_from: Annotated[
         Literal["previous", "content"],
         typer.Option(
-            help="What a plane of a stack starts from: the plane before, or its own content."
+            help="Initial image of each plane of a stack: the previous result, or its own content."
         ),
     ] = "previous",
     channels: Annotated[
         Literal["separate", "together"],
         typer.Option(
-            help="Each channel of a stack by itself, or the two or three at a place as red, green "
-            "and blue."
+            help="Restyle each channel of a stack separately, or two or three channels together "
+            "as red, green and blue."
         ),
     ] = "separate",
     style_plane: Annotated[
         str | None,
         typer.Option(
-            metavar="N|N,N,...", help="The plane of styles that have several, from 0 on each axis."
+            metavar="N|N,N,...",
+            help="Plane of styles with several: an index per axis, from 0.",
         ),
     ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
-            metavar="ADDRESS", help="A Dask scheduler whose workers are to do it: tcp://HOST:8786."
+            metavar="ADDRESS", help="Dask scheduler whose workers run the jobs: tcp://HOST:8786."
         ),
     ] = None,
 ) -> None:
     """Give each CONTENT the style of each STYLE.
 
-    What is there already, of the same files and settings, is not made again. A file that fails is
-    named at the end, and the exit status is 1. After Ctrl-C the same command goes on.
+    Existing results with the same files and settings are skipped. If a file fails, it is named at
+    the end, and the exit status is 1. After Ctrl-C, the same command continues.
     """
     from napari_nst.batch import Batch, make_plan
     from napari_nst.cli._batch_messages import BatchProgress, say_before, say_report

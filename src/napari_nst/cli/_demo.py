@@ -1,4 +1,4 @@
-"""The demo without a viewer."""
+"""Demo without a viewer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_nst.cli._info import installed_qt
 from napari_nst.cli._progress import say
-from napari_nst.cli._stylize import carry_out
+from napari_nst.cli._stylize import run_to_file
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.files import check_writable
 from napari_nst.samples import SAMPLES
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["paint_demo", "why_headless"]
+__all__ = ["why_headless", "write_demo"]
 
 
 def why_headless() -> str | None:
     """Return why the viewer cannot open here, or None if it can."""
     displays = ("DISPLAY", "WAYLAND_DISPLAY")
     if sys.platform.startswith("linux") and not any(map(os.environ.get, displays)):
-        return "for there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"
+        return "because there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"
     if not installed_qt():
-        return 'for there is no Qt to open a window with (install "napari[pyqt6]")'
+        return 'because there is no Qt to open a window with (install "napari[pyqt6]")'
     return None
 
 
-def paint_demo(reason: str, out: Path, settings: StyleTransferSettings) -> None:
-    """Write what the demo shows as a picture.
+def write_demo(reason: str, out: Path, settings: StyleTransferSettings) -> None:
+    """Restyle the demo's sample and write the image.
 
     Parameters
     ----------
     reason : str
-        Why there is no viewer, to end a sentence with.
+        Why there is no viewer: the end of a sentence.
     out : Path
-        Where to.
+        File of the image.
     settings : StyleTransferSettings
-        Every choice.
+        All settings.
     """
     check_writable(out)
     say(f"writing a picture instead of opening napari, {reason}.")
@@ -49,4 +49,4 @@ def paint_demo(reason: str, out: Path, settings: StyleTransferSettings) -> None:
     pictures = [data for data, _, _ in layers]
     names = [options["name"] for _, options, _ in layers]
     run = StyleTransfer(pictures[0], pictures[1:], settings, names=names)
-    carry_out(run, out, "8")
+    run_to_file(run, out, "8")

@@ -1,4 +1,4 @@
-"""``napari-nst replay``: make a picture again from its record."""
+"""``napari-nst replay``: repeat a run from its record."""
 
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_nst.cli._options import PlaneOption, StylePlaneOption
+from napari_nst.cli._options import OutOption, PlaneOption, StylePlaneOption
 from napari_nst.errors import InputError
 
 __all__ = ["replay"]
@@ -20,51 +20,49 @@ def replay(
     record: Annotated[
         Path,
         typer.Argument(
-            metavar="RECORD", help="A record as JSON, or a picture that napari-nst wrote."
+            metavar="RECORD", help="A record as JSON, or a picture written by napari-nst."
         ),
     ],
     content: Annotated[
-        Path, typer.Argument(metavar="CONTENT", help="The content of that run, or an .npy array.")
+        Path,
+        typer.Argument(metavar="CONTENT", help="The content: a picture or .npy array."),
     ],
     styles: Annotated[
-        list[Path], typer.Argument(metavar="STYLE", help="Its styles, in the same order.")
+        list[Path],
+        typer.Argument(metavar="STYLE", help="Its styles, in the same order."),
     ],
-    out: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT", help="Where to: .png, .jpg or .tif.")
-    ],
+    out: OutOption,
     start: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The picture that run started from.")
+        Path | None, typer.Option(metavar="FILE", help="The initial image of the run.")
     ] = None,
     plane: PlaneOption = None,
     style_plane: StylePlaneOption = None,
     content_labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The labels painted on the content.")
+        Path | None, typer.Option(metavar="FILE", help="The labels of the content.")
     ] = None,
     style_labels: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FILE", help="Those painted on a style, or none; once for each style."
-        ),
+        typer.Option(metavar="FILE", help="The labels of a style, or 'none'; once per style."),
     ] = None,
     replacements: Annotated[
         list[Path] | None,
         typer.Option(
             "--replacement",
             metavar="FILE",
-            help="A picture or labels put in during that run; can be given more than once.",
+            help="A picture or labels replaced during the run. Can be repeated.",
         ),
     ] = None,
 ) -> None:
-    """Make a picture again from its record, with all that was changed during the run.
+    """Repeat a run from its record, including all changes made during the run.
 
-    On the same machine, with the same versions, the result has the same bytes. Each picture must
-    be the one of the record, which knows their hashes.
+    On the same machine with the same versions, the result has the same bytes. The pictures must
+    have the hashes in the record.
     """
     from pydantic import ValidationError
 
     from napari_nst.batch.reading import plane_of
     from napari_nst.cli._choices import parse_plane, parse_planes
-    from napari_nst.cli._stylize import carry_out, read_painted
+    from napari_nst.cli._stylize import read_labels_files, run_to_file
     from napari_nst.files import check_writable
     from napari_nst.record import RunRecord
 
@@ -73,40 +71,40 @@ def replay(
     if os.path.exists(out) and any(os.path.exists(i) and out.samefile(i) for i in inputs):
         raise InputError(f"{out} is also an input: name another file for the result.")
     try:
-        known = RunRecord.model_validate_json(_text(record))
+        run_record = RunRecord.model_validate_json(_text(record))
     except ValidationError:
         raise InputError(
             f"{record} does not hold a record: name a record as JSON, or a picture that "
             "napari-nst wrote."
         ) from None
     planes = parse_planes(style_plane, len(styles))
-    several = parse_plane(plane, "--plane")
+    content_plane = parse_plane(plane, "--plane")
     pictures = [
-        _read(content, several),
+        _read(content, content_plane),
         *(_read(path, plane_of(path, own)) for path, own in zip(styles, planes, strict=True)),
     ]
     more: dict[str, Any] = {
-        "start": None if start is None else _read(start, plane_of(start, several))
+        "start": None if start is None else _read(start, plane_of(start, content_plane))
     }
-    more |= read_painted(content_labels, style_labels or ())
+    more |= read_labels_files(content_labels, style_labels or ())
     if replacements:
         more["replacements"] = [_read(path) for path in replacements]
-    # Only now, for torch takes seconds to load: a wrong file is named at once.
+    # importing torch takes seconds: errors in files are reported before
     import torch
 
     from napari_nst.engine.run.transfer import StyleTransfer
 
-    # Another number of threads adds up in another order, and rounds differently.
-    torch.set_num_threads(known.resolved.threads)
+    # the number of threads changes the order of sums, and so their rounding
+    torch.set_num_threads(run_record.resolved.threads)
     names = [path.name for path in (content, *styles)]
     run = StyleTransfer(
-        pictures[0], pictures[1:], known.settings, names=names, replay=known, **more
+        pictures[0], pictures[1:], run_record.settings, names=names, replay=run_record, **more
     )
-    carry_out(run, out, None)
+    run_to_file(run, out, None)
 
 
 def _text(path: Path) -> str:
-    """Return the record in a file, which is JSON or a picture."""
+    """Return the record in a JSON file or a picture."""
     from napari_nst.files import read_metadata
 
     try:
@@ -119,7 +117,7 @@ def _text(path: Path) -> str:
 
 
 def _read(path: Path, plane: tuple[int, ...] | None = None) -> Any:
-    """Return the values in a file; what they mean is in the record."""
+    """Return the values in a file; the record has their range."""
     from napari_nst.batch.reading import read_picture
     from napari_nst.files import read_npy
 

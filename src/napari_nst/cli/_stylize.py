@@ -1,4 +1,4 @@
-"""From files to a file, by way of one run."""
+"""Run a transfer from files to a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["carry_out", "read_inputs", "read_painted", "stylize_files"]
+__all__ = ["read_inputs", "read_labels_files", "run_to_file", "stylize_files"]
 
 _SECONDS_BETWEEN_SAVES = 60.0
 
@@ -47,59 +47,61 @@ def stylize_files(
     style_planes: Sequence[tuple[int, ...] | None] = (),
     content_labels: Path | None = None,
     style_labels: Sequence[Path] = (),
-    keep: Path | None = None,
+    checkpoint: Path | None = None,
 ) -> None:
-    """Give the picture in a file the style of those in others.
+    """Restyle a picture in a file, and write the result.
 
     Parameters
     ----------
     content, styles : Path, sequence of Path
         The pictures.
     start : Path or None
-        The picture to start from, with ``init="image"``.
+        Initial image, with ``init="image"``.
     out : Path
-        Where to.
+        File of the result.
     settings : StyleTransferSettings
-        Every choice.
+        All settings.
     depth : {"8", "16"} or None
-        Bits of a sample of the result; None: 8 if the content has as many, else 16.
+        Bits per channel of the result; None: 8 if the content has 8, else 16.
     intensities : {"auto", "full", "percentiles"} or tuple of float
         Which values are black and white.
     plane : tuple of int or None
-        Which of the content's, and of the picture to start from, if they have several.
+        Plane of the content and of the initial image, if they have several.
     style_planes : sequence of tuple of int or None
-        Which of each style's.
+        Plane of each style.
     content_labels : Path or None
-        The labels painted on the content.
+        Labels of the content.
     style_labels : sequence of Path
-        Those on each style, "none" for one without; or nothing.
-    keep : Path or None
-        Where the run itself is saved, now and then.
+        Labels of each style, "none" for a style without; or empty.
+    checkpoint : Path or None
+        File to save the run to.
 
     Raises
     ------
     StyleTransferError
-        If a file, a picture or the output cannot be used. What was in `out` is still there.
+        If an input or the output is invalid; `out` is then unchanged.
     typer.Exit
-        If Ctrl-C ended the run.
+        If Ctrl-C stopped the run.
     """
     check_writable(out)
     if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
         raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
     sources = (content, *styles)
     pictures = read_inputs(content, styles, intensities, plane, style_planes)
-    first = None if start is None else read_start(start, pictures[0], intensities, plane)
-    painted = read_painted(content_labels, style_labels)
+    init_image = None if start is None else read_start(start, pictures[0], intensities, plane)
+    labels = read_labels_files(content_labels, style_labels)
     inputs = [path for path in (*sources, start, content_labels, *style_labels) if path]
     inputs = [path for path in inputs if os.path.exists(path)]
     if os.path.exists(out) and any(map(out.samefile, inputs)):
         raise InputError(f"{out} is also an input: name another file for the result.")
-    # Only now, for torch takes seconds to load: a wrong file is named at once.
+    # importing torch takes seconds: errors in files are reported before
     from napari_nst.engine.run.transfer import StyleTransfer
 
     names = [path.name for path in sources]
-    run = StyleTransfer(pictures[0], pictures[1:], settings, start=first, names=names, **painted)
-    carry_out(run, out, depth, keep)
+    run = StyleTransfer(
+        pictures[0], pictures[1:], settings, start=init_image, names=names, **labels
+    )
+    run_to_file(run, out, depth, checkpoint)
 
 
 def read_inputs(
@@ -109,7 +111,7 @@ def read_inputs(
     plane: tuple[int, ...] | None,
     style_planes: Sequence[tuple[int, ...] | None],
 ) -> list[RangedImage]:
-    """Read a content and its styles as a run takes them.
+    """Read a content and its styles.
 
     Parameters
     ----------
@@ -119,11 +121,11 @@ def read_inputs(
     Raises
     ------
     InputError
-        If one cannot be read, or has several planes and none of them is named.
+        If one cannot be read, or has several planes and no plane is given.
     """
     check_intensities(intensities)
     planes = list(style_planes) or [None] * len(styles)
-    if len(styles) > 1 and len(set(planes)) == 1:  # for those of them that have several
+    if len(styles) > 1 and len(set(planes)) == 1:  # only for the styles that have several
         own = [plane_of(path, planes[0]) for path in styles]
         planes = own if any(own) else planes
     return [
@@ -132,53 +134,56 @@ def read_inputs(
     ]
 
 
-def read_painted(content_labels: Path | None, style_labels: Sequence[Path]) -> dict[str, Any]:
-    """Return the labels in files as `StyleTransfer` takes them.
+def read_labels_files(content_labels: Path | None, style_labels: Sequence[Path]) -> dict[str, Any]:
+    """Read label images; return them as keyword arguments of `StyleTransfer`.
 
     Raises
     ------
     InputError
         If one cannot be read.
     """
-    painted: dict[str, Any] = {}
+    labels: dict[str, Any] = {}
     if content_labels is not None:
-        painted["content_labels"] = read_labels(content_labels)
+        labels["content_labels"] = read_labels(content_labels)
     if style_labels:
-        painted["style_labels"] = [
+        labels["style_labels"] = [
             None if str(path) == "none" else read_labels(path) for path in style_labels
         ]
-    return painted
+    return labels
 
 
-def carry_out(
-    run: StyleTransfer, out: Path, depth: Literal["8", "16"] | None, keep: Path | None = None
+def run_to_file(
+    run: StyleTransfer,
+    out: Path,
+    depth: Literal["8", "16"] | None,
+    checkpoint: Path | None = None,
 ) -> None:
-    """Iterate a run to its end, or to Ctrl-C, and write its picture with its record.
+    """Iterate a run to its end or to Ctrl-C, and write the image with its record.
 
     Parameters
     ----------
     run : StyleTransfer
-        The run, not begun yet.
+        The run, before its first iteration or loaded from a file.
     out : Path
-        Where to.
+        File of the result.
     depth : {"8", "16"} or None
-        Bits of a sample of the file; None: as many as the content has.
-    keep : Path or None
-        Where the run itself is saved: every minute, and where it ends.
+        Bits per channel of the file; None: as in the content.
+    checkpoint : Path or None
+        File to save the run to, every minute and at its end.
 
     Raises
     ------
     typer.Exit
-        If Ctrl-C ended the run.
+        If Ctrl-C stopped the run.
     """
     began = time.monotonic()
-    if keep is not None:
-        run.save(keep)  # a place that cannot be written to is known before the work is done
+    if checkpoint is not None:
+        run.save(checkpoint)  # fails early if the file cannot be written
     with StopOnCtrlC() as ctrl_c:
         ctrl_c.watch(run)
-        run_with_progress(run, None if keep is None else _saver(run, keep))
-    if keep is not None:
-        run.save(keep)
+        run_with_progress(run, None if checkpoint is None else _saver(run, checkpoint))
+    if checkpoint is not None:
+        run.save(checkpoint)
     result = run.result()
     record = result.record
     if record.iterations == 0:
@@ -196,13 +201,13 @@ def carry_out(
     if beside is not None:
         say(f"the record is too long for a JPEG file; wrote it to {beside}.")
     if stopped:
-        if keep is not None:
-            say(f"go on with: napari-nst resume {keep} -o {out}")
+        if checkpoint is not None:
+            say(f"continue with: napari-nst resume {checkpoint} -o {out}")
         raise typer.Exit(INTERRUPTED)
 
 
 def _saver(run: StyleTransfer, file: Path) -> Callable[[], None]:
-    """Return what saves a run when a minute has gone by."""
+    """Return a function that saves a run at most once a minute."""
     saved = time.monotonic()
 
     def save() -> None:

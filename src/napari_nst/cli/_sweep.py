@@ -1,4 +1,4 @@
-"""``napari-nst sweep``: one sheet of many runs, to choose settings by eye."""
+"""``napari-nst sweep``: a contact sheet of many runs, to choose settings by eye."""
 
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
@@ -7,87 +7,84 @@ from typing import Annotated
 
 import typer
 
-from napari_nst.cli._options import IntensitiesOption, PlaneOption, StylePlaneOption
+from napari_nst.cli._options import (
+    ContentArgument,
+    IntensitiesOption,
+    IterationsOption,
+    PlaneOption,
+    SettingsOption,
+    StylePlaneOption,
+    StylesArgument,
+)
 
 __all__ = ["sweep"]
 
 
 def sweep(
-    content: Annotated[
-        Path, typer.Argument(metavar="CONTENT", help="The picture to restyle: PNG, JPEG or TIFF.")
-    ],
-    styles: Annotated[
-        list[Path],
-        typer.Argument(metavar="STYLE", help="One or several pictures to take the style from."),
-    ],
+    content: ContentArgument,
+    styles: StylesArgument,
     out: Annotated[
         Path,
         typer.Option(
-            "-o", "--output", metavar="SHEET", help="Where the sheet goes: .png, .jpg or .tif."
+            "-o", "--output", metavar="SHEET", help="File of the contact sheet: .png, .jpg or .tif."
         ),
     ],
     rows: Annotated[
         str | None,
         typer.Option(
             metavar="NAME=V1,V2,...",
-            help="A setting, and its value in each row, for example style_weight=0.5,1,2.",
+            help="A setting and its value in each row, for example style_weight=0.5,1,2.",
         ),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME=V1,V2,...", help="A setting, and its value in each column."),
+        typer.Option(metavar="NAME=V1,V2,...", help="A setting and its value in each column."),
     ] = None,
     presets: Annotated[
         str | None,
         typer.Option(
             metavar="all|NAMES",
-            help="Presets to compare, with commas between them, instead of --rows and --columns "
-            "or of one of them.",
+            help="Presets to compare, separated by commas; replaces --rows, --columns or both.",
         ),
     ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where each picture goes, too, with its record. What is there already, of the "
-            "same pictures and settings, is not made again.",
+            help="Folder for the single pictures with their records. Existing pictures with the "
+            "same inputs and settings are not made again.",
         ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             metavar="N|auto|none",
-            help="Longest side worked at, in pixels; none: the content's own; auto: the same, up "
-            "to a limit.",
+            help="Longest side during the run, in pixels; none: that of the content; auto: the "
+            "same, up to a limit.",
             show_default="at most 256",
         ),
     ] = None,
-    iterations: Annotated[
-        int | None, typer.Option(metavar="N", help="Evaluations of loss and gradient, in total.")
-    ] = None,
+    iterations: IterationsOption = None,
     intensities: IntensitiesOption = "auto",
     plane: PlaneOption = None,
     style_plane: StylePlaneOption = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What every picture begins with."),
+        typer.Option(metavar="NAME", help="Preset of all pictures."),
     ] = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings as JSON; other options win over it."),
-    ] = None,
+    settings: SettingsOption = None,
     choices: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="Any setting that the pictures have in common. Can be given more than once.",
+            help="Any setting of all pictures. Can be repeated.",
         ),
     ] = None,
 ) -> None:
-    """Try settings or presets on one pair, and put the pictures on one sheet.
+    """Run several settings or presets on one pair, and write a contact sheet.
 
-    Ctrl-C ends it early and writes the sheet as far as it is; a second one leaves at once.
+    Ctrl-C stops and writes the unfinished sheet; a second Ctrl-C exits immediately.
     """
     from napari_nst.cli._grid import Grid
 
