@@ -177,7 +177,7 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
     dict
         Seconds of an iteration, of the plain loop in both layouts and of the convolutions alone
         (medians, taken in turns; all but the first only of the whole image); bytes before, at the
-        peak, and reckoned; and the precision.
+        peak, and estimated; and the precision.
 
     Notes
     -----
@@ -222,7 +222,7 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
     return found | {
         "before": before,
         "peak": peak,
-        "reckoned": needed,
+        "estimate": needed,
         "precision": device.precision,
     }
 
@@ -408,7 +408,7 @@ def _print_profile(console: Console, options: argparse.Namespace, network: dict[
 
 def _print_table(console: Console, options: argparse.Namespace, network: dict[str, Any]) -> int:
     heads = ("", "size", "precision", "seconds", "/ plain", "/ plain, channels last")
-    table = Table(*heads, "/ convolutions", "/ whole", "MiB", "/ reckoned")
+    table = Table(*heads, "/ convolutions", "/ whole", "MiB", "/ estimate")
     whole: dict[int, dict[str, Any]] = {}
     status = 0
     for row in _rows(options, network):
@@ -435,7 +435,7 @@ def _print_table(console: Console, options: argparse.Namespace, network: dict[st
             _ratio(seconds, found.get("convolutions")),
             _ratio(seconds, whole.get(row.size, {}).get("seconds")),
             f"{grown / 2**20:.0f} (of {found['peak'] / 2**20:.0f})",
-            _ratio(grown, found["reckoned"]),
+            _ratio(grown, found["estimate"]),
         )
     console.print(table)
     if len(whole) > 1:

@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     console.print(table)
     console.print(
-        f"Memory at the peak of the first run: {peak / 2**20:.0f} MiB, reckoned "
+        f"Memory at the peak of the first run: {peak / 2**20:.0f} MiB, estimated "
         f"{needed / 2**20:.0f} MiB, ratio {peak / needed:.2f}."
     )
     return 0
