@@ -1,4 +1,4 @@
-"""Presets that a user keeps."""
+"""Presets of the user."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "config" / "presets"
 
 
-def test_the_environment_names_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_sets_the_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert own_presets.config_directory().name == "config"
     monkeypatch.delenv("NAPARI_NST_CONFIG")
     assert own_presets.config_directory().is_absolute()
     assert "napari-nst" in own_presets.config_directory().parts
 
 
-def test_what_is_saved_is_found_by_key_and_name_until_it_is_deleted(folder: Path) -> None:
-    assert own_presets.every() == presets.presets()
+def test_saved_preset_is_found_by_key_and_name_until_deleted(folder: Path) -> None:
+    assert own_presets.all_presets() == presets.presets()
     assert own_presets.save("  My  Gravure, grün ", SETTINGS, "For prints.") == "my-gravure-grün"
     assert [file.name for file in folder.iterdir()] == ["my-gravure-grün.json"]
-    kept = own_presets.own()["my-gravure-grün"]
+    kept = own_presets.user_presets()["my-gravure-grün"]
     assert (kept.name, kept.purpose) == ("My Gravure, grün", "For prints.")
     assert set(kept.settings) == {"style_weight", "color", "style_layers"}
     for name in ("my-gravure-grün", "my gravure, GRÜN"):
         assert own_presets.preset(name) == SETTINGS
-    assert list(own_presets.every()) == [*presets.presets(), "my-gravure-grün"]
+    assert list(own_presets.all_presets()) == [*presets.presets(), "my-gravure-grün"]
     own_presets.save("My gravure grün", SETTINGS.replace(seed=4))
     assert own_presets.preset("my-gravure-grün").seed == 4
     assert own_presets.preset("Keep colours") == presets.preset("keep-colours")
     own_presets.delete("My gravure, grün")
 
-    assert own_presets.every() == presets.presets()
+    assert own_presets.all_presets() == presets.presets()
 
 
-def test_the_packages_presets_can_be_neither_replaced_nor_deleted() -> None:
+def test_packaged_presets_cannot_be_replaced_or_deleted() -> None:
     with pytest.raises(InputError, match="'Draft' is a preset of the package: choose another"):
         own_presets.save("Draft", SETTINGS)
     with pytest.raises(InputError, match="'draft' is the package's: only an own preset"):
@@ -57,7 +57,7 @@ def test_the_packages_presets_can_be_neither_replaced_nor_deleted() -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", "../..", "/", "x" * 61])
-def test_a_name_that_is_none_is_refused(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(InputError, match="name is"):
         own_presets.save(name, SETTINGS)
     with pytest.raises(InputError):
@@ -69,24 +69,24 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"name": "b", "purpose": "", "settings": {"gone": 1}}', b"\xff\xfe"]
 )
-def test_a_damaged_file_spoils_nothing_else(
+def test_damaged_file_is_skipped(
     folder: Path, text: str | bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     own_presets.save("good", SETTINGS)
     (folder / "bad.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    assert list(own_presets.own()) == ["good"]
+    assert list(own_presets.user_presets()) == ["good"]
     assert "bad.json does not hold a preset" in caplog.text
     with pytest.raises(InputError, match=r"bad\.json does not hold a preset"):
         own_presets.preset("bad")
 
 
-def test_a_place_that_cannot_be_written_is_named(folder: Path) -> None:
+def test_error_names_a_file_that_cannot_be_written(folder: Path) -> None:
     folder.parent.write_text("a file where the directory should be")
     with pytest.raises(InputError, match=r"mine\.json cannot be written"):
         own_presets.save("mine", SETTINGS)
 
 
-def test_settings_are_exported_as_the_command_line_takes_them(tmp_path: Path) -> None:
+def test_written_settings_can_be_read(tmp_path: Path) -> None:
     file = tmp_path / "new" / "settings.json"
     own_presets.write_settings(file, SETTINGS)
     assert own_presets.read_settings(file) == SETTINGS
@@ -98,7 +98,7 @@ def test_settings_are_exported_as_the_command_line_takes_them(tmp_path: Path) ->
         own_presets.read_settings(tmp_path / "missing.json")
 
 
-def test_the_command_line_knows_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line_uses_presets_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
     from napari_nst.cli._choices import gather
 
     own_presets.save("My etching", SETTINGS, "For lines.")

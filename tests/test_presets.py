@@ -1,4 +1,4 @@
-"""Every preset is settings, says what it is for, and runs."""
+"""Presets of the package: valid, described and runnable."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ KEYS = (
 )
 
 
-def test_the_presets_are_these_and_the_default_comes_first() -> None:
+def test_presets_start_with_the_default() -> None:
     assert tuple(presets.presets()) == KEYS
     assert presets.preset("balanced") == StyleTransferSettings()
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_preset_says_what_it_is_for_and_differs_from_the_others(key: str) -> None:
+def test_preset_has_a_purpose_and_differs_from_the_others(key: str) -> None:
     found = presets.presets()[key]
     assert found.name.lower().replace(" ", "-") == key
     assert found.purpose.endswith(".")
@@ -40,7 +40,7 @@ def test_a_preset_says_what_it_is_for_and_differs_from_the_others(key: str) -> N
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_preset_runs(key: str, content: NDArray[np.float32], style: NDArray[np.float32]) -> None:
+def test_preset_runs(key: str, content: NDArray[np.float32], style: NDArray[np.float32]) -> None:
     # VGG-19's weights do not come with the package; the paper's preset works with VGG-16 too.
     settings = presets.preset(key).replace(network="vgg16", iterations=3, size=48)
     result = stylize(content, style, settings)
@@ -49,7 +49,7 @@ def test_a_preset_runs(key: str, content: NDArray[np.float32], style: NDArray[np
     assert np.isfinite(result.image).all()
 
 
-def test_the_papers_weights_are_one_to_a_thousand_on_the_scale_of_torchvisions_network() -> None:
+def test_weight_ratio_of_gatys_2015_is_one_to_a_thousand() -> None:
     paper = presets.preset("gatys-2015")
     scale = 255 * 0.226  # from a network fed 0-255 to one fed by deviations of ImageNet
     ratio = paper.content_weight / paper.style_weight
@@ -57,7 +57,7 @@ def test_the_papers_weights_are_one_to_a_thousand_on_the_scale_of_torchvisions_n
     assert set(paper.style_layers.values()) == {0.2}
 
 
-def test_an_unknown_preset_is_told_with_the_choices() -> None:
+def test_unknown_preset_error_lists_the_presets() -> None:
     with pytest.raises(InputError) as caught:
         presets.preset("best")
     assert str(caught.value) == f"There is no preset 'best'; there are {', '.join(KEYS)}."

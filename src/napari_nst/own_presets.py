@@ -1,4 +1,4 @@
-"""The user's own presets: JSON files like those of the package, in the user's configuration."""
+"""Presets of the user: JSON files in the configuration directory."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "all_presets",
     "config_directory",
     "delete",
-    "every",
-    "own",
-    "own_preset",
     "preset",
     "read_settings",
     "save",
+    "user_preset",
+    "user_presets",
     "write_settings",
 ]
 
@@ -39,15 +39,15 @@ _LONGEST_NAME = 60  # characters
 
 
 def config_directory() -> Path:
-    """Return the directory, which may not be there yet (``NAPARI_NST_CONFIG`` overrides it)."""
+    """Return the configuration directory: ``NAPARI_NST_CONFIG``, or the platform's default."""
     chosen = os.environ.get("NAPARI_NST_CONFIG")
     return Path(chosen) if chosen else platformdirs.user_config_path("napari-nst")
 
 
-def own() -> Mapping[str, Preset]:
-    """Return the user's presets by their key, in the order of the alphabet.
+def user_presets() -> Mapping[str, Preset]:
+    """Return the user's presets by key, in alphabetical order.
 
-    A file that holds none is left out, with a warning in the log: the others still count.
+    An invalid file is skipped with a warning in the log.
     """
     found = {}
     for file in sorted(_folder().glob("*.json")):
@@ -58,25 +58,25 @@ def own() -> Mapping[str, Preset]:
     return MappingProxyType(found)
 
 
-def every() -> Mapping[str, Preset]:
-    """Return the package's presets by their key, then the user's."""
-    ours = presets.presets()
-    theirs = {key: preset for key, preset in own().items() if key not in ours}
-    return MappingProxyType({**ours, **theirs})
+def all_presets() -> Mapping[str, Preset]:
+    """Return the presets of the package and then those of the user, by key."""
+    packaged = presets.presets()
+    added = {key: preset for key, preset in user_presets().items() if key not in packaged}
+    return MappingProxyType({**packaged, **added})
 
 
 def preset(name: str) -> StyleTransferSettings:
-    """Return the settings of a preset, the package's or the user's.
+    """Return the settings of a preset of the package or the user.
 
     Parameters
     ----------
     name : str
-        Its key or its name, in capitals or not.
+        Key or name of the preset; case is ignored.
 
     Raises
     ------
     InputError
-        If there is none of that name, or its file does not hold one.
+        If there is no such preset, or its file is invalid.
     """
     key = _key(name)
     if key in presets.presets():
@@ -84,30 +84,30 @@ def preset(name: str) -> StyleTransferSettings:
     file = _folder() / f"{key}.json"
     if key and file.is_file():
         return _read(file).resolve()
-    raise InputError(f"There is no preset {name!r}; there are {', '.join(every())}.")
+    raise InputError(f"There is no preset {name!r}; there are {', '.join(all_presets())}.")
 
 
-def own_preset(name: str) -> Preset | None:
-    """Return the user's preset that `save` would replace under a name, if there is one."""
-    return own().get(_key(name))
+def user_preset(name: str) -> Preset | None:
+    """Return the user's preset that `save` would replace, or None."""
+    return user_presets().get(_key(name))
 
 
 def save(name: str, settings: StyleTransferSettings, purpose: str = "") -> str:
-    """Keep settings as an own preset, instead of one of that name; return its key.
+    """Save settings as a preset of the user, replacing one with the same key; return its key.
 
     Parameters
     ----------
     name : str
-        For people, for example "My etching".
+        Displayed name, for example "My etching".
     settings : StyleTransferSettings
-        What is kept of them is what differs from the defaults.
+        Only values that differ from the defaults are saved.
     purpose : str
-        What it is for, in a sentence.
+        A sentence about its use.
 
     Raises
     ------
     InputError
-        If the name is the package's or none, or the file cannot be written.
+        If the name is invalid or taken by the package, or the file cannot be written.
     """
     name = " ".join(name.split())
     key = _key(name)
@@ -119,20 +119,20 @@ def save(name: str, settings: StyleTransferSettings, purpose: str = "") -> str:
     if key in presets.presets():
         raise InputError(f"{name!r} is a preset of the package: choose another name.")
     defaults = StyleTransferSettings().model_dump(mode="json")
-    chosen = settings.model_dump(mode="json")
-    different = {key: value for key, value in chosen.items() if value != defaults[key]}
-    kept = Preset(name=name, purpose=purpose or "Your own.", settings=different)
-    _write(_folder() / f"{key}.json", kept.model_dump_json(indent=2))
+    values = settings.model_dump(mode="json")
+    different = {key: value for key, value in values.items() if value != defaults[key]}
+    saved = Preset(name=name, purpose=purpose or "Your own.", settings=different)
+    _write(_folder() / f"{key}.json", saved.model_dump_json(indent=2))
     return key
 
 
 def delete(name: str) -> None:
-    """Delete an own preset, by its key or name.
+    """Delete a preset of the user, by key or name.
 
     Raises
     ------
     InputError
-        If there is no own preset of that name, or it cannot be deleted.
+        If the user has no such preset, or it cannot be deleted.
     """
     key = _key(name)
     file = _folder() / f"{key}.json"
@@ -146,7 +146,7 @@ def delete(name: str) -> None:
 
 
 def write_settings(path: Path | str, settings: StyleTransferSettings) -> None:
-    """Write settings as JSON, as ``napari-nst stylize --settings`` takes them.
+    """Write settings as JSON for ``napari-nst stylize --settings``.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def write_settings(path: Path | str, settings: StyleTransferSettings) -> None:
 
 
 def read_settings(path: Path | str) -> StyleTransferSettings:
-    """Read what `write_settings` wrote.
+    """Read settings written by `write_settings`.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _key(name: str) -> str:
 def _read(file: Path) -> Preset:
     try:
         found = Preset.model_validate_json(file.read_text(encoding="utf-8"))
-        found.resolve()  # a setting may have gone since
+        found.resolve()  # raises if a setting no longer exists
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}).") from None
     except (InputError, ValidationError, UnicodeDecodeError) as error:
@@ -195,7 +195,7 @@ def _read(file: Path) -> Preset:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file) as scratch:

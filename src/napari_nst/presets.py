@@ -1,4 +1,4 @@
-"""Named settings: JSON files in the package, each with a sentence on what it is for."""
+"""Presets of the package: JSON files with named settings and their purpose."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Preset(BaseModel):
     Attributes
     ----------
     name : str
-        For people, for example "Keep colours".
+        Displayed name, for example "Keep colours".
     purpose : str
-        What it is for, in a sentence.
+        A sentence about its use.
     settings : dict
-        The choices that differ from the defaults.
+        Values that differ from the defaults.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,19 +38,21 @@ class Preset(BaseModel):
     settings: dict[str, Any]
 
     def resolve(self) -> StyleTransferSettings:
-        """Return the settings, with the defaults for what the preset leaves open."""
+        """Return all settings, with defaults for those not in the preset."""
         return StyleTransferSettings(**self.settings)
 
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """Return every preset by its key, the default first, for example ``"keep-colours"``."""
+    """Return the presets by key, for example ``"keep-colours"``; the default is first."""
     found = {
         file.name.removesuffix(".json"): Preset.model_validate_json(file.read_text("utf-8"))
         for file in (files("napari_nst") / "data" / "presets").iterdir()
         if file.name.endswith(".json")
     }
-    return MappingProxyType(dict(sorted(found.items(), key=lambda item: _rank(item[0]))))
+    return MappingProxyType(
+        dict(sorted(found.items(), key=lambda item: (item[0] != "balanced", item[0])))
+    )
 
 
 def preset(name: str) -> StyleTransferSettings:
@@ -59,12 +61,12 @@ def preset(name: str) -> StyleTransferSettings:
     Parameters
     ----------
     name : str
-        Its key or its name, in capitals or not.
+        Key or name of the preset; case is ignored.
 
     Raises
     ------
     InputError
-        If there is none of that name.
+        If there is no such preset.
     """
     wanted = name.strip().lower().replace(" ", "-")
     try:
@@ -73,7 +75,3 @@ def preset(name: str) -> StyleTransferSettings:
         raise InputError(
             f"There is no preset {name!r}; there are {', '.join(presets())}."
         ) from None
-
-
-def _rank(key: str) -> tuple[bool, str]:
-    return key != "balanced", key

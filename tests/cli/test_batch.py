@@ -48,7 +48,7 @@ def test_results_are_made_once_and_then_skipped(
     assert "a__s.png is there, but its style_weight was 1.0, not 2.0: it is made" in said[0]
 
 
-def test_a_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("in/a0.png").write_bytes(b"no picture")
     assert main(["batch", "in", "--styles", "s.png", "--out", "out", *TINY]) == 1
     said = capsys.readouterr().err.splitlines()
@@ -56,7 +56,7 @@ def test_a_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixt
     assert said[-1].startswith("napari-nst: 2 made, 0 skipped, 1 failed in ")
 
 
-def test_an_unexpected_error_is_a_line_and_its_traceback_a_file(
+def test_unexpected_error_is_one_line_and_its_traceback_is_logged(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_nst.batch import task
@@ -86,7 +86,7 @@ def test_an_unexpected_error_is_a_line_and_its_traceback_a_file(
         (["in", "--styles", "s.png", "-o", "out", "--seeds", "0,x"], "--seeds is '0,x'"),
         (["in", "--styles", "s.png", "-o", "out", "--intensities", "1,x"], "intensities is '1,x'"),
         (["none*", "--styles", "s.png", "-o", "out"], "There is no content none*"),
-        (["--styles", "s.png", "in", "-o", "out"], "CONTENT"),  # which counts as a style
+        (["--styles", "s.png", "in", "-o", "out"], "CONTENT"),  # parsed as a style
         (["in", "--styles", "s.png", "-o", "out", "--set", "sizes=3"], "no setting 'sizes'"),
     ],
 )
@@ -99,7 +99,7 @@ def test_wrong_options_are_one_line(
     assert not Path("out").exists()
 
 
-def test_an_interrupted_batch_says_how_to_go_on(
+def test_interrupted_batch_says_how_to_continue(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from napari_nst.cli._batch_messages import BatchProgress
@@ -110,5 +110,5 @@ def test_an_interrupted_batch_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr(BatchProgress, "__call__", interrupt)
         assert main(["batch", "in", "--styles", "s.png", "-o", "out", *TINY]) == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "The same command continues the batch" in capsys.readouterr().err
     assert main(["batch", "in", "--styles", "s.png", "-o", "out", *TINY]) == 0

@@ -1,4 +1,4 @@
-"""How a contact sheet is drawn."""
+"""Drawing of contact sheets."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ def draw(box: tuple[int, int], heading: str, note: str, title: str = "") -> NDAr
 @pytest.mark.parametrize("box", [(24, 40), (40, 12), (160, 240), (300, 90)])
 @pytest.mark.parametrize("text", ["size 3", LONG, "w" * 300, "two words", ""])
 @pytest.mark.parametrize("title", [False, True])
-def test_nothing_lies_over_anything(box: tuple[int, int], text: str, title: bool) -> None:
+def test_blocks_do_not_overlap(box: tuple[int, int], text: str, title: bool) -> None:
     sheet = draw(box, text, text, text if title else "")
     red = (sheet == RED).all(axis=-1)
     green = (sheet == GREEN).all(axis=-1)
     assert red.sum() == 4 * box[0] * box[1]  # not a letter over a picture
     assert green.sum() % 2 == 0 and green.sum() > 0
-    # All text keeps clear of the border, so that none is cut.
+    # no text reaches the border, so none is cut
     border = np.concatenate([sheet[:3], sheet[-3:]]), np.concatenate([sheet[:, :3], sheet[:, -3:]])
     assert all((part == 255).all() for part in border)
 
 
-def test_texts_are_where_they_belong() -> None:
+def test_texts_enlarge_the_sheet() -> None:
     bare, full = draw((60, 200), "", ""), draw((60, 200), "pooling max", "12 s")
     assert full.shape[0] > bare.shape[0]
     assert full.shape[1] > bare.shape[1]
     assert (full.min(axis=-1) < 60).sum() > (bare.min(axis=-1) < 60).sum()
 
 
-def test_an_empty_place_is_marked() -> None:
+def test_missing_picture_is_a_grey_box() -> None:
     tiles = [[Tile(plain(50, 200, RED), "1 s"), Tile(None, "not made")]]
     sheet = np.rint(draw_sheet([], [], tiles, [], ["a", "b"], (50, 200)) * 255)
     grey = (sheet == 236).all(axis=-1)
-    assert 0.8 * 50 * 200 < grey.sum() < 50 * 200  # its ground, less the letters
+    assert 0.8 * 50 * 200 < grey.sum() < 50 * 200  # the box without the letters
     assert grey[:, 0].sum() == 0
 
 
-def test_the_last_row_may_be_shorter() -> None:
+def test_last_row_may_be_shorter() -> None:
     tile = Tile(plain(50, 200, RED), "1 s", "A")
     sheet = np.rint(draw_sheet([], [], [[tile] * 3, [tile]], [], [], (50, 200)) * 255)
     assert (sheet == RED).all(axis=-1).sum() == 4 * 50 * 200
@@ -71,11 +71,11 @@ def test_the_last_row_may_be_shorter() -> None:
         (np.full((20, 40), 65535, np.uint16), (255, 255, 255)),
         (np.full((20, 40, 3), 0.4, np.float32), (102, 102, 102)),
         (np.full((20, 40), np.nan, np.float32), (0, 0, 0)),
-        (np.zeros((20, 40, 4), np.uint8), (255, 255, 255)),  # what is transparent shows white
+        (np.zeros((20, 40, 4), np.uint8), (255, 255, 255)),  # transparent pixels are white
     ],
 )
 @pytest.mark.parametrize("box", [(20, 40), (10, 99), (99, 20), (40, 80)])
-def test_any_picture_fits_its_box(
+def test_shrink_fits_any_image_into_the_box(
     image: NDArray[Any], expected: tuple[int, int, int], box: tuple[int, int]
 ) -> None:
     small = shrink(image, *box)

@@ -1,4 +1,4 @@
-"""One sheet of many runs."""
+"""The command ``sweep``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TWO = ["--columns", "style_weight=0.5,4"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a directory with two pictures."""
+    """Change to a directory with a content and a style."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-weights"))
     for variable in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -48,7 +48,7 @@ def grid(**options: Any) -> Grid:
 
 
 def kept() -> list[tuple[str, RunRecord]]:
-    """The pictures in "kept" without the hash in their names, and their records."""
+    """Return the names of the pictures in "kept", without their hash, and their records."""
     found = []
     for file in sorted(Path("kept").iterdir()):
         name, _, digest = file.stem.rpartition("-")
@@ -60,16 +60,16 @@ def kept() -> list[tuple[str, RunRecord]]:
 
 
 def shows(sheet: np.ndarray[Any, Any], part: np.ndarray[Any, Any]) -> bool:
-    """Whether a picture is on a sheet, pixel by pixel."""
+    """Return whether a picture is on a sheet, pixel by pixel."""
     height, width = part.shape[:2]
     corners = np.argwhere((sheet[: 1 - height, : 1 - width] == part[0, 0]).all(axis=-1))
     return any(np.array_equal(sheet[y : y + height, x : x + width], part) for y, x in corners)
 
 
-# What is compared
+# The grid
 
 
-def test_every_cell_has_the_settings_of_its_row_and_column() -> None:
+def test_cells_have_the_settings_of_their_row_and_column() -> None:
     made = grid(
         rows="style_weight=1,2", columns="pooling=max,average", pairs=["seed=3"], preset="draft"
     )
@@ -118,7 +118,7 @@ def test_one_axis_is_a_strip() -> None:
     assert (across.rows, down.columns) == ((), ())
 
 
-def test_presets_lie_side_by_side_and_further_ones_below() -> None:
+def test_presets_wrap_to_several_rows() -> None:
     made = grid(wanted_presets="all")
     assert made.titled
     assert [cell.heading for cell in made.cells] == [
@@ -128,7 +128,7 @@ def test_presets_lie_side_by_side_and_further_ones_below() -> None:
     assert made.cells[0].settings == StyleTransferSettings(output_size="working")
 
 
-def test_presets_take_the_side_that_is_free() -> None:
+def test_presets_use_the_free_axis() -> None:
     made = grid(columns="seed=1,2", wanted_presets="Draft, keep-colours", named={"iterations": 5})
     assert made.rows == ("Draft", "Keep colours")
     assert made.columns == ("seed 1", "seed 2")
@@ -147,9 +147,7 @@ def test_presets_take_the_side_that_is_free() -> None:
         ({"wanted_presets": "balanced,draft"}, 1000, [256, 192]),
     ],
 )
-def test_the_size_is_modest_unless_asked_for(
-    options: dict[str, Any], longest: int, sizes: list[Any]
-) -> None:
+def test_default_size_is_small(options: dict[str, Any], longest: int, sizes: list[Any]) -> None:
     assert [
         cell.settings.size for cell in grid(**options).with_default_size(longest).cells
     ] == sizes
@@ -173,7 +171,7 @@ def test_the_size_is_modest_unless_asked_for(
         ({"rows": "seed=1", "columns": "tv_weight=1", "wanted_presets": "all"}, "three axes"),
     ],
 )
-def test_what_cannot_be_compared(options: dict[str, Any], message: str) -> None:
+def test_invalid_axes_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
         grid(**options)
 
@@ -182,7 +180,7 @@ def test_what_cannot_be_compared(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.parametrize("shape", [(40, 48), (40, 48, 3), (40, 48, 4)])
-def test_the_sheet_shows_what_stylize_makes(shape: tuple[int, ...]) -> None:
+def test_sheet_shows_the_results_of_stylize(shape: tuple[int, ...]) -> None:
     write_image("content.png", picture(shape))
     assert sweep("--rows", "seed=1,2", *TWO, *TINY) == 0
     sheet = read_image("sheet.png")
@@ -202,7 +200,9 @@ def test_the_sheet_shows_what_stylize_makes(shape: tuple[int, ...]) -> None:
         assert shows(sheet, np.rint(made * 255).astype(np.uint8))
 
 
-def test_a_line_before_after_each_run_and_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_before_the_sweep_after_each_run_and_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert sweep(*TWO, *TINY) == 0
     before, first, second, last = capsys.readouterr().err.splitlines()
     assert re.fullmatch(
@@ -213,7 +213,7 @@ def test_a_line_before_after_each_run_and_at_the_end(capsys: pytest.CaptureFixtu
     assert re.fullmatch(r"napari-nst: wrote sheet.png, 2 of 2 pictures in \d+ s\.", last)
 
 
-def test_a_terminal_gets_a_bar_too(
+def test_terminal_shows_a_bar(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -225,7 +225,7 @@ def test_a_terminal_gets_a_bar_too(
     assert "napari-nst: wrote sheet.png" in shown.splitlines()[-1]
 
 
-def test_pictures_are_kept_with_their_records_and_not_made_again(
+def test_kept_pictures_have_records_and_are_not_made_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert sweep(*TWO, *TINY, "--keep", "kept") == 0
@@ -246,7 +246,7 @@ def test_pictures_are_kept_with_their_records_and_not_made_again(
         assert shows(read_image("sheet.png"), read_image(file))
 
 
-def test_other_pictures_settings_or_a_damaged_file_are_made_again() -> None:
+def test_changed_inputs_changed_settings_and_damaged_files_are_made_again() -> None:
     one = ["--columns", "style_weight=1", *TINY, "--keep", "kept"]
     assert sweep(*one) == 0
     [file] = Path("kept").iterdir()
@@ -262,14 +262,14 @@ def test_other_pictures_settings_or_a_damaged_file_are_made_again() -> None:
     assert len(kept()) == 3
 
 
-def test_deep_pictures_are_kept_deep() -> None:
+def test_kept_pictures_of_16_bits_have_16_bits() -> None:
     write_image("content.png", picture((40, 48)), dtype="uint16")
     assert sweep("--columns", "seed=1", *TINY, "--keep", "a/b") == 0
     [file] = Path("a/b").iterdir()
     assert read_image(file).dtype == np.uint16
 
 
-def test_presets_without_weights_are_left_out_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_presets_leaves_out_those_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--size", "32", "--iterations", "1"]
     assert sweep("--presets", "all", *options) == 0
     shown = capsys.readouterr().err
@@ -293,7 +293,7 @@ def test_presets_without_weights_are_left_out_of_all(capsys: pytest.CaptureFixtu
         ([], "There is nothing to compare"),
     ],
 )
-def test_a_mistake_is_one_line_before_the_first_run(
+def test_invalid_option_is_one_line_before_the_first_run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     options: list[str],
@@ -307,33 +307,33 @@ def test_a_mistake_is_one_line_before_the_first_run(
     assert not Path("sheet.png").exists()
 
 
-# The end before the end
+# Interrupted and failed runs
 
 
 @pytest.fixture
 def at_iteration(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Any]]:
-    """What to do at which iteration, counted over all runs."""
-    wishes: dict[int, Any] = {}
+    """Callbacks by iteration, counted over all runs."""
+    callbacks: dict[int, Any] = {}
     step, done = StyleTransfer.__next__, 0
 
     def do(run: StyleTransfer) -> Any:
         nonlocal done
         snapshot = step(run)
         done += 1
-        if done in wishes:
-            wishes.pop(done)()
+        if done in callbacks:
+            callbacks.pop(done)()
         return snapshot
 
     monkeypatch.setattr(StyleTransfer, "__next__", do)
-    yield wishes
-    assert not wishes
+    yield callbacks
+    assert not callbacks
 
 
 def press_ctrl_c() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_writes_the_sheet_as_far_as_it_is(
+def test_ctrl_c_writes_the_unfinished_sheet(
     at_iteration: dict[int, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_iteration[5] = press_ctrl_c
@@ -350,7 +350,7 @@ def test_ctrl_c_writes_the_sheet_as_far_as_it_is(
     assert len(kept()) == 3
 
 
-def test_a_second_ctrl_c_leaves_at_once(at_iteration: dict[int, Any]) -> None:
+def test_second_ctrl_c_exits_immediately(at_iteration: dict[int, Any]) -> None:
     def press_twice() -> None:
         press_ctrl_c()
         press_ctrl_c()
@@ -360,7 +360,7 @@ def test_a_second_ctrl_c_leaves_at_once(at_iteration: dict[int, Any]) -> None:
     assert not Path("sheet.png").exists()
 
 
-def test_one_that_fails_does_not_take_the_others_along(
+def test_failed_run_does_not_stop_the_others(
     at_iteration: dict[int, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:
@@ -373,7 +373,7 @@ def test_one_that_fails_does_not_take_the_others_along(
     assert "wrote sheet.png, 1 of 2 pictures" in shown
 
 
-def test_without_a_picture_there_is_no_sheet(
+def test_no_sheet_is_written_without_a_picture(
     at_iteration: dict[int, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> None:

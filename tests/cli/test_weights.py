@@ -83,21 +83,21 @@ def test_fetch_list_and_verify(
     assert main(["weights", "verify"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines() == [
-        f"vgg16   as it should be, sha256 {PACKAGED_SHA256}",
-        f"vgg19   as it should be, sha256 {sha256}",
+        f"vgg16   intact, sha256 {PACKAGED_SHA256}",
+        f"vgg19   intact, sha256 {sha256}",
     ]
     assert err == ""
 
     file.write_bytes(file.read_bytes()[:-1])
     assert main(["weights", "verify"]) == 2
     out, err = capsys.readouterr()
-    assert out.splitlines() == [f"vgg16   as it should be, sha256 {PACKAGED_SHA256}"]
+    assert out.splitlines() == [f"vgg16   intact, sha256 {PACKAGED_SHA256}"]
     assert err.startswith(f"napari-nst: {file} is damaged: ") and err.count("\n") == 1
     assert main(["weights", "list"]) == 0
     assert f"vgg19   {file} is damaged: " in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_said(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_weights_are_reported(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "list"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("vgg19   VGG-19's weights are not on this machine: download them with ")
@@ -180,7 +180,7 @@ def test_ctrl_c_during_the_download(
     out, err = capsys.readouterr()
     assert out == "" and "Traceback" not in err
     assert err.splitlines()[-1] == (
-        "napari-nst: cancelled; 'napari-nst weights fetch vgg19' goes on from here."
+        "napari-nst: cancelled; 'napari-nst weights fetch vgg19' continues the download."
     )
     assert set(cache.iterdir()) == {part, part.with_name(f"{part.name}.lock")}
     kept = part.stat().st_size

@@ -218,9 +218,9 @@ def demo(
 @app.command()
 def presets() -> None:
     """List the presets of the package and your own, with their purpose."""
-    from napari_nst.own_presets import every
+    from napari_nst.own_presets import all_presets
 
-    for key, preset in every().items():
+    for key, preset in all_presets().items():
         print(f"{key:16} {preset.purpose}")
 
 

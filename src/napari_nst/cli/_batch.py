@@ -125,7 +125,7 @@ def batch(
     """Give each CONTENT the style of each STYLE.
 
     Existing results with the same files and settings are skipped. If a file fails, it is named at
-    the end, and the exit status is 1. After Ctrl-C, the same command continues.
+    the end, and the exit status is 1. After Ctrl-C, the same command continues the batch.
     """
     from napari_nst.batch import Batch, make_plan
     from napari_nst.cli._batch_messages import BatchProgress, say_before, say_report
@@ -151,7 +151,7 @@ def batch(
         with progress.bar:
             report = work.run(scheduler, progress)
     except KeyboardInterrupt:
-        say("interrupted; what is finished is kept, and the same command goes on.")
+        say("interrupted; finished results are kept. The same command continues the batch.")
         raise typer.Exit(INTERRUPTED) from None
     say_report(report, masks is not None)
     if report.failed:

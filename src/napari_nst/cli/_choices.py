@@ -1,4 +1,4 @@
-"""From the options of the command line to settings."""
+"""Parse options of the command line."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def gather(
     named: Mapping[str, object],
     preset: str | None = None,
 ) -> StyleTransferSettings:
-    """Return the settings that the options come to.
+    """Return the settings for the options.
 
     Parameters
     ----------
     file : Path or None
-        Settings as JSON, to begin with.
+        JSON file with the initial settings.
     pairs : iterable of str
-        ``"name=value"``; the value is JSON or, where it is not, a word. They win over the file.
+        ``"name=value"``, where the value is JSON or a word. They override the file.
     named : mapping
-        Settings with an option of their own, None where it was not given. They win over both.
+        Settings with an option of their own; None if it was not given. They override both.
     preset : str or None
-        A preset to begin with, the package's or the user's, instead of the file.
+        Preset of the package or the user with the initial settings, instead of the file.
 
     Raises
     ------
     InputError
-        If a name, a value or the file is not one.
+        If a name, a value or the file is invalid.
     """
     if preset is not None:
         if file is not None:
@@ -51,17 +51,17 @@ def gather(
 
 
 def parse_value(text: str) -> Any:
-    """Return what a text says as JSON or, where it is none, the text: a word."""
+    """Return the JSON value in a text; a text that is not JSON is returned itself."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # a word; or too many digits or brackets to be a value
+    except (ValueError, RecursionError):  # also: too many digits or nested brackets
         return text
 
 
 def parse_intensities(text: str) -> Any:
-    """Return the choice of intensities in a text: a word, or two values with a comma between them.
+    """Return the intensities in a text: a word, or two values separated by a comma.
 
-    A text that is neither is left for `check_intensities` to refuse.
+    `check_intensities` refuses invalid words.
     """
     low, comma, high = text.partition(",")
     if not comma:
@@ -73,12 +73,12 @@ def parse_intensities(text: str) -> Any:
 
 
 def parse_plane(text: str | None, option: str) -> tuple[int, ...] | None:
-    """Return the plane in a text: an index along each axis, with commas between them.
+    """Return the plane in a text: an index along each axis, separated by commas.
 
     Raises
     ------
     InputError
-        If it is not whole numbers of 0 or more.
+        If an index is not a whole number of 0 or more.
     """
     if text is None:
         return None
@@ -92,12 +92,12 @@ def parse_plane(text: str | None, option: str) -> tuple[int, ...] | None:
 
 
 def parse_planes(texts: Sequence[str] | None, count: int) -> list[tuple[int, ...] | None]:
-    """Return the plane of each style: each has its own, or all that have several have one.
+    """Return the plane of each style: one per style, or one for all.
 
     Raises
     ------
     InputError
-        If a text is no plane, or there are neither one nor as many as styles.
+        If a text is not a plane, or the number of planes is neither one nor that of styles.
     """
     option = "--style-plane"
     planes = [parse_plane(None if text == "none" else text, option) for text in texts or ()]

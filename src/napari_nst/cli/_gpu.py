@@ -1,4 +1,4 @@
-"""Why a GPU of this machine goes unused, and how to mend it."""
+"""Explain why torch cannot use a GPU of this machine, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["unused_gpu"]
 
 
 def unused_gpu() -> str | None:
-    """Return a sentence about a GPU that is there and that torch cannot use, or None."""
+    """Return a sentence about a GPU that torch cannot use, or None."""
     if sys.platform == "darwin":
         return _unused_metal()
     if shutil.which("nvidia-smi") is None and not Path("/proc/driver/nvidia").exists():
         return None
-    trouble = _trouble_with_cuda()
-    return trouble and f"This machine {_owned()}, but {trouble}"
+    problem = _cuda_problem()
+    return problem and f"This machine {_nvidia_gpus()}, but {problem}"
 
 
 def _unused_metal() -> str | None:
@@ -38,7 +38,7 @@ def _unused_metal() -> str | None:
     )
 
 
-def _trouble_with_cuda() -> str | None:
+def _cuda_problem() -> str | None:
     build = f"torch {torch.__version__}"
     if torch.version.cuda is None:
         return (
@@ -46,9 +46,9 @@ def _trouble_with_cuda() -> str | None:
             "page 'Get started' gives for CUDA."
         )
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch warns of what is said here
+        with warnings.catch_warnings(action="ignore"):  # torch warns about the same problems
             torch.cuda.init()  # type: ignore[no-untyped-call]
-            return _trouble_with_architecture(build)
+            return _architecture_problem(build)
     except RuntimeError as error:
         reason = str(error).split(". ")[0].rstrip(".")
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -60,13 +60,13 @@ def _trouble_with_cuda() -> str | None:
     )
 
 
-def _trouble_with_architecture(build: str) -> str | None:
-    """Say so if no GPU is of a generation that torch was compiled for."""
+def _architecture_problem(build: str) -> str | None:
+    """Return a sentence if torch is not compiled for any of the GPUs."""
     compiled = torch.cuda.get_arch_list()
-    owned = [torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())]
-    if any(_runs(architecture, gpu) for architecture in compiled for gpu in owned):
+    gpus = [torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())]
+    if any(_runs(architecture, gpu) for architecture in compiled for gpu in gpus):
         return None
-    listed = ", ".join(f"sm_{major}{minor}" for major, minor in owned)
+    listed = ", ".join(f"sm_{major}{minor}" for major, minor in gpus)
     return (
         f"{build} is compiled for {', '.join(compiled)} and not for {listed}: install a version "
         "of torch that is."
@@ -74,16 +74,16 @@ def _trouble_with_architecture(build: str) -> str | None:
 
 
 def _runs(architecture: str, gpu: tuple[int, int]) -> bool:
-    """Tell whether code for an architecture, such as "sm_86" or "compute_120", runs on a GPU."""
+    """Return whether code for an architecture ("sm_86", "compute_120") runs on a GPU."""
     kind, _, digits = architecture.partition("_")
     digits = digits.rstrip("abcdefgh")  # "sm_90a": variants of the same generation
     major, minor = int(digits[:-1]), int(digits[-1])
-    # Machine code runs on its own generation only; "compute" is translated for any later one.
+    # machine code only runs on its own generation; "compute" is compiled for any later one
     return (major, minor) <= gpu if kind == "compute" else major == gpu[0] and minor <= gpu[1]
 
 
-def _owned() -> str:
-    """Say what GPUs the driver names; it may not answer, or find none."""
+def _nvidia_gpus() -> str:
+    """Return a phrase with the GPUs listed by the driver, which may not answer."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)

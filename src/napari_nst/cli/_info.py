@@ -1,4 +1,4 @@
-"""What a run would use on this machine."""
+"""Report versions, devices and weights of this machine."""
 
 from __future__ import annotations
 

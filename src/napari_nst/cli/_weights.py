@@ -1,4 +1,4 @@
-"""``napari-nst weights``: fetch VGG-19's, and look after those that are there."""
+"""``napari-nst weights``: fetch, list and verify the weights of the networks."""
 
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
@@ -35,24 +35,24 @@ def fetch(
     network: Annotated[
         Literal["vgg19"], typer.Argument(help="The network; VGG-16's weights are in the package.")
     ],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Download without asking.")] = False,
 ) -> None:
     """Download a network's weights into the cache directory.
 
-    A download that was cut or cancelled with Ctrl-C goes on where it ended.
+    An interrupted download continues where it stopped.
     """
     from napari_nst.cli._progress import say
 
     try:
         _fetch(yes, say)
     except KeyboardInterrupt:
-        say(f"cancelled; 'napari-nst weights fetch {network}' goes on from here.")
+        say(f"cancelled; 'napari-nst weights fetch {network}' continues the download.")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @commands.command("list")
 def list_weights() -> None:
-    """Show where each network's weights are, or how to get them."""
+    """Show the file of each network's weights, or how to get it."""
     from napari_nst.engine.network import weights
 
     for network in NETWORKS:
@@ -68,7 +68,7 @@ def list_weights() -> None:
 
 @commands.command()
 def verify() -> None:
-    """Hash the weights again; exit with status 2 if some are damaged."""
+    """Verify the hashes of the weights; exit with status 2 if a file is damaged."""
     from napari_nst.cli._progress import say
     from napari_nst.engine.network import weights
 
@@ -85,7 +85,7 @@ def verify() -> None:
             damaged = True
             say(str(error))
         else:
-            print(f"{network:<8}as it should be, sha256 {sha256}")
+            print(f"{network:<8}intact, sha256 {sha256}")
     if damaged:
         raise typer.Exit(_ERROR)
 
@@ -101,16 +101,16 @@ def _fetch(yes: bool, say: Callable[[str], None]) -> None:
     from napari_nst.engine.network.download import fetch_vgg19
     from napari_nst.engine.network.weights import VGG19_URL
 
-    kept = converted.find_intact()
-    if kept is not None:
-        say(f"VGG-19's weights are in {kept} already.")
+    existing = converted.find_intact()
+    if existing is not None:
+        say(f"VGG-19's weights are in {existing} already.")
         return
     if not yes:
         _ask(
             f"Download VGG-19's weights (548 MB, of which 40 MB are kept) from {VGG19_URL} to "
             f"{cache_directory()}?"
         )
-    with _shown(say) as on_progress:
+    with _download_progress(say) as on_progress:
         file = fetch_vgg19(on_progress=on_progress)
     say(f"wrote VGG-19's weights to {file} ({_size(file)}).")
 
@@ -128,8 +128,8 @@ def _ask(question: str) -> None:
 
 
 @contextmanager
-def _shown(say: Callable[[str], None]) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how far the download is: a bar in a terminal, a line for each tenth elsewhere."""
+def _download_progress(say: Callable[[str], None]) -> Iterator[Callable[[int, int | None], None]]:
+    """Show the progress of a download: a bar in a terminal, otherwise a line per tenth."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
@@ -148,13 +148,13 @@ def _shown(say: Callable[[str], None]) -> Iterator[Callable[[int, int | None], N
 
 
 def _tenths(say: Callable[[str], None]) -> Callable[[int, int | None], None]:
-    said = -1
+    printed = -1
 
     def update(done: int, total: int | None) -> None:
-        nonlocal said
-        tenth = 10 * done // total if total else said
-        if tenth > said:
-            said = tenth
+        nonlocal printed
+        tenth = 10 * done // total if total else printed
+        if tenth > printed:
+            printed = tenth
             say(f"{_megabytes(done)} of {_megabytes(total or 0)} are here")
 
     return update

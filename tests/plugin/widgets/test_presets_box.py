@@ -100,10 +100,10 @@ def test_an_own_preset_is_saved_chosen_and_deleted(
     answers = [QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes]
     monkeypatch.setattr(QMessageBox, "question", lambda *_: answers.pop(0))
     action(box, "Delete").trigger()
-    assert "soft-lines" in own_presets.own()
+    assert "soft-lines" in own_presets.user_presets()
     action(box, "Delete").trigger()
 
-    assert not own_presets.own()
+    assert not own_presets.user_presets()
     assert box.current is None
     assert controls.settings == mine
     assert problems == []
@@ -172,7 +172,7 @@ def test_choosing_a_preset_replaces_invalid_settings(qtbot: Any) -> None:
 
 def test_replacing_a_preset_asks_first(box, monkeypatch):
     box.save("Soft lines")
-    before = own_presets.own_preset("soft  lines")
+    before = own_presets.user_preset("soft  lines")
     assert before is not None
     asked = []
     monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("soft lines", True))
@@ -181,6 +181,6 @@ def test_replacing_a_preset_asks_first(box, monkeypatch):
             QMessageBox, "question", lambda *words, answer=answer: asked.append(words[2]) or answer
         )
         box._ask_name()
-        kept = own_presets.own_preset("soft lines")
+        kept = own_presets.user_preset("soft lines")
         assert (kept == before) == (answer is QMessageBox.StandardButton.No)
     assert asked == ["Replace the preset 'Soft lines'?"] * 2

@@ -108,7 +108,7 @@ class PresetsBox(QWidget):
 
     def refresh(self) -> None:
         """Reload the presets, and show the one that matches the settings."""
-        self._known = dict(own_presets.every())
+        self._known = dict(own_presets.all_presets())
         self.combo.clear()
         packaged = presets.presets()
         for key, preset in self._known.items():
@@ -128,11 +128,11 @@ class PresetsBox(QWidget):
 
     def choose(self, key: str) -> None:
         """Show a preset and emit its settings."""
-        if key not in own_presets.every():
+        if key not in own_presets.all_presets():
             self.warning.emit(f"There is no preset {key!r} any more.")
             self.refresh()
             return
-        settings = _on(own_presets.every()[key], self._valid_settings())
+        settings = _on(own_presets.all_presets()[key], self._valid_settings())
         self._show(key)
         self.chosen.emit(settings)
 
@@ -199,7 +199,7 @@ class PresetsBox(QWidget):
 
     def _ask_name(self) -> None:
         name, agreed = QInputDialog.getText(self, "Save as a preset", "Name of the preset:")
-        before = own_presets.own_preset(name) if agreed else None
+        before = own_presets.user_preset(name) if agreed else None
         if before is not None and QMessageBox.question(
             self, "Save as a preset", f"Replace the preset {before.name!r}?"
         ) != (QMessageBox.StandardButton.Yes):
