@@ -33,7 +33,7 @@ TINY = ["--size", "40", "--iterations", "2"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with pictures, whose old out.png is to survive every failure."""
+    """A working directory with pictures and an old out.png, which failed runs must not change."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-weights"))
     for variable in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -67,7 +67,7 @@ def run_program(*arguments: str, before: str = "", **options: Any) -> subprocess
 # Stylize
 
 
-def test_stylize_writes_the_picture_and_its_record(
+def test_stylize_writes_the_picture_with_its_record(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["stylize", "content.png", "style.png", "-o", "out.png", *TINY]) == 0
@@ -98,7 +98,7 @@ def test_stylize_writes_the_picture_and_its_record(
         ("float32", (40, 48), "new.tif", [], "uint16"),
     ],
 )
-def test_the_result_has_the_depth_and_channels_of_the_content(
+def test_result_has_the_depth_and_channels_of_the_content(
     folder: Path,
     stored: str,
     shape: tuple[int, ...],
@@ -119,13 +119,13 @@ def test_the_result_has_the_depth_and_channels_of_the_content(
         np.testing.assert_array_equal(result[..., 3], read_image("in.tif")[..., 3])
 
 
-def test_a_tiff_holds_its_record(folder: Path) -> None:
+def test_tiff_contains_its_record(folder: Path) -> None:
     assert main(["stylize", "content.png", "style.png", "-o", "out.tif", *TINY]) == 0
     record = json.loads(read_metadata("out.tif") or "")
     assert record["content"]["name"] == "content.png"
 
 
-def test_a_record_too_long_for_jpeg_is_told_of(
+def test_record_too_long_for_jpeg_is_written_beside_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = RunRecord.to_json
@@ -147,7 +147,7 @@ def test_several_styles(folder: Path) -> None:
     assert record.settings.style_weights == (0.7, 0.3)
 
 
-def test_options_win_over_set_and_set_over_the_file(folder: Path) -> None:
+def test_options_override_set_and_set_overrides_the_file(folder: Path) -> None:
     kept = StyleTransferSettings(iterations=7, pooling="average", seed=3, style_weight=9)
     Path("kept.json").write_text(kept.to_json())
     arguments = ["content.png", "style.png", "-o", "out.png", "--settings", "kept.json", *TINY]
@@ -164,7 +164,7 @@ def test_options_win_over_set_and_set_over_the_file(folder: Path) -> None:
     )
 
 
-def test_a_picture_to_start_from(folder: Path) -> None:
+def test_start_sets_the_initial_image(folder: Path) -> None:
     write_image("start.png", picture((20, 30, 3), seed=3))
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", *TINY]
     assert main([*arguments, "--start", "start.png"]) == 0
@@ -185,7 +185,7 @@ def test_sizes(folder: Path, size: str, longest: int) -> None:
     assert max(read_image("out.png").shape) == longest
 
 
-def test_a_terminal_gets_a_bar(
+def test_terminal_shows_a_bar(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -244,7 +244,7 @@ def spoil(path: str, value: float) -> None:
         (["content.png", "out.png"], "out.png is an empty file"),
     ],
 )
-def test_a_wrong_input_is_one_line(
+def test_invalid_input_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     Path("text.png").write_text("No picture, but a thousand words.")
@@ -273,7 +273,7 @@ def test_a_wrong_input_is_one_line(
         (["a" * 300 + ".png"], "aaa"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused_before_the_run(
+def test_invalid_output_is_refused_before_the_run(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -290,12 +290,12 @@ def test_an_output_that_cannot_be_is_refused_before_the_run(
     assert Path("content.png").read_bytes() == before
 
 
-def test_no_output_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_output_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stylize", "content.png", "style.png"]) == 2
     assert capsys.readouterr().err == "napari-nst: Missing option '-o' / '--output'.\n"
 
 
-def test_a_line_break_in_a_name_does_not_break_the_line(
+def test_line_break_in_a_file_name_does_not_break_the_message(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["stylize", "a\nb.png", "style.png", "-o", "out.png"]) == 2
@@ -320,7 +320,7 @@ def fail_at(iteration: int, error: BaseException) -> Callable[[StyleTransfer], A
         (MemoryError(), "There is not enough memory for images of this size."),
     ],
 )
-def test_a_failing_run_leaves_the_old_file(
+def test_failed_run_leaves_the_old_file(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -334,7 +334,7 @@ def test_a_failing_run_leaves_the_old_file(
     assert sorted(os.listdir()) == ["content.png", "out.png", "style.png"]
 
 
-def test_a_bug_shows_its_traceback(folder: Path) -> None:
+def test_bug_shows_its_traceback(folder: Path) -> None:
     process = run_program(
         "stylize",
         *("content.png", "style.png", "-o", "out.png"),
@@ -351,7 +351,7 @@ def test_a_bug_shows_its_traceback(folder: Path) -> None:
 
 
 def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> None:
-    """Let Ctrl-C be pressed while a run computes its evaluation number `at`, from 1."""
+    """Press Ctrl-C during the evaluation number `at`, from 1."""
     real = StyleTransfer.__next__
 
     def following(run: StyleTransfer) -> Any:
@@ -363,7 +363,7 @@ def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> No
     monkeypatch.setattr(StyleTransfer, "__next__", following)
 
 
-def test_ctrl_c_keeps_the_picture_so_far(
+def test_ctrl_c_writes_the_current_picture(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     press_ctrl_c(monkeypatch, at=3)
@@ -378,7 +378,7 @@ def test_ctrl_c_keeps_the_picture_so_far(
     assert last.startswith("napari-nst: stopped early; wrote out.png, 48 x 40 pixels after 2 iter")
 
 
-def test_ctrl_c_before_there_is_a_picture(
+def test_ctrl_c_before_the_first_iteration(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     press_ctrl_c(monkeypatch, at=1)
@@ -389,7 +389,7 @@ def test_ctrl_c_before_there_is_a_picture(
     )
 
 
-def test_ctrl_c_twice_leaves_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_twice_exits_immediately(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     press_ctrl_c(monkeypatch, at=2, times=2)
     handler = signal.getsignal(signal.SIGINT)
     assert main(["stylize", "content.png", "style.png", "-o", "out.png", *TINY]) == 130
@@ -398,7 +398,7 @@ def test_ctrl_c_twice_leaves_at_once(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signals between processes")
-def test_ctrl_c_in_a_process_of_its_own(folder: Path) -> None:
+def test_ctrl_c_in_a_subprocess(folder: Path) -> None:
     process = run_program(
         "stylize",
         *("content.png", "style.png", "-o", "out.png", "--size", "40", "--iterations", "100000"),
@@ -416,7 +416,7 @@ def test_ctrl_c_in_a_process_of_its_own(folder: Path) -> None:
 # The program itself
 
 
-def test_help_loads_nothing_heavy(folder: Path) -> None:
+def test_help_does_not_import_torch_or_napari(folder: Path) -> None:
     heavy = ("torch", "qtpy", "PyQt6", "napari", "numpy")
     report = (
         "import atexit\n"
@@ -430,7 +430,7 @@ def test_help_loads_nothing_heavy(folder: Path) -> None:
         assert arguments == ["--version"] or "Usage: napari-nst" in out
 
 
-def test_an_error_in_a_process_of_its_own(folder: Path) -> None:
+def test_error_in_a_subprocess(folder: Path) -> None:
     report = "import atexit\natexit.register(lambda: print('torch' in sys.modules))"
     process = run_program("stylize", "none.png", "style.png", "-o", "out.png", before=report)
     out, err = process.communicate()
@@ -439,7 +439,7 @@ def test_an_error_in_a_process_of_its_own(folder: Path) -> None:
     assert err == "napari-nst: none.png does not exist: name an image file that does.\n"
 
 
-def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stylise"]) == 2
     assert capsys.readouterr().err == (
         "napari-nst: No such command 'stylise'. Did you mean 'stylize'?\n"
@@ -503,9 +503,7 @@ def test_demo_without_a_viewer(
     assert settings == StyleTransferSettings(**({"iterations": 9} if "9" in arguments else {}))
 
 
-def test_demo_refuses_an_output_that_cannot_be(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_refuses_an_invalid_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "-o", "nowhere/out.png"]) == 2
     assert capsys.readouterr().err.startswith("napari-nst: nowhere/out.png cannot be written")
 

@@ -33,7 +33,7 @@ def failing(message: str) -> Callable[[], None]:
     return init
 
 
-def test_no_gpu_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(_gpu.shutil, "which", lambda name: None)
     monkeypatch.setattr(_gpu.Path, "exists", lambda path: False)

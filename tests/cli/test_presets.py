@@ -25,7 +25,7 @@ def stylize(*options: str) -> int:
     return main(["stylize", "content.png", "style.png", "-o", "out.png", *options])
 
 
-def test_a_preset_is_what_other_options_begin_with() -> None:
+def test_options_override_the_preset() -> None:
     options = ["--preset", "keep-colours", "--size", "40", "--set", "tv_weight=3"]
     assert stylize(*options, "--iterations", "2") == 0
     with Image.open("out.png") as image:
@@ -36,7 +36,7 @@ def test_a_preset_is_what_other_options_begin_with() -> None:
     )
 
 
-def test_a_preset_and_a_file_of_settings_exclude_each_other(
+def test_preset_and_settings_file_exclude_each_other(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     Path("mine.json").write_text(StyleTransferSettings().to_json())
@@ -47,7 +47,7 @@ def test_a_preset_and_a_file_of_settings_exclude_each_other(
     assert "There is no preset 'best'; there are balanced" in capsys.readouterr().err
 
 
-def test_the_presets_are_listed_with_what_they_are_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_presets_are_listed_with_their_purpose(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
 

@@ -1,4 +1,4 @@
-"""A picture made again from its record."""
+"""The command ``replay``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a directory with two pictures."""
+    """Change to a directory with a content and a style."""
     monkeypatch.chdir(tmp_path)
     for seed, name in enumerate(("content.png", "style.png")):
         write_image(name, np.random.default_rng(seed).random((40, 48, 3), np.float32))
@@ -33,7 +33,7 @@ def replay(record: str, *words: str, content: str = "content.png", out: str = "a
 
 
 @pytest.mark.parametrize("first", ["first.png", "first.jpg", "first.tif"])
-def test_a_picture_holds_the_record_that_makes_it_again(first: str) -> None:
+def test_picture_is_replayed_from_its_own_record(first: str) -> None:
     stylize(first, "--set", "seed=7", "--set", "init=noise")
     text = read_metadata(first)
     assert text is not None
@@ -43,7 +43,7 @@ def test_a_picture_holds_the_record_that_makes_it_again(first: str) -> None:
     np.testing.assert_array_equal(read_image(first), read_image(f"again{Path(first).suffix}"))
 
 
-def test_a_record_as_json_brings_back_what_was_changed_on_the_way() -> None:
+def test_json_record_replays_changes_during_the_run() -> None:
     settings = StyleTransferSettings(size=48, iterations=20)
     run = StyleTransfer(read_image("content.png"), read_image("style.png"), settings)
     for snapshot in run:
@@ -62,7 +62,7 @@ def test_a_record_as_json_brings_back_what_was_changed_on_the_way() -> None:
     np.testing.assert_array_equal(read_image("again.png"), expected)
 
 
-def test_a_start_and_arrays_are_taken_too() -> None:
+def test_replay_accepts_an_initial_image_and_arrays() -> None:
     start = np.random.default_rng(5).random((40, 48, 3))
     np.save("start.npy", start)
     content = np.random.default_rng(6).random((40, 48))  # float64, as no image file holds it
@@ -87,7 +87,7 @@ def test_other_pictures_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("record", ["content.png", "missing.json", "other.json", "broken.json"])
-def test_what_holds_no_record_is_named(record: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_file_without_a_record_is_named(record: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("other.json").write_text(StyleTransferSettings().to_json())
     Path("broken.json").write_bytes(b"{\xff")
     assert replay(record) == 2
@@ -96,7 +96,7 @@ def test_what_holds_no_record_is_named(record: str, capsys: pytest.CaptureFixtur
     assert len(error.splitlines()) == 1
 
 
-def test_an_input_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
     stylize("first.png")
     before = Path("first.png").read_bytes()
     assert replay("first.png", out="first.png") == 2
@@ -107,7 +107,7 @@ def test_an_input_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> Non
     assert "broken.npy cannot be read as an array" in capsys.readouterr().err
 
 
-def test_a_picture_of_others_has_no_text_of_ours() -> None:
+def test_picture_of_another_program_has_no_record() -> None:
     for name in ("plain.png", "plain.jpg", "plain.tif"):
         write_image(name, np.zeros((9, 9, 3), np.float32))
         assert not read_metadata(name)

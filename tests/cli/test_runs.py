@@ -1,4 +1,4 @@
-"""Regions, and runs that are saved and resumed, from the command line."""
+"""Regions and saved runs on the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def record_of(path: str) -> RunRecord:
         return RunRecord.model_validate_json(image.text["napari-nst"])  # type: ignore[attr-defined]
 
 
-def test_labels_take_the_styles_they_are_given_and_the_rest_is_kept(folder: Path) -> None:
+def test_labels_have_their_styles_and_the_rest_is_unchanged(folder: Path) -> None:
     chosen = ["--content-labels", "labels.png", "--set", 'region_styles={"1": 1, "2": 0}']
     assert main(["stylize", "content.png", "a.png", "b.png", "-o", "out.png", *TINY, *chosen]) == 0
     content, out = read_image("content.png"), read_image("out.png")
@@ -51,7 +51,7 @@ def test_labels_take_the_styles_they_are_given_and_the_rest_is_kept(folder: Path
     ]
 
 
-def test_labels_of_the_styles_go_with_those_of_the_content(folder: Path) -> None:
+def test_labels_of_styles_match_labels_of_the_content(folder: Path) -> None:
     chosen = ["--content-labels", "labels.png", "--style-labels", "labels_a.png"]
     chosen += ["--style-labels", "none"]
     assert main(["stylize", "content.png", "a.png", "b.png", "-o", "out.png", *TINY, *chosen]) == 0
@@ -70,7 +70,7 @@ def test_labels_of_the_styles_go_with_those_of_the_content(folder: Path) -> None
         (["--save-run", "no/folder/run"], "no/folder/run cannot be written"),
     ],
 )
-def test_what_is_wrong_with_them_is_one_line(
+def test_invalid_labels_are_one_line(
     folder: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_image("content.jpg", np.zeros((40, 48, 3), np.float32))
@@ -83,7 +83,7 @@ def test_what_is_wrong_with_them_is_one_line(
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_a_run_that_was_interrupted_is_resumed_to_the_same_picture(
+def test_interrupted_run_is_resumed_to_the_same_picture(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["stylize", "content.png", "a.png", "--content-labels", "labels.png", *TINY]
@@ -107,15 +107,13 @@ def test_a_run_that_was_interrupted_is_resumed_to_the_same_picture(
     assert (record.iterations, record.status) == (3, "finished")
 
 
-def test_a_file_that_is_not_a_run_is_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_file_without_a_run_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["resume", "a.png", "-o", "out.png"]) == 2
     assert "a.png is not a run that was saved" in capsys.readouterr().err
     assert not Path("out.png").exists()
 
 
-def test_every_setting_of_regions_is_one_of_the_command_line(folder: Path) -> None:
+def test_set_accepts_every_setting_of_regions(folder: Path) -> None:
     Path("settings.json").write_text(
         json.dumps({"region_styles": {"1": 0}, "region_guidance": "inside", "region_softness": 0})
     )
@@ -126,9 +124,7 @@ def test_every_setting_of_regions_is_one_of_the_command_line(folder: Path) -> No
     assert settings.region_styles == {1: 0}
 
 
-def test_what_a_run_does_otherwise_is_said_in_a_line(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_warning_of_a_run_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_image("large.png", np.zeros((800, 800), np.float32) + 0.5)
     asked = ["--size", "none", "--iterations", "1", "--set", "optimizer=lbfgs", "--set"]
     shallow = ["--set", "style_layers=relu1_1", "--set", "content_layers=relu1_1"]

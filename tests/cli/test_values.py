@@ -1,4 +1,4 @@
-"""What `stylize` and its siblings make of values, planes and channels of a file."""
+"""Values, planes and channels of files, in all commands."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def record_in(name: str) -> RunRecord:
 
 
 @pytest.mark.parametrize("out", ["new.tif", "new.png"])
-def test_a_camera_of_12_bits_is_not_black(scene: Any, out: str) -> None:
+def test_content_of_12_bits_is_not_black(scene: Any, out: str) -> None:
     counts = (scene * 3000).astype(np.uint16)
     tifffile.imwrite("a.tif", counts)
     assert main(["stylize", "a.tif", "style.png", "-o", out, *TINY]) == 0
@@ -62,7 +62,7 @@ def test_a_camera_of_12_bits_is_not_black(scene: Any, out: str) -> None:
     ("dtype", "low", "high"),
     [("int16", -500, 2000), ("int32", 1200, 3100), ("float32", 1200, 3100), ("uint64", 0, 10**9)],
 )
-def test_values_of_any_type_come_back_in_a_tiff_and_as_a_share_in_a_png(
+def test_tiff_has_the_values_of_the_content_and_png_their_share_of_the_range(
     scene: Any, capsys: pytest.CaptureFixture[str], dtype: str, low: float, high: float
 ) -> None:
     values = (low + scene * (high - low)).astype(dtype)
@@ -81,7 +81,7 @@ def test_values_of_any_type_come_back_in_a_tiff_and_as_a_share_in_a_png(
 
 
 @pytest.mark.parametrize("options", [["-o", "new.jpg"], ["-o", "new.png", "--depth", "8"]])
-def test_12_bits_in_8_are_stretched_and_that_is_said(
+def test_12_bits_in_8_are_stretched_with_a_message(
     scene: Any, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
     tifffile.imwrite("a.tif", (scene * 4000).astype(np.uint16))
@@ -94,7 +94,7 @@ def test_12_bits_in_8_are_stretched_and_that_is_said(
     ("choice", "span"),
     [("auto", (0, 4095)), ("full", None), ("percentiles", None), ("100,2500", (100, 2500))],
 )
-def test_intensities_are_those_of_batch(scene: Any, choice: str, span: Any) -> None:
+def test_intensities_are_as_in_batch(scene: Any, choice: str, span: Any) -> None:
     counts = (scene * 3000).astype(np.uint16)
     tifffile.imwrite("a.tif", counts)
     words = ["--intensities", choice, *TINY]
@@ -110,7 +110,7 @@ def test_intensities_are_those_of_batch(scene: Any, choice: str, span: Any) -> N
     assert record_in("new.tif").losses == expected.losses
 
 
-def test_a_plane_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plane_of_the_content_is_required(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["stylize", "stack.ome.tif", "style.png", "-o", "new.tif", *TINY]
     assert main(command) == 2
     assert capsys.readouterr().err == (
@@ -132,7 +132,7 @@ def test_a_plane_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str])
         )
 
 
-def test_a_plane_of_a_style_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plane_of_the_style_is_required(scene: Any, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["stylize", "style.png", "style.png", "stack.ome.tif", "-o", "new.png", *TINY]
     assert main(command) == 2
     assert "and a style is one picture: name one with --style-plane N,N" in capsys.readouterr().err
@@ -146,7 +146,7 @@ def test_a_plane_of_a_style_has_to_be_named(scene: Any, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
-def test_a_frame_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_frame_is_required(scene: Any, capsys: pytest.CaptureFixture[str], name: str) -> None:
     frames = [Image.fromarray((scene * 80 * k).astype(np.uint8)).convert("RGB") for k in (1, 2, 3)]
     frames[0].save(name, save_all=True, append_images=frames[1:], lossless=True)
     command = ["stylize", name, "style.png", "-o", "new.png", *TINY]
@@ -158,7 +158,7 @@ def test_a_frame_has_to_be_named(scene: Any, capsys: pytest.CaptureFixture[str],
     )
 
 
-def test_a_run_on_a_plane_is_replayed_and_resumed(scene: Any) -> None:
+def test_run_on_a_plane_is_replayed_and_resumed(scene: Any) -> None:
     inputs = ["stack.ome.tif", "style.png"]
     more = ["--plane", "2,0", "--intensities", "percentiles", "--save-run", "run.nst", *TINY]
     assert main(["stylize", *inputs, "-o", "new.tif", *more]) == 0
@@ -169,7 +169,7 @@ def test_a_run_on_a_plane_is_replayed_and_resumed(scene: Any) -> None:
     assert main(["replay", "new.tif", *inputs, "-o", "again.tif", "--plane", "1,0"]) == 2
 
 
-def test_a_start_has_the_contents_range(scene: Any) -> None:
+def test_initial_image_has_the_range_of_the_content(scene: Any) -> None:
     tifffile.imwrite("a.tif", (scene * 3000).astype(np.uint16))
     tifffile.imwrite("dim.tif", (scene * 200).astype(np.uint16))
     command = ["stylize", "a.tif", "style.png", "-o", "new.png", *TINY, "--start"]
@@ -179,7 +179,7 @@ def test_a_start_has_the_contents_range(scene: Any) -> None:
         assert record is not None and record.range == span
 
 
-def test_a_sheet_shows_a_plane_and_keeps_its_intensities(scene: Any) -> None:
+def test_sweep_of_a_plane_keeps_its_intensities(scene: Any) -> None:
     command = ["sweep", "stack.ome.tif", "style.png", "-o", "sheet.png", "--plane", "0,0"]
     command += ["--rows", "style_weight=1,2", "--keep", "kept", "--size", "48"]
     assert main([*command, "--iterations", "2"]) == 0
@@ -196,7 +196,7 @@ def test_a_sheet_shows_a_plane_and_keeps_its_intensities(scene: Any) -> None:
     }
 
 
-def test_batch_takes_channels_and_a_plane_of_a_style(scene: Any) -> None:
+def test_batch_options_for_channels_and_the_plane_of_a_style(scene: Any) -> None:
     command = ["batch", "stack.ome.tif", "--styles", "stack.ome.tif", "-o", "out", *TINY]
     assert main([*command, "--style-plane", "0,1", "--channels", "together"]) == 0
     with tifffile.TiffFile("out/stack.ome.tif") as tiff:

@@ -111,14 +111,14 @@ def test_path_shows_the_cache_directory(cache: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"{cache}\n"
 
 
-def test_alone_it_says_what_it_can_do(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_subcommand_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights"]) == 0
     out = capsys.readouterr().out
     assert all(command in out for command in ("fetch", "list", "verify", "path"))
 
 
 @pytest.mark.parametrize("answer", ["y\n", "\n"])
-def test_it_asks_with_the_size(
+def test_fetch_asks_with_the_size(
     url: str,
     cache: Path,
     typed: Callable[[str], None],
@@ -134,14 +134,16 @@ def test_it_asks_with_the_size(
     assert (cache / "vgg19_features.safetensors").exists()
 
 
-def test_no_means_no(url: str, cache: Path, server: Any, typed: Callable[[str], None]) -> None:
+def test_fetch_stops_after_no(
+    url: str, cache: Path, server: Any, typed: Callable[[str], None]
+) -> None:
     typed("n\n")
     assert main(FETCH) == 0
     assert server.ranges == []
     assert not cache.exists()
 
 
-def test_nobody_to_ask(
+def test_fetch_without_a_terminal_needs_yes(
     url: str, server: Any, typed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     typed("")
@@ -190,7 +192,7 @@ def test_ctrl_c_during_the_download(
     assert {each.suffix for each in cache.iterdir()} == {".json", ".lock", ".safetensors"}
 
 
-def test_what_goes_wrong_is_one_line(
+def test_download_error_is_one_line(
     url: str, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.will_answer({"status": 404})
@@ -201,7 +203,7 @@ def test_what_goes_wrong_is_one_line(
 
 
 @pytest.mark.parametrize("network", ["vgg16", "resnet"])
-def test_only_vgg19_is_to_be_fetched(network: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_vgg19_can_be_fetched(network: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["weights", "fetch", network]) == 2
     err = capsys.readouterr().err
     assert network in err and "vgg19" in err and err.count("\n") == 1

@@ -77,7 +77,7 @@ def test_a_matched_spectrum_is_the_styles() -> None:
     )
 
 
-def test_both_modalities_show_the_cells_that_are_there() -> None:
+def test_both_modalities_show_all_cells() -> None:
     scene = experiment.make_scene(5, 160)
     truth = scene.labels
     for image, find in (
@@ -93,7 +93,7 @@ def test_both_modalities_show_the_cells_that_are_there() -> None:
     assert not np.array_equal(truth, experiment.make_scene(6, 160).labels)
 
 
-def test_the_whole_at_a_small_size() -> None:
+def test_experiment_at_a_small_size() -> None:
     small = experiment.cells(seeds=(1, 2), size=96)
     measures, pictures = experiment.run(small, iterations=2)
     truth = measures["the truth"]
