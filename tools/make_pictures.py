@@ -28,7 +28,7 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
 def wait(until: Callable[[], bool], seconds: float) -> None:
-    """Let the viewer live until something is so, or the time is up."""
+    """Run the event loop until a condition is true or the time is up."""
     loop, poll = QEventLoop(), QTimer()
     end = time.perf_counter() + seconds
 
@@ -42,7 +42,7 @@ def wait(until: Callable[[], bool], seconds: float) -> None:
 
 
 def main() -> None:
-    """Run the demo's pair in the real viewer; picture what came out."""
+    """Run the demo's pair in the viewer, and write content, style and result side by side."""
     viewer = napari.Viewer()
     sample = next(iter(napari_nst.samples.SAMPLES.values()))
     for data, options, _ in sample.layers():
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def sweep() -> None:
-    """Put nine pictures of the demo's pair on a sheet."""
+    """Write a contact sheet of nine results of the demo's pair."""
     sample = next(iter(napari_nst.samples.SAMPLES.values()))
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}.png" for name in (sample.content_name, sample.style_name)]
@@ -74,7 +74,7 @@ def sweep() -> None:
 
 
 def regions() -> None:
-    """Paint the table of the demo's content, stain the saucer, and leave the cup as it is."""
+    """Restyle the table and the saucer of the demo's content, and keep the cup."""
     samples = napari_nst.samples
     content = samples.SAMPLES["coffee_impasto"].content()
     y, x = np.mgrid[0 : content.shape[0], 0 : content.shape[1]] / content.shape[0]

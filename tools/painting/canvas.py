@@ -1,8 +1,8 @@
-"""What the painters share: noise, blur, palettes, light.
+"""Functions shared by the painters: noise, blur, palettes, light.
 
-A picture here is a set of regions, each with a potential: a smooth function of the place whose
-level lines are the way the tool goes, be it a brush or a gouge. Blur and noise are separable,
-so each is two small matrix products, and numpy is all they need.
+A picture is a set of regions, each with a potential: a smooth function of the position whose
+level lines are the paths of the brush or gouge. Blur and noise are separable, so each is two
+small matrix products.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def seams(number: NDArray[np.integer[Any]]) -> Floats:
 
 
 def shrink(image: Floats, height: int, width: int) -> Floats:
-    """Return an (H, W, C) image at a smaller size, every pixel the mean of what it covers."""
+    """Return an (H, W, C) image at a smaller size by averaging areas."""
     sides = []
     for size, target in zip(image.shape, (height, width), strict=False):
         edges = np.arange(target + 1, dtype=np.float64) * size / target
@@ -123,7 +123,7 @@ def levels(potential: Floats) -> Floats:
 
 
 def lit(relief: Floats, strength: float) -> Floats:
-    """Return how brightly light from the top left falls on a relief; 0 on a level one."""
+    """Return the brightness of a relief lit from the top left; 0 where it is level."""
     down, across = np.gradient(relief)
     light: Floats = np.tanh(strength * (down * 0.8 + across * 0.6))
     return light
@@ -155,5 +155,5 @@ def mix(under: Floats, over: Floats, share: Floats) -> Floats:
 
 
 def to_uint8(image: Floats) -> NDArray[np.uint8]:
-    """Return an image between 0 and 1 as uint8, what lies outside clipped."""
+    """Return an image as uint8; values outside 0 to 1 are clipped."""
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

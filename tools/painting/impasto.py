@@ -43,7 +43,7 @@ _ACCENTS = palette("f08a24", "e8b040", "d9683a", "d2432c", "2d5fa8", "a5401c")
 
 
 class _Scene(NamedTuple):
-    """What there is to paint, pixel by pixel."""
+    """Region, colour and stroke direction of each pixel."""
 
     region: NDArray[np.int8]
     tone: Floats

@@ -80,7 +80,7 @@ _TREES = (
 
 
 class _Scene(NamedTuple):
-    """What there is to paint, pixel by pixel."""
+    """Region, colour and stroke direction of each pixel."""
 
     region: NDArray[np.int8]
     color: Floats

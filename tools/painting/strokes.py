@@ -1,4 +1,4 @@
-"""Brush strokes: where each goes, and which lies on top."""
+"""Paths of brush strokes, and the topmost stroke of each pixel."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _STEP = 0.8  # pixels between two dabs of one stroke, so that they leave no hole
 
 
 class Layer(NamedTuple):
-    """The strokes on top, pixel by pixel.
+    """The topmost stroke of each pixel.
 
     Attributes
     ----------
     stroke
-        Which stroke it is; -1 where the canvas is bare.
+        Index of the stroke; -1 on bare canvas.
     along
-        How far from the stroke's beginning, in pixels.
+        Distance from the start of the stroke, in pixels.
     across
         From -1 at one side of the stroke to 1 at the other.
     """
