@@ -264,11 +264,12 @@ def _normalized(
     so that no layer drowns another: unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades
     apart.
     """
-    absolute, square = (
-        torch.linalg.vector_norm(difference, order, dim=(-2, -1), keepdim=True) for order in (1, 2)
+    # Not vector_norm: its order of adding up depends on the number of threads.
+    squared, absolute = (
+        part.sum(dim=(-2, -1), keepdim=True) for part in (difference.square(), difference.abs())
     )
     absolute = absolute + TINY
-    value = square.square() / absolute
+    value = squared / absolute
     slope = torch.sub(difference, difference.sign().mul_(value), alpha=0.5)
     return value / level, slope.div_(absolute * (level / (2 * share)))
 
