@@ -22,67 +22,60 @@ if TYPE_CHECKING:
 PACKAGE = Path(napari_nst.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# What a room may know of the package, itself aside.  A room that is not here is a new one:
-# decide where it stands before it imports anything.
-KNOWLEDGE = {"errors", "networks", "mappings", "settings", "record", "ranges"}
-TOOLS = {
-    *(*KNOWLEDGE, "engine", "presets", "own_presets", "samples", "files", "speed", "cache"),
-    "sampling",
-    "durations",
-}
-ARROWS: dict[str, set[str]] = {
-    "errors": set(),
-    "networks": {"errors"},
-    "mappings": {"errors"},
-    "settings": {"errors", "networks", "mappings"},
-    "record": {"errors", "networks", "settings"},
-    "presets": {"errors", "settings"},
-    "own_presets": {"atomic", "errors", "settings", "presets"},
-    "samples": {"errors"},
-    "files": {"atomic", "errors", "ranges"},
-    "atomic": set(),
-    "cache": {"atomic"},
-    "failures": {"errors"},
-    "ranges": {"errors"},
-    "sampling": set(),
-    "durations": set(),
-    "speed": {"cache"},
-    "engine": {*KNOWLEDGE, "atomic", "cache"},
-    "stacks": {*KNOWLEDGE, "atomic", "engine"},
-    "batch": {*KNOWLEDGE, "atomic", "engine", "stacks", "files", "failures"},
-    "plugin": {*TOOLS, "stacks", "batch"},
-    "cli": {*TOOLS, "stacks", "batch", "failures"},
-    "__init__": {*TOOLS, "stacks", "batch", "plugin"},  # the public names
-}
+ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
+
+
+def rules() -> dict[str, set[str]]:
+    """What each room may import, as docs/architecture.md says in its table of rooms."""
+    section = (
+        ARCHITECTURE.read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
+    )
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
+    return {
+        room.strip(): {name.strip() for name in allowed.split(",") if name.strip()}
+        for room, _, allowed in rows[2:]
+    }
+
+
+RULES = rules()
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 TORCH = {"torch", "torchvision", "safetensors"}
 COMPILERS = ("triton", "torchvision", "torch._dynamo", "torch._inductor", "torch.optim")
 
 
 class Import(NamedTuple):
-    """A module that is imported, and whether that happens in a function."""
+    """An imported module, and whether it is imported in a function, or for types alone."""
 
     name: str
     late: bool
+    typing: bool = False
 
 
-def room(module: Path) -> str:
+def package(module: Path) -> str:
+    """Return the top-level package or module, for example "engine" or "settings"."""
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(tree: ast.AST, late: bool = False) -> Iterator[Import]:
+def room_of(name: str) -> str:
+    """Return the room of a module: "engine.network" for "engine.network.vgg"."""
+    parts = name.split(".")
+    inside = parts[0] in ("engine", "plugin") and PACKAGE.joinpath(*parts[:2]).is_dir()
+    return ".".join(parts[: 2 if inside else 1])
+
+
+def imports(tree: ast.AST, late: bool = False, typing: bool = False) -> Iterator[Import]:
     """Every import, those in functions and under TYPE_CHECKING included."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
-            yield from (Import(alias.name, late) for alias in node.names)
+            yield from (Import(alias.name, late, typing) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module is not None, "a relative import"
-            yield Import(node.module, late)
             # "from napari_nst import samples" names a room
-            yield from (Import(f"{node.module}.{alias.name}", late) for alias in node.names)
+            yield from (Import(f"{node.module}.{alias.name}", late, typing) for alias in node.names)
         else:
             function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from imports(node, late or function)
+            checking = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            yield from imports(node, late or function, typing or checking)
 
 
 def imports_of(module: Path) -> list[Import]:
@@ -105,40 +98,55 @@ def test_the_walk_sees_every_kind_of_import() -> None:
         "class K:\n    def g(self):\n        from h import i\n        async def j(): import k\n"
     )
     found = list(imports(ast.parse(code)))
-    assert {name for name, late in found if not late} == {"a.b", "c", "d", "d.e", "f"}
-    assert {name for name, late in found if late} == {"h", "h.i", "k"}
-    assert {"engine", "plugin", "samples", "files", "settings"} <= {room(m) for m in MODULES}
+    assert {each.name for each in found if not each.late} == {"a.b", "c", "d.e", "f"}
+    assert {each.name for each in found if each.late} == {"h.i", "k"}
+    assert {each.name for each in found if each.typing} == {"f"}
+    assert {"engine", "plugin", "samples", "files", "settings"} <= {package(m) for m in MODULES}
 
 
 @each_module
-def test_arrows_go_one_way(module: Path) -> None:
-    here = room(module)
-    assert here in ARROWS, f"{here} is a new room: say in ARROWS what it may know"
+def test_rooms_import_what_the_architecture_allows(module: Path) -> None:
+    if module == PACKAGE / "__init__.py":
+        return  # the public names
+    here = ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
+    here = room_of(here.removesuffix(".__init__"))
+    assert here in RULES, f"{here} is a new room: add it to docs/architecture.md"
     for found in imports_of(module):
-        package, _, rest = found.name.partition(".")
-        if package != "napari_nst" or not rest:
-            continue
-        there = rest.split(".")[0]
-        if not any(room(other) == there for other in MODULES):
-            continue  # a name of the package's own, such as napari_nst.stylize
-        if here == "cli" and there == "plugin":
+        top, _, name = found.name.partition(".")
+        if top != "napari_nst" or not any(
+            package(other) == name.split(".")[0] for other in MODULES
+        ):
+            continue  # another package's, or a public name such as napari_nst.stylize
+        there = room_of(name)
+        if here == "cli" and package(PACKAGE / there) == "plugin":
             assert found.late, "the command line loads the viewer for its demo alone"
             continue
-        assert there == here or there in ARROWS[here], f"{here} imports {found.name}"
+        if found.typing and there.split(".")[0] == here.split(".")[0]:
+            continue
+        assert there == here or there in RULES[here], f"{here} imports {found.name}"
+
+
+def test_no_room_imports_one_that_imports_it() -> None:
+    """The table itself has no circle: following it always ends."""
+    left = dict(RULES)
+    while free := [room for room, allowed in left.items() if not allowed & left.keys()]:
+        for room in free:
+            del left[room]
+    assert not left
 
 
 @each_module
 def test_only_the_plugin_knows_the_viewer(module: Path) -> None:
-    if room(module) not in ("plugin", "cli"):
+    if package(module) not in ("plugin", "cli"):
         assert not outside(module) & VIEWER
     for found in imports_of(module):
-        if room(module) == "cli" and found.name.split(".")[0] in VIEWER:
+        if package(module) == "cli" and found.name.split(".")[0] in VIEWER:
             assert found.late, f"the command line imports {found.name} at once"
 
 
 @each_module
 def test_only_the_engine_and_the_command_line_know_torch(module: Path) -> None:
-    if room(module) not in ("engine", "cli"):
+    if package(module) not in ("engine", "cli"):
         assert not outside(module) & TORCH
 
 

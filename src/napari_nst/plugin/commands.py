@@ -14,9 +14,9 @@ import napari
 from napari.layers import Image
 
 from napari_nst.errors import InputError
+from napari_nst.plugin.continuing import continue_run
 from napari_nst.plugin.layers.geometry import View, shown_axes
 from napari_nst.plugin.layers.value_range import LayerIntensities  # noqa: TC001  # napari resolves it
-from napari_nst.plugin.provenance.continuing import continue_run
 from napari_nst.plugin.stylize_layer import stylize_layer
 from napari_nst.settings import StyleTransferSettings
 

@@ -11,15 +11,15 @@ from napari.layers import Image, Labels, Layer
 
 from napari_nst.engine.optim.sizes import automatic_size
 from napari_nst.errors import InputError
-from napari_nst.plugin.layer_jobs import (
+from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel
+from napari_nst.plugin.provenance.origins import origins_of_job
+from napari_nst.plugin.run.layer_jobs import (
     LayerPlane,
     job_from_layers,
     make_result_layer,
     result_metadata,
     with_labels,
 )
-from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel
-from napari_nst.plugin.provenance.origins import origins_of_job
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import numpy as np
 from napari_nst.cache import cache_directory
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
-from napari_nst.plugin.layers.finding import RunInput, find_layer
 from napari_nst.plugin.layers.source import level_of
+from napari_nst.plugin.provenance.finding import RunInput, find_layer
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, Origin, record_of
 from napari_nst.plugin.provenance.python_code import restore_code, take_code
 

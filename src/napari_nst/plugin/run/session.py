@@ -14,10 +14,10 @@ from psygnal import Signal
 
 from napari_nst import speed
 from napari_nst.engine.resources import costs
-from napari_nst.plugin.layer_jobs import make_result_layer, result_metadata
 from napari_nst.plugin.provenance.origins import origins_of_job, origins_of_wish, without_repeats
 from napari_nst.plugin.run.closing import WindowWatch, make_worker
 from napari_nst.plugin.run.job import Notice, Outcome, Progress
+from napari_nst.plugin.run.layer_jobs import make_result_layer, result_metadata
 from napari_nst.plugin.run.worker import Report, RunHandle, run_job
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
-from napari_nst.plugin.layers.finding import RunInputs, find_layer
 from napari_nst.plugin.layers.geometry import full_shape
+from napari_nst.plugin.provenance.finding import RunInputs, find_layer
 from napari_nst.plugin.widgets.advanced import Advanced
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.widgets.planes_box import PlanesBox

@@ -9,10 +9,14 @@ from napari_nst.durations import format_duration
 from napari_nst.engine.optim.sizes import automatic_size, scales_for
 from napari_nst.engine.resources import costs
 from napari_nst.errors import InputError
-from napari_nst.plugin.layer_jobs import LayerPlane, job_from_layers, with_labels
-from napari_nst.plugin.layers.finding import RunInputs, origin_of
 from napari_nst.plugin.layers.geometry import View, canvas_corners, visible_part
-from napari_nst.plugin.provenance.continuing import check_init_image
+from napari_nst.plugin.provenance.finding import RunInputs, origin_of
+from napari_nst.plugin.run.layer_jobs import (
+    LayerPlane,
+    check_init_image,
+    job_from_layers,
+    with_labels,
+)
 from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
 from napari_nst.presets import preset
 

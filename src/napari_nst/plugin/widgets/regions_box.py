@@ -15,10 +15,10 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_nst.engine.images.assignment import assign_styles
 from napari_nst.errors import InputError
-from napari_nst.plugin.layer_jobs import take_labels_on
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.geometry import full_shape, geometry_of, result_transform, shown_axes
 from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
+from napari_nst.plugin.run.layer_jobs import take_labels_on
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.widgets.regions_table import RegionsTable
 

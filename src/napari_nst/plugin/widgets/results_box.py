@@ -9,7 +9,7 @@ from psygnal import Signal
 from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_nst.errors import InputError, StyleTransferError
-from napari_nst.plugin.layers.comparison import Comparison
+from napari_nst.plugin.provenance.comparison import Comparison
 from napari_nst.plugin.provenance.origins import RECORD_KEY
 from napari_nst.plugin.widgets.buttons import ButtonGrid, push_button
 from napari_nst.plugin.widgets.result_actions import (

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from napari.layers import Image
 
+from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import take_init_image, take_plane
+from napari_nst.plugin.layers.geometry import to_world
 from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, RECORD_KEY
 from napari_nst.plugin.run.job import Job
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LayerPlane",
+    "check_init_image",
     "job_from_layers",
     "make_result_layer",
     "result_metadata",
@@ -122,3 +126,36 @@ def _labels_plane(labels: Labels | LabelsPlane | None, image: Plane) -> LabelsPl
     if labels is None or isinstance(labels, LabelsPlane):
         return labels
     return take_labels(labels, image)
+
+
+def check_init_image(content: Plane, init_image: Plane) -> None:
+    """Refuse an init image in another place of the world than the content.
+
+    Raises
+    ------
+    InputError
+        If it covers another part or another plane.
+    """
+    shape = content.full_shape
+    wanted, found = (plane.corners for plane in (content, init_image))
+    pixel = np.abs(wanted[1] - wanted[0]).max() / max(shape)
+    if not np.allclose(wanted, found, atol=1.5 * pixel) or not _same_plane(content, init_image):
+        raise InputError(
+            f"{init_image.name} does not cover {content.name} as it is shown: continue from a "
+            "result of this plane and this part, or move the slider to the plane of the result."
+        )
+
+
+def _same_plane(content: Plane, init_image: Plane) -> bool:
+    """Return whether the init image has the plane of the content."""
+    ndim = len(content.factors)
+    if len(init_image.factors) != ndim:
+        return True
+    singles, centre = [], np.zeros(ndim)
+    for axis, index in enumerate(content.index[:ndim]):
+        if isinstance(index, int):
+            singles.append(axis)
+            centre[axis] = (index + 0.5) * content.factors[axis] - 0.5
+    place = to_world(init_image.geometry).inverse(to_world(content.geometry)(centre))
+    sizes = np.array(init_image.data.shape[:ndim]) * init_image.factors
+    return all(-0.51 <= float(place[axis]) <= float(sizes[axis]) - 0.49 for axis in singles)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layers.finding import RunInputs, require_layer
+from napari_nst.plugin.provenance.finding import RunInputs, require_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

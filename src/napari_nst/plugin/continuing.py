@@ -10,15 +10,20 @@ import numpy as np
 from napari.layers import Layer
 
 from napari_nst.errors import InputError
-from napari_nst.plugin.layer_jobs import LayerPlane, job_from_layers, with_labels
-from napari_nst.plugin.layers.finding import (
+from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel, shown_axes
+from napari_nst.plugin.provenance.finding import (
     RunInput,
     RunInputs,
     find_layer,
     origin_of,
     require_layer,
 )
-from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel, shown_axes, to_world
+from napari_nst.plugin.run.layer_jobs import (
+    LayerPlane,
+    check_init_image,
+    job_from_layers,
+    with_labels,
+)
 from napari_nst.plugin.stylize_layer import longest_side, run_job
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.provenance.origins import Origin
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["check_init_image", "continue_run"]
+__all__ = ["continue_run"]
 
 _ADVICE = ", or give the command the layer"
 
@@ -123,39 +128,6 @@ def continue_run(
         if not any(on_styles):
             on_styles = None
     return run_job(with_labels(job, on_content, on_styles))
-
-
-def check_init_image(content: Plane, init_image: Plane) -> None:
-    """Refuse an init image in another place of the world than the content.
-
-    Raises
-    ------
-    InputError
-        If it covers another part or another plane.
-    """
-    shape = content.full_shape
-    wanted, found = (plane.corners for plane in (content, init_image))
-    pixel = np.abs(wanted[1] - wanted[0]).max() / max(shape)
-    if not np.allclose(wanted, found, atol=1.5 * pixel) or not _same_plane(content, init_image):
-        raise InputError(
-            f"{init_image.name} does not cover {content.name} as it is shown: continue from a "
-            "result of this plane and this part, or move the slider to the plane of the result."
-        )
-
-
-def _same_plane(content: Plane, init_image: Plane) -> bool:
-    """Return whether the init image has the plane of the content."""
-    ndim = len(content.factors)
-    if len(init_image.factors) != ndim:
-        return True
-    singles, centre = [], np.zeros(ndim)
-    for axis, index in enumerate(content.index[:ndim]):
-        if isinstance(index, int):
-            singles.append(axis)
-            centre[axis] = (index + 0.5) * content.factors[axis] - 0.5
-    place = to_world(init_image.geometry).inverse(to_world(content.geometry)(centre))
-    sizes = np.array(init_image.data.shape[:ndim]) * init_image.factors
-    return all(-0.51 <= float(place[axis]) <= float(sizes[axis]) - 0.49 for axis in singles)
 
 
 def _style_plane(style: Image, before: Sequence[RunInput], view: View) -> LayerPlane:

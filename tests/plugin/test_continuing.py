@@ -16,10 +16,10 @@ from napari_nst.errors import InputError
 from napari_nst.plugin import commands
 from napari_nst.plugin.commands import continue_layer
 from napari_nst.plugin.layers.arrays import take_plane
-from napari_nst.plugin.layers.comparison import Comparison
-from napari_nst.plugin.layers.finding import RunInputs, find_layer
 from napari_nst.plugin.layers.labels import take_labels
+from napari_nst.plugin.provenance.comparison import Comparison
 from napari_nst.plugin.provenance.copying import as_command, as_python
+from napari_nst.plugin.provenance.finding import RunInputs, find_layer
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_wish
 from napari_nst.plugin.run.job import Job, Wish
 from napari_nst.settings import StyleTransferSettings
