@@ -1,4 +1,4 @@
-"""The targets of one run at one scale, and the loss and gradient of an image against them."""
+"""Loss and gradient of an image at one scale of a run."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ __all__ = ["Losses", "Objective"]
 class Losses:
     """The losses of one image, term by term and layer by layer.
 
-    The numbers are fetched from the device when one of them is first read, so that a run whose
-    losses nobody looks at never waits for its GPU.
+    The numbers are copied from the device when one of them is first read: a run whose losses
+    nobody reads never waits for its GPU.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Losses:
         The unweighted loss of each content layer and of each style layer, in the settings'
         order, and the total variation.
     settings : StyleTransferSettings
-        The weights they have.
+        The weights of the losses.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Losses:
 
     @property
     def total(self) -> float:
-        """What is minimised: the sum of the three terms."""
+        """The objective: the sum of the three terms."""
         return self.content + self.style + self.tv
 
     def __repr__(self) -> str:
@@ -125,7 +125,7 @@ class Losses:
 
 
 class Objective:
-    """What an image is compared with at one scale, and how well it does.
+    """Targets at one scale, and the loss and gradient of an image against them.
 
     Parameters
     ----------
@@ -136,17 +136,17 @@ class Objective:
     settings : StyleTransferSettings
         The layers, the weights and the form of the losses.
     extractor : FeatureExtractor or None
-        The network to use, if it is there already; None: the one the settings name, in the
-        content's dtype and on its device.
+        The network, if it is loaded already; None: the one the settings name, in the content's
+        dtype and on its device.
     regions : Regions or None
-        Which part of the content takes its style from which part of the styles, and what can be
-        seen of them; None: all of it from all of them.
+        Which part of the content takes which part of the styles, and their visibility; None:
+        everything takes all styles.
     tile : int or None
         The side of the tiles in which the content's features are computed; None: the whole.
     style_statistics : dict of Source to statistics, or None
-        Sums of sources that need not be computed again; those computed are added to it.
+        Cache of the styles' statistics; missing ones are computed and added.
     on_tile : callable or None
-        Called before each tile; an exception it raises ends the work.
+        Called before each tile; an exception aborts.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Objective:
 
     @property
     def dropped(self) -> Sequence[Sequence[str]]:
-        """For each region, the layers where nothing is left of it or of its sources."""
+        """For each region, the layers where it or its sources have no position left."""
         layers = self.settings.style_layers.active
         count = len(self._targets.regions)
         return [
@@ -191,7 +191,7 @@ class Objective:
         ]
 
     def set_weights(self, settings: StyleTransferSettings) -> None:
-        """Go on with other weights; layers and the form of the losses stay what they are."""
+        """Replace the weights; layers and form of the losses must not change."""
         self.settings = settings
         self._targets.blend(settings.style_weights)
 
@@ -208,14 +208,14 @@ class Objective:
         Parameters
         ----------
         image : Tensor
-            Of the content's shape; values in [0, 1], though nothing here depends on it.
+            Of the content's shape; values in [0, 1].
         tile : int or None
-            The side of the tiles, in pixels; None: the whole image at once.
+            Side of the tiles in pixels; None: the whole image at once.
         on_tile : callable or None
-            Called before each tile; an exception it raises ends the evaluation.
+            Called before each tile; an exception aborts the evaluation.
         damping : Damping or None
-            Of what styles add to the gradient, where the style loss bears it (see `losses`);
-            None: it is exact.  The losses always are.
+            Damping of the style gradients, for style losses that support it; None: exact
+            gradients.  The losses are always exact.
 
         Returns
         -------
@@ -226,10 +226,10 @@ class Objective:
 
         Notes
         -----
-        The losses of style are functions of sums over the whole image.  So there are two passes
-        over its tiles: one without gradients that adds up the sums, and one in which each tile
-        receives the gradient of its features in closed form, and adds what that comes to at
-        the pixels it read to the image's gradient.  That is exact.  One tile needs one pass.
+        Style losses are functions of sums over the whole image.  So there are two passes over
+        the tiles: the first adds up the sums without gradients; in the second each tile gets the
+        gradient of its features in closed form, and adds the gradient at the pixels it reads to
+        the image's.  This is exact.  A single tile needs one pass.
         """
         image = image.detach()
         on_tile = on_tile or _nothing
@@ -268,7 +268,7 @@ class Objective:
         return Losses.from_terms(content, style, tv, self.settings)
 
     def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
-        """Return the sums of each region at each layer, over what a tile owns."""
+        """Return the statistics of each region at each layer, over the interior of a tile."""
         style_loss = self.settings.style_loss
         exact = style_loss in losses.FLOAT64_STYLE_LOSSES
         means = style_loss in losses.MEAN_STYLE_LOSSES
@@ -288,7 +288,7 @@ class Objective:
     def _style_terms(
         self, sums: Mapping[str, Sequence[Statistics]], damping: Damping | None
     ) -> dict[str, _LayerTerm]:
-        """Return the style loss of each layer, and its gradient with respect to the sums."""
+        """Return the style loss of each layer with its gradient for each region."""
         style_loss = losses.STYLE_TERMS[self.settings.style_loss, self.settings.normalize_gradients]
         terms = {}
         for layer, of_regions in sums.items():
@@ -315,7 +315,7 @@ class Objective:
     def _backward(
         self, tape: ForwardTape, image: Tensor, part: Tile, terms: Mapping[str, _LayerTerm]
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return a tile's gradient at the pixels it reads, its content losses, its variation."""
+        """Return a tile's gradient at the pixels it reads, content losses, total variation."""
         content: dict[str, Tensor] = {}
 
         def add(layer: str, features: Tensor, gradient: Tensor) -> None:
@@ -339,7 +339,7 @@ class Objective:
     def _add_content(
         self, layer: str, features: Tensor, onto: Tensor, part: Tile, content: dict[str, Tensor]
     ) -> None:
-        """Add the gradient of a layer's content loss to that at the features; note the loss."""
+        """Add the gradient of a layer's content loss at the features; store the loss."""
         target = self._targets.content(layer, part)
         if target is None:
             return
@@ -364,7 +364,7 @@ class _StyleGradient(NamedTuple):
 
 @dataclass(frozen=True)
 class _LayerTerm:
-    """A layer's style loss, and the gradient of each region; None: nothing is left of it."""
+    """A layer's style loss, and the gradient of each region; None for an empty region."""
 
     value: Tensor
     gradients: Sequence[_StyleGradient | None]
@@ -390,7 +390,7 @@ def _nothing() -> None:
 def extractor_for(
     settings: StyleTransferSettings, device: torch.device | str, dtype: torch.dtype
 ) -> FeatureExtractor:
-    """Return the network the settings name, with every layer they use."""
+    """Return the network that the settings name, with every layer in use."""
     loaded = weights.load(settings.network, settings.weights, settings.weights_format)
     return FeatureExtractor(
         settings.network,

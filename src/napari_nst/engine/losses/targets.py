@@ -1,4 +1,4 @@
-"""What an image is compared with at one scale: the content's features, the styles' statistics."""
+"""The targets at one scale: features of the content and statistics of the styles."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ __all__ = ["Targets"]
 
 
 class Targets:
-    """The targets of an `Objective`, whose parameters these are.
+    """Targets of an `Objective`; the parameters are those of the objective.
 
     Attributes
     ----------
     regions : sequence of Region
         What takes its style from where: one of whole_image_region, where there are none.
     energy : mapping of str to float
-        For each content layer the sum of its squared features, weighted by what can be seen.
+        For each content layer the sum of its squared features, weighted by visibility.
     style : mapping of str to list of Statistics or None
-        For each style layer the target of each region; None where nothing is left of it.
+        For each style layer the target of each region; None for an empty region.
     """
 
     def __init__(
@@ -76,20 +76,20 @@ class Targets:
         self.blend(settings.style_weights)
 
     def content(self, layer: str, part: Tile) -> Tensor | None:
-        """Return the content's features that a tile owns, None for a layer not compared."""
+        """Return the content's features in the interior of a tile; None: not a content layer."""
         features = self._content.get(layer)
         return None if features is None else part.cells(features, self._grid.strides[layer])
 
     def seen(self, layer: str, part: Tile) -> Tensor | None:
-        """Return what can be seen at the positions of a content layer that a tile owns.
+        """Return the visibility of a content layer in the interior of a tile.
 
-        Shape (H', W'); None: all of it.
+        Shape (H', W'); None: everything is visible.
         """
         seen = self._seen.get(layer)
         return None if seen is None else part.cells(seen, self._grid.strides[layer])[0]
 
     def weights(self, layer: str, part: Tile) -> Sequence[PositionWeights | None]:
-        """Return the weights of each region at the positions that a tile owns; None: all 1.
+        """Return the weights of each region in the interior of a tile; None: all 1.
 
         They are selected once for each tile: selecting waits for a GPU.
         """
@@ -106,7 +106,7 @@ class Targets:
         return self._shares[layer]
 
     def blend(self, shares: Sequence[float] | None) -> None:
-        """Make each region's target of its sources, by the shares of the styles."""
+        """Blend each region's target from its sources, by the shares of the styles."""
         self.style: dict[str, list[Statistics | None]] = {}
         for layer in self._settings.style_layers.active:
             empty = self._guide.empty(layer) if self._guide else ()
@@ -126,12 +126,12 @@ class Targets:
                 weights.append(1.0 if shares is None else shares[source.style])
         if not parts:
             return None
-        if not sum(weights) > 0:  # a label that only an unused style has is asked for all the same
+        if not sum(weights) > 0:  # only styles of share 0 have this label
             weights = [1.0] * len(parts)
         return Statistics.blend(parts, weights)
 
     def _take_content(self, content: Tensor, tile: int | None, visible: Tensor | None) -> None:
-        """Compute the content's features, put together from tiles, and their energy."""
+        """Compute the content's features, tile by tile, and their energy."""
         height, width = content.shape[-2:]
         wide = wide_dtype(content.device)
         layers = self._settings.content_layers.active
@@ -164,7 +164,7 @@ class Targets:
         self.energy = {layer: float(value) for layer, value in energy.items()}
 
     def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:
-        """Return the sums of a style, or of a label in it, added up in tiles: of any size."""
+        """Return the statistics of a style, or of a label in it, added up over tiles."""
         guide = self._sources.get(source)
         sums: dict[str, Statistics] = {}
         exact = self._settings.style_loss in FLOAT64_STYLE_LOSSES
@@ -185,9 +185,9 @@ class Targets:
 
 
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return room for a content layer's features, in half precision where they are many.
+    """Allocate a content layer's features, in float16 if they are large.
 
-    Eleven bits are more than a picture shows, and these are most of what a large image keeps.
+    They are most of the memory of a large image, and 11 bits are enough for a picture.
     """
     many = like.dtype == torch.float32 and math.prod(shape) * like.element_size() > HALVED_ABOVE
     dtype = torch.float16 if many else like.dtype

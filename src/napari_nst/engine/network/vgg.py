@@ -1,8 +1,7 @@
-"""VGG as a feature extractor: frozen weights, stopped at the last layer in use, forward and back.
+"""VGG as a feature extractor with frozen weights, up to the last layer in use.
 
-The way back to the pixels is written out here.  As the weights are frozen it needs of the way
-forward only where the ReLUs and the maxima let something pass, and so keeps half of what autograd
-does; each gradient is added to in place, and used up by the step before it.
+The backward pass is written out here.  With frozen weights it needs only the outputs of ReLUs and
+the positions of maxima, half of what autograd keeps; gradients are accumulated in place.
 """
 
 from __future__ import annotations
@@ -31,28 +30,27 @@ __all__ = ["CAFFE", "TORCHVISION", "FeatureExtractor", "ForwardTape", "Normaliza
 
 
 class Normalization(NamedTuple):
-    """What a network wants of RGB in [0, 1]: less the mean, over the deviation."""
+    """Normalisation of RGB in [0, 1]: subtract the mean, divide by the deviation."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
 
 TORCHVISION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""What torchvision's weights were trained on."""
+"""Normalisation of torchvision's weights."""
 
 CAFFE = Normalization((123.68 / 255, 116.779 / 255, 103.939 / 255), (1.0, 1.0, 1.0))
-"""What the VGG team's own weights were trained on (their model cards: the mean pixel is
-103.939, 116.779, 123.68 as BGR in 0-255), the factor of 255 and the order of the channels being
-folded into the first convolution.  The mean is not: as a bias it would also be subtracted from
-the zeros around the image, which are added after it."""
+"""Normalisation of the VGG team's own weights (their model cards: the mean pixel is 103.939,
+116.779, 123.68 as BGR in 0-255).  The factor 255 and the order of the channels are folded into the first
+convolution.  The mean is not: as a bias it would also apply to the zero padding."""
 
-# Average pooling shrinks what max pooling passes on; this factor keeps the activations at the
-# level the network knows (crowsonkb, style-transfer-pytorch, measured there).
+# Average pooling gives smaller activations than max pooling; this factor keeps them at the level of
+# the training (crowsonkb, style-transfer-pytorch, measured there).
 _AVERAGE_POOLING_GAIN = 2
 
 
 class ForwardTape:
-    """Features of an image, and the way back from them to its pixels, once.
+    """Features of an image, and the backward pass to its pixels; for one use.
 
     Attributes
     ----------
@@ -73,14 +71,13 @@ class ForwardTape:
         self._kept = kept
 
     def gradient(self, add: Callable[[str, Tensor, Tensor], None]) -> Tensor:
-        """Return a loss's gradient at the image; features are given up on the way.
+        """Return the gradient of a loss at the image; features are freed on the way.
 
         Parameters
         ----------
         add : callable
-            Takes a layer, its features, and the gradient at them of what lies deeper, to which
-            it adds, in place, the loss's own at this layer.  Called for every layer in use, the
-            deepest first.
+            Takes a layer, its features, and their gradient from deeper layers, and adds the
+            loss's gradient at this layer in place.  Called for every layer in use, deepest first.
 
         Returns
         -------
@@ -107,7 +104,7 @@ class ForwardTape:
 
 
 class FeatureExtractor:
-    """The part of a VGG network that some layers need, its weights frozen.
+    """The part of a VGG network that some layers need, with frozen weights.
 
     Parameters
     ----------
@@ -117,21 +114,21 @@ class FeatureExtractor:
         ``"conv1_1.weight"`` of shape (out, in, 3, 3), ``"conv1_1.bias"`` of shape (out,), and so
         on for every convolution up to the deepest layer in use.
     layers : iterable of str
-        The layers whose features are wanted.
+        Layers whose features are returned.
     pooling : {"max", "average"}
         Between the blocks.  Gatys et al. (arXiv 1508.06576, section "Methods") prefer average
         pooling; the weights were trained with max pooling.
     padding : {"zero", "replicate"}
-        What surrounds the image for the first convolution.  The others pad with zeros, as they
-        were trained; replicating the border once removes most of the frame that zeros leave
-        (crowsonkb, style-transfer-pytorch).
+        Padding of the first convolution.  The others pad with zeros, as in the training;
+        replicating the border once removes most of the frame that zeros leave (crowsonkb,
+        style-transfer-pytorch).
     rescale_pooling : bool
-        Multiply average pooling by 2, so that deeper layers see activations of the size they
-        were trained with.  The paper does not.
+        Multiply average pooling by 2, so that deeper layers get activations as large as in the
+        training.  The paper does not.
     normalization : Normalization
-        What the weights want of the image.
+        Normalisation of the image for these weights.
     device, dtype
-        Where, and how precisely, the convolutions are computed.
+        Device and dtype of the convolutions.
 
     Attributes
     ----------
@@ -191,8 +188,8 @@ class FeatureExtractor:
         Parameters
         ----------
         image : Tensor
-            Shape (1, 3, H, W), or (1, 1, H, W) for a grey image, which all three channels of
-            the network then see.  Values in [0, 1].
+            Shape (1, 3, H, W), or (1, 1, H, W) for a grey image, which is expanded to three
+            channels.  Values in [0, 1].
 
         Returns
         -------
@@ -203,7 +200,7 @@ class FeatureExtractor:
             return self._forward(image, None)
 
     def record_tape(self, image: Tensor) -> ForwardTape:
-        """Return the features of an image, and with them the way back to its pixels.
+        """Return the features of an image with the tape for the backward pass.
 
         Parameters
         ----------
@@ -215,7 +212,7 @@ class FeatureExtractor:
             return ForwardTape(self, image, self._forward(image, kept), kept)
 
     def _forward(self, image: Tensor, kept: list[_Kept] | None) -> dict[str, Tensor]:
-        """Return the features; add to `kept` what each step needs on the way back."""
+        """Return the features; append what the backward pass of each step needs to `kept`."""
         deviation = self._deviation.to(image.dtype)
         x = ((image.expand(-1, 3, -1, -1) - self._mean.to(image.dtype)) / deviation).to(self._dtype)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -251,12 +248,12 @@ class FeatureExtractor:
         return functional.conv2d(x, weight, bias, padding=padding)
 
     def backward(self, step: NetworkStep, kept: _Kept, gradient: Tensor) -> Tensor:
-        """Return the gradient at what goes into a step from that at what comes out, used up."""
+        """Return the gradient at the input of a step; the one at the output is overwritten."""
         if step.kind == "conv":
             return self._convolve_back(step.layer.name, gradient)
         if step.kind == "relu":
             assert isinstance(kept, torch.Tensor)
-            # In the gradient's own memory; the derivative at 0 is 0.
+            # In place; the derivative at 0 is 0.
             torch.ops.aten.threshold_backward(gradient, kept, 0, grad_input=gradient)
             return gradient
         if isinstance(kept, Maxima):
@@ -264,23 +261,23 @@ class FeatureExtractor:
         assert isinstance(kept, torch.Size)
         found = functional.interpolate(gradient.div_(self._pooling_divisor), scale_factor=2)
         below, right = kept[-2] - found.shape[-2], kept[-1] - found.shape[-1]
-        if below or right:  # what filled no window
+        if below or right:  # rows and columns outside the pooling windows
             found = functional.pad(found, (0, right, 0, below))
         return found.contiguous(memory_format=torch.channels_last)
 
     def at_pixels(self, gradient: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-        """Return the gradient at the image from that at what the network saw of it."""
+        """Return the gradient at the image from that at the normalised input."""
         found = gradient.to(dtype, memory_format=torch.contiguous_format)
         found = found / self._deviation.to(dtype)
         return found if channels == 3 else found.sum(dim=1, keepdim=True)
 
     def _convolve_back(self, name: str, gradient: Tensor) -> Tensor:
-        # The transposed convolution is the gradient of one with respect to what goes in.
+        # The gradient of a convolution with respect to its input is the transposed one.
         weight = self._weights[f"{name}.weight"]
         if name != "conv1_1" or self._padding != "replicate":
             return functional.conv_transpose2d(gradient, weight, padding=1)
         found = functional.conv_transpose2d(gradient, weight)
-        # What reached a replicated pixel belongs to the one it was made of.
+        # The gradient at a replicated pixel belongs to the original one.
         found[..., 1, :].add_(found[..., 0, :])
         found[..., -2, :].add_(found[..., -1, :])
         found[..., 1].add_(found[..., 0])
@@ -290,9 +287,9 @@ class FeatureExtractor:
 
 @contextlib.contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
-    """Have cuDNN take the same way each time, which costs nothing here.
+    """Make cuDNN deterministic within this context; it costs no time here.
 
-    Left alone it adds up gradients in float32 in the order in which they come (seen on an H200).
+    By default it adds up float32 gradients in no fixed order (measured on an H200).
     """
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark

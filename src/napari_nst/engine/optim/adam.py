@@ -1,7 +1,7 @@
-"""What moves the pixels, with a state that moves to the next scale; and Adam.
+"""The interface of optimizers of the pixels, and Adam.
 
-Optimizers are our own because their state must be resampled between scales, and because importing
-torch.optim imports a compiler that crashes under software OpenGL.
+They are not torch.optim's: their state must be resampled between scales, and importing torch.optim
+imports triton, which crashes beside a canvas on software OpenGL.
 """
 
 from __future__ import annotations
@@ -25,53 +25,53 @@ if TYPE_CHECKING:
 __all__ = ["COARSE_SHARE", "Adam", "Optimizer", "OptimizerState"]
 
 COARSE_SHARE = 0.15
-"""Of Adam's steps; chosen by benchmarks/schedules.py."""
+"""Default share of patches in Adam's steps; chosen by benchmarks/schedules.py."""
 
-_DAMPING = "damping."  # what the names of its tensors begin with
+_DAMPING = "damping."  # prefix of the names of its tensors
 
 
 @dataclass(frozen=True)
 class OptimizerState:
-    """What an optimizer remembers: tensors by name, and numbers that JSON can say."""
+    """State of an optimizer: tensors by name, and numbers that JSON can hold."""
 
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, Any]
 
 
 class Optimizer(Protocol):
-    """What the loop asks of an optimizer."""
+    """Interface of an optimizer to the loop."""
 
     @property
     def damping(self) -> Damping | None:
-        """What damps the styles' pull in the gradients it is given; None: they are to be exact."""
+        """Damping of the style gradients it is given, or None if it needs exact gradients."""
         ...
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
-        """Return the next image to evaluate, a tensor of its own; the gradient may be used up."""
+        """Return the next image to evaluate, a new tensor; the gradient may be overwritten."""
         ...
 
     def output_image(self, image: Tensor) -> Tensor:
-        """Return the image to deliver, given the one that would be evaluated next."""
+        """Return the best image so far, given the next one to evaluate."""
         ...
 
     def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
-        """Move on to images of another size, for so many iterations, the run's last or not."""
+        """Resample the state for images of another size, for a number of iterations."""
         ...
 
     def on_objective_changed(self) -> None:
-        """Go on with another function from the next step on, without a jump."""
+        """Prepare for another objective from the next step on, without a jump."""
         ...
 
     def release_memory(self) -> bool:
-        """Give up memory that it can do without, with a warning; return whether there was any."""
+        """Free memory it can do without, with a warning; return whether there was any."""
         ...
 
     def state_dict(self) -> OptimizerState:
-        """Return all that it remembers; its tensors are not copied."""
+        """Return the state; the tensors are not copied."""
         ...
 
     def load_state_dict(self, state: OptimizerState) -> None:
-        """Remember what `state` said."""
+        """Restore what `state_dict` returned."""
         ...
 
 
@@ -90,24 +90,24 @@ class Adam:
     Parameters
     ----------
     learning_rate : float
-        In units of the image's range; where steps become shorter, that of the first.
+        In units of the image's range; the initial one, where steps become shorter.
     betas : tuple of float
-        Decay of the first and the second moment; that of the first rises to 0.9 as the steps become
-        shorter.  The second of crowsonkb's style-transfer-pytorch is 0.99, which remembers a
-        hundred steps: too long where a scale has fifty.  Chosen by benchmarks/schedules.py.
+        Decay of the first and the second moment; the first rises to 0.9 as the steps become
+        shorter.  crowsonkb's style-transfer-pytorch has 0.99 for the second, a memory of a hundred
+        steps: too long for a scale of fifty.  Chosen by benchmarks/schedules.py.
     epsilon : float
         Added to the root of the second moment.
     iterations : int
-        Of the first scale: the average runs over about a tenth of them.
+        Iterations at the first scale; the average covers about a tenth of them.
     last : bool
-        Whether they are the run's last.
+        Whether the first scale is the last one, too.
     coarse_share : float
-        The share of patches in a step, as `multilevel.precondition_` takes it; 0: of pixels alone.
+        Share of patches in a step (see `multilevel.precondition_`); 0: pixels alone.
 
     Attributes
     ----------
     damping : Damping
-        Of the styles' pull in the gradients it is given.
+        Damping of the style gradients it is given.
     """
 
     _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
@@ -129,7 +129,7 @@ class Adam:
         self.coarse_share = coarse_share
         self.damping = Damping()
         self._steps = 0
-        self._beta1_power = 1.0  # what the first moment still has of its zeros
+        self._beta1_power = 1.0  # the product of its decays so far
         self._first: Tensor | None = None
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
@@ -137,14 +137,14 @@ class Adam:
         self._begin(iterations, last)
 
     def _begin(self, iterations: int, last: bool) -> None:
-        """Begin a scale: its average, and the way its steps become shorter."""
+        """Start a scale: reset the average and the schedule of the learning rate."""
         self._average = _EMA(iterations)
         self._left, self._shortens, self._shortened = iterations, last, 0
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
-        """Return the image after one step; the loss plays no part, the gradient is used up."""
+        """Return the image after one step; the loss is ignored, the gradient is overwritten."""
         self.damping.commit()
-        # In the gradient's own memory: at large sizes every image counts.
+        # In the gradient's memory: a large image takes hundreds of megabytes.
         gradient *= image.shape[-2] * image.shape[-1]
         norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
         if self._rescale and self._norm is not None:
@@ -165,7 +165,7 @@ class Adam:
         return image
 
     def _constants(self) -> tuple[float, float, float]:
-        """Return the learning rate and the decays of this step, and count it."""
+        """Return the learning rate and both decays of this step, and count the step."""
         part = min(self._shortened / max(self._left, 1), 1) if self._shortens else 0
         self._shortened += 1
         half = (1 + math.cos(math.pi * part)) / 2
@@ -174,17 +174,17 @@ class Adam:
         return rate, first + (max(self._STEADIEST, first) - first) * part, second
 
     def output_image(self, image: Tensor) -> Tensor:
-        """Return the average of the iterates, which has less noise than the last of them."""
+        """Return the EMA of the iterates, which has less noise than the last one."""
         return self._average.value(image)
 
     def on_objective_changed(self) -> None:
-        """Begin a new average, and bring the moments to the new function's scale.
+        """Restart the average, and rescale the moments to the new objective.
 
-        Steps are long again, and become shorter in the iterations that are left: at the end of a
-        run, too, it can be seen what a control does.
+        The learning rate starts high again and decays over the remaining iterations, so that a
+        control has a visible effect near the end of a run, too.
 
-        The second moment remembers ten steps.  Left alone, it would all but stop a run whose
-        weights were lowered, and let it leap where they were raised.
+        The second moment remembers ten steps.  Without rescaling, the run would almost stop after
+        lowering weights, and jump after raising them.
         """
         self._average.restart()
         self.damping.restart()
@@ -197,11 +197,11 @@ class Adam:
             self._second *= ratio.square()
 
     def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
-        """Resample the moments and begin a new average.
+        """Resample the moments and restart the average.
 
-        A mean of squares is at least the mean squared (both corrected for their bias).  That is
-        kept here: beside pixels that never had a gradient, bicubic resampling alone would leave a
-        first moment with no second, and a step without bounds, which would carry its patch along.
+        A mean of squares is at least the squared mean (both corrected for bias); resampling keeps
+        that.  Otherwise, beside pixels that never had a gradient, bicubic resampling leaves a first
+        moment without a second one: an unbounded step, which moves its whole patch.
         """
         if self._first is not None and self._second is not None:
             size = (height, width)
@@ -214,7 +214,7 @@ class Adam:
         self._begin(iterations, last)
 
     def release_memory(self) -> bool:
-        """Return that it needs all it has."""
+        """Return False: it needs all of its memory."""
         return False
 
     def state_dict(self) -> OptimizerState:
@@ -240,7 +240,7 @@ class Adam:
         return OptimizerState({k: v for k, v in tensors.items() if v is not None}, numbers)
 
     def load_state_dict(self, state: OptimizerState) -> None:
-        """Go on from moments, average, damping and counters."""
+        """Restore moments, average, damping and counters."""
         means = {
             name.removeprefix(_DAMPING): mean
             for name, mean in state.tensors.items()
@@ -259,7 +259,7 @@ class Adam:
 
 
 class _EMA:
-    """A running average of images over about a tenth of a scale's iterations."""
+    """EMA of images over about a tenth of a scale's iterations."""
 
     def __init__(self, iterations: int) -> None:
         self.decay = 1 - 1 / max(iterations / 10, 1)
@@ -276,5 +276,5 @@ class _EMA:
         self.weight += (1 - self.weight) * (1 - self.decay)
 
     def value(self, default: Tensor) -> Tensor:
-        # The weight corrects for the zeros the sum began with.
+        # The weight corrects for starting from zeros.
         return default if self.sum is None else self.sum / self.weight

@@ -1,4 +1,4 @@
-"""L-BFGS on the pixels: one evaluation a step, rolled back where it went wrong."""
+"""L-BFGS on the pixels: one evaluation per step, with a line search that rolls back."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["LBFGS"]
 
 T = TypeVar("T")
 
-_COARSE_SHARE = 1.0  # with more, steps go too far now and then, and cost an evaluation
+_COARSE_SHARE = 1.0  # with more, steps are too long now and then, and waste an evaluation
 
 
 @dataclass
 class _Trial:
-    """A step from an accepted image that awaits its evaluation."""
+    """A step from an accepted image, not evaluated yet."""
 
     image: Tensor
     loss: float
@@ -43,30 +43,29 @@ class _Trial:
 
 
 class LBFGS:
-    """Limited-memory BFGS (Nocedal 1980), one evaluation a step, never clamped.
+    """Limited-memory BFGS (Nocedal 1980), one evaluation per step, not clamped.
 
-    A step is tried at its full length.  Where it does not lower the loss enough (Armijo's
-    condition) the optimizer rolls back to the last accepted image and tries a shorter one, so
-    that a diverging step costs an evaluation and no picture.  Where memory runs out, it forgets
-    the older half of its history and goes on.
+    Each step is tried at its full length.  If it does not lower the loss enough (Armijo's
+    condition), the optimizer returns to the last accepted image and tries half the length: a
+    diverging step costs an evaluation, but not the picture.  If memory runs out, it drops the
+    older half of its history and continues.
 
     Parameters
     ----------
     learning_rate : float
-        The length a step is tried at first; 1 is the method's own.
+        Initial length of each step; the method's own is 1.
     history : int
-        How many pairs of steps and gradient changes are remembered.
-
+        Maximum number of pairs of a step and a gradient change.
     coarse_share : float
-        Of the matrix that the inverse Hessian is built up from: the share of patches in it, as
-        `multilevel.precondition_` takes it.  0: the identity, as in the paper.
+        Share of patches (see `multilevel.precondition_`) in the initial inverse Hessian; 0: the
+        identity, as in the paper.
 
     Attributes
     ----------
     history : int
-        As given, or less where memory ran out.
+        As given, or less after running out of memory.
     damping : None
-        Curvature is found from exact gradients.
+        Curvature estimates need exact gradients.
     """
 
     damping = None
@@ -89,17 +88,17 @@ class LBFGS:
         self._trial: _Trial | None = None
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
-        """Judge the image that was evaluated, and return the next to evaluate."""
+        """Accept or reject the evaluated image, and return the next one to evaluate."""
         trial = self._trial
         if trial is not None:
             enough = trial.loss + self._SUFFICIENT * trial.length * trial.slope
             if not (math.isfinite(loss) and loss <= enough):
-                # Against the gradient there is a length that helps, however short.
+                # Along the negative gradient some length lowers the loss, however short.
                 if trial.shortened < self._MOST_SHORTENINGS or not self._pairs:
                     trial.length /= 2
                     trial.shortened += 1
                     return self._in_memory(partial(_moved, trial))
-                # Not even a 256th of the step helps: the remembered curvature is wrong.
+                # Not even a 256th of the step lowers the loss: the curvature is wrong.
                 self._pairs.clear()
                 image, loss, gradient = trial.image, trial.loss, trial.gradient
             else:
@@ -113,25 +112,25 @@ class LBFGS:
         length = self.learning_rate
         if not self._pairs:
             length *= self._FIRST_CHANGE / max(float(direction.abs().mean()), 1e-30)
-        # The one before is let go of first: at large sizes every image counts.
+        # Assigned at once, which frees the previous trial: a large image takes much memory.
         self._trial = trial = _Trial(image, loss, gradient, direction, slope, length)
         return self._in_memory(partial(_moved, trial))
 
     def output_image(self, image: Tensor) -> Tensor:
-        """Return the last image that was accepted."""
+        """Return the last accepted image."""
         return image if self._trial is None else self._trial.image
 
     def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
-        """Begin anew: curvature measured at one size does not hold at another."""
+        """Clear the history: curvature measured at one size does not hold at another."""
         self.on_objective_changed()
 
     def on_objective_changed(self) -> None:
-        """Forget the history: it belongs to another function."""
+        """Clear the history: it belongs to another objective."""
         self._pairs.clear()
         self._trial = None
 
     def release_memory(self) -> bool:
-        """Forget the older half of the history, as far as there is more than the least."""
+        """Drop the older half of the history; return False at the smallest history size."""
         before = len(self._pairs)
         if before <= MIN_LBFGS_HISTORY:
             return False
@@ -144,12 +143,12 @@ class LBFGS:
         return True
 
     def remember(self, pairs: int) -> None:
-        """Forget what is older than the last so many steps, from now on."""
+        """Limit the history to a number of pairs from now on."""
         self.history = pairs
         del self._pairs[:-pairs]
 
     def state_dict(self) -> OptimizerState:
-        """Return the history, and the step on trial."""
+        """Return the history and the current trial."""
         tensors: dict[str, Tensor] = {}
         for index, (step, change, _) in enumerate(self._pairs):
             tensors |= {f"step.{index}": step, f"change.{index}": change}
@@ -162,7 +161,7 @@ class LBFGS:
         return OptimizerState(tensors, numbers)
 
     def load_state_dict(self, state: OptimizerState) -> None:
-        """Go on from a history, and a step on trial."""
+        """Restore the history and the current trial."""
         tensors = state.tensors
         self._pairs = [
             (tensors[f"step.{index}"], tensors[f"change.{index}"], scale)
@@ -177,7 +176,7 @@ class LBFGS:
         )
 
     def _in_memory(self, work: Callable[[], T]) -> T:
-        """Do something that changes nothing, again with a shorter history if memory runs out."""
+        """Call a function without side effects, again with less history if memory runs out."""
         while True:
             try:
                 return work()

@@ -1,8 +1,8 @@
-r"""A multilevel preconditioner: a step of pixels becomes one of all sizes, from pixels to patches.
+r"""A multilevel preconditioner: steps of patches as well as of pixels.
 
-A picture's loss is stiff in what is fine and flat in what is coarse.  What moves pixels one by one
-is held back by the former, and takes many steps to change a patch's colour; one that moves patches
-as well takes fewer.
+The loss is stiff at fine scales and flat at coarse ones.  The fine scales limit the length of a
+step, so changing the colour of a patch pixel by pixel takes many steps; moving patches as well
+takes fewer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["LEVELS", "precondition_"]
 
 LEVELS = 4
-"""Halvings: the coarsest patches are 16 pixels a side."""
+"""Number of halvings: the coarsest patches have sides of 16 pixels."""
 
 # Bilinear interpolation to twice the size, along one axis: 1/4, 3/4, 3/4, 1/4.
 _FAR, _NEAR = 0.25, 0.75
@@ -36,14 +36,14 @@ def _kernel(like: Tensor) -> Tensor:
 
 
 def precondition_(step: Tensor, share: float) -> Tensor:
-    r"""Add to a step, in place, what it comes to at coarser sizes.
+    r"""Add coarser versions of a step to it, in place.
 
     Parameters
     ----------
     step : Tensor
-        Shape (1, C, H, W), of a floating-point dtype.  It is changed.
+        Shape (1, C, H, W), of a floating-point dtype; it is overwritten.
     share : float
-        Of the coarser sizes: 0 leaves the step as it is.
+        Share of the coarser versions; 0 leaves the step unchanged.
 
     Returns
     -------
@@ -57,14 +57,13 @@ def precondition_(step: Tensor, share: float) -> Tensor:
     Notes
     -----
     The preconditioner of Bramble, Pasciak and Xu (Parallel multilevel preconditioners,
-    Mathematics of Computation 55, 1990, 1-22), its weights chosen so that each size moves a pixel
-    by about as much where the step is noise.  It is symmetric and positive definite: what went
-    down goes down.
+    Mathematics of Computation 55, 1990, 1-22), weighted so that for noise each size moves a pixel
+    by about the same amount.  It is symmetric and positive definite: a descent direction stays one.
     """
     if share == 0:
         return step
     kernel = _kernel(step)
-    # Every channel by itself; an image of one pixel has no coarser size.
+    # Channels are separate; an image of one pixel has no coarser version.
     sizes = [step.view(-1, 1, *step.shape[-2:])]
     while len(sizes) <= LEVELS and min(sizes[-1].shape[-2:]) > 1:
         sizes.append(functional.conv2d(sizes[-1], kernel, stride=2, padding=1))

@@ -1,4 +1,4 @@
-"""The sizes a picture grows through, coarse to fine, and their share of the iterations."""
+"""The scales of a run, from coarse to fine, and the iterations at each."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ MIN_LBFGS_HISTORY = 3
 to 20 pairs work well in practice."""
 
 LEARNING_RATE = 0.038
-"""Of Adam at first, where the settings name none; in units of the image's range."""
+"""Default initial learning rate of Adam, in units of the image's range."""
 
 COARSE_CONTENT_WEIGHT = 3
-"""What the content weighs at the sizes before the last, in units of what it weighs there: what is
-lost of its shapes when the picture is small has to be found again when each iteration is dear.
-Chosen by benchmarks/schedules.py, and by eye."""
+"""Factor of the content weight at all scales but the last.  Shapes that are lost at a small size
+must be found again at a large one, where iterations are slow.  Chosen by benchmarks/schedules.py
+and by eye."""
 
-_COARSEST = 256  # pixels, longest side; half of the last where that is less, from 128 up
+_COARSEST = 256  # pixels, longest side; half of the last one if that is less and at least 128
 _SMALLEST = 128
 _GROWTH = 2
-_FIRST_SHARE = 0.3  # of the iterations, where there is more than one size
-_BETWEEN = 1 / 3  # of the last size's iterations, for each size between the first and the last
+_FIRST_SHARE = 0.3  # of the iterations, if there are several scales
+_BETWEEN = 1 / 3  # of the last scale's iterations, for each scale between the first and the last
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def fit(height: int, width: int, longest: float, shortest: int = 1) -> tuple[int
     Parameters
     ----------
     height, width : int
-        The size to begin with.
+        Original size.
     longest : float
-        The wish for the longest side.
+        Longest side asked for.
     shortest : int
-        What the shortest side has at least; this comes before `longest`.
+        Minimum of the shortest side; takes precedence over `longest`.
     """
     factor = max(longest / max(height, width), shortest / min(height, width))
     return max(round(height * factor), shortest), max(round(width * factor), shortest)
@@ -75,24 +75,23 @@ def make_scales(
     Parameters
     ----------
     height, width : int
-        The size worked at in the end.
+        Size of the last scale.
     iterations : int
         Evaluations in total.
     scales : int or "auto"
-        How many scales; "auto": from about 256 pixels up, and two at least where the first has
-        about 128.  Fewer where the short side would fall below `shortest`, or where there would be
-        no iteration for each.
+        Number of scales; "auto": from about 256 pixels up, and at least two if the first has about
+        128.  Fewer if the short side would fall below `shortest`, or a scale had no iteration.
     shortest : int
-        What the short side has at least: two positions of the deepest layer.
+        Minimum of the short side: two positions of the deepest layer.
 
     Notes
     -----
-    Composition is found at the coarse scales, where an iteration is cheap: each has a fourth of
-    the pixels of the next.  The first has three tenths of the iterations.  Of the rest the last
-    has the most, and nearly all of the time, for what is fine can only be done there; each size
-    between has a third of what the last has.  Chosen by benchmarks/schedules.py, and by eye:
-    smaller sizes to begin with, and more iterations there, lose the content's edges to the
-    style's layout; with half as many at the first of three sizes, skies stay mottled.
+    Coarse scales find the composition with cheap iterations: each scale has a fourth of the next
+    one's pixels.  The first gets three tenths of the iterations.  Of the rest, each scale in
+    between gets a third of what the last gets, which alone can draw fine detail.  Chosen by
+    benchmarks/schedules.py and by eye: smaller first scales, or more iterations there, lose the
+    content's edges to the layout of the style; with half as many at the first of three scales,
+    skies stay mottled.
     """
     longest = max(height, width)
     if scales == "auto":
@@ -116,7 +115,7 @@ def make_scales(
 
 
 def settings_at_scale(settings: StyleTransferSettings, *, last: bool) -> StyleTransferSettings:
-    """Return settings with the weights that hold at the last scale, or at one before it."""
+    """Return the settings with the content weight of the last scale, or of those before."""
     if last:
         return settings
     return settings.replace(content_weight=settings.content_weight * COARSE_CONTENT_WEIGHT)

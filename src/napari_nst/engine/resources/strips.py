@@ -1,7 +1,7 @@
-"""Rows of features, some at a time, so that what is made of them on the way stays in the cache.
+"""Strips of rows of features, so that temporary results stay in the CPU cache.
 
-On a processor large memory is slow when it is fresh: getting its pages from the system takes longer
-than computing with them.  What is as small as a strip is memory that was in use a moment ago.
+Freshly allocated memory is slow on a CPU: page faults take longer than the computation.  Temporary
+results of a strip reuse memory that was freed a moment ago.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def strips(features: Tensor) -> Iterator[slice]:
     Parameters
     ----------
     features : Tensor
-        Shape (..., N, H, W).  On other devices than a processor they come in one piece: those keep
-        their memory, and want large pieces of work.
+        Shape (..., N, H, W).  On devices other than the CPU a single strip: they cache memory, and
+        large kernels are faster there.
     """
     channels, height, width = features.shape[-3:]
     rows = height

@@ -1,9 +1,9 @@
-"""How an image is cut so that its features, and their gradient, are those of the whole.
+"""Tiles of an image whose features and gradients equal those of the whole image.
 
-A tile owns the cells of each layer that lie in its square of pixels, and reads a halo around it,
-as wide as the receptive field of the deepest layer reaches out of a cell.  Its corners lie on
-multiples of the deepest stride, so that the pooling falls where it does in the whole image; the
-network pads only at the image's own border.
+A tile's interior is a rectangle of pixels, and the cells of each layer in it.  The tile reads a
+halo around it, as wide as the receptive field of the deepest layer extends beyond a cell.  Corners
+lie on multiples of the deepest stride, so that pooling windows are those of the whole image; the
+network pads only at the border of the image.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 __all__ = ["SMALLEST_TILE", "STYLE_TILE", "Span", "Tile", "TileGrid"]
 
-# Pixels a side: of smaller ones nearly all would be halo.
+# Pixels per side: smaller tiles would be mostly halo.
 SMALLEST_TILE = 64
 
-# A style image is seen in tiles of this side: their halo costs little, and memory stays flat.
+# Side of the tiles of style images: the halo costs little, and memory stays bounded.
 STYLE_TILE = 1024
 
 
 @dataclass(frozen=True)
 class Span:
-    """A tile along one axis: the pixels it owns, those it reads, and how many there are."""
+    """A tile along one axis: interior, pixels read, and the length of the image."""
 
     start: int
     stop: int
@@ -40,45 +40,44 @@ class Span:
     length: int
 
     def cells(self, stride: int) -> slice:
-        """Return the cells it owns, counted in the whole image."""
-        # The last one also owns the cells that the end of the image cuts: there are none, for
-        # pooling drops them.
+        """Return the cells of the interior, as indices of the whole layer."""
+        # Pooling drops the cells that the end of the image cuts.
         return slice(self.start // stride, self.stop // stride)
 
     def inside(self, stride: int) -> slice:
-        """Return the cells it owns, counted in what it reads."""
+        """Return the cells of the interior, as indices of the tile's own layer."""
         offset = self.read_start // stride
         return slice(self.start // stride - offset, self.stop // stride - offset)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of an image that is evaluated by itself."""
+    """A part of an image, evaluated separately."""
 
     rows: Span
     columns: Span
 
     def read(self, image: Tensor) -> Tensor:
-        """Return the pixels it reads, a view."""
+        """Return a view of the pixels it reads."""
         rows, columns = self.rows, self.columns
         return image[..., rows.read_start : rows.read_stop, columns.read_start : columns.read_stop]
 
     def cells(self, whole: Tensor, stride: int) -> Tensor:
-        """Return the cells it owns of a whole image's layer, a view."""
+        """Return a view of the interior in a layer of the whole image."""
         return whole[..., self.rows.cells(stride), self.columns.cells(stride)]
 
     def interior(self, features: Tensor, stride: int) -> Tensor:
-        """Return the cells it owns of the features of what it reads, a view."""
+        """Return a view of the interior in the features of the pixels it reads."""
         return features[..., self.rows.inside(stride), self.columns.inside(stride)]
 
     @property
     def is_whole(self) -> bool:
-        """Whether it is the whole image."""
+        """Whether the interior is the whole image."""
         return all(span.stop - span.start == span.length for span in (self.rows, self.columns))
 
 
 class TileGrid:
-    """Cuts images for the layers in use of a network.
+    """Cuts images into tiles for the layers in use of a network.
 
     Parameters
     ----------
@@ -90,11 +89,11 @@ class TileGrid:
     Attributes
     ----------
     strides : mapping of str to int
-        Of every layer up to the deepest in use.
+        Stride of every layer up to the deepest in use.
     stride : int
-        Of the deepest.
+        Stride of the deepest layer.
     halo : int
-        How many pixels a tile reads beyond its own: ceil((R - s) / 2 / s) * s with the
+        Pixels that a tile reads beyond its interior: ceil((R - s) / 2 / s) * s with the
         receptive field R and the stride s of the deepest layer.
     """
 
@@ -113,14 +112,14 @@ class TileGrid:
         image : Tensor
             Shape (..., H, W).
         size : int or None
-            The side of a tile at most, made a multiple of the deepest stride; None: the whole
-            image.  Tiles are as even as that allows: a sliver costs its halo all the same.
+            Maximum side of a tile, rounded to a multiple of the deepest stride; None: the whole
+            image.  Tiles are as even as possible: a sliver has the same halo.
         """
         rows, columns = (self._spans(length, size) for length in image.shape[-2:])
         return tuple(Tile(row, column) for row in rows for column in columns)
 
     def max_tile_pixels(self, height: int, width: int, size: int | None) -> int:
-        """Return the pixels that the largest tile of an image reads."""
+        """Return the number of pixels that the largest tile of an image reads."""
         read = [
             max(span.read_stop - span.read_start for span in self._spans(length, size))
             for length in (height, width)
@@ -128,7 +127,7 @@ class TileGrid:
         return math.prod(read)
 
     def total_tile_pixels(self, height: int, width: int, size: int | None) -> int:
-        """Return the pixels that all tiles of an image read together."""
+        """Return the number of pixels that all tiles of an image read, in total."""
         read = [
             sum(span.read_stop - span.read_start for span in self._spans(length, size))
             for length in (height, width)
