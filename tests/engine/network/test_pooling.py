@@ -15,11 +15,11 @@ from napari_nst.engine.network.pooling import max_pool, max_unpool
     # The last ones: rows that go one by one, and such that 16 bits do not reach.
     st.integers(2, 9) | st.sampled_from([2**13, 2**14 - 1, 2**14, 2**14 + 1, 2**15 + 3]),
     st.sampled_from([torch.bfloat16, torch.float32, torch.float64]),
-    st.booleans(),
+    st.sampled_from(["cpu", "cuda", "mps"]),
     st.integers(0, 99),
 )
 def test_maxima_and_their_gradient_are_torchs(
-    height: int, width: int, dtype: torch.dtype, as_on_a_gpu: bool, seed: int
+    height: int, width: int, dtype: torch.dtype, as_on: str, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     # Few values, so that there are equal ones among four.
@@ -30,8 +30,7 @@ def test_maxima_and_their_gradient_are_torchs(
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     (expected_back,) = torch.autograd.grad(expected, x, gradient)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        if as_on_a_gpu:
-            patch.setattr(pooling, "_in_strips", lambda x: False)
+        patch.setattr(pooling, "_device_type", lambda x: as_on)
         found, maxima = max_pool(x)
         back = max_unpool(gradient, maxima)
     assert torch.equal(found, expected)
@@ -49,17 +48,16 @@ def test_strips_make_no_difference(width: int) -> None:
     assert torch.equal(back, functional.max_unpool2d(found, where, [2, 2], output_size=x.shape))
 
 
-@pytest.mark.parametrize("as_on_a_gpu", [False, True])
+@pytest.mark.parametrize("as_on", ["cpu", "cuda", "mps"])
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
 def test_features_stay_channels_last_and_little_is_kept(
-    size: tuple[int, int], as_on_a_gpu: bool, monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], as_on: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if as_on_a_gpu:
-        monkeypatch.setattr(pooling, "_in_strips", lambda x: False)
+    monkeypatch.setattr(pooling, "_device_type", lambda x: as_on)
     x = torch.rand(1, 16, *size).contiguous(memory_format=torch.channels_last)
     found, maxima = max_pool(x)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert maxima.indices.is_contiguous(memory_format=torch.channels_last)
-    assert maxima.indices.element_size() <= (4 if as_on_a_gpu else 2)  # torch's own: 8
+    assert maxima.indices.element_size() <= (2 if as_on == "cpu" else 4)  # torch's own: 8
     back = max_unpool(found, maxima)
     assert back.shape == x.shape and back.is_contiguous(memory_format=torch.channels_last)

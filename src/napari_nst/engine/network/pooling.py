@@ -44,7 +44,7 @@ def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
         left out.
     """
     height, width = x.shape[-2:]
-    if not _in_strips(x):
+    if _device_type(x) != "cpu":
         found, indices = functional.max_pool2d(x, 2, return_indices=True)
         found = found.contiguous(memory_format=torch.channels_last)
         return found, Maxima(indices.to(torch.int32), x.shape)
@@ -77,13 +77,19 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
     processor torch's unpooling writes that in a third of the time of its pooling's gradient.
     """
     indices, (*_, height, width) = maxima
+    device = _device_type(gradient)
+    if device not in ("cpu", "cuda"):
+        # torch's own gradient takes the maxima from the input on Apple's GPUs, not the indices.
+        found = gradient.new_zeros((*maxima.shape[:-2], height * width))
+        found.scatter_(-1, indices.long().flatten(-2), gradient.flatten(-2))
+        return found.view(maxima.shape).contiguous(memory_format=torch.channels_last)
     found = torch.empty(
         maxima.shape,
         dtype=gradient.dtype,
         device=gradient.device,
         memory_format=torch.channels_last,
     )
-    if not _in_strips(gradient):
+    if device == "cuda":
         # torch takes only shape and layout from the input, which is not kept: the result stands
         # in for it.
         geometry = ([2, 2], [2, 2], [0, 0], [1, 1], False)
@@ -101,9 +107,9 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
     return found
 
 
-def _in_strips(x: Tensor) -> bool:
-    """Return whether to pool some rows at a time: on a processor, whose cache holds them."""
-    return x.device.type == "cpu"
+def _device_type(x: Tensor) -> str:
+    """Return the type of a tensor's device; on "cpu" strips of rows stay in the cache."""
+    return x.device.type
 
 
 def _strips(height: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -41,8 +41,8 @@ TORCHVISION = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 CAFFE = Normalization((123.68 / 255, 116.779 / 255, 103.939 / 255), (1.0, 1.0, 1.0))
 """Normalisation of the VGG team's own weights (their model cards: the mean pixel is 103.939,
-116.779, 123.68 as BGR in 0-255).  The factor 255 and the order of the channels are folded into the first
-convolution.  The mean is not: as a bias it would also apply to the zero padding."""
+116.779, 123.68 as BGR in 0-255).  The factor 255 and the order of the channels are folded into the
+first convolution.  The mean is not: as a bias it would also apply to the zero padding."""
 
 # Average pooling gives smaller activations than max pooling; this factor keeps them at the level of
 # the training (crowsonkb, style-transfer-pytorch, measured there).
