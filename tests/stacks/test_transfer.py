@@ -386,7 +386,7 @@ def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
 
 def test_the_record_says_at_which_plane_memory_ran_out(planes, style, monkeypatch):
     run = StackTransfer(np.tile(planes[:3], (1, 4, 4, 1)), style, settings(iterations=2))
-    original, calls = FeatureExtractor.trace, []
+    original, calls = FeatureExtractor.record_tape, []
 
     def once(self, image):
         calls.append(1)
@@ -394,7 +394,7 @@ def test_the_record_says_at_which_plane_memory_ran_out(planes, style, monkeypatc
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
         return original(self, image)
 
-    monkeypatch.setattr(FeatureExtractor, "trace", once)
+    monkeypatch.setattr(FeatureExtractor, "record_tape", once)
     carried_out(run)
     first, second, third = run.record.finished
     (shortage,) = second.out_of_memory_events

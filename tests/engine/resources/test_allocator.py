@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+
+@pytest.fixture(autouse=True)
+def nothing_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what the user, or a cluster of dask's in this process, has set."""
+    for name in (*os.environ,):
+        if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES":
+            monkeypatch.delenv(name)
+
+
 on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 
 # Blocks of 40 MiB, each freed before the next is allocated and written to.
