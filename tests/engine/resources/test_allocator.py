@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def nothing_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without what the user, or a cluster of dask's in this process, has set."""
+    """Without what the user, a cluster of dask's or an unfinished run in this process has set."""
+    gc.collect()
+    monkeypatch.setattr(allocator, "_runs", 0)
     for name in (*os.environ,):
         if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES":
             monkeypatch.delenv(name)
