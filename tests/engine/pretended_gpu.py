@@ -39,14 +39,17 @@ class PretendedGpu(TorchFunctionMode):
 
     Attributes
     ----------
+    float64 : bool
+        Whether it has float64.
     kernels : Counter
         Operators on tensors of the device that start a kernel, by name.
     waits : Counter
         Methods called on tensors of the device that wait for it, by name.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, float64: bool) -> None:
         super().__init__()
+        self.float64 = float64
         self.kernels: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
 
@@ -86,9 +89,9 @@ class PretendedGpu(TorchFunctionMode):
 class _Operators(TorchDispatchMode):
     """Counts operators, and raises what a GPU without float64 would."""
 
-    def __init__(self, gpu: PretendedGpu, float64: bool) -> None:
+    def __init__(self, gpu: PretendedGpu) -> None:
         super().__init__()
-        self._gpu, self._float64 = gpu, float64
+        self._gpu = gpu
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -97,7 +100,7 @@ class _Operators(TorchDispatchMode):
         name = function._schema.name.partition("::")[2]
         first = found[0] if isinstance(found, tuple | list) and found else found
         if isinstance(first, torch.Tensor) and first.device.type == "cuda":
-            if not self._float64 and (first.dtype == torch.float64 or "linalg_eigh" in name):
+            if not self._gpu.float64 and (first.dtype == torch.float64 or "linalg_eigh" in name):
                 raise NotImplementedError(f"{name} in {first.dtype} on this GPU")
             if name not in _WITHOUT_KERNELS:
                 self._gpu.kernels[name] += 1
@@ -153,6 +156,6 @@ def pretended_gpu(
         monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"cuda"})
     loaded = weights.load("vgg16")  # a file of values cannot be read among tensors without
     monkeypatch.setattr(weights, "load", lambda *_: loaded)
-    gpu = PretendedGpu()
-    with FakeTensorMode(allow_non_fake_inputs=True), _Operators(gpu, float64), gpu:
+    gpu = PretendedGpu(float64)
+    with FakeTensorMode(allow_non_fake_inputs=True), _Operators(gpu), gpu:
         yield gpu

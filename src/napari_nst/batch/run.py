@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from napari_nst.batch.layout import Channels
     from napari_nst.ranges import Intensities
 
-__all__ = ["Batch", "batch"]
+__all__ = ["Batch", "batch", "make_folder"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Batch:
         jobs = tuple(jobs)
         bad_styles = _bad_styles(jobs)
         if jobs:
-            _make_folder(jobs[0].result.parent)
+            make_folder(jobs[0].result.parent, "the results")
         fingerprints, known_outcomes, outdated = {}, {}, {}
         for index, job in enumerate(jobs):
             try:
@@ -261,11 +261,18 @@ def _bad_styles(jobs: Sequence[BatchJob]) -> dict[Path, Exception]:
     return bad
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path, purpose: str) -> None:
+    """Make a folder that pictures can be written to.
+
+    Raises
+    ------
+    InputError
+        If that fails; the message asks for another folder for `purpose`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be made a folder ({error.strerror}): name another for the results."
+            f"{folder} cannot be made a folder ({error.strerror}): name another for {purpose}."
         ) from None
     check_writable(folder / "picture.png")

@@ -12,6 +12,7 @@ import typer
 
 from napari_nst import speed
 from napari_nst.batch.reading import as_unit, write_result
+from napari_nst.batch.run import make_folder
 from napari_nst.cli._grid import common_choices, setting_text
 from napari_nst.cli._interrupt import INTERRUPTED, StopOnCtrlC
 from napari_nst.cli._progress import JobsProgress, say
@@ -72,7 +73,7 @@ def sweep_files(
     if os.path.exists(out) and any(map(out.samefile, sources)):
         raise InputError(f"{out} is also an input: name another file for the sheet.")
     if keep is not None:
-        _make_folder(keep)
+        make_folder(keep, "--keep")
     grid = grid.with_default_size(max(pictures[0].values.shape[:2]))
     sweep = _Sweep(sources, pictures, grid, keep)
     sweep.say_before()
@@ -271,13 +272,3 @@ def _identity(record: RunRecord) -> tuple[Any, ...]:
     inputs = (record.content, *record.styles)
     hashes = [(image.sha256, image.range, image.bits) for image in inputs]
     return record.settings, record.resolved.weights_sha256, record.steering, hashes
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made a folder ({error.strerror}): name another for --keep."
-        ) from None
-    check_writable(folder / "picture.png")

@@ -35,7 +35,7 @@ class Targets:
     Attributes
     ----------
     regions : sequence of Region
-        What takes its style from where: one of whole_image_region, where there are none.
+        The regions of the content; without labels one that is the whole image.
     energy : mapping of str to float
         For each content layer the sum of its squared features, weighted by visibility.
     style : mapping of str to list of Statistics or None

@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 Damp: TypeAlias = "Callable[[str, Tensor], Tensor]"
-"""What may change the gradient with respect to a quantity that is compared, known by its name."""
+"""Takes the name of a quantity and a gradient with respect to it; returns the gradient to use."""
 
 
 def gram_matrix(features: Tensor) -> Tensor:

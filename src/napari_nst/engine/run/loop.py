@@ -1,4 +1,4 @@
-"""The one loop: evaluate, step, show; and on_tile two evaluations do what was wished."""
+"""The loop of a run: evaluate, step, yield a snapshot; apply updates between evaluations."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Loop:
         self._keep_mask: Tensor | None = None  # where the content's pixels are kept
         self._content: Tensor | None = None  # at the scale at work
         self._network: FeatureExtractor | None = None
-        self._objective: Objective | None = None  # None: to be made anew
+        self._objective: Objective | None = None  # None: make a new one
         self._side: int | None = None  # of the tiles it was made in
 
     def run(self) -> Iterator[Snapshot]:
