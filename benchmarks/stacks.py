@@ -90,7 +90,7 @@ def loss(
 ) -> float:
     """Return the loss of a picture as it is delivered."""
     once = settings.replace(init="image", scales=1, iterations=1)
-    run = StyleTransfer(content, style, once, start=result, style_cache=style_cache)
+    run = StyleTransfer(content, style, once, init_image=result, style_cache=style_cache)
     return float(next(run).losses.total)
 
 

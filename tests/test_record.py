@@ -50,7 +50,7 @@ records = st.builds(
     resolved=resolved,
     content=inputs,
     styles=st.lists(inputs, max_size=3).map(tuple),
-    start=st.none() | inputs,
+    init_image=st.none() | inputs,
     iterations=counts,
     losses=st.dictionaries(st.sampled_from(["content", "style", "tv", "total"]), st.floats(0, 1e9)),
     status=st.sampled_from(["finished", "stopped", "failed", "running"]),

@@ -198,7 +198,7 @@ class RunRecord(_Record):
         The content image.
     styles : tuple of InputRecord
         The style images that the run began with, and so for the labels.
-    start : InputRecord or None
+    init_image : InputRecord or None
         The image the run started from, with ``init="image"``.
     content_labels : InputRecord or None
         The labels of the content's regions.
@@ -226,7 +226,7 @@ class RunRecord(_Record):
     resolved: Resolved
     content: InputRecord
     styles: tuple[InputRecord, ...]
-    start: InputRecord | None = None
+    init_image: InputRecord | None = None
     content_labels: InputRecord | None = None
     style_labels: tuple[InputRecord | None, ...] | None = None
     regions: tuple[RegionRecord, ...] = ()

@@ -138,7 +138,7 @@ class StyleTransferSettings(BaseModel):
     padding : {"replicate", "zero"}
         Padding of the image for the network's first convolution.
     init : {"content", "noise", "style", "image"}
-        The initial image; "image" is the one given as ``start``.
+        The initial image; "image" is the one given as ``init_image``.
     size : int, "auto" or None
         Longest side of the working size, in pixels.  None: that of the content.  "auto": that of
         the content, but at most 512 on a CPU and 1024 on a GPU.

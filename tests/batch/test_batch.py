@@ -653,7 +653,7 @@ def test_a_plane_starts_from_its_neighbour_in_the_same_channel(
     batch("stained.ome.tif", "s.png", "out", **TINY)
     run = record_of("stained").run
     assert isinstance(run, StackRecord)
-    assert [plane.start is not None for plane in run.finished] == [False] * 2 + [True] * 6
+    assert [plane.init_image is not None for plane in run.finished] == [False] * 2 + [True] * 6
     dim = stained[:, :, 0]
     about = {"axes": "TZYX"}
     tifffile.imwrite("dim.ome.tif", dim, photometric="minisblack", metadata=about)

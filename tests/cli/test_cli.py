@@ -167,12 +167,12 @@ def test_options_override_set_and_set_overrides_the_file(folder: Path) -> None:
 def test_start_sets_the_initial_image(folder: Path) -> None:
     write_image("start.png", picture((20, 30, 3), seed=3))
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", *TINY]
-    assert main([*arguments, "--start", "start.png"]) == 0
+    assert main([*arguments, "--init-image", "start.png"]) == 0
     record, found = record_of("out.png"), read_image("out.png").astype(float) / 255
     assert record.settings.init == "image"
-    assert record.start is not None and record.start.shape == (20, 30, 3)
+    assert record.init_image is not None and record.init_image.shape == (20, 30, 3)
     images = [read_image(f"{name}.png") for name in ("content", "style", "start")]
-    expected = stylize(*images[:2], record.settings, start=images[2]).image
+    expected = stylize(*images[:2], record.settings, init_image=images[2]).image
     np.testing.assert_allclose(found, expected, atol=0.51 / 255)
     assert main(arguments) == 0
     assert np.abs(read_image("out.png") / 255 - found).mean() > 0.1
@@ -213,10 +213,19 @@ def spoil(path: str, value: float) -> None:
     [
         (["missing.png", "style.png"], "missing.png does not exist: name an image"),
         (["content.png", "missing.png"], "missing.png does not exist: name an image"),
-        (["content.png", "style.png", "--start", "missing.png"], "missing.png does not exist: "),
-        (["content.png", "style.png", "--start", "dot.png"], "start is 1 x 1 pixels; it must be"),
-        (["content.png", "style.png", "--set", "init=image"], "init is 'image' and start is miss"),
-        (["content.png", "style.png", "--start", "out.png"], "out.png is an empty file"),
+        (
+            ["content.png", "style.png", "--init-image", "missing.png"],
+            "missing.png does not exist: ",
+        ),
+        (
+            ["content.png", "style.png", "--init-image", "dot.png"],
+            "init_image is 1 x 1 pixels; it must be",
+        ),
+        (
+            ["content.png", "style.png", "--set", "init=image"],
+            "init is 'image' and init_image",
+        ),
+        (["content.png", "style.png", "--init-image", "out.png"], "out.png is an empty file"),
         (["text.png", "style.png"], "text.png cannot be read, for it is not an image"),
         (["dot.png", "style.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["content.png", "dot.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
@@ -268,7 +277,10 @@ def test_invalid_input_is_one_line(
         (["out.gif"], "out.gif has no suffix that can be written"),
         (["."], ". has no suffix that can be written"),
         (["content.png"], "content.png is also an input: name another file for the result."),
-        (["start.png", "--start", "start.png"], "start.png is also an input: name another file"),
+        (
+            ["start.png", "--init-image", "start.png"],
+            "start.png is also an input: name another file",
+        ),
         (["new.jpg", "--depth", "16"], "new.jpg cannot have 16 bits, for JPEG has 8: name a"),
         (["a" * 300 + ".png"], "aaa"),
     ],

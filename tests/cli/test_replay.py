@@ -68,11 +68,11 @@ def test_replay_accepts_an_initial_image_and_arrays() -> None:
     content = np.random.default_rng(6).random((40, 48))  # float64, as no image file holds it
     np.save("content.npy", content)
     settings = StyleTransferSettings(size=48, iterations=2, init="image")
-    run = StyleTransfer(content, read_image("style.png"), settings, start=start)
+    run = StyleTransfer(content, read_image("style.png"), settings, init_image=start)
     for _ in run:
         pass
     Path("record.json").write_text(run.record.to_json())
-    assert replay("record.json", "--start", "start.npy", content="content.npy") == 0
+    assert replay("record.json", "--init-image", "start.npy", content="content.npy") == 0
 
     expected = np.rint(run.result().image.astype(np.float64) * 65535).astype(np.uint16)
     np.testing.assert_array_equal(read_image("again.png"), expected)

@@ -174,10 +174,10 @@ def test_run_on_a_plane_is_replayed_and_resumed(scene: Any) -> None:
 def test_initial_image_has_the_range_of_the_content(scene: Any) -> None:
     tifffile.imwrite("a.tif", (scene * 3000).astype(np.uint16))
     tifffile.imwrite("dim.tif", (scene * 200).astype(np.uint16))
-    command = ["stylize", "a.tif", "style.png", "-o", "new.png", *TINY, "--start"]
+    command = ["stylize", "a.tif", "style.png", "-o", "new.png", *TINY, "--init-image"]
     for start, span in (("dim.tif", (0, 4095)), ("style.png", None)):
         assert main([*command, start]) == 0
-        record = record_in("new.png").start
+        record = record_in("new.png").init_image
         assert record is not None and record.range == span
 
 

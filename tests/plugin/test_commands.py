@@ -91,7 +91,7 @@ def test_a_result_is_continued(viewer: Any, stack: Any) -> None:
     assert record["settings"]["init"] == "image"
     assert record["settings"]["iterations"] == 2
     assert second.metadata[ORIGINS_KEY]["content"]["intensities"] == "percentiles"
-    assert second.metadata[ORIGINS_KEY]["start"]["layer"] == "stack x paint"
+    assert second.metadata[ORIGINS_KEY]["init_image"]["layer"] == "stack x paint"
     viewer.layers.remove(paint)
     with pytest.raises(InputError, match="was made of paint, and no layer has its pixels"):
         execute("continue_layer")

@@ -97,7 +97,7 @@ def test_renamed_layers_are_found_by_their_pixels(viewer: ViewerModel) -> None:
     for path in (("content",), ("styles", 0), ("content_labels",)):
         assert hash_of(again, *path) == hash_of(result, *path)
     origins = again.metadata[ORIGINS_KEY]
-    assert [origins[role]["layer"] for role in ("content", "content_labels", "start")] == [
+    assert [origins[role]["layer"] for role in ("content", "content_labels", "init_image")] == [
         "my photo", "my regions", result.name,
     ]  # fmt: skip
     text = as_python(result, viewer.layers)

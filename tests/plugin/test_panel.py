@@ -406,7 +406,7 @@ def test_continue_starts_from_the_selected_result(viewer, slow_panel, qtbot):
     second = slow_panel.engine.made[1]
     assert second.settings.init == "image"
     assert second.settings.size == 96
-    assert (second.more["start"] == 255).all()
+    assert (second.more["init_image"] == 255).all()
     assert [layer.name for layer in viewer.layers[2:]] == ["photo x paint", "photo x paint [1]"]
 
 

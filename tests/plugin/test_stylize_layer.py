@@ -207,8 +207,8 @@ def test_a_result_can_be_content_style_and_init_image(
         assert result.data.shape == (1, 40, 48)
         assert result.contrast_limits == cells.contrast_limits
         np.testing.assert_allclose(result.translate, first.translate)
-    assert fourth.metadata["napari_nst"]["start"]["name"] == "start"
-    assert fourth.metadata[ORIGINS_KEY]["start"]["layer"] == first.name
+    assert fourth.metadata["napari_nst"]["init_image"]["name"] == "init_image"
+    assert fourth.metadata[ORIGINS_KEY]["init_image"]["layer"] == first.name
 
 
 def test_regions_are_taken_from_labels_layers(content: Any, paint: Image) -> None:

@@ -173,7 +173,12 @@ def test_a_plane_starts_from_the_one_that_is_before_it(planes, style):
         on_plane_done=lambda k, result: kept.__setitem__(k, result.image),
     )
     carried_out(run)
-    assert [plane.start is not None for plane in run.record.finished] == [False, False, True, True]
+    assert [plane.init_image is not None for plane in run.record.finished] == [
+        False,
+        False,
+        True,
+        True,
+    ]
     for first, second in ((0, 2), (1, 3)):
         own = Kept()
         carried_out(
@@ -379,7 +384,7 @@ def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
     assert len({plane.content.sha256 for plane in record.finished}) == PLANES
     later = settings_of(settings(), 1, "previous")
     assert [plane.iterations for plane in record.finished] == [6] + [later.iterations] * 3
-    assert [plane.start is None for plane in record.finished] == [True, False, False, False]
+    assert [plane.init_image is None for plane in record.finished] == [True, False, False, False]
     assert all(plane.losses["total"] > 0 for plane in record.finished)
     assert record.to_dict()["settings"]["iterations"] == 6
 

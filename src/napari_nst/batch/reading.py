@@ -29,8 +29,8 @@ __all__ = [
     "StackPictures",
     "as_unit",
     "plane_of",
+    "read_init_image",
     "read_picture",
-    "read_start",
     "read_style",
     "write_result",
 ]
@@ -227,7 +227,7 @@ def read_style(
     return style
 
 
-def read_start(
+def read_init_image(
     path: Path, content: RangedImage, intensities: Intensities, plane: tuple[int, ...] | None
 ) -> RangedImage:
     """Read the initial image, in the range of the content if its values fit.
@@ -241,13 +241,13 @@ def read_start(
     intensities, plane
         As for `read_picture`.
     """
-    start = read_picture(path, intensities, plane_of(path, plane), what="picture to start from")
-    if start.values.dtype != content.values.dtype:
-        return start
+    image = read_picture(path, intensities, plane_of(path, plane), what="initial image")
+    if image.values.dtype != content.values.dtype:
+        return image
     span = content.range or Range.from_dtype(content.values.dtype)
-    known = Summary.from_values(visible_values(start.values))
+    known = Summary.from_values(visible_values(image.values))
     within = known.low is not None and span.low <= known.low and known.high <= span.high
-    return dataclasses.replace(start, range=content.range) if within else start
+    return dataclasses.replace(image, range=content.range) if within else image
 
 
 def write_result(

@@ -112,7 +112,7 @@ def stylize(
     iterations: IterationsOption = None,
     style_weight: StyleWeightOption = None,
     preset: PresetOption = None,
-    start: Annotated[
+    init_image: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Initial image; implies init=image."),
     ] = None,
@@ -154,13 +154,13 @@ def stylize(
     from napari_nst.cli._stylize import stylize_files
 
     named = {"size": size, "iterations": iterations, "style_weight": style_weight}
-    if start is not None:
+    if init_image is not None:
         named["init"] = "image"
     chosen = gather(settings, choices or [], named, preset)
     stylize_files(
         content,
         styles,
-        start,
+        init_image,
         out,
         chosen,
         depth,

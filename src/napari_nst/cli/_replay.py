@@ -32,7 +32,7 @@ def replay(
         typer.Argument(metavar="STYLE", help="Its styles, in the same order."),
     ],
     out: OutOption,
-    start: Annotated[
+    init_image: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The initial image of the run.")
     ] = None,
     plane: PlaneOption = None,
@@ -84,7 +84,9 @@ def replay(
         *(_read(path, plane_of(path, own)) for path, own in zip(styles, planes, strict=True)),
     ]
     more: dict[str, Any] = {
-        "start": None if start is None else _read(start, plane_of(start, content_plane))
+        "init_image": None
+        if init_image is None
+        else _read(init_image, plane_of(init_image, content_plane))
     }
     more |= read_labels_files(content_labels, style_labels or ())
     if replacements:

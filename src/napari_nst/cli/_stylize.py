@@ -10,8 +10,8 @@ import typer
 
 from napari_nst.batch.reading import (
     plane_of,
+    read_init_image,
     read_picture,
-    read_start,
     read_style,
     write_result,
 )
@@ -37,7 +37,7 @@ _SECONDS_BETWEEN_SAVES = 60.0
 def stylize_files(
     content: Path,
     styles: Sequence[Path],
-    start: Path | None,
+    init_image: Path | None,
     out: Path,
     settings: StyleTransferSettings,
     depth: Literal["8", "16"] | None,
@@ -55,7 +55,7 @@ def stylize_files(
     ----------
     content, styles : Path, sequence of Path
         The pictures.
-    start : Path or None
+    init_image : Path or None
         Initial image, with ``init="image"``.
     out : Path
         File of the result.
@@ -88,9 +88,11 @@ def stylize_files(
         raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
     sources = (content, *styles)
     pictures = read_inputs(content, styles, intensities, plane, style_planes)
-    init_image = None if start is None else read_start(start, pictures[0], intensities, plane)
+    initial = None
+    if init_image is not None:
+        initial = read_init_image(init_image, pictures[0], intensities, plane)
     labels = read_labels_files(content_labels, style_labels)
-    inputs = [path for path in (*sources, start, content_labels, *style_labels) if path]
+    inputs = [path for path in (*sources, init_image, content_labels, *style_labels) if path]
     inputs = [path for path in inputs if os.path.exists(path)]
     if os.path.exists(out) and any(map(out.samefile, inputs)):
         raise InputError(f"{out} is also an input: name another file for the result.")
@@ -99,7 +101,7 @@ def stylize_files(
 
     names = [path.name for path in sources]
     run = StyleTransfer(
-        pictures[0], pictures[1:], settings, start=init_image, names=names, **labels
+        pictures[0], pictures[1:], settings, init_image=initial, names=names, **labels
     )
     run_to_file(run, out, depth, checkpoint)
 

@@ -106,8 +106,8 @@ def continue_run(
         intensities=before.content.intensities,
         init_image=init_image,
     )
-    assert job.start is not None
-    check_init_image(job.content, job.start)
+    assert job.init_image is not None
+    check_init_image(job.content, job.init_image)
 
     on_content = _labels(content_labels, before.content_labels, layers, init_image, job.content)
     on_styles = None

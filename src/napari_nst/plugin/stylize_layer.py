@@ -252,7 +252,7 @@ def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> I
         [plane.load() for plane in job.styles],
         job.settings,
         names=[plane.name for plane in (job.content, *job.styles)],
-        start=None if job.start is None else job.start.load(),
+        init_image=None if job.init_image is None else job.init_image.load(),
         content_labels=None if labels is None else labels.load(),
         style_labels=None
         if job.style_labels is None

@@ -29,7 +29,7 @@ class PlaneRecord(BaseModel):
         Which, from 0.
     content : InputRecord
         The plane that went in.
-    start : InputRecord or None
+    init_image : InputRecord or None
         The picture it started from, if that was the plane before.
     content_labels : InputRecord or None
         The labels of its regions.
@@ -49,7 +49,7 @@ class PlaneRecord(BaseModel):
 
     plane: int
     content: InputRecord
-    start: InputRecord | None = None
+    init_image: InputRecord | None = None
     content_labels: InputRecord | None = None
     scales: tuple[ScaleRecord, ...]
     steering: tuple[SteeringRecord, ...] = ()
@@ -63,7 +63,7 @@ class PlaneRecord(BaseModel):
         return cls(
             plane=plane,
             content=run.content,
-            start=run.start,
+            init_image=run.init_image,
             content_labels=run.content_labels,
             scales=run.resolved.scales,
             steering=run.steering,

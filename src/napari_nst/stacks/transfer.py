@@ -389,7 +389,7 @@ class StackTransfer:
         inputs = dict(self._inputs)
         content, start = self._ranges.of(content), self._ranges.of(start, like=content)
         if start is not None:
-            inputs["start"] = start
+            inputs["init_image"] = start
         if self._content_labels is not None:
             inputs["content_labels"] = self._content_labels[plane]
         if style_cache is not None:

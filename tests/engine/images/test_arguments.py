@@ -72,7 +72,7 @@ def test_pil_images_of_other_modes_raise(mode: str) -> None:
 
 @pytest.mark.parametrize("path", ["photo.png", Path("photos") / "photo.png", b"photo.png"])
 def test_a_path_raises_with_advice_to_read_the_file(path: Any) -> None:
-    for name in ("content", "style", "start"):
+    for name in ("content", "style", "init_image"):
         with pytest.raises(InputError, match=rf"^{name} is .*photo.png.*files\.read_image"):
             Picture.from_array(path, name)
     with pytest.raises(InputError, match=r"labels is .*photo.png.*files\.read_labels"):

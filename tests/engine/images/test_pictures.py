@@ -420,7 +420,9 @@ def test_an_initial_image_gets_the_bits_of_the_content_if_it_fits() -> None:
     about = Picture.from_array(content, "content").record
 
     def first(start: Any) -> float:
-        return float(Picture.from_array(init_image_like(start, about), "start").pixels[0, 0, 0, 0])
+        return float(
+            Picture.from_array(init_image_like(start, about), "init_image").pixels[0, 0, 0, 0]
+        )
 
     dim = np.full((8, 8), 200, np.uint16)
     assert first(dim) == pytest.approx(200 / 4095)  # not 200 / 255

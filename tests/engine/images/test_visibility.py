@@ -107,7 +107,7 @@ def test_hidden_colours_of_the_initial_image_do_not_affect_the_result(images: An
 
     def make(hidden: float) -> Any:
         start = cut_out(content[::-1], hidden)
-        return stylize(content, style, start=start, init="image", **QUICK).image
+        return stylize(content, style, init_image=start, init="image", **QUICK).image
 
     same_whatever_is_hidden(make)
 
@@ -299,9 +299,9 @@ def test_a_run_without_labels_records_no_regions(images: Any) -> None:
     assert run.record.regions == ()
 
 
-@pytest.mark.parametrize("part", ["content", "style", "start"])
+@pytest.mark.parametrize("part", ["content", "style", "init_image"])
 def test_fully_transparent_images_raise(images: Any, part: str) -> None:
-    given = {"content": images[0], "style": images[1], "start": images[0]}
+    given = {"content": images[0], "style": images[1], "init_image": images[0]}
     given[part] = np.dstack([given[part], np.zeros((*given[part].shape[:2], 1))])
     with pytest.raises(InputError, match=f"^{part} is wholly transparent: "):
         stylize(**given, init="image", **QUICK)

@@ -115,6 +115,6 @@ def test_a_result_is_a_start_as_it_is(scene: NDArray[np.float32], stripes: Any) 
     first = stylize(content, stripes(40, 40), **TINY).image
     choices = TINY | {"init": "image", "iterations": 1}
     run = StyleTransfer(
-        content, stripes(40, 40), _settings()["settings"].replace(**choices), start=first
+        content, stripes(40, 40), _settings()["settings"].replace(**choices), init_image=first
     )
     np.testing.assert_allclose(run.result().image, first, atol=1e-6)

@@ -174,7 +174,7 @@ def test_all_that_goes_in_comes_out_again(
             picture,
             styles,
             settings,
-            start=1 - np.nan_to_num(content),
+            init_image=1 - np.nan_to_num(content),
             names=["a", "b", "c"],
             content_labels=halves(content, 0, 1),
             style_labels=[halves(style, 1, 1), None],

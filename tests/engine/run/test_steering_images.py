@@ -51,7 +51,7 @@ def steered(run: StyleTransfer, at: int, **changes: Any) -> Image:
 def first_losses(image: Image, content: Image, styles: Any, **options: Any) -> Any:
     """Losses of an image against a fresh objective."""
     settings = options.pop("settings", quick()).replace(iterations=1, init="image")
-    return stylize(content, styles, settings, start=image, **options).history[0]
+    return stylize(content, styles, settings, init_image=image, **options).history[0]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])

@@ -73,9 +73,9 @@ def test_what_a_run_starts_from_comes_back_line_by_line_as_it_grows(
     # With steps that move nothing the picture is the start itself: small, then grown.
     start = content[::-1].copy() if init == "image" else None
     settings = quick(init=init, scales=2, iterations=2, learning_rate=1e-7)
-    run = StyleTransfer(content, style, settings, start=start)
+    run = StyleTransfer(content, style, settings, init_image=start)
     list(run)
-    whole = StyleTransfer(content, style, settings.replace(scales=1), start=start)
+    whole = StyleTransfer(content, style, settings.replace(scales=1), init_image=start)
     next(iter(whole))
     np.testing.assert_allclose(run.result().image, whole.result().image, atol=1e-5)
 
@@ -441,33 +441,33 @@ def test_the_size_worked_at_and_the_size_of_the_result(
 
 def test_the_first_image_is_what_init_says(content: Image, style: Image) -> None:
     def first(**choices: Any) -> Image:
-        start = choices.pop("start", None)
-        return StyleTransfer(content, style, quick(**choices), start=start).result().image
+        start = choices.pop("init_image", None)
+        return StyleTransfer(content, style, quick(**choices), init_image=start).result().image
 
     assert np.array_equal(first(init="content"), content)
     resized = resize(planes(style).to(DEVICE), 40, 48)[0].permute(1, 2, 0).cpu().numpy()
     assert np.array_equal(first(init="style"), resized)
     start = content[::-1]
-    assert np.array_equal(first(init="image", start=start), start)
+    assert np.array_equal(first(init="image", init_image=start), start)
     grey = np.full((40, 48), 51, np.uint8)
-    np.testing.assert_allclose(first(init="image", start=grey), np.full((40, 48, 3), 0.2))
+    np.testing.assert_allclose(first(init="image", init_image=grey), np.full((40, 48, 3), 0.2))
 
 
 def test_a_grey_run_starts_from_the_brightness_of_a_colour_image(
     content: Image, style: Image
 ) -> None:
-    run = StyleTransfer(content[..., 0], style, quick(init="image"), start=content)
+    run = StyleTransfer(content[..., 0], style, quick(init="image"), init_image=content)
     expected = luminance(planes(content))[0, 0].numpy()
     np.testing.assert_allclose(run.result().image, expected, atol=1e-6)
 
 
-def test_a_start_image_and_init_go_together(content: Image, style: Image) -> None:
-    with pytest.raises(InputError, match=r"^init is 'image' and start is missing; "):
+def test_init_image_requires_init_to_be_image(content: Image, style: Image) -> None:
+    with pytest.raises(InputError, match=r"^init is 'image' and init_image is missing; "):
         StyleTransfer(content, style, quick(init="image"))
-    with pytest.raises(InputError, match=r"^init is 'content' and start is given; "):
-        StyleTransfer(content, style, quick(), start=content)
-    with pytest.raises(InputError, match=r"^start has shape \(3,\); "):
-        StyleTransfer(content, style, quick(init="image"), start=[1, 2, 3])
+    with pytest.raises(InputError, match=r"^init is 'content' and init_image is given; "):
+        StyleTransfer(content, style, quick(), init_image=content)
+    with pytest.raises(InputError, match=r"^init_image has shape \(3,\); "):
+        StyleTransfer(content, style, quick(init="image"), init_image=[1, 2, 3])
 
 
 def test_luminance_mode_keeps_the_contents_colours(photo: Maker, style: Image) -> None:
@@ -623,7 +623,7 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
     assert record.settings == settings
     assert [image.name for image in (record.content, *record.styles)] == ["a", "b", "c"]
     assert [image.shape for image in record.styles] == [(44, 36, 3), (20, 36, 3)]
-    assert record.start is None
+    assert record.init_image is None
     assert record.resolved.device == DEVICE
     precision = Device.from_settings(settings).precision  # the machine's choice
     assert record.resolved.precision == precision
@@ -642,10 +642,10 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
 
 
 def test_the_record_says_what_the_run_started_from(content: Image, style: Image) -> None:
-    run = StyleTransfer(content, style, quick(init="image"), start=style)
-    assert run.record.start is not None
-    assert run.record.start.name == "start"
-    assert run.record.start.sha256 == run.record.styles[0].sha256
+    run = StyleTransfer(content, style, quick(init="image"), init_image=style)
+    assert run.record.init_image is not None
+    assert run.record.init_image.name == "init_image"
+    assert run.record.init_image.sha256 == run.record.styles[0].sha256
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -131,7 +131,7 @@ def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot)
     volume = stack.layers["volume"].data
     for k, run in enumerate(panel.engine.made):
         np.testing.assert_allclose(run.content, volume[1, k] / 4000, atol=1e-6)
-        assert ("start" in run.more) == (k > 0)
+        assert ("init_image" in run.more) == (k > 0)
     iterations = [word.iteration for word in words]
     assert sorted(iterations) == iterations
     assert {(word.planes, word.iterations) for word in words} == {(4, 16)}
@@ -142,7 +142,7 @@ def test_planes_can_be_independent(panel, qtbot):
     panel.controls.planes.from_previous.setChecked(False)
     panel.start()
     finish(panel, qtbot)
-    assert all("start" not in run.more for run in panel.engine.made)
+    assert all("init_image" not in run.more for run in panel.engine.made)
 
 
 def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
@@ -156,7 +156,7 @@ def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
     panel.start()
     finish(panel, qtbot)
     runs = panel.engine.made
-    assert all("start" not in run.more for run in runs)
+    assert all("init_image" not in run.more for run in runs)
     for k, run in enumerate(runs):
         own = Range.from_percentiles(volume.data[:, k])
         np.testing.assert_allclose(run.content, own.to_unit(volume.data[1, k]), atol=1e-6)

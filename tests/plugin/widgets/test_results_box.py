@@ -54,7 +54,7 @@ def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, sta
     assert "stack x paint was made of stack, and Content is other" in panel.status
     panel.controls.content.value = stack
     stack.name = "renamed"
-    assert panel.jobs.job(init_image=result).start is not None
+    assert panel.jobs.job(init_image=result).init_image is not None
 
 
 def test_reuse_finds_renamed_layers_and_names_missing_ones(viewer: Any, panel: Any) -> None:

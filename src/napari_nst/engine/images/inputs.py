@@ -44,11 +44,11 @@ _WHOLE = 1 - 1e-4
 
 
 class Inputs:
-    """Validated content, styles, start and labels of a run.
+    """Validated content, styles, initial image and labels of a run.
 
     Parameters
     ----------
-    content, styles, start, names, content_labels, style_labels
+    content, styles, init_image, names, content_labels, style_labels
         See `StyleTransfer`.
     settings : StyleTransferSettings
         Settings of the run.
@@ -57,7 +57,7 @@ class Inputs:
 
     Attributes
     ----------
-    content, start : Picture
+    content, init_image : Picture
         The content, and the initial image or None.
     styles : tuple of Picture
         The style images.
@@ -82,7 +82,7 @@ class Inputs:
         styles: Any,
         settings: StyleTransferSettings,
         *,
-        start: Any = None,
+        init_image: Any = None,
         names: Sequence[str] | None = None,
         content_labels: Any = None,
         style_labels: Any = None,
@@ -97,16 +97,21 @@ class Inputs:
             )
         known = None if record is None else record.content
         self.content = Picture.from_array(content, names[0], settings.nan, known)
-        if (start is None) == (settings.init == "image"):
+        if (init_image is None) == (settings.init == "image"):
+            found = "missing" if init_image is None else "given"
             raise InputError(
-                f"init is {settings.init!r} and start is {'missing' if start is None else 'given'};"
-                " they go together: a start image is for init='image'."
+                f"init is {settings.init!r} and init_image is {found}; they go together: an "
+                "initial image is for init='image'."
             )
-        if start is not None and record is None:
-            start = init_image_like(start, self.content.record)
-        known = None if record is None else record.start
-        self.start = None if start is None else Picture.from_array(start, "start", recorded=known)
-        for picture in filter(None, (self.content, self.start)):
+        if init_image is not None and record is None:
+            init_image = init_image_like(init_image, self.content.record)
+        known = None if record is None else record.init_image
+        self.init_image = (
+            None
+            if init_image is None
+            else Picture.from_array(init_image, "init_image", recorded=known)
+        )
+        for picture in filter(None, (self.content, self.init_image)):
             picture.check_visible()
         if record is not None and len(record.styles) == len(images):
             parts = zip(images, names[1:], record.styles, strict=True)
@@ -119,7 +124,7 @@ class Inputs:
     def from_pictures(
         cls,
         content: Picture,
-        start: Picture | None,
+        init_image: Picture | None,
         styles: tuple[Picture, ...],
         content_labels: Labels | None,
         style_labels: tuple[Labels | None, ...] | None,
@@ -127,7 +132,7 @@ class Inputs:
     ) -> Inputs:
         """Return inputs made of validated images and labels."""
         inputs = cls.__new__(cls)
-        inputs.content, inputs.start, inputs.styles = content, start, styles
+        inputs.content, inputs.init_image, inputs.styles = content, init_image, styles
         inputs.content_labels, inputs.style_labels = content_labels, style_labels
         inputs.check(settings)
         return inputs
@@ -264,7 +269,7 @@ class Inputs:
         return {
             "content": self.content.record,
             "styles": tuple(style.record for style in self.styles),
-            "start": self.start and self.start.record,
+            "init_image": self.init_image and self.init_image.record,
             "content_labels": self.content_labels and self.content_labels.record,
             "style_labels": labels and tuple(own and own.record for own in labels),
         }
@@ -343,10 +348,14 @@ class Inputs:
             return torch.rand((1, content.shape[1], *shape), generator=generator).to(device)
         if settings.init == "style":
             return self.styles[0].resize(styles[0], shape).clone()
-        if self.start is not None:
-            start = self.start.filled.to(device)
-            start = color.luminance(start) if content.shape[1] == 1 else start.expand(-1, 3, -1, -1)
-            return self.start.resize(start, shape).clone()
+        if self.init_image is not None:
+            init_image = self.init_image.filled.to(device)
+            init_image = (
+                color.luminance(init_image)
+                if content.shape[1] == 1
+                else init_image.expand(-1, 3, -1, -1)
+            )
+            return self.init_image.resize(init_image, shape).clone()
         return self.content.resize(content, shape).clone()
 
     def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:

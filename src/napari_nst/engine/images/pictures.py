@@ -290,27 +290,31 @@ def input_record(image: NDArray[Any], name: str, given: RangedImage | None = Non
     )
 
 
-def init_image_like(start: Any, content: InputRecord) -> Any:
+def init_image_like(init_image: Any, content: InputRecord) -> Any:
     """Return an initial image whose values are interpreted like the content's if they fit.
 
     Parameters
     ----------
-    start : array_like or RangedImage
+    init_image : array_like or RangedImage
         The image.
     content : InputRecord
         Record of the content.  If it is uint16, an initial image in uint16 or floats (such as an
         earlier result) whose values fit into the content's bits gets the same bits.
     """
-    if isinstance(start, RangedImage) or content.dtype != "uint16" or content.range is not None:
-        return start
-    image = np.asarray(start)
+    if (
+        isinstance(init_image, RangedImage)
+        or content.dtype != "uint16"
+        or content.range is not None
+    ):
+        return init_image
+    image = np.asarray(init_image)
     full = {"u": _FULL_SCALE["uint16"], "f": 1.0}.get(image.dtype.kind)
     if full is None or image.dtype == np.uint8 or not image.size:
-        return start
+        return init_image
     share = 1.0 if content.bits is None else 1 / _share_of_bits(content.bits)
     values = visible_values(image)
     within = float(values[np.isfinite(values)].max(initial=0)) <= full * share * (1 + 1e-6)
-    return RangedImage(image, bits=content.bits) if within else start
+    return RangedImage(image, bits=content.bits) if within else init_image
 
 
 def _ranged(image: NDArray[Any], recorded: InputRecord | None) -> RangedImage:

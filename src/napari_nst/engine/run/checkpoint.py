@@ -191,7 +191,7 @@ def _put_inputs(
     inputs: Inputs, tensors: dict[str, Tensor], places: dict[int, str]
 ) -> dict[str, Any]:
     """Add the tensors of inputs to a file's, each once, and return what JSON says of them."""
-    pictures = {"content": inputs.content, "start": inputs.start}
+    pictures = {"content": inputs.content, "init_image": inputs.init_image}
     pictures |= {f"styles.{index}": style for index, style in enumerate(inputs.styles)}
     labels = {"content_labels": inputs.content_labels}
     labels |= {f"style_labels.{index}": own for index, own in enumerate(inputs.style_labels or ())}
@@ -247,7 +247,7 @@ def _take_inputs(
     labelled = about["style_labels"]
     return Inputs.from_pictures(
         content,
-        picture("start"),
+        picture("init_image"),
         tuple(style for style in styles if style is not None),
         labels("content_labels"),
         None if labelled is None else tuple(labels(f"style_labels.{n}") for n in range(labelled)),

@@ -124,7 +124,7 @@ def _check(record: RunRecord, inputs: Inputs) -> None:
         )
     pairs: list[tuple[InputRecord | None, InputRecord | None]] = [
         (record.content, given["content"]),
-        (record.start, given["start"]),
+        (record.init_image, given["init_image"]),
         (record.content_labels, given["content_labels"]),
         *zip(record.styles, given["styles"], strict=True),
         *zip(

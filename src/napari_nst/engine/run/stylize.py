@@ -22,7 +22,7 @@ def stylize(
     style: Any,
     settings: StyleTransferSettings | None = None,
     *,
-    start: Any = None,
+    init_image: Any = None,
     content_labels: Any = None,
     style_labels: Any = None,
     record: RunRecord | None = None,
@@ -43,7 +43,7 @@ def stylize(
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
         Every choice; `choices` change single ones.
-    start : array_like, optional
+    init_image : array_like, optional
         The image to start from, with ``init="image"``; its values mean what the content's do.
     content_labels : array_like, optional
         Integers of 0 or more, of the content's height and width: the regions.
@@ -87,7 +87,7 @@ def stylize(
         content,
         style,
         settings,
-        start=start,
+        init_image=init_image,
         content_labels=content_labels,
         style_labels=style_labels,
         replay=record,

@@ -62,7 +62,7 @@ class StyleTransfer:
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
         Every choice.
-    start : array_like, optional
+    init_image : array_like, optional
         The image to start from, with ``init="image"``; its values mean what the content's do.
     names : sequence of str, optional
         What messages and the record call the content and the styles.
@@ -100,7 +100,7 @@ class StyleTransfer:
         styles: Any,
         settings: StyleTransferSettings | None = None,
         *,
-        start: Any = None,
+        init_image: Any = None,
         names: Sequence[str] | None = None,
         content_labels: Any = None,
         style_labels: Any = None,
@@ -121,7 +121,7 @@ class StyleTransfer:
                 content,
                 styles,
                 settings,
-                start=start,
+                init_image=init_image,
                 names=names,
                 content_labels=content_labels,
                 style_labels=style_labels,

@@ -37,7 +37,7 @@ __all__ = ["as_command", "as_file_name", "as_python"]
 _OPTIONS = {
     "content": None,
     "style": None,
-    "start": "--start",
+    "init_image": "--init-image",
     "content_labels": "--content-labels",
     "style_labels": "--style-labels",
     "replacement": "--replacement",
@@ -169,7 +169,7 @@ def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
     groups: list[tuple[str, Any, Any]] = [
         ("content", [record["content"]], [origins.get("content")]),
         ("style", record["styles"], origins.get("styles")),
-        ("start", [record.get("start")], [origins.get("start")]),
+        ("init_image", [record.get("init_image")], [origins.get("init_image")]),
         ("content_labels", [record.get("content_labels")], [origins.get("content_labels")]),
         ("style_labels", record.get("style_labels") or (), origins.get("style_labels")),
     ]
@@ -262,7 +262,7 @@ def _arguments(inputs: Sequence[_NamedInput], record: dict[str, Any]) -> Iterato
         variables[one.role].append(one.variable)
     yield variables["content"][0]
     yield f"[{', '.join(variables['style'])}]"
-    for role in ("start", "content_labels"):
+    for role in ("init_image", "content_labels"):
         if variables[role]:
             yield f"{role}={role}"
     if variables["style_labels"]:

@@ -206,7 +206,7 @@ def origins_of_job(job: Job) -> dict[str, Any]:
     return {
         "content": _origin(job.content),
         "styles": [_origin(plane) for plane in job.styles],
-        "start": _origin(job.start),
+        "init_image": _origin(job.init_image),
         "content_labels": _origin(job.content_labels),
         "style_labels": [_origin(plane) for plane in job.style_labels or ()],
         "replacements": [],

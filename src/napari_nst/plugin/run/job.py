@@ -47,7 +47,7 @@ class Job:
         The images.
     settings : StyleTransferSettings
         Every choice.
-    start : Plane or None
+    init_image : Plane or None
         The image to go on from, with ``init="image"``.
     content_labels, style_labels : LabelsPlane or None
         The regions, of the content and of each style.
@@ -58,7 +58,7 @@ class Job:
     content: Plane
     styles: tuple[Plane, ...]
     settings: StyleTransferSettings
-    start: Plane | None = None
+    init_image: Plane | None = None
     content_labels: LabelsPlane | None = None
     style_labels: tuple[LabelsPlane | None, ...] | None = None
     stack: Stack | None = None

@@ -76,11 +76,11 @@ def job_from_layers(
         take_plane(layer, view, longest, part, intensities)
         for layer, view, part in (content, *styles)
     ]
-    start = None
+    initial = None
     if init_image is not None:
-        start = take_init_image(init_image, content.view, planes[0])
+        initial = take_init_image(init_image, content.view, planes[0])
         settings = settings.replace(init="image")
-    return Job(planes[0], tuple(planes[1:]), settings, start, stack=stack)
+    return Job(planes[0], tuple(planes[1:]), settings, initial, stack=stack)
 
 
 def take_labels_on(

@@ -158,8 +158,8 @@ class _Loop:
         job, control = self._job, self._handle.control
         names = [plane.name for plane in (job.content, *job.styles)]
         more: dict[str, Any] = {}
-        if job.start is not None:
-            more["start"] = job.start.load()
+        if job.init_image is not None:
+            more["init_image"] = job.init_image.load()
         if job.content_labels is not None:
             more["content_labels"] = job.content_labels.load()
             if job.style_labels is not None:

@@ -92,8 +92,8 @@ class JobMaker:
             init_image=init_image,
             stack=stack,
         )
-        if init_image is not None and job.start is not None:
-            check_init_image(job.content, job.start)
+        if init_image is not None and job.init_image is not None:
+            check_init_image(job.content, job.init_image)
             _check_same_content(content, init_image)
         job = with_labels(job, *controls.regions.chosen_labels)
         if not draft:  # the canvas may show a part without some of the labels
