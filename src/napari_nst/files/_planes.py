@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from napari_nst.files._common import write_atomically
+from napari_nst.files._tiff_options import tiff_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,8 +57,7 @@ def write_planes(
     """
     found = np.dtype(dtype).newbyteorder("=")
     written = np.dtype(_SUBSTITUTES.get(found.name, found))
-    colours = len(plane_shape) == 3
-    axes = f"{_LEADING[len(leading)]}YX{'S' if colours else ''}"
+    axes = f"{_LEADING[len(leading)]}YX{'S' * (len(plane_shape) == 3)}"
     with write_atomically(path, "name another file") as scratch:
         tifffile.imwrite(
             scratch,
@@ -65,11 +65,8 @@ def write_planes(
             shape=(*leading, *plane_shape),
             dtype=written,
             ome=True,
-            photometric="rgb" if colours else "minisblack",
-            extrasamples=["unassalpha"] if plane_shape[2:] == (4,) else None,
-            compression="adobe_deflate",
-            predictor=written.kind in "iu",
             metadata={"axes": axes, **metadata},
+            **tiff_options(written, plane_shape),
         )
 
 

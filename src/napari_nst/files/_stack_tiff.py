@@ -12,6 +12,7 @@ from napari_nst.errors import InputError
 from napari_nst.files._colour import assemble
 from napari_nst.files._stack import Stack
 from napari_nst.files._tiff import check_page, open_tiff
+from napari_nst.files._tiff_options import tiff_options
 from napari_nst.files._tiff_page import (
     MAX_SAMPLE_VALUE,
     alpha_of,
@@ -244,13 +245,7 @@ class TiffStack(Stack):
 
     def _write(self, path: Path, planes: Iterable[NDArray[Any]]) -> None:
         shape = (*self.leading, *self.plane_shape)
-        options: dict[str, Any] = {
-            "shape": shape,
-            "dtype": self.dtype,
-            "photometric": "rgb" if "s" in self.axes else "minisblack",
-        }
-        if self.axes[-1] == "s" and self.plane_shape[2] == 4:
-            options["extrasamples"] = ["unassalpha"]
+        options = tiff_options(self.dtype, self.plane_shape)
         axes = "".join(self.axes).upper()
         size = int(np.prod(shape)) * self.dtype.itemsize
         ome = bool(self._tiff.is_ome)
@@ -263,18 +258,16 @@ class TiffStack(Stack):
         if not ome:
             options |= self._resolution()
         packed = self.bits is not None and is_packed(self._page)
+        if packed or imagej:  # tifffile cannot compress packed bits, ImageJ cannot read it
+            options["compression"] = options["predictor"] = None
         if packed:
-            options["bitspersample"] = self.bits  # which tifffile does not compress
+            options["bitspersample"] = self.bits
         elif self.bits is not None and not ome:
             options["extratags"] = [(MAX_SAMPLE_VALUE, 3, 1, 2**self.bits - 1, True)]
-        if not imagej and not packed:  # ImageJ reads what is compressed only with a plugin
-            options["compression"] = "adobe_deflate"
-            # The differences of 64 bits are no predictor of TIFF.
-            options["predictor"] = self.dtype.kind in "iu" and self.dtype.itemsize < 8
         with tifffile.TiffWriter(
             path, bigtiff=size > _ALMOST_4_GIB and not imagej, ome=ome, imagej=imagej
         ) as writer:
-            writer.write(_as(self.dtype, planes), **options)
+            writer.write(_as(self.dtype, planes), shape=shape, dtype=self.dtype, **options)
 
     def _metadata(self, axes: str) -> dict[str, Any]:
         if self._tiff.is_ome:

@@ -17,13 +17,16 @@ from PIL import Image, PngImagePlugin
 from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
 from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded
+from napari_nst.files._tiff_options import tiff_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["check_writable", "write_image"]
 
-_JPEG_COMMENT_BYTES = 65_533  # limit of a JPEG segment
+# A segment has at most 65,533 bytes, and Pillow before 13 fails beyond 65,511: the comment shares
+# its buffer of 64 KiB with the header.
+_JPEG_COMMENT_BYTES = 65_000
 _UNDEFINED = 7  # the TIFF type for private bytes
 
 
@@ -56,9 +59,9 @@ def write_image(
     Returns
     -------
     Path or None
-        The file with the text, if it exceeds the 65,533 bytes of a JPEG comment: it is written
-        beside the picture with the suffix ".napari-nst.json", and the comment names it. None: the
-        text is in the picture.
+        The file with the text, if it exceeds 65,000 bytes, too many for a JPEG comment: it is
+        written beside the picture with the suffix ".napari-nst.json", and the comment names it.
+        None: the text is in the picture.
 
     Raises
     ------
@@ -173,13 +176,9 @@ def _encode_tiff(samples: NDArray[Any], metadata: str | None) -> bytes:
     tifffile.imwrite(
         buffer,
         samples,
-        photometric="minisblack" if samples.ndim == 2 else "rgb",
-        planarconfig=None if samples.ndim == 2 else "contig",
-        extrasamples=["unassalpha"] if samples.shape[2:] == (4,) else None,
-        compression="adobe_deflate",
-        predictor=samples.dtype in (np.uint8, np.uint16),
         metadata=None,
         extratags=[] if text is None else [(RECORD_TAG, _UNDEFINED, len(text), text, True)],
+        **tiff_options(samples.dtype, samples.shape),
     )
     return buffer.getvalue()
 
