@@ -12,14 +12,14 @@ from napari_nst.errors import InputError
 
 class Stack(SimpleNamespace):
     def __len__(self) -> int:
-        return math.prod(self.leading)
+        return math.prod(self.leading_shape)
 
 
 def layout(channels: Any, axes: str, *lengths: int, colors: bool = False) -> Layout:
     stack: Any = Stack(
         path="cells.tif",
         leading_axes=tuple(axes),
-        leading=lengths,
+        leading_shape=lengths,
         channel="c" if "c" in axes else None,
         plane_shape=(8, 8, 3) if colors else (8, 8),
     )

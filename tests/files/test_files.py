@@ -791,7 +791,7 @@ def test_error_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "an image has at least 1 and at most 536870912 pixels."
     )
     tifffile.imwrite(tmp_path / "a.tif", picture((4, 6)))
-    monkeypatch.setattr(_limits, "MOST_PIXELS", 23)
+    monkeypatch.setattr(_limits, "MAX_PIXELS", 23)
     assert error_of(read_image, tmp_path / "a.tif") == (
         "says that it is 6 x 4 pixels: an image has at least 1 and at most 23 pixels."
     )

@@ -214,7 +214,7 @@ def test_a_stack_in_tiff_opens_everywhere(
 def test_a_stack_of_more_than_4_gib_opens_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_nst.files._stack_tiff._ALMOST_4_GIB", 100)  # not to write that many
+    monkeypatch.setattr("napari_nst.files._stack_tiff._BIGTIFF_BYTES", 100)
     image = random((2, 12, 9), "uint16")
     for kind in ("pages", "ome"):
         write_source(tmp_path / "source.tif", image, kind, 0, False)

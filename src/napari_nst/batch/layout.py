@@ -52,7 +52,7 @@ class Layout:
         InputError
             If its channels cannot be the colours of one picture.
         """
-        layout = cls(stack.leading_axes, stack.leading, stack.channel, channels == "together")
+        layout = cls(stack.leading_axes, stack.leading_shape, stack.channel, channels == "together")
         prefix = f"channels is 'together', and {stack.path}"
         if layout.together and layout.channel is None and len(stack) > 1:
             raise InputError(

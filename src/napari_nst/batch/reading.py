@@ -184,7 +184,7 @@ def read_picture(
         image = read_image(path, n) if n else read_image(path)
         return _ranged(image, Summary.from_values(visible_values(image)).range(intensities))
     with open_stack(path) as stack:
-        lengths = dict(zip(stack.leading_axes, stack.leading, strict=True))
+        lengths = dict(zip(stack.leading_axes, stack.leading_shape, strict=True))
         k = _plane_index(path, lengths, plane, what, option)
         reading = StackConversion.from_stack(stack, intensities, "separate")
         return _ranged(stack[k], reading.range_of(k))

@@ -1,4 +1,4 @@
-"""Samples as a file stores them become grey or RGB of sRGB, upright and not multiplied."""
+"""Convert decoded samples to grey or RGB in sRGB, upright, with straight alpha."""
 
 from __future__ import annotations
 
@@ -12,47 +12,47 @@ from napari_nst.files._common import rounded
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["SAMPLES", "Decoded", "assemble", "divide_by_alpha", "turn_upright", "whole"]
+__all__ = ["COLOUR_CHANNELS", "Decoded", "apply_orientation", "to_srgb", "unpremultiply"]
 
-SAMPLES = {"gray": 1, "rgb": 3, "cmyk": 4}  # of the colour spaces, without alpha
+COLOUR_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}  # by colour space, without alpha
 
 
 class Decoded(NamedTuple):
-    """What a decoder hands on: samples as stored, and what the file says about them."""
+    """Samples as a file stores them, and its metadata about them."""
 
-    pixels: NDArray[Any]  # (H, W, S): the samples of the colour space, then alpha or nothing
-    space: str  # of SAMPLES; 0 is black, and no ink in CMYK
+    pixels: NDArray[Any]  # (H, W, C): the channels of the colour space, then alpha if any
+    space: str  # of COLOUR_CHANNELS; 0 is black, and no ink in CMYK
     profile: bytes | None  # ICC
     orientation: int  # EXIF, 1 to 8
 
 
-def assemble(decoded: Decoded) -> NDArray[Any]:
-    """Return samples as grey, RGB or RGBA of sRGB, upright, an array of its own."""
-    samples = SAMPLES[decoded.space]
-    pixels = to_srgb(decoded.pixels[..., :samples], decoded.space, decoded.profile)
-    alpha = decoded.pixels[..., samples:]
+def to_srgb(decoded: Decoded) -> NDArray[Any]:
+    """Return an upright image in sRGB: grey, RGB or RGBA, contiguous and in native byte order."""
+    channels = COLOUR_CHANNELS[decoded.space]
+    pixels = _colour_to_srgb(decoded.pixels[..., :channels], decoded.space, decoded.profile)
+    alpha = decoded.pixels[..., channels:]
     if alpha.size:
         pixels = np.dstack([np.broadcast_to(pixels, (*pixels.shape[:2], 3)), alpha])
     elif pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    upright = turn_upright(pixels, decoded.orientation)
+    upright = apply_orientation(pixels, decoded.orientation)
     return np.ascontiguousarray(upright, dtype=upright.dtype.newbyteorder("="))
 
 
-def whole(pixels: NDArray[Any]) -> int:
-    """Give the value of full light, ink or opacity."""
+def _max_value(pixels: NDArray[Any]) -> int:
+    """Return the value of full light, ink or opacity."""
     return int(np.iinfo(pixels.dtype).max) if pixels.dtype.kind in "iu" else 1
 
 
-def divide_by_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Undo a multiplication with alpha, the last channel; what is invisible becomes black."""
+def unpremultiply(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Divide premultiplied colours by alpha, the last channel; colours under alpha 0 are black."""
     colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    divided = colour * np.float64(whole(pixels)) / np.where(alpha > 0, alpha, np.inf)
+    divided = colour * np.float64(_max_value(pixels)) / np.where(alpha > 0, alpha, np.inf)
     return np.dstack([rounded(divided, pixels.dtype), alpha])
 
 
-def to_srgb(colour: NDArray[Any], space: str, profile: bytes | None) -> NDArray[Any]:
-    """Convert the samples of a colour space to grey, shape (H, W, 1), or RGB of sRGB."""
+def _colour_to_srgb(colour: NDArray[Any], space: str, profile: bytes | None) -> NDArray[Any]:
+    """Convert the channels of a colour space to grey, shape (H, W, 1), or RGB."""
     if profile and colour.dtype.kind == "u" and colour.dtype.itemsize <= 2:
         exact = space == "gray" or colour.dtype.itemsize == 2
         try:
@@ -62,21 +62,21 @@ def to_srgb(colour: NDArray[Any], space: str, profile: bytes | None) -> NDArray[
                 imagecodecs.cms_profile("srgb"),
                 colorspace=space,
                 outcolorspace="rgb",
-                # LittleCMS speeds up with tables that are too coarse for grey and for 16 bits.
+                # The tables of LittleCMS's optimization are too coarse for grey and for 16 bits.
                 flags=imagecodecs.CMS.FLAGS.NOOPTIMIZE if exact else 0,
             )
         except imagecodecs.CmsError:
-            pass  # damaged, or for another kind of image: no better than no profile
+            pass  # ignore a profile that is damaged or for another colour space
         else:
             return converted[..., 1:2] if space == "gray" else converted
     if space != "cmyk":
         return colour
-    paper = whole(colour) - colour.astype(np.float32)
-    return rounded(paper[..., :3] * paper[..., 3:] / whole(colour), colour.dtype)
+    light = _max_value(colour) - colour.astype(np.float32)
+    return rounded(light[..., :3] * light[..., 3:] / _max_value(colour), colour.dtype)
 
 
-def turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Apply an EXIF orientation: which sides of the scene the first row and column are."""
+def apply_orientation(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Flip and rotate an image by its EXIF orientation, 1 to 8."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -23,13 +23,14 @@ __all__ = [
     "decoding",
     "detail",
     "rounded",
+    "sidecar",
     "write_atomically",
 ]
 
 PNG_HEADER = 33  # bytes of the signature and the header chunk
 
 # A private TIFF tag that no program known to tifffile uses. Not ImageDescription: tifffile would
-# take JSON there for the shape of the pixels.
+# parse JSON there as the shape of the image.
 RECORD_TAG = 65301
 RECORD_MARK = "napari-nst\n"
 
@@ -77,6 +78,11 @@ def write_atomically(path: Path, advice: str) -> Iterator[Path]:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"{path} cannot be written ({detail(error)}): {advice}.") from error
+
+
+def sidecar(path: Path) -> Path:
+    """Return the file for a record that is too long for a JPEG comment."""
+    return path.with_name(f"{path.name}.napari-nst.json")
 
 
 def rounded(values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Kinds of files that cannot be read, told by their first bytes, and what to do with each."""
+"""Recognise unsupported kinds of files by their first bytes, and advise what to do instead."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["ACCEPTED", "camera_raw", "check_kind", "not_an_image"]
+__all__ = ["camera_raw_error", "check_kind", "not_an_image_error"]
 
-ACCEPTED = "PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD"
+_ACCEPTED = "PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD"
 
-_BYTES = 4096  # of a file that are looked at; the drawing of an SVG may begin behind comments
+_HEAD_BYTES = 4096  # examined; an SVG may begin with comments
 _EXPORT = "export it as PNG, JPEG or TIFF"
 _CONVERT = (
     "open it in napari with a reader plugin for it, or convert it to OME-TIFF, for example with "
@@ -31,7 +31,7 @@ _HEIC = (
 _RAW = ("a camera's raw file", _DEVELOP)
 _VIDEO = ("a video", _STILL)
 
-# Of files in ISO boxes, by a brand that they name. AVIF, which can be read, names "avif" too.
+# Kinds by the brands in the "ftyp" box of ISO media files. AVIF, which is supported, shares some.
 _READABLE_BRANDS = {b"avif", b"avis"}
 _BRANDS = {
     **dict.fromkeys(
@@ -80,7 +80,7 @@ _KINDS = [
     )
 ]
 
-# Camera raw files in the structure of TIFF: their first page is a small preview or a mosaic.
+# Camera raw files based on TIFF: their first page is a small preview or a colour filter mosaic.
 _RAW_SUFFIXES = frozenset(
     ".3fr .arw .cr2 .dcr .dng .erf .fff .iiq .k25 .kdc .mef .mos .nef .nrw .orf .pef .rw2 .rwl "
     ".sr2 .srf .srw".split()
@@ -88,47 +88,47 @@ _RAW_SUFFIXES = frozenset(
 
 
 def check_kind(path: Path) -> None:
-    """Refuse a file of a known kind that cannot be read, and say what to do with it.
+    """Raise InputError for a file of a known unsupported kind.
 
     Raises
     ------
     InputError
-        If the file is of such a kind.
+        If the file is of such a kind, with advice.
     OSError
-        If it cannot be opened.
+        If the file cannot be opened.
     """
     with path.open("rb") as stream:
-        head = stream.read(_BYTES)
-    found = _in_boxes(head) if head[4:8] == b"ftyp" else None
+        head = stream.read(_HEAD_BYTES)
+    found = _kind_from_brands(head) if head[4:8] == b"ftyp" else None
     for pattern, kind, advice in () if found else _KINDS:
         if pattern.match(head):
             found = kind, advice
             break
     if found is not None:
-        raise _refusal(path, *found)
+        raise _unsupported_error(path, *found)
     if head.startswith((b"II*\0", b"MM\0*")) and path.suffix.lower() in _RAW_SUFFIXES:
-        raise camera_raw(path)
+        raise camera_raw_error(path)
 
 
-def camera_raw(path: Path) -> InputError:
-    """Return the refusal of a camera's raw file."""
-    return _refusal(path, *_RAW)
+def camera_raw_error(path: Path) -> InputError:
+    """Return the error for a camera's raw file."""
+    return _unsupported_error(path, *_RAW)
 
 
-def not_an_image(path: Path) -> InputError:
-    """Return the refusal of a file of an unknown kind."""
+def not_an_image_error(path: Path) -> InputError:
+    """Return the error for a file of an unknown kind."""
     return InputError(
-        f"{path} cannot be read, for it is not an image of an accepted kind: name a {ACCEPTED} "
+        f"{path} cannot be read, for it is not an image of an accepted kind: name a {_ACCEPTED} "
         "file."
     )
 
 
-def _refusal(path: Path, kind: str, advice: str) -> InputError:
+def _unsupported_error(path: Path, kind: str, advice: str) -> InputError:
     return InputError(f"{path} is {kind}, which cannot be read: {advice}.")
 
 
-def _in_boxes(head: bytes) -> tuple[str, str] | None:
-    """Return the kind of a file in ISO boxes by its major brand and those it is compatible with."""
+def _kind_from_brands(head: bytes) -> tuple[str, str] | None:
+    """Return the kind of an ISO media file by its major and compatible brands."""
     end = int.from_bytes(head[:4])
     brands = [head[8:12], *(head[start : start + 4] for start in range(16, min(end, 256), 4))]
     if _READABLE_BRANDS.intersection(brands):

@@ -10,7 +10,7 @@ import tifffile
 from PIL import ExifTags
 
 from napari_nst.errors import InputError
-from napari_nst.files._colour import turn_upright
+from napari_nst.files._colour import apply_orientation
 from napari_nst.files._common import decoding
 from napari_nst.files._limits import check_bytes
 from napari_nst.files._npy import read_npy
@@ -31,9 +31,9 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     """Read labels from a file.
 
     Accepts TIFF of any integer type, .npy, and lossless formats of Pillow: grey of any depth,
-    palette indices, and colours.  Numbers are labels whatever their colour, also where 0 is white,
-    as in masks of ImageJ.  The label of a colour is 65536 R + 256 G + B, so black is 0.  The
-    orientation in the file is applied.
+    palette indices, and colours.  Numbers are labels as stored, also with 0 as white, as in masks
+    of ImageJ.  The label of a colour is 65536 R + 256 G + B, so black is 0.  The orientation in the
+    file is applied.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def read_labels(path: Path | str) -> NDArray[Any]:
     Raises
     ------
     InputError
-        If the file cannot be read, is not one plane, or is compressed with loss, as JPEG is.
+        If the file cannot be read, is not one plane, or has a lossy compression such as JPEG.
     """
     path = Path(path)
     with decoding(path, "cannot be read as labels", if_missing="name a file with labels"):
@@ -80,7 +80,7 @@ def _from_tiff(path: Path) -> NDArray[Any]:
         page = series.keyframe
         planar = page.axes == "SYX" and len(series.shape) == 3
         shape = (*series.shape[1:], series.shape[0]) if planar else tuple(series.shape)
-        _check(path, shape, series.dtype)  # before a whole stack is read
+        _check(path, shape, series.dtype)  # before reading a whole stack
         check_bytes(path, series.nbytes)
         if page.compression in _LOSSY_COMPRESSIONS:
             raise InputError(
@@ -88,7 +88,7 @@ def _from_tiff(path: Path) -> NDArray[Any]:
             )
         labels: NDArray[Any] = series.asarray()
         orientation = page.tags.valueof("Orientation", default=1)
-    return turn_upright(np.moveaxis(labels, 0, -1) if planar else labels, orientation)
+    return apply_orientation(np.moveaxis(labels, 0, -1) if planar else labels, orientation)
 
 
 def _with_pillow(path: Path) -> NDArray[Any]:
@@ -102,8 +102,8 @@ def _with_pillow(path: Path) -> NDArray[Any]:
             raise InputError(f"{path} is an animation of {frames} frames; labels are one plane.")
         image: Image.Image = file
         orientation = file.getexif().get(ExifTags.Base.Orientation, 1)
-        if image.mode in ("LA", "PA"):  # nobody paints with transparency
+        if image.mode in ("LA", "PA"):  # alpha is no label
             image = image.getchannel(0)
         elif image.mode not in ("1", "L", "P", "I", "I;16", "I;16B", "RGB", "RGBA"):
             image = image.convert("RGB")
-        return turn_upright(np.asarray(image), orientation)
+        return apply_orientation(np.asarray(image), orientation)

@@ -24,12 +24,12 @@ def read_npy(path: Path | str, what: str = "an array") -> NDArray[Any]:
     path : Path or str
         The file.
     what : str
-        What messages call the content.
+        Name of the content for messages.
 
     Returns
     -------
     ndarray
-        Any shape; any type but objects.
+        Any shape, and any type except objects.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Open with Pillow what people keep pictures in, whatever else Pillow can read."""
+"""Open pictures with Pillow, limited to common formats and sizes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
-from napari_nst.files._kinds import check_kind, not_an_image
+from napari_nst.files._kinds import check_kind, not_an_image_error
 from napari_nst.files._limits import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["lenient_pillow", "open_picture"]
+__all__ = ["open_picture", "without_pillow_limits"]
 
-# JPEG's includes MPO. Pillow reads many more, some by running another program (EPS) or by opening
-# pictures within pictures (ICNS, ICO), whose claims nobody checks.
+# JPEG includes MPO. Pillow's other formats are not safe: EPS runs another program, ICNS and ICO
+# contain pictures whose sizes are not checked.
 _FORMATS = "PNG JPEG TIFF WEBP AVIF JPEG2000 BMP DIB GIF PPM PSD TGA".split()
 
 _pillow_globals = threading.RLock()
@@ -27,31 +27,31 @@ _pillow_globals = threading.RLock()
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Open a picture with Pillow, of which no pixel is read yet.
+    """Open a picture with Pillow without decoding its pixels.
 
     Raises
     ------
     InputError
-        If its format is not accepted, or it says that it is larger than a picture can be.
+        If its format is not accepted, or its header exceeds the limits of `check_size`.
     """
     check_kind(path)
-    # Given a stream, not a path, for Pillow misreads a turned TIFF that it maps into memory.
-    with lenient_pillow(), path.open("rb") as stream:
+    # From a stream: Pillow maps files opened by path into memory, and then misreads rotated TIFFs.
+    with without_pillow_limits(), path.open("rb") as stream:
         Image.init()
         try:
             image = Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
         except UnidentifiedImageError as error:
-            raise not_an_image(path) from error
+            raise not_an_image_error(path) from error
         with image:
             check_size(path, *image.size)
             yield image
 
 
 @contextmanager
-def lenient_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings and lift its limit of pixels, which a large camera exceeds.
+def without_pillow_limits() -> Iterator[None]:
+    """Silence Pillow's warnings and lift its pixel limit, which photos of large cameras exceed.
 
-    Both are global to the process, so one thread at a time has them, and gives them back.
+    Both are global, so a lock lets one thread at a time change them.
     """
     with _pillow_globals, warnings.catch_warnings(action="ignore"):
         limit = Image.MAX_IMAGE_PIXELS

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_planes"]
 
-_LEADING = {0: "", 1: "Z", 2: "TZ", 3: "TCZ"}  # by the number of leading axes
+_LEADING_AXES = {0: "", 1: "Z", 2: "TZ", 3: "TCZ"}  # by the number of leading axes
 
 # Types that OME-TIFF lacks, and their substitutes.
 _SUBSTITUTES = {"bool": "uint8", "float16": "float32", "int64": "float64", "uint64": "float64"}
@@ -32,7 +32,7 @@ def write_planes(
     dtype: DTypeLike,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write planes with their own values to an OME-TIFF file, completely or not at all.
+    """Write planes to an OME-TIFF file, completely or not at all.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ def write_planes(
     InputError
         If the file cannot be written.
     """
-    found = np.dtype(dtype).newbyteorder("=")
-    written = np.dtype(_SUBSTITUTES.get(found.name, found))
-    axes = f"{_LEADING[len(leading)]}YX{'S' * (len(plane_shape) == 3)}"
+    native = np.dtype(dtype).newbyteorder("=")
+    written = np.dtype(_SUBSTITUTES.get(native.name, native))
+    axes = f"{_LEADING_AXES[len(leading)]}YX{'S' * (len(plane_shape) == 3)}"
     with write_atomically(path, "name another file") as scratch:
         tifffile.imwrite(
             scratch,
-            (_as(plane, written) for plane in planes),
+            (_convert(plane, written) for plane in planes),
             shape=(*leading, *plane_shape),
             dtype=written,
             ome=True,
@@ -70,5 +70,5 @@ def write_planes(
         )
 
 
-def _as(plane: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _convert(plane: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return plane * np.uint8(255) if plane.dtype.kind == "b" else plane.astype(dtype)

@@ -11,64 +11,65 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from napari_nst.errors import InputError
-from napari_nst.files._colour import Decoded, assemble
+from napari_nst.files._colour import Decoded, to_srgb
 from napari_nst.files._common import PNG_HEADER, decoding, detail
 from napari_nst.files._pillow import open_picture
 from napari_nst.files._tiff import is_tiff, open_tiff
-from napari_nst.files._tiff_page import decode_page, is_known
+from napari_nst.files._tiff_page import decode_page, is_supported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["count_frames", "read_image"]
 
-_PNG_DEPTH = 24  # byte of the bit depth in the header chunk
+_PNG_DEPTH = 24  # offset of the bit depth in the header chunk
 _UPRIGHT = 1  # EXIF orientation
 
-# Formats whose frames are an animation; in others they are sizes, layers or depths of one picture.
+# Formats whose frames are an animation; in others they are sizes or layers of one picture.
 _ANIMATED = ("AVIF", "GIF", "PNG", "WEBP")
 
 
 def read_image(path: Path | str, frame: int = 0) -> NDArray[Any]:
     """Read the picture in an image file.
 
-    PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA and PSD, known by their content
-    rather than their suffix.
-    Palettes and CMYK become RGB, grey with transparency becomes RGBA, an alpha channel that is
-    multiplied into the colours is divided out, bit depths in between are stretched to 8 or 16
-    bits, an embedded ICC profile is converted to sRGB (one that is damaged or belongs to another
-    kind of image is ignored, as browsers do), and the EXIF orientation is applied.
+    Formats are PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA and PSD, recognised by
+    content rather than suffix.
 
-    Only one frame of an animation and the first page of a TIFF are read; `count_frames` and
-    `open_stack` tell of the others. The channels of one page, interleaved or plane by plane, are
-    one picture. Samples beyond the colours that a TIFF does not call alpha are left out. Where a
-    TIFF says that 0 is white, its integers are turned round within the bits that they use.
+    Palettes and CMYK become RGB, grey with transparency becomes RGBA, premultiplied alpha is
+    divided out, bit depths in between are scaled to 8 or 16 bits, an embedded ICC profile is
+    converted to sRGB (one that is damaged or belongs to another colour space is ignored, as
+    browsers do), and the EXIF orientation is applied.
+
+    Only one frame of an animation and the first page of a TIFF are read: see `count_frames` and
+    `open_stack` for the others. The channels of one page, interleaved or planar, are one picture.
+    Extra samples of a TIFF other than alpha are left out. Integers of a TIFF with 0 as white are
+    inverted within the bits in use.
 
     Parameters
     ----------
     path : Path or str
         The file.
     frame : int
-        Of an animation, from 0.
+        Frame of an animation, from 0.
 
     Returns
     -------
     ndarray of uint8, uint16 or float32, shape (H, W), (H, W, 3) or (H, W, 4)
-        Grey, RGB or RGBA; contiguous, writable and in native byte order. The values of a TIFF in
-        floating point are passed on as they are, without a range or a colour conversion.
+        Grey, RGB or RGBA; contiguous, writable and in native byte order. Floating-point values
+        of a TIFF are unchanged.
 
     Raises
     ------
     InputError
-        If the file is missing, unreadable, damaged, of another kind or not one picture of at most
-        2**29 pixels and 4 GiB.
+        If the file is missing, unreadable, damaged, of another kind, or larger than 2**29 pixels
+        or 4 GiB.
     """
     path = Path(path)
     head = _read_head(path)
     with decoding(path, "is damaged or cut short", "save or copy it again"):
         decoded = _decode_tiff(path) if is_tiff(path) else None
         decoded = decoded or _decode_with_pillow(path, head, frame)
-    return assemble(decoded)
+    return to_srgb(decoded)
 
 
 def count_frames(path: Path | str) -> int:
@@ -77,7 +78,7 @@ def count_frames(path: Path | str) -> int:
     Parameters
     ----------
     path : Path or str
-        A file for `read_image`; what cannot be read counts as one picture.
+        A file for `read_image`; an unreadable file counts as one picture.
     """
     try:
         with open_picture(Path(path)) as image:
@@ -119,7 +120,7 @@ def _decode_with_pillow(path: Path, head: bytes, frame: int) -> Decoded:
 
 
 def _pillow_samples(path: Path, image: Image.Image) -> tuple[str, NDArray[Any]]:
-    """Get the colour space of an image and its samples, shape (H, W, S), alpha last."""
+    """Return the colour space of an image and its samples, shape (H, W, C), alpha last."""
     transparent = image.has_transparency_data
     if image.mode == "CMYK":
         return "cmyk", np.array(image)
@@ -131,7 +132,7 @@ def _pillow_samples(path: Path, image: Image.Image) -> tuple[str, NDArray[Any]]:
     if image.mode == "F":
         return "gray", pixels
     if image.mode.startswith("I") and 0 <= pixels.min() <= pixels.max() < 2**16:
-        return "gray", pixels.astype(np.uint16)  # Pillow reads some formats of 16 bits as 32
+        return "gray", pixels.astype(np.uint16)  # some formats of 16 bits, read as 32
     raise InputError(
         f"{path} has pixels of the kind {image.mode!r}: save it as grey or RGB of 8 or 16 bits."
     )
@@ -141,6 +142,6 @@ def _decode_tiff(path: Path) -> Decoded | None:
     """Decode the first page of a TIFF, or return None if Pillow must convert its colours."""
     with open_tiff(path) as tiff:
         page = tiff.pages.first
-        if not is_known(page):
+        if not is_supported(page):
             return None
         return decode_page(path, page, page.asarray(), as_picture=True)

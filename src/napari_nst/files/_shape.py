@@ -1,4 +1,4 @@
-"""Read the size of a picture from its header."""
+"""Read the size in the header of a picture."""
 
 from __future__ import annotations
 

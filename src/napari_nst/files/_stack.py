@@ -22,14 +22,14 @@ _CHANNELS = ("c", "ch", "channel", "channels")
 
 
 class Stack(ABC):
-    """A lazy sequence of the planes of a file, in C order of its leading axes.
+    """Lazy sequence of the planes in a file, in C order of its leading axes.
 
     Attributes
     ----------
     path : Path
         The file or folder.
     axes : tuple of str
-        Names in lower case; planes have "y" and "x", colours "s".
+        Names in lower case; "y" and "x" are those of planes, "s" of colours.
     shape : tuple of int
         Lengths of the axes.
     dtype : dtype
@@ -59,24 +59,26 @@ class Stack(ABC):
 
     @property
     def leading_axes(self) -> tuple[str, ...]:
-        """Names of all axes but those of a plane."""
-        return tuple(axis for axis in self.axes if axis not in ("y", "x", "s"))
+        """Names of the axes outside the planes."""
+        return self.axes[: -self._plane_ndim]
+
+    @property
+    def leading_shape(self) -> tuple[int, ...]:
+        """Lengths of `leading_axes`."""
+        return self.shape[: -self._plane_ndim]
 
     @property
     def plane_shape(self) -> tuple[int, ...]:
         """Shape of a plane: (H, W), (H, W, 3) or (H, W, 4)."""
-        by_axis = dict(zip(self.axes, self.shape, strict=True))
-        return tuple(by_axis[axis] for axis in ("y", "x", "s") if axis in by_axis)
+        return self.shape[-self._plane_ndim :]
 
     @property
-    def leading(self) -> tuple[int, ...]:
-        """Lengths of `leading_axes`."""
-        by_axis = dict(zip(self.axes, self.shape, strict=True))
-        return tuple(by_axis[axis] for axis in self.leading_axes)
+    def _plane_ndim(self) -> int:
+        return 3 if self.axes[-1] == "s" else 2
 
     def __len__(self) -> int:
         """Return the number of planes."""
-        return math.prod(self.leading)
+        return math.prod(self.leading_shape)
 
     def __getitem__(self, k: int) -> NDArray[Any]:
         """Read a plane.
@@ -100,7 +102,7 @@ class Stack(ABC):
         return (self[k] for k in range(len(self)))
 
     def __enter__(self) -> Self:
-        """Return the stack itself."""
+        """Return this stack."""
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -113,11 +115,11 @@ class Stack(ABC):
 
     @abstractmethod
     def _read(self, k: int) -> NDArray[Any]:
-        """Return a plane: (y, x) or (y, x, s)."""
+        """Read a plane of `plane_shape`."""
 
     @abstractmethod
     def _write(self, path: Path, planes: Iterable[NDArray[Any]]) -> None:
-        """Write other planes with the axes, type and metadata of this stack."""
+        """Write planes with the axes, type and metadata of this stack."""
 
 
 def write_stack(path: Path | str, like: Stack, planes: Iterable[NDArray[Any]]) -> None:
@@ -128,7 +130,7 @@ def write_stack(path: Path | str, like: Stack, planes: Iterable[NDArray[Any]]) -
     Parameters
     ----------
     path : Path or str
-        The destination, which is replaced.
+        The destination; an existing file or folder is replaced.
     like : Stack
         The stack whose format and metadata are used.
     planes : iterable of ndarray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError
 from napari_nst.files._common import decoding
-from napari_nst.files._limits import MOST_PLANES, check_bytes, check_size
+from napari_nst.files._limits import MAX_PLANES, check_bytes, check_size
 from napari_nst.files._stack_tiff import TiffStack, is_tiff_stack
 from napari_nst.files._stack_zarr import ZarrStack, is_zarr
 from napari_nst.files._tiff import is_tiff
@@ -22,8 +22,8 @@ __all__ = ["is_stack", "open_stack"]
 def is_stack(path: Path | str) -> bool:
     """Return whether a file is for `open_stack`, and not a picture for `read_image`.
 
-    Zarr stores are; so are TIFF files of several planes, of OME and of ImageJ, and those whose
-    values are neither 8 nor 16 bits without a sign.  What cannot be read is not.
+    Stacks are Zarr stores, and TIFF files that have several planes, that OME or ImageJ describes,
+    or whose values are neither uint8 nor uint16.  Unreadable files are not.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ def open_stack(path: Path | str) -> Stack:
     Parameters
     ----------
     path : Path or str
-        OME-TIFF, ImageJ TIFF, any other TIFF of one image; a Zarr array, or an OME-Zarr image, of
-        which the full resolution is read.
+        OME-TIFF, ImageJ TIFF or any other TIFF of one image; a Zarr array, or an OME-Zarr image,
+        which is read at full resolution.
 
     Returns
     -------
     Stack
-        A sequence of planes, with axes, dtype, physical sizes and units; to be closed.
+        The planes, with axes, dtype, physical sizes and units; the caller closes it.
 
     Raises
     ------
     InputError
-        If it is missing, damaged or none of these, claims planes of more than 2**29 pixels or
-        4 GiB, or needs the package zarr where that is not installed.
+        If it is missing, damaged, of another kind, or has planes of more than 2**29 pixels or
+        4 GiB; or if it needs the package zarr, which is not installed.
     """
     path = Path(path)
     if not path.exists():
@@ -66,11 +66,11 @@ def open_stack(path: Path | str) -> Stack:
         if path.is_dir():
             if not is_zarr(path):
                 raise InputError(f"{path} is a folder, and no Zarr store: name a file in it.")
-            return _checked(ZarrStack(path))
-        return _checked(TiffStack(path))
+            return _check(ZarrStack(path))
+        return _check(TiffStack(path))
 
 
-def _checked(stack: Stack) -> Stack:
+def _check(stack: Stack) -> Stack:
     """Return the stack if its planes can be read; otherwise close it and raise InputError."""
     try:
         height, width = stack.plane_shape[:2]
@@ -81,11 +81,11 @@ def _checked(stack: Stack) -> Stack:
                 f"{stack.path} holds values of {stack.dtype}: a plane is of integers or of "
                 "floating point."
             )
-        count = math.prod(stack.leading)
-        if not 0 < count <= MOST_PLANES:
+        count = math.prod(stack.leading_shape)
+        if not 0 < count <= MAX_PLANES:
             raise InputError(
                 f"{stack.path} says that it has {count} planes: a stack has at least 1 and at most "
-                f"{MOST_PLANES}."
+                f"{MAX_PLANES}."
             )
     except BaseException:
         stack.close()

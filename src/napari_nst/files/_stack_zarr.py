@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 __all__ = ["ZarrStack", "is_zarr"]
 
-_MARKS = (".zarray", ".zgroup", "zarr.json")
-_COLORS = (3, 4)
+_METADATA_FILES = (".zarray", ".zgroup", "zarr.json")
+_COLOUR_LENGTHS = (3, 4)
 
-# What a group of several images is called, by an attribute of it.
+# Names of groups of several images, by their attribute.
 _COLLECTIONS = {
     "plate": "plate of OME-Zarr",
     "well": "well of OME-Zarr",
     "labels": "group of labels of OME-Zarr",
     "bioformats2raw.layout": "group of images of OME-Zarr",
 }
-_MOST_NESTED = 4  # groups within groups that are looked into: a plate has rows, columns and fields
+_MAX_DEPTH = 4  # of nested groups that are searched: a plate has rows, columns and fields
 
 
 def is_zarr(path: Path) -> bool:
-    """Return whether a folder is an array or a group of Zarr."""
-    return any((path / mark).is_file() for mark in _MARKS)
+    """Return whether a folder is a Zarr array or group."""
+    return any((path / name).is_file() for name in _METADATA_FILES)
 
 
 class ZarrStack(Stack):
-    """An array of Zarr, or the full resolution of an OME-Zarr image.
+    """A Zarr array, or the full resolution of an OME-Zarr image.
 
-    The axes of OME-Zarr and their units are those of its ``multiscales``; an array on its own may
-    name its dimensions (Zarr 3, xarray), and if not, its last two axes are the planes'; a third
-    one of three or four bytes is colour.
+    OME-Zarr has axes and units in ``multiscales``; an array may name its dimensions (Zarr 3,
+    xarray).  Otherwise its last two axes are those of planes, preceding an axis of three or four
+    uint8 values, which are colours.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class ZarrStack(Stack):
     Raises
     ------
     InputError
-        If the package zarr is missing, or the folder holds neither.
+        If the package zarr is not installed, or the folder holds neither.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +71,7 @@ class ZarrStack(Stack):
         self._channel: str | None = None
         if isinstance(node, zarr.Group):
             self._group = node
-            self._level = _level_zero(path, node)
+            self._level = _full_resolution(path, node)
             try:
                 node = node[self._level]
             except KeyError:
@@ -90,9 +90,9 @@ class ZarrStack(Stack):
         check_bytes(path, math.prod(node.chunks) * self.dtype.itemsize, "chunk")
         self.sizes, self.units = {}, {}
         if self._group is not None:
-            self._take_ome(_multiscales(self._group.attrs)[0])
+            self._read_multiscales(_multiscales(self._group.attrs)[0])
         else:
-            self.axes = self._axes_of_array()
+            self.axes = self._array_axes()
         if self.axes[-2:] != ("y", "x") and self.axes[-3:] != ("y", "x", "s"):
             raise InputError(
                 f"{path} has the axes {', '.join(self.axes)}: the last two must be y and x."
@@ -100,56 +100,59 @@ class ZarrStack(Stack):
 
     @property
     def channel(self) -> str | None:
-        """The name of the axis of the channels: the one of that type, or by its name."""
+        """Name of the channel axis, by its type in OME-Zarr or its name."""
         return self._channel or super().channel
 
-    def _take_ome(self, image: Mapping[str, Any]) -> None:
+    def _read_multiscales(self, image: Mapping[str, Any]) -> None:
+        """Set axes, channel, sizes and units from the metadata of an OME-Zarr image."""
         axes = image.get("axes") or [*"tczyx"][-len(self.shape) :]
-        named = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
-        self.axes = tuple(str(axis["name"]).lower() for axis in named)
+        described = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
+        self.axes = tuple(str(axis["name"]).lower() for axis in described)
         if len(self.axes) != len(self.shape):
             raise InputError(
                 f"{self.path} names {len(self.axes)} axes for an array of {len(self.shape)}: its "
                 "multiscales attribute is damaged."
             )
-        types = [str(about.get("type", "")) for about in named]
+        types = [str(axis.get("type", "")) for axis in described]
         self._channel = self.axes[types.index("channel")] if "channel" in types else None
         self.units = {
-            axis: str(about["unit"])
-            for axis, about in zip(self.axes, named, strict=True)
-            if "unit" in about
+            name: str(axis["unit"])
+            for name, axis in zip(self.axes, described, strict=True)
+            if "unit" in axis
         }
-        steps = np.ones(len(self.axes))
-        found = False
-        # What holds for all levels comes on top of what holds for this one.
-        for change in (
-            *image["datasets"][0].get("coordinateTransformations", ()),
-            *image.get("coordinateTransformations", ()),
-        ):
-            if change.get("type") == "scale" and "scale" in change:
-                steps, found = steps * np.array(change["scale"], float), True
-        if found:
+        # The scale of the level is multiplied by the one of all levels.
+        scales = [
+            np.array(transform["scale"], float)
+            for transform in (
+                *image["datasets"][0].get("coordinateTransformations", ()),
+                *image.get("coordinateTransformations", ()),
+            )
+            if transform.get("type") == "scale" and "scale" in transform
+        ]
+        if scales:
+            steps = np.ones(len(self.axes)) * np.prod(scales, axis=0)
             self.sizes = dict(zip(self.axes, steps.tolist(), strict=True))
 
-    def _axes_of_array(self) -> tuple[str, ...]:
-        """Name the axes of an array that is on its own."""
-        count = len(self.shape)
-        named = getattr(self._array.metadata, "dimension_names", None)
-        named = named or self._array.attrs.get("_ARRAY_DIMENSIONS")
-        if named and all(named):
-            found = [str(name).lower() for name in named]
-            if found[-1] in ("s", "rgb", "rgba", "sample", "samples"):
-                return (*found[:-3], "y", "x", "s")
-            return (*found[:-2], "y", "x")
-        colored = count > 2 and self.shape[-1] in _COLORS and self.dtype == np.uint8
-        last = ("y", "x", "s") if colored else ("y", "x")
-        return (*(f"axis{n}" for n in range(count - len(last))), *last)
+    def _array_axes(self) -> tuple[str, ...]:
+        """Return the names of the axes of an array outside OME-Zarr."""
+        ndim = len(self.shape)
+        names = getattr(self._array.metadata, "dimension_names", None)
+        names = names or self._array.attrs.get("_ARRAY_DIMENSIONS")
+        if names and all(names):
+            axes = [str(name).lower() for name in names]
+            if axes[-1] in ("s", "rgb", "rgba", "sample", "samples"):
+                return (*axes[:-3], "y", "x", "s")
+            return (*axes[:-2], "y", "x")
+        coloured = ndim > 2 and self.shape[-1] in _COLOUR_LENGTHS and self.dtype == np.uint8
+        last = ("y", "x", "s") if coloured else ("y", "x")
+        return (*(f"axis{n}" for n in range(ndim - len(last))), *last)
 
     def _read(self, k: int) -> NDArray[Any]:
-        return np.asarray(self._array[self._place(k)])
+        return np.asarray(self._array[self._index(k)])
 
-    def _place(self, k: int) -> Any:
-        return np.unravel_index(k, self.leading) if self.leading else ...
+    def _index(self, k: int) -> Any:
+        """Return the index of a plane in the array."""
+        return np.unravel_index(k, self.leading_shape) if self.leading_shape else ...
 
     def _write(self, path: Path, planes: Iterable[NDArray[Any]]) -> None:
         import zarr
@@ -172,29 +175,32 @@ class ZarrStack(Stack):
             array = zarr.create_array(path, zarr_format=version, **options)
         else:
             group = zarr.open_group(
-                path, mode="w", zarr_format=version, attributes=_of_one_level(self._group.attrs)
+                path,
+                mode="w",
+                zarr_format=version,
+                attributes=_single_level_attributes(self._group.attrs),
             )
             array = group.create_array(self._level, **options)
         for k, plane in enumerate(planes):
-            array[self._place(k)] = plane
+            array[self._index(k)] = plane
 
 
 def _multiscales(attributes: Any) -> Any:
-    """Return the attribute in its place: OME-Zarr 0.5 has it under "ome"."""
+    """Return the multiscales attribute; OME-Zarr 0.5 has it under "ome"."""
     found = attributes.get("multiscales") or attributes.get("ome", {}).get("multiscales")
     return found or [{}]
 
 
-def _level_zero(path: Path, group: Any) -> str:
-    """Return where in a group the full resolution is."""
+def _full_resolution(path: Path, group: Any) -> str:
+    """Return the name of the full resolution of an image in its group."""
     try:
         return str(_multiscales(group.attrs)[0]["datasets"][0]["path"])
     except (KeyError, IndexError, TypeError):
         pass
-    about = group.attrs.get("ome", group.attrs)
-    found = next((kind for key, kind in _COLLECTIONS.items() if key in about), None)
-    kind = found or "Zarr group without an image of OME-Zarr"
-    inside = _first_image(group, _MOST_NESTED)
+    attributes = group.attrs.get("ome", group.attrs)
+    collection = next((name for key, name in _COLLECTIONS.items() if key in attributes), None)
+    kind = collection or "Zarr group without an image of OME-Zarr"
+    inside = _first_image(group, _MAX_DEPTH)
     if inside is None:
         raise InputError(
             f"{path} is a {kind}, and there is no image or array in it: copy it again."
@@ -203,17 +209,17 @@ def _level_zero(path: Path, group: Any) -> str:
 
 
 def _first_image(group: Any, depth: int) -> str | None:
-    """Return where in a group the first image of OME-Zarr or the first array of planes is.
+    """Return the path in a group of the first OME-Zarr image or array of planes.
 
-    The metadata of plates name wells and fields that were never written, so the store is asked.
+    The store is searched because the metadata of plates list wells and fields without images.
     """
     import zarr
 
-    names: list[str] = sorted(group.keys(), key=_by_number)
+    names: list[str] = sorted(group.keys(), key=_numbers_first)
     for name in names:
         try:
             node = group[name]
-        except Exception:  # a damaged member is no reason against those after it
+        except Exception:  # skip a damaged member
             continue
         if isinstance(node, zarr.Group):
             if _multiscales(node.attrs)[0]:
@@ -226,14 +232,14 @@ def _first_image(group: Any, depth: int) -> str | None:
     return None
 
 
-def _by_number(name: str) -> tuple[bool, int, str]:
-    """Order the names of members: 2 before 10, and numbers before words such as "labels"."""
+def _numbers_first(name: str) -> tuple[bool, int, str]:
+    """Sort key: 2 before 10, and numbers before words such as "labels"."""
     return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
-def _of_one_level(attributes: Any) -> dict[str, Any]:
-    """Return the attributes of a group whose image has its full resolution only."""
-    kept: dict[str, Any] = copy.deepcopy(attributes.asdict())
-    for image in _multiscales(kept)[:1]:
+def _single_level_attributes(attributes: Any) -> dict[str, Any]:
+    """Return a copy of the attributes of an image, with its full resolution as the only level."""
+    copied: dict[str, Any] = copy.deepcopy(attributes.asdict())
+    for image in _multiscales(copied)[:1]:
         image["datasets"] = image["datasets"][:1]
-    return kept
+    return copied

@@ -1,4 +1,4 @@
-"""Write pictures to files."""
+"""Write a picture as PNG, JPEG or TIFF."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
-from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded
+from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded, sidecar
 from napari_nst.files._tiff_options import tiff_options
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ __all__ = ["check_writable", "write_image"]
 # A segment has at most 65,533 bytes, and Pillow before 13 fails beyond 65,511: the comment shares
 # its buffer of 64 KiB with the header.
 _JPEG_COMMENT_BYTES = 65_000
-_UNDEFINED = 7  # the TIFF type for private bytes
+_UNDEFINED = 7  # TIFF type of private bytes
 
 
 def write_image(
@@ -37,7 +37,7 @@ def write_image(
     dtype: Literal["uint8", "uint16"] | None = "uint8",
     metadata: str | None = None,
 ) -> Path | None:
-    """Write a picture as PNG, JPEG or TIFF, chosen by the suffix.
+    """Write a picture in the format of the suffix: PNG, JPEG or TIFF.
 
     The file is written completely or not at all. A replaced file keeps its permissions, and a
     symbolic link stays one.
@@ -51,7 +51,7 @@ def write_image(
     image : ndarray of float, shape (H, W), (H, W, 3) or (H, W, 4)
         Grey, RGB or RGBA as sRGB in [0, 1]; clipped and rounded, NaN becomes 0.
     dtype : {"uint8", "uint16"} or None
-        Type of the samples.  None, only for TIFF: `image` unchanged, of any type.
+        Type of the samples.  None, only for TIFF: `image` is written unchanged, in any type.
     metadata : str, optional
         A text to store in the picture, such as its record as JSON: PNG iTXt chunk "napari-nst",
         TIFF tag 65301, JPEG comment; UTF-8.
@@ -66,32 +66,31 @@ def write_image(
     Raises
     ------
     InputError
-        If `image` is not a picture, or a file cannot be written. The picture is written first.
+        If `image` is not a picture, or a file cannot be written; the picture is written first.
     """
     path = Path(path)
     check_writable(path)
     is_picture = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-    unchanged = dtype is None
-    if unchanged and _ENCODERS[path.suffix.lower()] is not _encode_tiff:
+    encode = _ENCODERS[path.suffix.lower()]
+    if dtype is None and encode is not _encode_tiff:
         raise InputError(f"{path} cannot hold values as they are: name a .tif file.")
-    if not (unchanged or image.dtype.kind == "f") or not is_picture or image.size == 0:
+    if not (dtype is None or image.dtype.kind == "f") or not is_picture or image.size == 0:
         raise InputError(
             f"{path} cannot hold an array of {image.dtype} with shape {image.shape}: a picture is "
             "floating point, (H, W), (H, W, 3) or (H, W, 4), and at least one pixel high and wide."
         )
-    encode = _ENCODERS[path.suffix.lower()]
-    if not unchanged:
+    if dtype is not None:
         image = np.nan_to_num(image).clip(0, 1).astype(np.float32)
     if encode is _encode_jpeg:
         dtype = "uint8"
         if image.shape[2:] == (4,):
             image = 1 - image[..., 3:] * (1 - image[..., :3])
-    beside, text = path.with_name(f"{path.name}.napari-nst.json"), (metadata or "").encode()
+    beside, text = sidecar(path), (metadata or "").encode()
     too_long = encode is _encode_jpeg and len(text) > _JPEG_COMMENT_BYTES
     if too_long:
         metadata = f"The record is too long for JPEG; it is in {beside.name}"
     if dtype is not None:
-        # In float64, as values of layers are converted, so that halves are rounded the same way.
+        # In float64, like the values of layers, so that halves are rounded the same way.
         image = rounded(image.astype(np.float64) * np.iinfo(dtype).max, dtype)
     try:
         _replace(path, encode(image, metadata))
@@ -100,7 +99,7 @@ def write_image(
             f"{path} cannot be written ({detail(error)}): name another file or format."
         ) from error
     if not too_long:
-        with suppress(OSError):  # it belonged to the picture that was replaced
+        with suppress(OSError):  # of the picture that was replaced
             beside.unlink()
         return None
     try:
@@ -119,7 +118,7 @@ def check_writable(path: Path | str) -> None:
     Parameters
     ----------
     path : Path or str
-        The path; an existing file is not changed.
+        The destination; nothing is changed.
 
     Raises
     ------
@@ -158,7 +157,7 @@ def _encode_png(samples: NDArray[Any], metadata: str | None) -> bytes:
     chunks = io.BytesIO()
     PngImagePlugin.putchunk(chunks, b"sRGB", b"\0")
     if metadata is not None:
-        # Uncompressed, without language or translation.
+        # The zero bytes: uncompressed, without language and translated keyword.
         PngImagePlugin.putchunk(chunks, b"iTXt", b"napari-nst\0\0\0\0\0", metadata.encode())
     return encoded[:PNG_HEADER] + chunks.getvalue() + encoded[PNG_HEADER:]
 
