@@ -61,7 +61,7 @@ def run(panel: Any) -> dict[str, float]:
     """Do one run, and return what was felt of it, in seconds."""
     began = time.perf_counter()
     first: list[float] = []
-    panel.session.progressed.connect(lambda _: first.append(time.perf_counter() - began))
+    panel.session.reported.connect(lambda _: first.append(time.perf_counter() - began))
     with heartbeat() as gaps:
         panel.start()
         wait(lambda: panel.session.state is State.IDLE, 3600)
@@ -109,7 +109,7 @@ def forecast(panel: Any) -> str:
         if progress.remaining is not None:
             said.append((time.perf_counter() - began, progress.remaining))
 
-    panel.session.progressed.connect(note)
+    panel.session.reported.connect(note)
     panel.start()
     wait(lambda: panel.session.state is State.IDLE, 3600)
     whole = time.perf_counter() - began

@@ -65,7 +65,7 @@ class Studio:
     def until(self, iteration: int) -> None:
         """Wait until a run is so far."""
         seen: list[int] = []
-        self.panel.session.progressed.connect(lambda progress: seen.append(progress.iteration))
+        self.panel.session.reported.connect(lambda report: seen.append(report.snapshot.iteration))
         wait(lambda: bool(seen and seen[-1] >= iteration), 900)
 
     def end(self) -> None:

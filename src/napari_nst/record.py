@@ -1,4 +1,4 @@
-"""How a picture came to be: what was asked for, what that resolved to, and what was done."""
+"""Provenance of a result: requested settings, what they resolved to, and what was done."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from napari_nst.settings import StyleTransferSettings
 __all__ = [
     "InputRecord",
     "OutOfMemoryEvent",
+    "Record",
     "RegionRecord",
     "Resolved",
     "RunRecord",
     "ScaleRecord",
     "SteeringRecord",
-    "versions",
 ]
 
 
@@ -28,24 +28,24 @@ class _Record(BaseModel):
 
 
 class InputRecord(_Record):
-    """An image that went in.
+    """An input image.
 
     Attributes
     ----------
     name : str
-        The layer's or file's name, or the argument's.
+        Name of the layer, the file or the argument.
     shape : tuple of int
-        As given.
+        Shape of the array.
     dtype : str
-        As given.
+        Its data type.
     sha256 : str
-        Of the array's bytes in C order.
+        Hash of its bytes in C order.
     range : tuple of float or None
-        The values that were 0 and 1 for the run, and are in the result; None: the whole range of
-        the type, 0 to 1 for floats.
+        Values that are 0 and 1 in the run and in the result; None: the whole range of the data
+        type, 0 to 1 for floats.
     bits : int or None
-        Instead of a range, how many of 16 bits the values use: the run's 1 is the largest value of
-        so many bits, and the result is a share of all 16.
+        Alternative to a range: how many of 16 bits the values use.  The largest value of so many
+        bits is 1 in the run; the result is a share of all 16.
     """
 
     name: str
@@ -57,17 +57,16 @@ class InputRecord(_Record):
 
 
 class ScaleRecord(_Record):
-    """A size the picture grew through.
+    """A scale of a run.
 
     Attributes
     ----------
     height, width : int
-        In pixels.
+        Size in pixels.
     iterations : int
-        The evaluations planned there.
+        Planned evaluations.
     tile : int or None
-        The side of the tiles it was evaluated in, those of the end where memory ran out on the way;
-        None: the whole at once.
+        Side of the tiles at the end, which are smaller where memory ran out; None: no tiles.
     """
 
     height: int
@@ -77,29 +76,29 @@ class ScaleRecord(_Record):
 
 
 class Resolved(_Record):
-    """What the settings came to on this machine.
+    """Device, precision, weights and scales that the settings resolved to.
 
     Attributes
     ----------
     device : str
-        For example "cpu" or "cuda:0", with the name of the card in `device_name`.
+        For example "cpu" or "cuda:0".
     device_name : str
-        The processor or the card.
+        Name of the processor or the GPU.
     precision : str
-        Of the convolutions: "float32", "bfloat16" or, on GPUs that have it, "tf32".
+        Precision of the convolutions: "float32", "bfloat16" or, on GPUs that have it, "tf32".
     threads : int
-        Of the processor; another number of threads rounds differently.
+        Threads of the processor; another number rounds differently.
     weights : str
-        The file the network's weights were read from.
+        File of the network's weights.
     weights_sha256 : str
         Its hash.
     weights_format : {"torchvision", "caffe"}
-        Whose conventions it was read by.
+        Conventions of the weights.
     scales : tuple of ScaleRecord
-        Coarsest first.
+        Scales, coarsest first.
     lbfgs_history : int or None
-        The pairs that L-BFGS remembered, in the end; None with Adam, and in records that are
-        older than this field, whose L-BFGS remembered 10.
+        History size of L-BFGS at the end; None with Adam, and in records older than this field,
+        whose L-BFGS had 10.
     """
 
     device: str
@@ -119,15 +118,15 @@ class SteeringRecord(_Record):
     Attributes
     ----------
     iteration : int
-        Evaluations done before it.
+        Evaluations before it.
     choices : dict
         Settings and their new values.
     styles : tuple of InputRecord or None
-        The new style images, where they were replaced.
+        New style images; None: unchanged.
     content_labels : InputRecord, "removed" or None
-        The new labels of the content, where they were replaced or taken away.
+        New labels of the content; None: unchanged.
     style_labels : tuple of InputRecord or None, "removed" or None
-        The new labels of each style, likewise.
+        New labels of each style; None: unchanged.
     """
 
     iteration: int
@@ -138,8 +137,8 @@ class SteeringRecord(_Record):
 
     @field_validator("choices")
     @classmethod
-    def _as_settings_have_them(cls, choices: dict[str, Any]) -> dict[str, Any]:
-        # JSON has neither tuples nor numbers for keys, and not every caller has plain numbers.
+    def _normalize(cls, choices: dict[str, Any]) -> dict[str, Any]:
+        # JSON has neither tuples nor numbers as keys, and callers may give NumPy numbers.
         return StyleTransferSettings(**choices).model_dump(include=set(choices))
 
 
@@ -162,19 +161,18 @@ class OutOfMemoryEvent(_Record):
 
 
 class RegionRecord(_Record):
-    """A region of the content, as it was last.
+    """A region of the content at the end of the run.
 
     Attributes
     ----------
     labels : tuple of int
         Its labels on the content.
     sources : tuple of str
-        Where it took its style from: "style 0", or "style 0, label 2".
+        Sources of its style: "style 0", or "style 0, label 2".
     share : float
-        Of the content's area.
+        Share of the content's area.
     dropped : dict of str to tuple of str
-        For each size worked at ("362 x 512"), the layers that had no position left in the
-        region or in its sources; those where none fell out are not named.
+        For each size ("362 x 512"), the layers without any position in the region or its sources.
     """
 
     labels: tuple[int, ...]
@@ -183,59 +181,32 @@ class RegionRecord(_Record):
     dropped: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
-class RunRecord(_Record):
-    """A run, from what was asked for to how it ended.
+class Record(_Record):
+    """What the records of an image and of a stack have in common.
 
-    Restyled pixels are not measurements: this record says what they are instead.
+    Stylized pixels are not measurements; a record says where they come from.
 
     Attributes
     ----------
     settings : StyleTransferSettings
-        As asked for.
+        Requested settings.
     resolved : Resolved
-        As carried out.
-    content : InputRecord
-        The content image.
+        What they resolved to.
     styles : tuple of InputRecord
-        The style images that the run began with, and so for the labels.
-    init_image : InputRecord or None
-        The image the run started from, with ``init="image"``.
-    content_labels : InputRecord or None
-        The labels of the content's regions.
+        Style images at the start of the run.
     style_labels : tuple of InputRecord or None, or None
-        The labels of each style's.
-    regions : tuple of RegionRecord
-        What the labels came to.
-    kept_labels : tuple of int
-        The labels where the content's own pixels are.
-    steering : tuple of SteeringRecord
-        What was changed during the run, in order.
-    out_of_memory_events : tuple of OutOfMemoryEvent
-        When the run ran out of memory, in order; smaller tiles round sums differently.
+        Labels of each style at the start of the run.
     versions : dict of str to str
-        Of napari-nst, torch, numpy and Python.
-    iterations : int
-        Evaluations done.
-    losses : dict of str to float
-        The last ones: "content", "style", "tv" and "total".
+        Versions of napari-nst, torch, numpy and Python.
     status : {"finished", "stopped", "failed", "running"}
-        How.
+        Status of the run.
     """
 
     settings: StyleTransferSettings
     resolved: Resolved
-    content: InputRecord
     styles: tuple[InputRecord, ...]
-    init_image: InputRecord | None = None
-    content_labels: InputRecord | None = None
     style_labels: tuple[InputRecord | None, ...] | None = None
-    regions: tuple[RegionRecord, ...] = ()
-    kept_labels: tuple[int, ...] = ()
-    steering: tuple[SteeringRecord, ...] = ()
-    out_of_memory_events: tuple[OutOfMemoryEvent, ...] = ()
     versions: dict[str, str] = Field(default_factory=lambda: versions())
-    iterations: int = 0
-    losses: dict[str, float] = Field(default_factory=dict)
     status: Literal["finished", "stopped", "failed", "running"] = "running"
 
     def to_json(self) -> str:
@@ -243,16 +214,52 @@ class RunRecord(_Record):
         return self.model_dump_json(indent=2)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain dictionaries, lists, strings and numbers."""
+        """Return the record as dictionaries, lists, strings and numbers."""
         return self.model_dump(mode="json")
+
+
+class RunRecord(Record):
+    """Provenance of a stylized image; `stylize` can repeat the run.
+
+    Attributes
+    ----------
+    content : InputRecord
+        The content.
+    init_image : InputRecord or None
+        The initial image, with ``init="image"``.
+    content_labels : InputRecord or None
+        Labels of the content at the start of the run.
+    regions : tuple of RegionRecord
+        Regions at the end of the run.
+    kept_labels : tuple of int
+        Labels whose pixels are the content's.
+    steering : tuple of SteeringRecord
+        Changes during the run, in order.
+    out_of_memory_events : tuple of OutOfMemoryEvent
+        When the run ran out of memory, in order; smaller tiles round sums differently.
+    iterations : int
+        Evaluations so far.
+    losses : dict of str to float
+        Last losses: "content", "style", "tv" and "total".
+    """
+
+    content: InputRecord
+    init_image: InputRecord | None = None
+    content_labels: InputRecord | None = None
+    regions: tuple[RegionRecord, ...] = ()
+    kept_labels: tuple[int, ...] = ()
+    steering: tuple[SteeringRecord, ...] = ()
+    out_of_memory_events: tuple[OutOfMemoryEvent, ...] = ()
+    iterations: int = 0
+    losses: dict[str, float] = Field(default_factory=dict)
 
 
 def versions() -> dict[str, str]:
     """Return the versions that a result depends on."""
     names = ("napari-nst", "torch", "numpy")
     found = {name: version(name) for name in names} | {"python": platform.python_version()}
-    # The metadata leave out the build (+cpu, +cu130).  Whatever makes a record of a run has
-    # loaded torch, which knows it; a record is no reason to load it.
+    # The metadata lack the build (+cpu, +cu130), which torch knows; whatever made a run has
+    # imported it, and a record is no reason to import it.
     if "torch" in sys.modules:
         found["torch"] = str(sys.modules["torch"].__version__)
     return found

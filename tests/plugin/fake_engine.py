@@ -1,35 +1,44 @@
-"""An engine that paints nothing, as fast or as slowly as a test wants it."""
+"""An engine that paints nothing, as fast or as slowly as a test needs it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
+from napari_nst.engine.images.arguments import as_list
+from napari_nst.engine.images.pictures import input_record
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.run.control import Control, Stopped
-from napari_nst.engine.run.snapshots import Snapshot
+from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
+from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
+from napari_nst.record import Resolved, RunRecord, ScaleRecord, SteeringRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
+    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.settings import StyleTransferSettings
+
 
 @dataclass
 class FakeEngine:
-    """Makes runs that brighten the content by the share of the iterations done.
+    """Creates runs that brighten the content by the finished share of the iterations.
 
     Attributes
     ----------
     step : callable or None
-        Called in the worker's thread with each iteration's number, before it and each of its tiles:
-        it may wait or raise.
+        Called in the worker's thread with the iteration, from 1, before each of its tiles; it may
+        wait or raise.
     tiles : int
-        Of an iteration: between them a run is paused and stopped.
+        Tiles of an iteration: between them a run is paused and stopped.
     refused : float or None
-        A style weight that a run cannot be steered to.
+        Style weight that a run refuses.
     made : list of FakeRun
         The runs so far.
     """
@@ -37,43 +46,90 @@ class FakeEngine:
     step: Callable[[int], object] | None = None
     tiles: int = 1
     refused: float | None = None
-
-    def __post_init__(self) -> None:
-        self.made: list[FakeRun] = []
+    made: list[FakeRun] = field(default_factory=list)
 
     def __call__(
-        self, content: Any, styles: Any, settings: Any, *, names: Any, **more: Any
+        self, content: Any, styles: Any, settings: StyleTransferSettings, **options: Any
     ) -> FakeRun:
-        run = FakeRun(self, np.asarray(content), styles, settings, list(names), more)
+        run = FakeRun(self, content, styles, settings, **options)
         self.made.append(run)
         return run
 
 
+@dataclass(frozen=True)
+class FakeLosses:
+    """Losses that fall with the iterations."""
+
+    content: float
+    style: float
+    total: float
+
+
 class FakeRun:
-    """What a session needs of a `StyleTransfer`."""
+    """Run of a `FakeEngine`; a `Run` like the engine's own."""
 
     def __init__(
         self,
         engine: FakeEngine,
         content: Any,
         styles: Any,
-        settings: Any,
-        names: Any,
-        more: dict[str, Any],
-    ):
-        self.engine, self.content, self.styles = engine, content, styles
-        self.settings, self.names, self.more = settings, names, more
-        self.output_shape = content.shape[:2]
-        self.scales = (Scale(*self.output_shape, settings.iterations),)
-        self.history: list[float] = []
+        settings: StyleTransferSettings,
+        *,
+        names: Any = None,
+        control: Control | None = None,
+        **more: Any,
+    ) -> None:
+        self.engine, self.settings, self.more = engine, settings, more
+        self.content: NDArray[Any] = np.asarray(content)
+        self.styles = as_list(styles)
+        self.names = list(names or ["content", *("style" for _ in self.styles)])
+        self.output_shape: tuple[int, int] = (self.content.shape[0], self.content.shape[1])
+        self.history: list[FakeLosses] = []
         self.steered: list[dict[str, Any]] = []
-        self.control: Control[Any] = more.pop("control", None) or Control()
+        self.control = control or Control()
+        self._status: Any = "running"
+        self._steering: list[SteeringRecord] = []
+        self._labels = [more.get("content_labels"), *(more.get("style_labels") or ())]
+        self._snapshots = self._iterate()
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        return (Scale(*self.output_shape, iterations=self.settings.iterations),)
+
+    @property
+    def record(self) -> RunRecord:
+        resolved = Resolved(
+            device="cpu",
+            device_name="abacus",
+            precision="float32",
+            threads=1,
+            weights="none",
+            weights_sha256="0",
+            scales=tuple(ScaleRecord(**vars(scale)) for scale in self.scales),
+        )
+        return RunRecord(
+            settings=self.settings,
+            resolved=resolved,
+            content=input_record(self.content, self.names[0]),
+            styles=tuple(
+                input_record(np.asarray(style), name)
+                for style, name in zip(self.styles, self.names[1:], strict=True)
+            ),
+            steering=tuple(self._steering),
+            iterations=len(self.history),
+            losses={"total": self.history[-1].total} if self.history else {},
+            status=self._status,
+        )
+
+    @property
+    def paused_seconds(self) -> float:
+        return self.control.paused_seconds
 
     def stop(self) -> None:
         self.control.stop()
 
-    def stop_if(self, abandoned: Callable[[], bool]) -> None:
-        self.control.stop_if(abandoned)
+    def stop_if(self, predicate: Callable[[], bool], /) -> None:
+        self.control.stop_if(predicate)
 
     def pause(self) -> None:
         self.control.pause()
@@ -81,58 +137,84 @@ class FakeRun:
     def resume(self) -> None:
         self.control.resume()
 
-    @property
-    def paused_seconds(self) -> float:
-        return self.control.paused_seconds
-
-    def steer(self, **choices: Any) -> None:
-        if choices.get("style_weight", "") == self.engine.refused:
-            raise InputError("It cannot be.")
-        self.steered.append(choices)
-
-    @property
-    def record(self) -> Any:
-        resolved = {"device": "cpu", "device_name": "abacus", "precision": "float32"}
-        record = {
-            "resolved": resolved,
-            "settings": self.settings.model_dump(mode="json"),
-            "iterations": len(self.history),
-            "content": {"name": self.names[0]},
-            "styles": [{"name": name} for name in self.names[1:]],
-            "steering": [],
+    def steer(self, **changes: Any) -> None:
+        images = {
+            name: changes.pop(name)
+            for name in ("styles", "names", "content_labels", "style_labels")
+            if name in changes
         }
-        return SimpleNamespace(resolved=SimpleNamespace(**resolved), to_dict=lambda: record)
+        update = SettingsUpdate(changes, **images)
+        update.settings(self.settings)
+        self.control.steer(update)
 
-    def picture(self) -> np.ndarray:
+    def _apply(self, update: SettingsUpdate) -> None:
+        if update.choices.get("style_weight", "") == self.engine.refused:
+            raise InputError("It cannot be.")
+        images = update.images
+        if "content_labels" in images or "style_labels" in images:
+            labels = [images.get("content_labels"), *(images.get("style_labels") or ())]
+            if not update.choices and "styles" not in images and _same(labels, self._labels):
+                return
+            self._labels = labels
+        self.steered.append({**update.choices, **images})
+        choices = dict(update.choices)
+        self._steering.append(SteeringRecord(iteration=len(self.history), choices=choices))
+
+    def picture(self) -> NDArray[np.float32]:
         share = len(self.history) / self.settings.iterations
         return np.full(self.content.shape, share, np.float32)
 
-    def __iter__(self) -> Iterator[Any]:
-        for iteration in range(1, self.settings.iterations + 1):
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Snapshot:
+        try:
+            return next(self._snapshots)
+        except StopIteration:
+            raise
+        except BaseException:
+            self._status = "failed"
+            raise
+
+    def _iterate(self) -> Iterator[Snapshot]:
+        began = time.perf_counter()
+        iterations = self.settings.iterations
+        for iteration in range(1, iterations + 1):
             try:
+                self.control.wait_if_paused()
+                self.control.apply_updates(self._apply)
                 for _ in range(self.engine.tiles):
                     self.control.wait_if_paused()
                     if self.engine.step is not None:
                         self.engine.step(iteration)
             except Stopped:
+                self._status = "stopped"
                 return
-            self.history.append(1 / iteration)
-            picture: Any = self.picture()
-            losses: Any = SimpleNamespace(
-                content=0.4 / iteration, style=0.6 / iteration, total=1 / iteration
-            )
+            losses = FakeLosses(0.4 / iteration, 0.6 / iteration, 1 / iteration)
+            self.history.append(losses)
+            picture: Any = self.picture()  # of numpy, not of torch
             yield Snapshot(
                 iteration=iteration,
-                iterations=self.settings.iterations,
+                iterations=iterations,
                 scale=1,
                 scales=1,
                 shape=self.output_shape,
-                losses=losses,
-                elapsed=0.1 * iteration,
-                progress=iteration / self.settings.iterations,
+                losses=cast("Losses", losses),
+                elapsed=time.perf_counter() - began - self.paused_seconds,
+                progress=iteration / iterations,
                 _image=picture,
-                _deliver=lambda image, shape: image,
+                _to_array=lambda image, shape: cast("Any", image),
+                warnings=self.control.take_warnings(),
             )
+        self._status = "finished"
 
-    def result(self) -> Any:
-        return SimpleNamespace(image=self.picture(), record=self.record)
+    def result(self) -> StyleTransferResult:
+        history = cast("tuple[Losses, ...]", tuple(self.history))
+        return StyleTransferResult(self.picture(), self.settings, self.record, history)
+
+
+def _same(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(
+        a is b or (a is not None and b is not None and np.array_equal(a, b))
+        for a, b in zip(some, others, strict=True)
+    )

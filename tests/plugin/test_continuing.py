@@ -20,8 +20,8 @@ from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.provenance.comparison import Comparison
 from napari_nst.plugin.provenance.copying import as_command, as_python
 from napari_nst.plugin.provenance.finding import RunInputs, find_layer
-from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_wish
-from napari_nst.plugin.run.job import Job, Wish
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_planes
+from napari_nst.plugin.run.job import Job
 from napari_nst.settings import StyleTransferSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -278,10 +278,10 @@ def test_continue_keeps_steered_settings_and_inputs(viewer: ViewerModel) -> None
     for snapshot in run:
         if snapshot.iteration == 1:
             labels.data = np.full((40, 48), 2, np.uint8)
-            wish = Wish((ink,), take_labels(labels, photo), choices={"style_weight": 5})
+            replacements = (ink, take_labels(labels, photo))
             run.steer(styles=[ink.load()], names=["ink"], style_weight=5)
             run.steer(content_labels=labels.data)
-            origins["replacements"] = origins_of_wish(wish)
+            origins["replacements"] = origins_of_planes(replacements)
     result = run.result()
     layer = viewer.add_image(
         photo.restore(result.image),

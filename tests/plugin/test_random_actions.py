@@ -16,6 +16,7 @@ import dask.array as da
 import numpy as np
 import pytest
 from every_control import values_of
+from fake_engine import FakeEngine
 from napari.utils import progress as activity
 from qtpy.QtCore import QCoreApplication, QEvent
 from qtpy.QtWidgets import (
@@ -27,7 +28,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QCollapsible
-from test_stack_job import Engine
 
 import napari_nst
 from napari_nst.errors import OutOfMemoryError, WeightsError
@@ -52,7 +52,7 @@ class User:
         self.chance = random.Random(seed)  # the worker's thread's own
         self.numbers = np.random.default_rng(seed)
         self.history: list[str] = []
-        self.panel = StyleTransferPanel(viewer, Engine(step=self._step))
+        self.panel = StyleTransferPanel(viewer, FakeEngine(step=self._step))
         viewer.window.add_dock_widget(self.panel, name="panel")
         self.panel.controls.fields["iterations"].value = 20
         for section in self.panel.findChildren(QWidget):

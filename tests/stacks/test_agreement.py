@@ -23,7 +23,7 @@ def test_where_nothing_changes_a_plane_starts_from_the_result(shape):
     result, content = noise(1, shape), noise(2, shape)
     following = content.copy()
     following[:3] = 1 - following[:3]
-    start = agreement.carried(result, content, following)
+    start = agreement.warm_start(result, content, following)
     np.testing.assert_array_equal(start[3:], result[3:])
     change = following[:3] - content[:3]
     np.testing.assert_allclose(start[:3], np.clip(result[:3] + change, 0, 1), atol=1e-6)
@@ -31,7 +31,9 @@ def test_where_nothing_changes_a_plane_starts_from_the_result(shape):
 
 def test_a_start_is_floats_in_the_unit_range_whatever_went_in():
     shape = (12, 10, 4)
-    start = agreement.carried(noise(1, shape), noise(2, shape, np.uint8), noise(3, shape, np.uint8))
+    start = agreement.warm_start(
+        noise(1, shape), noise(2, shape, np.uint8), noise(3, shape, np.uint8)
+    )
     assert start.dtype == np.float32
     assert start.shape == shape
     assert (start.min(), start.max()) == (0, 1)
@@ -46,7 +48,7 @@ def test_colours_that_cannot_be_seen_are_not_carried_over(size):
     for hidden in (0, 1):
         for image in (content, following, result):
             image[image[..., 3] == 0, :3] = hidden
-        starts.append(agreement.carried(result, content, following))
+        starts.append(agreement.warm_start(result, content, following))
     np.testing.assert_array_equal(*starts)
     if size == (12, 10):
         np.testing.assert_array_equal(starts[0][:2], following[:2])  # hidden before
@@ -55,7 +57,7 @@ def test_colours_that_cannot_be_seen_are_not_carried_over(size):
 
 def test_a_result_of_the_size_worked_at_is_carried_over_too():
     content = np.full((40, 60), 0.25, np.float32)
-    start = agreement.carried(np.full((20, 30), 0.5, np.float32), content, content + 0.125)
+    start = agreement.warm_start(np.full((20, 30), 0.5, np.float32), content, content + 0.125)
     np.testing.assert_allclose(start, np.full((20, 30), 0.625), atol=1e-6)
 
 
@@ -64,20 +66,20 @@ def test_values_that_are_missing_are_taken_from_what_is_there_now():
     result[0, 0] = content[0, 0] = np.nan  # missing before
     result[1, 1] = content[1, 1] = following[1, 1] = np.nan  # and still
     following[2, 2] = np.nan  # from now on
-    start = agreement.carried(result, content, following)
+    start = agreement.warm_start(result, content, following)
     assert np.isfinite(start).all()
     assert start[0, 0] == following[0, 0]
 
 
 @pytest.mark.parametrize("plane", [0, 1, 7])
 def test_planes_that_start_from_their_content_have_the_settings_asked_for(plane):
-    assert agreement.settings_of(ASKED, plane, "content") == ASKED
+    assert agreement.plane_settings(ASKED, plane, "content") == ASKED
 
 
 def test_later_planes_refine_what_they_were_given():
-    assert agreement.settings_of(ASKED, 0, "previous") == ASKED
-    later = agreement.settings_of(ASKED, 1, "previous")
-    assert later == agreement.settings_of(ASKED, 9, "previous")
+    assert agreement.plane_settings(ASKED, 0, "previous") == ASKED
+    later = agreement.plane_settings(ASKED, 1, "previous")
+    assert later == agreement.plane_settings(ASKED, 9, "previous")
     assert (later.init, later.scales) == ("image", 1)
     assert later.iterations < ASKED.iterations
     assert 0 < later.learning_rate < 0.02
@@ -87,20 +89,20 @@ def test_later_planes_refine_what_they_were_given():
 
 @pytest.mark.parametrize("iterations", [1, 5, 25])
 def test_later_planes_have_no_more_iterations_than_the_first(iterations):
-    later = agreement.settings_of(ASKED.replace(iterations=iterations), 1, "previous")
+    later = agreement.plane_settings(ASKED.replace(iterations=iterations), 1, "previous")
     assert 1 <= later.iterations <= iterations
 
 
 def test_a_step_of_lbfgs_is_left_alone():
     asked = ASKED.replace(optimizer="lbfgs")
-    assert agreement.settings_of(asked, 1, "previous").learning_rate is None
+    assert agreement.plane_settings(asked, 1, "previous").learning_rate is None
 
 
 def test_what_planes_cannot_start_from_is_refused():
     with pytest.raises(InputError, match="start_from is 'next'; it must be"):
-        agreement.check(ASKED, "next")
+        agreement.check_start_from(ASKED, "next")
     with pytest.raises(InputError, match="init is 'image'"):
-        agreement.check(ASKED.replace(init="image"), "previous")
+        agreement.check_start_from(ASKED.replace(init="image"), "previous")
 
 
 def test_the_cost_is_that_of_all_planes():
@@ -108,7 +110,7 @@ def test_the_cost_is_that_of_all_planes():
     assert agreement.cost(ASKED, 96, 128, "cpu", planes=1).operations == one.operations
     content = agreement.cost(ASKED, 96, 128, "cpu", planes=5, start_from="content")
     assert content.operations == pytest.approx(5 * one.operations)
-    later = costs.estimate(agreement.settings_of(ASKED, 1, "previous"), 96, 128, "cpu")
+    later = costs.estimate(agreement.plane_settings(ASKED, 1, "previous"), 96, 128, "cpu")
     previous = agreement.cost(ASKED, 96, 128, "cpu", planes=5)
     assert previous.operations == pytest.approx(one.operations + 4 * later.operations)
     assert previous.operations < content.operations

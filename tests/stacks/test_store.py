@@ -75,17 +75,25 @@ def test_another_identity_is_refused_with_what_differs_and_touches_nothing(tmp_p
     assert (store(tmp_path).plane(1) == 7).all()
 
 
+def test_a_header_about_all_planes_is_kept_with_the_notes(tmp_path):
+    kept = store(tmp_path)
+    assert kept.header is None
+    kept.put(0, plane(1), header={"of": "all"})
+    kept.put(1, plane(1))
+    assert kept.header == store(tmp_path).header == {"of": "all"}
+
+
 def test_data_are_on_the_disk_before_the_note_says_so(tmp_path, monkeypatch):
     order = []
     kept = store(tmp_path)
-    flush, fsync = np.memmap.flush, PlaneStore._note
+    flush, write_notes = np.memmap.flush, PlaneStore._write_notes
 
-    def note(self, notes):
+    def note(self, notes, header):
         order.append(("note", sorted(notes)))
-        fsync(self, notes)
+        write_notes(self, notes, header)
 
     monkeypatch.setattr(np.memmap, "flush", lambda self: (order.append("flush"), flush(self)))
-    monkeypatch.setattr(PlaneStore, "_note", note)
+    monkeypatch.setattr(PlaneStore, "_write_notes", note)
     kept.put(2, plane(3))
     assert order == ["flush", ("note", [2])]
 

@@ -15,7 +15,15 @@ from napari_nst import StyleTransfer, StyleTransferSettings
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.errors import InputError
-from napari_nst.stacks import PlaneStore, StackRecord, StackTransfer, settings_of
+from napari_nst.stacks import (
+    PlaneArray,
+    PlaneStore,
+    ResumableStack,
+    StackRecord,
+    StackTransfer,
+    plane_settings,
+    stored_record,
+)
 
 PLANES = 4
 
@@ -246,22 +254,32 @@ def store(path, planes):
     return PlaneStore(path, planes.shape, np.uint8, 0, {"of": "planes"})
 
 
+class EightBits:
+    """Conversion to and from uint8, which rounds."""
+
+    def from_engine(self, k, image):
+        return np.rint(image * 255).astype(np.uint8)
+
+    def to_engine(self, k, plane):
+        return plane
+
+
 def into(kept, planes, style, **choices):
-    """Return a run into a store of whole numbers, which rounds."""
+    """Return a run into a store of whole numbers."""
+    return ResumableStack(planes, style, settings(**choices), store=kept, conversion=EightBits())
 
-    def put(k, result):
-        record = run.record.finished[-1] if run.record.finished else None
-        kept.put(k, np.rint(result.image * 255), record and record.model_dump(mode="json"))
 
-    run = StackTransfer(
-        planes,
-        style,
-        settings(**choices),
-        on_plane_done=put,
-        finished=kept.notes,
-        load_previous=kept.plane,
-    )
-    return run
+def test_the_result_is_the_stores_array_and_the_record(planes, style, tmp_path):
+    in_memory = PlaneArray(planes.shape, np.uint8, 0)
+    on_disk = store(tmp_path, planes)
+    for kept in (in_memory, on_disk):
+        run = into(kept, planes, style)
+        next(run)
+        assert not run.result().image.any()
+        carried_out(run)
+        assert run.result().image is kept.array
+        assert run.result().record == run.record == stored_record(kept)
+    assert in_memory.array.tobytes() == on_disk.array.tobytes()
 
 
 def test_gaps_are_filled_from_their_neighbours(planes, style, tmp_path):
@@ -290,7 +308,7 @@ def test_a_plane_whose_content_changed_meanwhile_is_refused(planes, style, tmp_p
 
 
 def test_a_finished_plane_that_cannot_be_had_is_asked_for(planes, style):
-    with pytest.raises(InputError, match="plane 1 is to start from it: give load_previous"):
+    with pytest.raises(InputError, match="plane 1 starts from it: give load_previous"):
         next(StackTransfer(planes, style, settings(), finished=[0]))
     independent = StackTransfer(planes, style, settings(), finished=[0], start_from="content")
     assert next(independent).plane == 2
@@ -298,8 +316,6 @@ def test_a_finished_plane_that_cannot_be_had_is_asked_for(planes, style):
 
 def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
     run = StackTransfer(planes, style, settings(), on_plane_done=lambda k, result: None)
-    with pytest.raises(InputError, match="No plane is at work"):
-        run.steer(style_weight=2)
     weights = {}
     for snap in run:
         if place(snap) == (1, 1):
@@ -310,7 +326,7 @@ def test_what_is_steered_holds_for_the_planes_after_it(planes, style, stripes):
     assert record.settings.style_weight == 1.0
     assert [len(plane.steering) for plane in record.finished] == [0, 1, 0, 0]
     assert record.finished[1].steering[0].choices == {"style_weight": 7.0}
-    with pytest.raises(InputError, match="No plane is at work"):
+    with pytest.raises(InputError, match="The run of the stack has ended"):
         run.steer(style_weight=2)
 
 
@@ -319,9 +335,52 @@ def test_steering_after_a_planes_last_iteration_acts_on_the_planes_after_it(plan
     for snap in run:
         if place(snap) == (1, 6):
             run.steer(style_weight=7.0)
-        if snap.plane > 2:
+        if snap.plane > 3:
             assert run.run.settings.style_weight == 7.0
+    changes = [plane.steering for plane in run.record.finished]
+    assert [len(own) for own in changes] == [0, 0, 1, 0]
+    assert (changes[2][0].iteration, changes[2][0].choices) == (0, {"style_weight": 7.0})
+
+
+def test_steering_before_the_first_plane_acts_on_all_planes(planes, style):
+    run = StackTransfer(planes, style, settings())
+    run.steer(style_weight=7.0)
+    carried_out(run)
+    first, *others = run.record.finished
+    assert [change.iteration for change in first.steering] == [0]
+    assert all(plane.steering == () for plane in others)
+
+
+def test_images_that_are_refused_are_warnings_and_change_no_plane(planes, style):
+    run = StackTransfer(planes, style, settings())
+    next(run)
+    run.steer(styles=[style[:2]])
+    assert next(run).warnings[0].startswith("style is 36 x 2 pixels; ")
+    carried_out(run)
     assert all(plane.steering == () for plane in run.record.finished)
+    assert run.record.styles[0].shape == style.shape
+
+
+def test_labels_of_a_stack_can_be_read_when_they_are_needed(planes, style):
+    labels = np.zeros(planes.shape[:3], np.uint8)
+    labels[:, :20] = 1
+    run = StackTransfer(planes, style, settings())
+    for snap in run:
+        if place(snap) == (1, 2):
+            run.steer(content_labels=lambda: labels, region_styles={0: 0, 1: None})
+    labelled = [plane.content_labels is not None for plane in run.record.finished]
+    assert labelled == [False, False, True, True]
+
+
+def test_planes_are_independent_of_a_change_that_is_refused(planes, style):
+    kept, alone = Kept(), Kept()
+    carried_out(StackTransfer(planes, style, settings(), on_plane_done=alone.put))
+    run = StackTransfer(planes, style, settings(), on_plane_done=kept.put)
+    next(run)
+    run.steer(style_labels=[np.ones((3, 3), int)])
+    carried_out(run)
+    for k, image in alone.items():
+        assert kept[k].tobytes() == image.tobytes()
     assert len({plane.content.sha256 for plane in run.record.finished}) == PLANES
 
 
@@ -382,7 +441,7 @@ def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
     assert record.content.dtype == "float32"
     assert [one.name for one in record.styles] == ["paint"]
     assert len({plane.content.sha256 for plane in record.finished}) == PLANES
-    later = settings_of(settings(), 1, "previous")
+    later = plane_settings(settings(), 1, "previous")
     assert [plane.iterations for plane in record.finished] == [6] + [later.iterations] * 3
     assert [plane.init_image is None for plane in record.finished] == [True, False, False, False]
     assert all(plane.losses["total"] > 0 for plane in record.finished)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.batch.execute import execute_job
 from napari_nst.batch.report import JobOutcome
-from napari_nst.batch.stack_task import Filling, make_plane
+from napari_nst.batch.stack_task import StackWriter, make_plane
 from napari_nst.errors import InputError, StyleTransferError, WeightsError
 
 if TYPE_CHECKING:
@@ -74,13 +74,13 @@ def run_on_cluster(
                 tasks.submit(_execute_on_worker, (index, None), job, fingerprint)
                 continue
             try:
-                writer = stack.enter_context(Filling(job, fingerprint))
+                writer = stack.enter_context(StackWriter(job, fingerprint))
             except Exception as error:
                 yield index, JobOutcome.from_error(jobs[index], error)
                 continue
             open_stacks[index] = _StackOnCluster(writer)
             for plane in writer.missing:
-                tasks.submit(_make_plane_on_worker, (index, plane), job, writer.reading, plane)
+                tasks.submit(_make_plane_on_worker, (index, plane), job, writer.conversion, plane)
             if not writer.missing:
                 yield index, open_stacks.pop(index).finish(jobs[index])
         for (index, k), answer in tasks.results():
@@ -100,7 +100,7 @@ def run_on_cluster(
 class _StackOnCluster:
     """A stack whose planes arrive from workers, in any order."""
 
-    def __init__(self, writer: Filling) -> None:
+    def __init__(self, writer: StackWriter) -> None:
         self._writer, self._began = writer, time.monotonic()
         self.missing = set(writer.missing)
         self.failure: JobOutcome | None = None

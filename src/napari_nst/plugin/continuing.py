@@ -24,7 +24,7 @@ from napari_nst.plugin.run.layer_jobs import (
     job_from_layers,
     with_labels,
 )
-from napari_nst.plugin.stylize_layer import longest_side, run_job
+from napari_nst.plugin.stylize_layer import longest_side, stylize_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,7 +127,7 @@ def continue_run(
         ]
         if not any(on_styles):
             on_styles = None
-    return run_job(with_labels(job, on_content, on_styles))
+    return stylize_job(with_labels(job, on_content, on_styles))
 
 
 def _style_plane(style: Image, before: Sequence[RunInput], view: View) -> LayerPlane:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_nst.engine.run.transfer import StyleTransfer
-    from napari_nst.plugin.run.job import Outcome, Progress
+    from napari_nst.plugin.run.job import Outcome, Report
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["StyleTransferPanel"]
@@ -170,7 +170,7 @@ class StyleTransferPanel(QWidget):
         if not self._open:  # napari still calls it
             return
         self.controls.reset_choices()
-        self.steering.accept()
+        self.steering.sync_baseline()
         self._show_estimate()
 
     def event(self, event: Any) -> bool:
@@ -263,19 +263,19 @@ class StyleTransferPanel(QWidget):
         self.results.reuse_requested.connect(lambda: self.reuse())
         self.results.info.connect(self._show_status)
         self.results.warning.connect(lambda text: self._show_status(text, problem=True))
-        self.steering.noticed.connect(self._progress.show_notice)
+        self.steering.info.connect(self._progress.show_notice)
         for name in _SLICING:
             self._viewer.dims.events[name].connect(self._on_dims)
         self.session.state_changed.connect(self._on_state)
-        self.session.progressed.connect(self._on_progress)
-        self.session.noticed.connect(lambda text: self._progress.show_notice(f"⚠ {text}"))
-        self.session.told.connect(self._progress.show_notice)
+        self.session.reported.connect(self._on_report)
+        self.session.warning.connect(lambda text: self._progress.show_notice(f"⚠ {text}"))
+        self.session.info.connect(self._progress.show_notice)
         self.session.ended.connect(self._on_ended)
 
     def _begin(self, **how: Any) -> None:
-        refusal = self.session.refusal
-        if refusal:
-            self._show_status(refusal)
+        reason = self.session.cannot_start_reason
+        if reason:
+            self._show_status(reason)
             return
         try:
             job = self.jobs.job(**how)
@@ -333,16 +333,16 @@ class StyleTransferPanel(QWidget):
         elif state is State.STOPPING:
             self._show_status("Stopping ...")
 
-    def _on_progress(self, progress: Progress) -> None:
-        self._progress.show_progress(progress)
-        one = progress.planes == 1
-        if self.results.keeps_evolution and progress.picture is not None and one:
-            self.evolution.add(progress.iteration, progress.picture)
-        for iteration, scale, plane, losses in progress.evaluations:
+    def _on_report(self, report: Report) -> None:
+        self._progress.show_report(report)
+        snapshot = report.snapshot
+        if self.results.keeps_evolution and report.picture is not None and snapshot.planes == 1:
+            self.evolution.add(snapshot.iteration, report.picture)
+        for iteration, scale, plane, losses in report.evaluations:
             # Planes are separated like sizes.
             self.curves.add(iteration, plane * 100 + scale, **losses)
         if self.session.state is State.RUNNING:
-            self._show_status(describe_progress(progress))
+            self._show_status(describe_progress(report))
 
     def _on_ended(self, outcome: Outcome) -> None:
         self.steering.end()

@@ -13,6 +13,7 @@ from napari_nst.engine.optim.sizes import automatic_size
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.geometry import View, full_shape, middle_pixel
 from napari_nst.plugin.provenance.origins import origins_of_job
+from napari_nst.plugin.run.job_run import PictureRun
 from napari_nst.plugin.run.layer_jobs import (
     LayerPlane,
     job_from_layers,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.layers.value_range import LayerIntensities
     from napari_nst.plugin.run.job import Job
 
-__all__ = ["longest_side", "run_job", "stylize_layer"]
+__all__ = ["longest_side", "stylize_job", "stylize_layer"]
 
 
 def stylize_layer(
@@ -135,7 +136,7 @@ def stylize_layer(
         intensities=intensities,
         init_image=init_image,
     )
-    return run_job(with_labels(job, content_labels, style_labels), callback)
+    return stylize_job(with_labels(job, content_labels, style_labels), callback)
 
 
 def _check_kind(kind: type, layers: Sequence[Any]) -> None:
@@ -238,29 +239,16 @@ def longest_side(settings: StyleTransferSettings) -> int | None:
     return automatic_size(Device.from_name(settings.device).torch_device.type)
 
 
-def run_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
+def stylize_job(job: Job, callback: Callable[[Snapshot], object] | None = None) -> Image:
     """Run a job of one plane, and return its result as a layer with the record.
 
     The callback is called with each `Snapshot`.
     """
-    from napari_nst.engine.run.transfer import StyleTransfer
-
     origins = origins_of_job(job)
-    labels = job.content_labels
-    run = StyleTransfer(
-        job.content.load(),
-        [plane.load() for plane in job.styles],
-        job.settings,
-        names=[plane.name for plane in (job.content, *job.styles)],
-        init_image=None if job.init_image is None else job.init_image.load(),
-        content_labels=None if labels is None else labels.load(),
-        style_labels=None
-        if job.style_labels is None
-        else [one and one.load() for one in job.style_labels],
-    )
-    for snapshot in run:
+    job_run = PictureRun(job)
+    for snapshot in job_run.run:
         if callback is not None:
             callback(snapshot)
-    result = run.result()
-    data = job.content.restore(result.image)
-    return make_result_layer(job, data, result_metadata(result.record.to_dict(), origins))
+    result = job_run.end()
+    assert result.picture is not None
+    return make_result_layer(job, result.picture, result_metadata(result.record, origins))

@@ -1,4 +1,4 @@
-"""What makes neighbouring planes agree: where a plane starts, and how far it goes from there."""
+"""Agreement of neighbouring planes: initial images and settings of each plane."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["StartFrom", "carried", "check", "cost", "settings_of"]
+__all__ = ["StartFrom", "check_start_from", "cost", "plane_settings", "warm_start"]
 
 StartFrom = Literal["previous", "content"]
 
@@ -30,13 +30,13 @@ _FEWEST = 20  # iterations, if the first plane has as many
 _SHARE_OF_RATE = 0.25
 
 
-def check(settings: StyleTransferSettings, start_from: str) -> StartFrom:
-    """Return what planes are to start from.
+def check_start_from(settings: StyleTransferSettings, start_from: str) -> StartFrom:
+    """Return what planes start from, validated.
 
     Raises
     ------
     InputError
-        If it is nothing they can start from, or the settings ask for a picture.
+        If it is unknown, or the settings need an initial image.
     """
     if start_from not in ("previous", "content"):
         raise InputError(
@@ -44,32 +44,32 @@ def check(settings: StyleTransferSettings, start_from: str) -> StartFrom:
         )
     if settings.init == "image":
         raise InputError(
-            "init is 'image', which takes a picture, and a stack starts from none; choose "
-            "'content', 'noise' or 'style'."
+            "init is 'image', and a stack has no initial image; choose 'content', 'noise' or "
+            "'style'."
         )
     return "previous" if start_from == "previous" else "content"
 
 
-def settings_of(
+def plane_settings(
     settings: StyleTransferSettings, plane: int, start_from: StartFrom
 ) -> StyleTransferSettings:
-    """Return the settings of one plane's run.
+    """Return the settings of a plane.
 
     Parameters
     ----------
     settings : StyleTransferSettings
-        As asked for: those of the first plane, and of all with ``start_from="content"``.
+        Settings of the first plane, and of all planes with ``start_from="content"``.
     plane : int
-        Which, from 0.
+        Index of the plane.
     start_from : {"previous", "content"}
         What a plane starts from.
 
     Notes
     -----
-    A plane that starts from the one before it has its composition, and its strokes where nothing
-    moved.  The coarse sizes would lay both out anew, so it is worked at in its full size only;
-    for two fifths of the iterations; and Adam, whose first steps move every pixel by the learning
-    rate however good it is, has a fourth of that.
+    A plane that starts from the previous one has its composition, and its strokes where nothing
+    moved.  Coarse scales would change both, so later planes have one scale, two fifths of the
+    iterations, and a quarter of the learning rate: Adam's first steps move every pixel by the
+    learning rate, however good the initial image is.
     """
     if plane == 0 or start_from == "content":
         return settings
@@ -85,35 +85,33 @@ def settings_of(
     )
 
 
-def carried(
+def warm_start(
     result: NDArray[Any], content: NDArray[Any], following: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """Return what the following plane starts from: a result, changed as the content changes.
+    """Return the initial image of the next plane: a result plus the change of the content.
 
     Parameters
     ----------
     result : ndarray
-        Of the plane before; uint8, uint16 or floats in [0, 1].
+        Result of the previous plane; uint8, uint16 or floats in [0, 1].
     content, following : ndarray
-        That plane as it was, and the following one.
+        Content of the previous and of the next plane.
 
     Returns
     -------
     ndarray
-        Float32 in [0, 1], of the result's shape; its alpha is the following plane's.
+        Float32 in [0, 1], of the result's shape; alpha is that of the next plane.
 
     Notes
     -----
-    It is the result plus the difference of the two contents: the very result where nothing
-    changed, and elsewhere its strokes on what is there now.  Colours under alpha 0 are missing
-    values.
+    Where nothing changed, it is the result.  Colours under alpha 0 are missing values.
     """
     (before, _), (now, alpha), (picture, _) = map(_colors, (content, following, result))
     change = now - before
-    if change.shape[:2] != picture.shape[:2]:  # the result has the size worked at
+    if change.shape[:2] != picture.shape[:2]:  # the result has the working size
         change, now, alpha = (_resized(each, picture.shape) for each in (change, now, alpha))
     start = np.clip(picture + change, 0, 1)
-    # Values that are missing in one of the three: what is there now, or else anything at all.
+    # Replace values that are missing in one of the three by the content, or else by the mean.
     start = np.where(np.isfinite(start), start, now)
     fill = start[np.isfinite(start)].mean() if np.isfinite(start).any() else 0.5
     start = np.where(np.isfinite(start), start, fill)
@@ -132,20 +130,20 @@ def cost(
     planes: int,
     start_from: StartFrom = "previous",
 ) -> Cost:
-    """Return what a stack takes, as `costs.estimate` does for a picture.
+    """Estimate time and memory of a stack, as `costs.estimate` does for one image.
 
     Parameters
     ----------
     settings, height, width, device, styles
-        Of a plane.
+        As for one plane.
     planes : int
-        How many are to be done, the first one included.
+        Number of planes, the first included.
     start_from : {"previous", "content"}
         What a plane starts from.
     """
     styles = tuple(styles)
     first, later = (
-        costs.estimate(settings_of(settings, plane, start_from), height, width, device, styles)
+        costs.estimate(plane_settings(settings, plane, start_from), height, width, device, styles)
         for plane in (0, 1)
     )
     operations = first.operations + (planes - 1) * later.operations
@@ -153,7 +151,7 @@ def cost(
 
 
 def _colors(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return an image as float32 in [0, 1], NaN where nothing can be seen, and its alpha."""
+    """Return an image as float32 in [0, 1], NaN where alpha is 0, and its alpha."""
     values: NDArray[np.float32] = np.asarray(image, np.float32)
     if image.dtype.kind == "u":
         values = values / np.float32(np.iinfo(image.dtype).max)
@@ -164,7 +162,7 @@ def _colors(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float3
 
 
 def _resized(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """Resample values to a height and width; what is missing counts nothing."""
+    """Resample values to a height and width, ignoring missing ones."""
     if not values.size:
         return values
     resize: Any = partial(

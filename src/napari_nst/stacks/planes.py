@@ -1,4 +1,4 @@
-"""What a stack is made of, and what its run needs of the engine."""
+"""Planes of a stack: sequence protocol, value ranges and checks."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = [
     "check_labels",
     "check_unchanged",
     "default_engine",
-    "in_a_row",
+    "previous_plane",
 ]
 
 _BITS = 16  # of uint16
 
 
 class Planes(Protocol):
-    """Images that can be counted and read one at a time."""
+    """Sequence of images that are read one at a time."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of planes."""
         ...
 
     def __getitem__(self, k: int, /) -> Any:
-        """Return one."""
+        """Read a plane."""
         ...
 
 
@@ -49,32 +49,32 @@ def default_engine() -> tuple[Callable[..., StyleTransfer], StyleCache]:
     return StyleTransfer, StyleCache()
 
 
-def in_a_row(plane: int) -> int | None:
-    """Return the plane before, if there is one."""
+def previous_plane(plane: int) -> int | None:
+    """Return the previous plane, or None for the first."""
     return plane - 1 if plane > 0 else None
 
 
 class PlaneRanges:
-    """What the values of planes mean: of 16 bits as many count as the largest of all needs.
+    """Value range of uint16 planes: the bits that the largest value of all planes needs.
 
     Parameters
     ----------
     planes : Planes
-        The stack; it is read when a plane in uint16 asks, as far as it takes.
+        The stack; read when the first uint16 plane needs it, until 16 bits are found.
     """
 
     def __init__(self, planes: Planes) -> None:
         self._planes = planes
 
-    def of(self, image: Any, like: Any = None) -> Any:
-        """Return an image with its range, which is that of all planes.
+    def with_range(self, image: Any, like: Any = None) -> Any:
+        """Return an image with the range of all planes.
 
         Parameters
         ----------
         image : ndarray or None
-            A plane, or what it starts from.
+            A plane, or its initial image.
         like : ndarray, optional
-            The plane whose range it has, if it is not one itself.
+            With an initial image, the plane.
         """
         if image is None or (image if like is None else like).dtype != np.uint16:
             return image
@@ -92,7 +92,7 @@ class PlaneRanges:
 
 
 def check_labels(labels: Planes | None, planes: Planes) -> None:
-    """Refuse labels that are not of as many planes as there are."""
+    """Raise if labels do not have one item per plane."""
     if labels is not None and len(labels) != len(planes):
         raise InputError(
             f"content_labels has {len(labels)} planes, and the stack has {len(planes)}; give "
@@ -101,7 +101,7 @@ def check_labels(labels: Planes | None, planes: Planes) -> None:
 
 
 def check_unchanged(content: Any, record: InputRecord, plane: int, name: str) -> None:
-    """Refuse a plane that is not the one of its record."""
+    """Raise if a plane is not the one of its record."""
     from napari_nst.engine.images.pictures import input_record
 
     if record.sha256 != input_record(content, "").sha256:

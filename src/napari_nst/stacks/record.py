@@ -1,48 +1,46 @@
-"""How a restyled stack came to be: what was asked for, and what became of each plane."""
+"""Provenance of a stylized stack."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from napari_nst.record import (
     InputRecord,
     OutOfMemoryEvent,
-    Resolved,
+    Record,
     RunRecord,
     ScaleRecord,
     SteeringRecord,
-    versions,
 )
-from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["PlaneRecord", "StackContent", "StackRecord"]
 
 
 class PlaneRecord(BaseModel):
-    """A plane that is done.
+    """A finished plane.
 
     Attributes
     ----------
     plane : int
-        Which, from 0.
+        Index of the plane.
     content : InputRecord
-        The plane that went in.
+        The plane of the content.
     init_image : InputRecord or None
-        The picture it started from, if that was the plane before.
+        Its initial image, if that came from the plane before.
     content_labels : InputRecord or None
-        The labels of its regions.
+        Labels of its regions.
     scales : tuple of ScaleRecord
-        The sizes it grew through.
+        Scales of its run.
     steering : tuple of SteeringRecord
-        What was changed while it was at work; it held for the planes after it, too.
+        Changes during its run; they hold for later planes, too.
     out_of_memory_events : tuple of OutOfMemoryEvent
         When its run ran out of memory.
     iterations : int
-        Evaluations done.
+        Evaluations.
     losses : dict of str to float
-        The last ones: "content", "style", "tv" and "total".
+        Last losses: "content", "style", "tv" and "total".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,8 +56,8 @@ class PlaneRecord(BaseModel):
     losses: dict[str, float]
 
     @classmethod
-    def of(cls, plane: int, run: RunRecord) -> PlaneRecord:
-        """Return what of a plane's run is the plane's own."""
+    def from_run(cls, plane: int, run: RunRecord) -> PlaneRecord:
+        """Return the part of a run's record that is about its plane."""
         return cls(
             plane=plane,
             content=run.content,
@@ -74,16 +72,16 @@ class PlaneRecord(BaseModel):
 
 
 class StackContent(BaseModel):
-    """The stack that went in; the hashes are those of its planes.
+    """The content; each `PlaneRecord` has the hash of its plane.
 
     Attributes
     ----------
     name : str
-        The layer's or file's name, or the argument's.
+        Name of the layer, the file or the argument.
     shape : tuple of int
-        The number of planes, then a plane's shape.
+        Number of planes, then the shape of a plane.
     dtype : str
-        As given.
+        Data type of the planes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,49 +91,22 @@ class StackContent(BaseModel):
     dtype: str
 
 
-class StackRecord(BaseModel):
-    """A stack, from what was asked for to the planes that are done.
+class StackRecord(Record):
+    """Provenance of a stylized stack.
 
-    Restyled pixels are not measurements: this record says what they are instead.
+    The scales of `resolved` are those of the last plane; `plane_settings` derives the settings of
+    each plane.
 
     Attributes
     ----------
-    settings : StyleTransferSettings
-        As asked for; `settings_of` says what that comes to for each plane.
     start_from : {"previous", "content"}
-        What a plane starts from.
-    resolved : Resolved
-        As carried out; the sizes are those of the plane that was at work last.
+        What the planes start from.
     content : StackContent
         The stack.
-    styles : tuple of InputRecord
-        The style images that the run began with, and so for the labels.
-    style_labels : tuple of InputRecord or None, or None
-        The labels of each style's.
     finished : tuple of PlaneRecord
-        The planes that are done and whose record is known, in their order.
-    versions : dict of str to str
-        Of napari-nst, torch, numpy and Python.
-    status : {"finished", "stopped", "failed", "running"}
-        How.
+        Finished planes whose record is known, in order.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-    settings: StyleTransferSettings
     start_from: Literal["previous", "content"]
-    resolved: Resolved
     content: StackContent
-    styles: tuple[InputRecord, ...]
-    style_labels: tuple[InputRecord | None, ...] | None = None
     finished: tuple[PlaneRecord, ...] = ()
-    versions: dict[str, str] = Field(default_factory=lambda: versions())
-    status: Literal["finished", "stopped", "failed", "running"] = "running"
-
-    def to_json(self) -> str:
-        """Return the record as JSON."""
-        return self.model_dump_json(indent=2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as plain dictionaries, lists, strings and numbers."""
-        return self.model_dump(mode="json")

@@ -1,26 +1,32 @@
-"""A whole stack: the engine's one loop, plane by plane."""
+"""Run of a stack: one `StyleTransfer` per plane."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from napari_nst.engine.images.arguments import as_array, as_list, refuse_path, style_names
+from napari_nst.engine.images.arguments import (
+    UNCHANGED,
+    as_array,
+    as_list,
+    refuse_path,
+    style_names,
+)
 from napari_nst.engine.run.control import Control
+from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
-from napari_nst.stacks.agreement import carried, check, settings_of
+from napari_nst.stacks.agreement import check_start_from, plane_settings, warm_start
 from napari_nst.stacks.planes import (
     PlaneRanges,
     check_labels,
     check_unchanged,
     default_engine,
-    in_a_row,
+    previous_plane,
 )
 from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 
@@ -36,56 +42,60 @@ if TYPE_CHECKING:
 
 __all__ = ["StackTransfer"]
 
-_SAME: Final[Any] = object()  # says that an input stays what it is: None says there is to be none
+
+class _Latest(NamedTuple):
+    """The plane that was processed or read last; the result is None if it was only read."""
+
+    plane: int
+    content: Any
+    result: StyleTransferResult | None
 
 
 class StackTransfer:
-    """A run over all planes of a stack: an iterator of `Snapshot`.
+    """Run of all planes of a stack: an iterator of `Snapshot`.
 
-    Network and targets are computed once.  Planes are done in their order; those that are not
-    finished when the run ends are not put anywhere.
+    Network and style statistics are computed once.  Planes are processed in order; a plane that is
+    not finished when the run ends is discarded.
 
     Parameters
     ----------
     planes : Planes
-        A list, an array, or anything else with a length whose items are images as `StyleTransfer`
-        takes them, all of one shape; read one at a time, when its turn comes.
+        A list, an array, or another sequence of images as `StyleTransfer` takes them, all of one
+        shape; each is read when it is processed.
     styles : array_like or sequence of array_like
         One or several style images, of any size.
     settings : StyleTransferSettings, optional
-        Every choice.
+        All settings.
     start_from : {"previous", "content"}
-        What a plane starts from: the result of the plane before, so that the two agree
-        (`settings_of` says how it goes on from there), or its own content, as a picture on its
-        own would.
+        Initial image of a plane: the result of the previous plane, so that the two agree (with the
+        settings of `plane_settings`), or its own content, as for a single image.
     on_plane_done : callable, optional
-        Called with the index of each plane that is done and its `StyleTransferResult`, in order.
+        Called with the index of each finished plane and its `StyleTransferResult`, in order.
     names : sequence of str, optional
-        What messages and the record call the stack and the styles.
+        Names of the stack and the styles, for messages and the record.
     finished : iterable of int, or mapping of int to PlaneRecord or dict
-        Planes that are not to be done again; with their records, they are in this run's, and
-        a plane whose content is not what it was then is refused.
+        Planes to skip.  With their records, the record of this run includes them, and a plane whose
+        content has changed since is refused.
     before : callable, optional
-        Returns for a plane the one that comes before it, an index that is smaller, or None: such
-        a plane starts from its own content.  By default the planes are one row.
+        Returns the index of the plane before a plane, a smaller one, or None: then it starts from
+        its own content.  By default the previous index.
     load_previous : callable, optional
-        Returns the finished plane of an index, from which the next one starts: uint8, uint16 or
-        floats in [0, 1].  If it is given, it is asked in any case: so a run that was broken off
-        comes to the same bytes as an unbroken one, whatever a store rounds.
+        Returns the result of a finished plane, uint8, uint16 or floats in [0, 1], from which the
+        next one starts.  It is used even for planes of this run, so that an interrupted run ends
+        with the same bytes as an uninterrupted one, however results are rounded.
     content_labels : sequence of array_like, optional
-        For each plane the labels of its regions.
+        Labels of the regions of each plane.
     style_labels : sequence of array_like or None, optional
-        For each style the labels painted on it, or None.
+        Labels of each style, or None.
     engine : callable, optional
-        Makes the run of a plane; by default `StyleTransfer`, which loads torch.
+        Creates the run of a plane; by default `StyleTransfer`, which imports torch.
     control : Control, optional
-        Stops and pauses the runs of all planes; by default one of its own.
+        Stops, pauses and steers the runs of all planes; by default its own.
 
     Raises
     ------
     InputError
-        If the stack is empty, or a choice cannot be.  Of what is wrong with a plane the iteration
-        tells.
+        If the stack is empty, or an argument is invalid.  Planes are checked when they are read.
     """
 
     def __init__(
@@ -103,43 +113,40 @@ class StackTransfer:
         content_labels: Planes | None = None,
         style_labels: Any = None,
         engine: Callable[..., StyleTransfer] | None = None,
-        control: Control[Any] | None = None,
+        control: Control | None = None,
     ) -> None:
         self.settings = settings or StyleTransferSettings()
-        self.start_from = check(self.settings, start_from)
+        self.start_from = check_start_from(self.settings, start_from)
         refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
             raise InputError("The stack has no planes; give at least one.")
         self._planes, self._engine = planes, engine
         self._on_plane_done, self._load_previous = on_plane_done, load_previous
-        self._before = before or in_a_row
+        self._before = before or previous_plane
         check_labels(content_labels, planes)
         self._content_labels = content_labels
         self._names = list(names or ["content", *style_names(len(as_list(styles)))])
-        self._now = self.settings  # steering included
-        self._inputs: dict[str, Any] = {"styles": styles}
-        if style_labels is not None:
-            self._inputs["style_labels"] = style_labels
+        self._current_settings = self.settings  # with all updates
+        self._styles, self._style_labels = styles, style_labels
         known = finished if isinstance(finished, Mapping) else {}
-        self._done = {int(plane) for plane in finished}
+        self._finished = {int(plane) for plane in finished}
         self._records = {
             int(plane): PlaneRecord.model_validate(record)
             for plane, record in known.items()
             if record is not None
         }
-        self._first: RunRecord | None = None
-        self._latest: RunRecord | None = None
+        self._first_record: RunRecord | None = None
+        self._last_record: RunRecord | None = None
         self._shape: tuple[int, ...] = ()
         self._dtype = ""
         self._ranges = PlaneRanges(planes)
         self._status: Literal["finished", "stopped", "failed", "running"] = "running"
         self._run: StyleTransfer | None = None
-        self._plane = 0  # the one at work
-        self._control: Control[Any] = control or Control()  # of the runs of all planes
-        self._one_at_a_time = threading.Lock()
-        self._elapsed = 0.0  # seconds of work on the planes before the current one
+        self._control = control or Control()
+        self._control.on_applied = self._keep_update
+        self._elapsed = 0.0  # seconds of the planes before the current one
         self._begun = False
-        self._snapshots = self._steps()
+        self._snapshots = self._iterate()
 
     def __len__(self) -> int:
         """Return the number of planes."""
@@ -147,30 +154,30 @@ class StackTransfer:
 
     @property
     def finished(self) -> tuple[int, ...]:
-        """The planes that are done, in their order."""
-        return tuple(sorted(self._done))
+        """The finished planes, in order."""
+        return tuple(sorted(self._finished))
 
     @property
     def unfinished(self) -> tuple[int, ...]:
-        """The planes that are still to be done, in their order."""
-        return tuple(plane for plane in range(len(self._planes)) if plane not in self._done)
+        """The planes still to process, in order."""
+        return tuple(plane for plane in range(len(self._planes)) if plane not in self._finished)
 
     @property
     def run(self) -> StyleTransfer | None:
-        """The run of the plane at work, if one is."""
+        """The run of the current plane, if there is one."""
         return self._run
 
     def __iter__(self) -> Self:
-        """Return the run itself: a loop that was left can be entered again."""
+        """Return the run itself, so that a loop can continue it."""
         return self
 
     def __next__(self) -> Snapshot:
-        """Do one evaluation of the plane at work, or of the next, and return the snapshot after it.
+        """Run one iteration of the current plane, or of the next, and return the snapshot after it.
 
         Raises
         ------
         StyleTransferError
-            If a plane cannot be used, or its run fails: see `StyleTransfer`.
+            If a plane is invalid, or its run fails: see `StyleTransfer`.
         """
         self.begin()
         snapshot = self._advance()
@@ -186,14 +193,14 @@ class StackTransfer:
             raise
 
     def begin(self) -> None:
-        """Make the run of the first plane that is to be done: its `record` can be asked then.
+        """Create the run of the first plane, so that `record` is available.
 
-        Without it, the iteration does.
+        Otherwise the first iteration does.
 
         Raises
         ------
         StyleTransferError
-            If it cannot be made: see `StyleTransfer`.
+            If it cannot be created: see `StyleTransfer`.
         """
         if not self._begun:
             self._begun = True
@@ -220,126 +227,133 @@ class StackTransfer:
         """Seconds spent paused."""
         return self._control.paused_seconds
 
-    def steer(self, **changes: Any) -> None:
-        """Change settings, styles or labels from now on; any thread may ask.
+    def steer(
+        self,
+        *,
+        styles: Any = UNCHANGED,
+        names: Sequence[str] | None = None,
+        content_labels: Any = UNCHANGED,
+        style_labels: Any = UNCHANGED,
+        **choices: Any,
+    ) -> None:
+        """Change the current and all later planes, from the next evaluation on.
 
-        It takes effect at the next evaluation of the plane at work, and holds for the planes after
-        it.
+        Any thread may call this.
 
         Parameters
         ----------
-        **changes
-            As `StyleTransfer.steer` takes them; but ``content_labels`` for each plane.
+        styles, names, content_labels, style_labels, **choices
+            As for `StyleTransfer.steer`, but with the labels of each plane.
 
         Raises
         ------
         InputError
-            If one of them cannot be changed during a run, or not so, or no plane is at work.
+            If a setting is invalid, there are not as many labels as planes, or the run has ended.
+            Images are checked later; `Snapshot.warnings` then has the reason.
         """
-        with self._one_at_a_time:
-            if self._run is None:
-                raise InputError("No plane is at work; steer while one is.")
-            labels = changes.pop("content_labels", _SAME)
-            if labels is not _SAME:
-                check_labels(labels, self._planes)
-                own = None if labels is None else labels[self._plane]
-                self._run.steer(content_labels=own, **changes)
-                self._content_labels = labels
-            else:
-                self._run.steer(**changes)
-            self._keep(**changes)
+        update = SettingsUpdate(choices, styles, names, content_labels, style_labels)
+        if self._status != "running":
+            raise InputError("The run of the stack has ended; steer while it is running.")
+        update.settings(self._current_settings)
+        if content_labels is not UNCHANGED and not callable(content_labels):
+            check_labels(content_labels, self._planes)
+        self._control.steer(update)
 
-    def _keep(
-        self, *, styles: Any = _SAME, names: Any = None, style_labels: Any = _SAME, **choices: Any
-    ) -> None:
-        """Have for the planes to come what the plane at work was steered to."""
-        if styles is not _SAME:
-            count = len(as_list(styles))
-            if count != len(self._names) - 1:
-                names = names or style_names(count)
-            self._inputs["styles"] = styles
-        if names is not None:
-            self._names[1:] = names
-        if style_labels is not _SAME:
-            self._inputs["style_labels"] = style_labels
-        self._now = self._now.replace(**choices)
+    def _keep_update(self, update: SettingsUpdate) -> None:
+        """Use an update for the planes to come."""
+        if update.styles is not UNCHANGED:
+            count = len(as_list(update.styles))
+            if update.names is None and count != len(self._names) - 1:
+                self._names[1:] = style_names(count)
+            self._styles = update.styles
+        if update.names is not None:
+            self._names[1:] = update.names
+        if update.style_labels is not UNCHANGED:
+            self._style_labels = update.style_labels
+        if update.content_labels is not UNCHANGED:
+            self._content_labels = update.content_labels
+        self._current_settings = update.settings(self._current_settings)
 
     @property
     def record(self) -> StackRecord:
-        """How the stack came to be, up to now.
+        """Provenance of the planes finished so far.
 
         Raises
         ------
         InputError
-            If no plane has been at work yet.
+            If the first plane was not begun.
         """
-        run = self._run.record if self._latest is None and self._run is not None else self._latest
+        run = self._last_record
+        if run is None and self._run is not None:
+            run = self._run.record
         if run is None:
-            raise InputError("There is no record before the first plane is at work.")
-        first = self._first or run
-        return StackRecord.model_validate(
-            {
-                "settings": self.settings,
-                "start_from": self.start_from,
-                "resolved": run.resolved,
-                "content": StackContent(
-                    name=self._names[0],
-                    shape=(len(self._planes), *self._shape),
-                    dtype=self._dtype,
-                ),
-                "styles": first.styles,
-                "style_labels": first.style_labels,
-                "finished": tuple(self._records[k] for k in sorted(self._records)),
-                "status": self._status,
-            }
+            raise InputError("There is no record before the first plane begins.")
+        first = self._first_record or run
+        return StackRecord(
+            settings=self.settings,
+            start_from=self.start_from,
+            resolved=run.resolved,
+            content=StackContent(
+                name=self._names[0], shape=(len(self._planes), *self._shape), dtype=self._dtype
+            ),
+            styles=first.styles,
+            style_labels=first.style_labels,
+            finished=tuple(self._records[k] for k in sorted(self._records)),
+            status=self._status,
         )
 
-    def _steps(self) -> Iterator[Snapshot | None]:
-        """Yield None once when the first run is made, and then the snapshots."""
+    def _iterate(self) -> Iterator[Snapshot | None]:
+        """Yield None once when the first run is created, and then the snapshots."""
         engine, style_cache, announced = self._engine, None, False
         if engine is None:
             engine, style_cache = default_engine()
-        latest: tuple[int | None, Any, StyleTransferResult | None] = (None, None, None)
+        latest: _Latest | None = None
         for plane in self.unfinished:
-            content, start = self._read(plane), None
-            self._plan  # noqa: B018  # fixes what counts as the whole run
-            before = self._before(plane)
-            goes_on = self.start_from == "previous" and before is not None
-            if before is not None and latest[0] != before and (goes_on or before in self._records):
-                latest = (before, self._read(before), None)  # in an earlier run, or further back
-                self._compare(before, latest[1])
-            if goes_on and before is not None:
-                result = self._result_of(before, plane, latest[2])
-                start = carried(result, latest[1], content)
-            run = self._begin(engine, style_cache, plane, content, start)
-            if run is None:
+            content = self._read(plane)
+            self._scales_by_plane  # noqa: B018  # fixes which planes belong to this run
+            latest = self._before_plane(plane, latest)
+            init_image = None
+            if self.start_from == "previous" and latest is not None:
+                previous = self._result_of(latest, plane)
+                init_image = warm_start(previous, latest.content, content)
+            self._control.plane = plane
+            run = self._create_run(engine, style_cache, plane, content, init_image)
+            if self._control.stopped:
                 break
+            self._run = run
             if not announced:
                 announced = True
                 yield None
             for snapshot in run:
                 yield self._count_all_planes(snapshot, plane)
             self._elapsed += snapshot.elapsed if run.history else 0.0
-            with self._one_at_a_time:
-                self._run = None
-                # Later planes begin with what was steered; these are of this plane's content.
-                while self._control.pop_update() is not None:
-                    pass
-            self._latest = run.record
+            self._run, self._last_record = None, run.record
             if len(run.history) < sum(scale.iterations for scale in run.scales):
                 break
             result = run.result()
-            self._first = self._first or result.record
-            self._records[plane] = PlaneRecord.of(plane, result.record)
+            self._first_record = self._first_record or result.record
+            self._records[plane] = PlaneRecord.from_run(plane, result.record)
             if self._on_plane_done is not None:
                 self._on_plane_done(plane, result)
-            self._done.add(plane)
-            latest = (plane, content, result)
+            self._finished.add(plane)
+            latest = _Latest(plane, content, result)
         self._status = "stopped" if self.unfinished else "finished"
 
+    def _before_plane(self, plane: int, latest: _Latest | None) -> _Latest | None:
+        """Return the plane before a plane, which was finished earlier or is the latest."""
+        before = self._before(plane)
+        if before is None or (latest is not None and latest.plane == before):
+            return None if before is None else latest
+        if self.start_from == "content" and before not in self._records:
+            return None
+        content = self._read(before)
+        if before in self._records:
+            check_unchanged(content, self._records[before].content, before, self._names[0])
+        return _Latest(before, content, None)
+
     @cached_property
-    def _plan(self) -> dict[int, tuple[Scale, ...]]:
-        """The scales of each plane that was unfinished when the run began."""
+    def _scales_by_plane(self) -> dict[int, tuple[Scale, ...]]:
+        """Scales of each plane that was unfinished when the run began."""
         from napari_nst.engine.optim.sizes import scales_for
         from napari_nst.engine.resources.device import Device
 
@@ -352,19 +366,20 @@ class StackTransfer:
 
     def _settings_of(self, plane: int) -> StyleTransferSettings:
         if self._before(plane) is None:
-            return self._now
-        return settings_of(self._now, plane, self.start_from)
+            return self._current_settings
+        return plane_settings(self._current_settings, plane, self.start_from)
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """The scales of all planes to do, one after another; known after `begin`."""
-        return tuple(scale for scales in self._plan.values() for scale in scales)
+        """Scales of all planes of this run, in order; known after `begin`."""
+        return tuple(scale for scales in self._scales_by_plane.values() for scale in scales)
 
     def _count_all_planes(self, snapshot: Snapshot, plane: int) -> Snapshot:
         """Return a plane's snapshot with iterations, progress and time of the whole run."""
-        work = {k: _pixels(scales) for k, scales in self._plan.items()}
+        by_plane = self._scales_by_plane
+        work = {k: _pixels(scales) for k, scales in by_plane.items()}
         earlier = [k for k in work if k < plane]
-        iterations = {k: sum(s.iterations for s in scales) for k, scales in self._plan.items()}
+        iterations = {k: sum(s.iterations for s in scales) for k, scales in by_plane.items()}
         return replace(
             snapshot,
             iteration=sum(iterations[k] for k in earlier) + snapshot.iteration,
@@ -376,31 +391,25 @@ class StackTransfer:
             planes=len(self._planes),
         )
 
-    def _begin(
+    def _create_run(
         self,
         engine: Callable[..., StyleTransfer],
         style_cache: StyleCache | None,
         plane: int,
         content: Any,
-        start: Any,
-    ) -> StyleTransfer | None:
-        """Make a plane's run; None if it is not to begin any more."""
-        settings = self._now if start is None else self._settings_of(plane)
-        inputs = dict(self._inputs)
-        content, start = self._ranges.of(content), self._ranges.of(start, like=content)
-        if start is not None:
-            inputs["init_image"] = start
+        init_image: Any,
+    ) -> StyleTransfer:
+        settings = self._current_settings if init_image is None else self._settings_of(plane)
+        inputs: dict[str, Any] = {"names": self._names, "control": self._control}
+        if init_image is not None:
+            inputs["init_image"] = self._ranges.with_range(init_image, like=content)
         if self._content_labels is not None:
             inputs["content_labels"] = self._content_labels[plane]
+        if self._style_labels is not None:
+            inputs["style_labels"] = self._style_labels
         if style_cache is not None:
             inputs["style_cache"] = style_cache
-        inputs["control"] = self._control
-        run = engine(content, inputs.pop("styles"), settings, names=self._names, **inputs)
-        if self._control.stopped:
-            return None
-        with self._one_at_a_time:
-            self._run, self._plane = run, plane
-        return run
+        return engine(self._ranges.with_range(content), self._styles, settings, **inputs)
 
     def _read(self, plane: int) -> Any:
         content = as_array(self._planes[plane], self._names[0])
@@ -412,20 +421,15 @@ class StackTransfer:
         self._shape, self._dtype = content.shape, content.dtype.name
         return content
 
-    def _result_of(self, plane: int, following: int, result: StyleTransferResult | None) -> Any:
+    def _result_of(self, latest: _Latest, following: int) -> Any:
         if self._load_previous is not None:
-            return np.asarray(self._load_previous(plane))
-        if result is None:
+            return np.asarray(self._load_previous(latest.plane))
+        if latest.result is None:
             raise InputError(
-                f"Plane {plane} is finished, and plane {following} is to start from it: give "
+                f"Plane {latest.plane} is finished, and plane {following} starts from it: give "
                 "load_previous, which returns it."
             )
-        return result.image
-
-    def _compare(self, plane: int, content: Any) -> None:
-        """Refuse to go on from a plane whose content has changed since it was done."""
-        if plane in self._records:
-            check_unchanged(content, self._records[plane].content, plane, self._names[0])
+        return latest.result.image
 
 
 def _pixels(scales: Iterable[Scale]) -> int:

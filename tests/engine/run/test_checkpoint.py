@@ -133,7 +133,7 @@ def test_steering_before_and_after_is_kept(
     assert len(loaded.record.steering) == sum(map(len, steering.values()))
 
 
-def test_a_wish_that_waits_is_saved(tmp_path: Path, content: Image, style: Image) -> None:
+def test_pending_updates_are_saved(tmp_path: Path, content: Image, style: Image) -> None:
     path = tmp_path / "run"
     run = StyleTransfer(content, style, quick())
     next(run)

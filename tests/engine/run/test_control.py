@@ -1,10 +1,15 @@
+"""Stop, pause and steer from other threads."""
+
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
 from napari_nst.engine.run.control import Control, Stopped
+from napari_nst.engine.run.updates import SettingsUpdate
+from napari_nst.errors import InputError
 
 
 def test_a_run_goes_on_until_it_is_stopped_from_any_thread() -> None:
@@ -72,11 +77,42 @@ def test_a_paused_run_ends_when_nobody_waits_for_it() -> None:
     assert control.paused_seconds >= 0.2
 
 
-def test_wishes_are_taken_once_each_in_order() -> None:
-    control: Control[str] = Control()
-    assert control.pop_update() is None
-    control.steer("more style")
-    control.steer("less noise")
-    assert control.pop_update() == "more style"
-    assert control.pop_update() == "less noise"
-    assert control.pop_update() is None
+def test_updates_are_applied_once_each_in_order() -> None:
+    control, applied = Control(), list[SettingsUpdate]()
+    control.apply_updates(applied.append)
+    assert applied == []
+    updates = [SettingsUpdate({"style_weight": 2.0}), SettingsUpdate({"tv_weight": 0.0})]
+    for update in updates:
+        control.steer(update)
+    assert control.pending == tuple(updates)
+    control.apply_updates(applied.append)
+    control.apply_updates(applied.append)
+    assert applied == updates
+    assert control.pending == ()
+
+
+def test_an_update_that_is_refused_is_a_warning_and_the_next_is_applied() -> None:
+    control, applied, kept = Control(), list[Any](), list[Any]()
+    control.on_applied = kept.append
+
+    def apply(update: SettingsUpdate) -> None:
+        if "tv_weight" in update.choices:
+            raise InputError("Too smooth.")
+        applied.append(update)
+
+    bad, good = SettingsUpdate({"tv_weight": 9.0}), SettingsUpdate({"style_weight": 2.0})
+    control.steer(bad)
+    control.steer(good)
+    control.apply_updates(apply)
+    assert applied == kept == [good]
+    assert control.take_warnings() == ("Too smooth.",)
+    assert control.take_warnings() == ()
+
+
+def test_a_plane_of_a_stack_gets_its_own_labels() -> None:
+    control, applied = Control(), list[SettingsUpdate]()
+    control.plane = 1
+    control.steer(SettingsUpdate(content_labels=lambda: ["first", "second"]))
+    control.steer(SettingsUpdate(content_labels=None))
+    control.apply_updates(applied.append)
+    assert [update.content_labels for update in applied] == ["second", None]

@@ -22,8 +22,8 @@ from napari_nst.files import read_image
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.provenance.copying import as_command, as_python
-from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_wish
-from napari_nst.plugin.run.job import Job, Wish
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_planes
+from napari_nst.plugin.run.job import Job
 from napari_nst.settings import StyleTransferSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -225,13 +225,13 @@ def test_labels_and_replacements_are_replayed(viewer: Any, tmp_path: Path) -> No
     for snapshot in run:
         if snapshot.iteration == 2:
             other = take_plane(three, viewer.dims)
-            wish = Wish((styles[0], other), take_labels(thirds, content), (None, None))
+            replacements = (styles[0], other, take_labels(thirds, content))
             run.steer(
                 styles=[styles[0].load(), other.load()],
                 content_labels=thirds.data,
                 style_labels=None,
             )
-            origins["replacements"] = origins_of_wish(wish)
+            origins["replacements"] = origins_of_planes(replacements)
     result = run.result()
     layer = viewer.add_image(
         content.restore(result.image),

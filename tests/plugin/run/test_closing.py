@@ -14,7 +14,6 @@ from napari.utils import progress as activity
 from qtpy.QtCore import QCoreApplication, QEvent, QTimer
 from qtpy.QtGui import QCloseEvent
 from qtpy.QtWidgets import QApplication, QDialog, QMessageBox
-from test_stack_job import Engine
 
 from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.run.closing import WindowWatch
@@ -92,7 +91,7 @@ class Opened:
     def __init__(self, viewer: Any, waits_at: int) -> None:
         self.gate, self.reached = threading.Event(), threading.Event()
         self.waits_at = waits_at
-        self.engine = Engine(step=self._step)
+        self.engine = FakeEngine(step=self._step)
         self.panel = StyleTransferPanel(viewer, self.engine)
         viewer.window.add_dock_widget(self.panel, name="panel")
         self.panel.controls.fields["iterations"].value = 50
@@ -205,7 +204,7 @@ def test_a_second_viewer_goes_on(viewer: Any, make_napari_viewer: Any, qtbot: An
     viewer.close()
     delete_what_waits(qtbot)
     second.panel.start()
-    assert "Another panel is at work" in second.panel.status
+    assert "Another panel is running" in second.panel.status
     first.end(qtbot)
     second.panel.start()
     second.end(qtbot)

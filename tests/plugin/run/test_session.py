@@ -12,8 +12,8 @@ from fake_engine import FakeEngine
 from napari.utils import progress as activity
 
 from napari_nst import speed
+from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import OutOfMemoryError
-from napari_nst.plugin.run.job import Wish
 from napari_nst.plugin.run.session import Session, State
 
 
@@ -79,12 +79,12 @@ def test_the_layer_is_updated_in_place_while_the_run_goes_on(viewer, slow, run_j
 def test_progress_counts_up_in_the_activity_dock_and_leaves_it(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
     reports, outcomes = [], []
-    session.progressed.connect(reports.append)
+    session.reported.connect(reports.append)
     begin(session, outcomes, qtbot, run_job, viewer, iterations=7)
 
     (bar,) = activity._all_instances
     assert (bar.total, bar.n) == (7, 1)
-    assert (reports[0].iteration, reports[0].iterations) == (1, 7)
+    assert (reports[0].snapshot.iteration, reports[0].snapshot.iterations) == (1, 7)
     slow.gate.set()
     finish(session, qtbot)
     assert not activity._all_instances
@@ -222,13 +222,13 @@ def test_a_viewer_can_be_closed_while_a_tile_waits(make_napari_viewer, in_tiles,
 
 def test_steering_reaches_the_run_that_goes_on_and_no_other(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
-    session.steer(Wish(choices={"style_weight": 3.0}))
+    session.steer(SettingsUpdate({"style_weight": 3.0}))
     outcomes = []
     begin(session, outcomes, qtbot, run_job, viewer)
-    session.steer(Wish(choices={"style_weight": 5.0}))
+    session.steer(SettingsUpdate({"style_weight": 5.0}))
     slow.gate.set()
     finish(session, qtbot)
-    session.steer(Wish(choices={"style_weight": 7.0}))
+    session.steer(SettingsUpdate({"style_weight": 7.0}))
 
     assert slow.made[0].steered == [{"style_weight": 5.0}]
 
@@ -371,7 +371,7 @@ def test_pictures_do_not_pile_up_when_the_viewer_is_busy(viewer, run_job, qtbot,
 
     session = Session(viewer, FakeEngine(step=step), preview_rate=1e9)
     reports = []
-    session.progressed.connect(reports.append)
+    session.reported.connect(reports.append)
     run_job(session, viewer, wait=False, iterations=40)
     assert done.wait(20)  # the viewer's thread does nothing meanwhile
     finish(session, qtbot)
@@ -383,14 +383,14 @@ def test_pictures_do_not_pile_up_when_the_viewer_is_busy(viewer, run_job, qtbot,
 def test_reports_are_few_and_tell_of_every_evaluation(viewer, run_job, qtbot):
     session = Session(viewer, FakeEngine())
     reports = []
-    session.progressed.connect(reports.append)
+    session.reported.connect(reports.append)
     run_job(session, viewer, iterations=40)
     evaluations = [one for report in reports for one in report.evaluations]
 
     assert len(reports) < 40
     assert [one.iteration for one in evaluations] == list(range(1, 41))
     assert all(one.losses.keys() == {"content", "style", "total"} for one in evaluations)
-    assert reports[-1].iteration == reports[-1].iterations == 40
+    assert reports[-1].snapshot.iteration == reports[-1].snapshot.iterations == 40
 
 
 def test_the_speed_of_a_finished_run_is_remembered(viewer, engine, run_job):

@@ -35,12 +35,12 @@ class Desk:
         for name in ("inserted", "removed"):
             getattr(self.viewer.layers.events, name).connect(self.on_layers)
         self.remarks: list[str] = []
-        self.steering.noticed.connect(self.remarks.append)
-        self.session.noticed.connect(self.remarks.append)
+        self.steering.info.connect(self.remarks.append)
+        self.session.warning.connect(self.remarks.append)
 
     def on_layers(self, _: object) -> None:
         self.controls.reset_choices()
-        self.steering.accept()
+        self.steering.sync_baseline()
 
     def begin(self) -> None:
         self.controls.fields["iterations"].value = 10**5
@@ -206,7 +206,7 @@ def test_what_cannot_be_changed_is_said(desk: Desk) -> None:
     desk.controls.size.value = 640
     desk.qtbot.waitUntil(lambda: bool(desk.remarks), timeout=5000)
 
-    assert desk.remarks == ["Size (px): this acts on the next run, not on the one that goes on."]
+    assert desk.remarks == ["Size (px): this affects the next run, not the current one."]
     assert desk.steered == []
 
 
@@ -233,6 +233,9 @@ def test_a_paused_run_is_steered_before_it_goes_on(desk: Desk) -> None:
     desk.begin()
     desk.session.pause()
     desk.controls.strength.value = 0
+    desk.qtbot.wait(400)
+    assert desk.steered == []
+    desk.session.resume()
 
     assert desk.wait_for_steering() == {"style_weight": pytest.approx(0.1)}
 

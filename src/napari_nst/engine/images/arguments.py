@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["as_array", "as_list", "refuse_path", "style_names"]
+__all__ = ["UNCHANGED", "as_array", "as_list", "refuse_path", "style_names"]
+
+UNCHANGED: Final[Any] = object()
+"""Sentinel: leave an input unchanged.  None removes it."""
 
 # PIL modes whose values are grey or RGB(A); others, such as CMYK, have the same shapes.
 _MODES = ("L", "RGB", "RGBA", "I;16", "F")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from napari_nst.engine.images import color
-from napari_nst.engine.images.arguments import as_list, style_names
+from napari_nst.engine.images.arguments import UNCHANGED, as_list, style_names
 from napari_nst.engine.images.assignment import (
     Assignment,
     Region,
@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["UNCHANGED", "Inputs"]
-
-UNCHANGED: Final[Any] = object()
-"""Sentinel: leave an input unchanged.  None removes it."""
+__all__ = ["Inputs"]
 
 # A resampled mask counts as 1 from here: the rest is rounding.
 _WHOLE = 1 - 1e-4

@@ -1,4 +1,4 @@
-"""A run in one file: safetensors with a description in JSON; no code in it is ever run."""
+"""Save a run in one safetensors file with a description in JSON; loading it runs no code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.losses.objective import Losses
 from napari_nst.engine.optim.adam import OptimizerState
 from napari_nst.engine.optim.schedule import Scale, settings_at_scale
-from napari_nst.engine.run.loop import Wish
 from napari_nst.engine.run.state import RunState
+from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
 from napari_nst.record import InputRecord, OutOfMemoryEvent, RegionRecord, SteeringRecord
 from napari_nst.settings import StyleTransferSettings
@@ -34,28 +34,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "save"]
 
-_FORMAT = 2
+_FORMAT = 3
 _NAME = "napari-nst run"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """Contents of a file.
 
     Attributes
     ----------
     settings : StyleTransferSettings
-        As asked for.
+        Requested settings.
     first_inputs, inputs : Inputs
-        What the run began with, and what it has now.
+        Inputs at the start of the run, and now.
     state : RunState
-        How far it is.
+        Progress of the run.
     scales : sequence of Scale
-        The sizes it goes through: another device would choose others.
+        Scales of the run; another device would choose others.
     tiles : sequence of int or None
-        The side of the tiles at each scale.
-    wishes : sequence of Wish
-        The steering that waits for the next evaluation.
+        Tile size at each scale.
+    pending : sequence of SettingsUpdate
+        Updates that wait for the next evaluation.
     """
 
     settings: StyleTransferSettings
@@ -64,11 +64,11 @@ class Checkpoint:
     state: RunState
     scales: Sequence[Scale]
     tiles: Sequence[int | None]
-    wishes: Sequence[Wish]
+    pending: Sequence[SettingsUpdate]
 
 
 def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
-    """Write a run to a file; one of that name stays whole until the new one is.
+    """Write a run to a file; an older one is replaced only when the new one is complete.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
     """
     state = saved.state
     tensors: dict[str, Tensor] = {}
-    places: dict[int, str] = {}  # where an image lies, which many inputs may share
+    places: dict[int, str] = {}  # tensor names of images, which many inputs may share
     about: dict[str, Any] = {
         "name": _NAME,
         "format": _FORMAT,
@@ -97,9 +97,9 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
         "tiles": list(saved.tiles),
         "first": _put_inputs(saved.first_inputs, tensors, places),
         "inputs": _put_inputs(saved.inputs, tensors, places),
-        "wishes": [
-            (wish.record.model_dump(mode="json"), _put_inputs(wish.inputs, tensors, places))
-            for wish in saved.wishes
+        "pending": [
+            {"choices": choices, "changed": changed, "inputs": _put_inputs(inputs, tensors, places)}
+            for choices, changed, inputs in _resolve(saved)
         ],
     }
     if state.image is not None and state.optimizer is not None:
@@ -154,15 +154,19 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
                 Losses(values, now)
                 for values, now in zip(tensors["history"], weights, strict=False)
             ]
-        wishes, now = [], state.settings
-        for change, wished in about["wishes"]:
-            record = SteeringRecord.model_validate(change)
-            now = now.replace(**record.choices)
-            wishes.append(Wish(record, _take_inputs(wished, tensors, now)))
+        pending, now = [], state.settings
+        for about_update in about["pending"]:
+            choices = SteeringRecord(iteration=0, choices=about_update["choices"]).choices
+            now = now.replace(**choices)
+            inputs_then = _take_inputs(about_update["inputs"], tensors, now)
+            images = {name: getattr(inputs_then, name) for name in about_update["changed"]}
+            if "styles" in images:
+                images["names"] = [style.record.name for style in inputs_then.styles]
+            pending.append(SettingsUpdate(choices, **images))
         tiles = [_count(side) for side in about["tiles"]]
         if not (0 <= state.scale <= len(scales) == len(tiles)):
             raise ValueError("the scales do not go together")
-        return Checkpoint(settings, first, inputs, state, scales, tiles, wishes)
+        return Checkpoint(settings, first, inputs, state, scales, tiles, pending)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged, or was saved by another version.") from error
 
@@ -174,10 +178,7 @@ def _count(value: Any) -> int | None:
 def _settings_in_force(
     settings: StyleTransferSettings, steering: Sequence[SteeringRecord], before_last: int
 ) -> Iterator[StyleTransferSettings]:
-    """Yield the settings of the first evaluation, of the second, and so on.
-
-    `before_last` evaluations come before the last scale.
-    """
+    """Yield the settings of each evaluation; `before_last` of them precede the last scale."""
     waiting = list(steering)
     done = 0
     while True:
@@ -187,10 +188,22 @@ def _settings_in_force(
         done += 1
 
 
+def _resolve(saved: Checkpoint) -> Iterator[tuple[dict[str, Any], list[str], Inputs]]:
+    """Yield choices, names of changed images, and the inputs after each pending update."""
+    settings, inputs = saved.state.settings, saved.inputs
+    for pending in saved.pending:
+        update = pending.loaded()
+        settings = update.settings(settings)
+        inputs = inputs.replaced(settings, **update.images)
+        # The record has plain numbers, lists and strings.
+        choices = SteeringRecord(iteration=0, choices=dict(update.choices)).model_dump(mode="json")
+        yield choices["choices"], [name for name in update.images if name != "names"], inputs
+
+
 def _put_inputs(
     inputs: Inputs, tensors: dict[str, Tensor], places: dict[int, str]
 ) -> dict[str, Any]:
-    """Add the tensors of inputs to a file's, each once, and return what JSON says of them."""
+    """Add the tensors of inputs to those of a file, and return their description in JSON."""
     pictures = {"content": inputs.content, "init_image": inputs.init_image}
     pictures |= {f"styles.{index}": style for index, style in enumerate(inputs.styles)}
     labels = {"content_labels": inputs.content_labels}
@@ -256,7 +269,7 @@ def _take_inputs(
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return the sha256 of tensors, in the order of their names: of each its name and bytes."""
+    """Return the sha256 of the names and bytes of tensors, in the order of their names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
@@ -288,7 +301,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             known = {"name": _NAME, "format": _FORMAT}
             if isinstance(about, dict) and about.items() >= known.items():
-                # Copies: sums over tensors that lie anywhere in a file are rounded otherwise.
+                # Copies: sums over tensors with another alignment round differently.
                 return {name: file.get_tensor(name).clone() for name in file.keys()}, about
     except OSError as error:
         reason = error.strerror or error

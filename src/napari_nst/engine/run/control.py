@@ -1,98 +1,132 @@
-"""One object through which others reach into a run: it is asked before every tile."""
+"""Stop, pause and steer a run from other threads; it checks before every tile."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
+
+from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from napari_nst.engine.run.updates import SettingsUpdate
 
 __all__ = ["Control", "Stopped"]
 
 _POLL_SECONDS = 0.05
 
-Wish = TypeVar("Wish")
-
 
 class Stopped(Exception):
-    """The run has been asked to end."""
+    """A run was asked to end."""
 
 
-class Control(Generic[Wish]):
-    """Stop, pause and steer a run from any thread, without waiting for it."""
+class Control:
+    """Stop, pause and steer a run from any thread, without waiting for it.
+
+    It can exist before its run, and may be shared by the runs of the planes of a stack.
+
+    Attributes
+    ----------
+    plane : int or None
+        Current plane of a stack; the labels of updates are then sequences with one item per plane.
+    on_applied : callable or None
+        Called with each `SettingsUpdate` that was applied, by the thread that iterates.
+    """
 
     def __init__(self) -> None:
+        self.plane: int | None = None
+        self.on_applied: Callable[[SettingsUpdate], object] | None = None
         self._stop = threading.Event()
-        self._go_on = threading.Event()
-        self._go_on.set()
-        self._wishes: deque[Wish] = deque()
-        self._abandoned: Callable[[], bool] | None = None
+        self._resume = threading.Event()
+        self._resume.set()
+        self._updates: deque[SettingsUpdate] = deque()
+        self._warnings: list[str] = []
+        self._predicate: Callable[[], bool] | None = None
         self._paused_seconds = 0.0
 
     def stop(self) -> None:
-        """Ask the run to end before its next tile, if it is paused, too."""
+        """End the run before its next tile, also while it is paused."""
         self._stop.set()
 
     @property
     def stopped(self) -> bool:
-        """Whether the run has been asked to end, or nobody waits for it any more."""
-        if self._abandoned is not None and self._abandoned():
+        """Whether the run was asked to end, or the predicate of `stop_if` holds."""
+        if self._predicate is not None and self._predicate():
             self._stop.set()
         return self._stop.is_set()
 
-    def stop_if(self, abandoned: Callable[[], bool]) -> None:
-        """Have the run end also when this becomes true; a paused run asks it, too."""
-        self._abandoned = abandoned
+    def stop_if(self, predicate: Callable[[], bool]) -> None:
+        """End the run when a predicate becomes true; a paused run checks it, too."""
+        self._predicate = predicate
 
     def pause(self) -> None:
-        """Ask the run to wait before its next tile."""
-        self._go_on.clear()
+        """Pause the run before its next tile."""
+        self._resume.clear()
 
     def resume(self) -> None:
-        """Let a paused run go on."""
-        self._go_on.set()
+        """Continue a paused run."""
+        self._resume.set()
 
     @property
     def paused(self) -> bool:
-        """Whether the run has been asked to wait."""
-        return not self._go_on.is_set()
+        """Whether the run was asked to pause."""
+        return not self._resume.is_set()
 
     @property
     def paused_seconds(self) -> float:
-        """Seconds that the run has waited for `resume`, in all."""
+        """Seconds that the run has been paused in all."""
         return self._paused_seconds
 
     def wait_if_paused(self) -> None:
-        """Return when the run is to go on.
+        """Block while the run is paused.
 
         Raises
         ------
         Stopped
-            If it is to end.
+            If the run is to end.
         """
+        began = time.perf_counter()
         while self.paused and not self.stopped:
-            self.wait(_POLL_SECONDS)
+            self._resume.wait(_POLL_SECONDS)
+            now = time.perf_counter()
+            self._paused_seconds += now - began
+            began = now
         if self.stopped:
             raise Stopped
 
-    def wait(self, timeout: float) -> None:
-        """Wait for `resume`, at most so many seconds, and count them as paused."""
-        began = time.perf_counter()
-        self._go_on.wait(timeout)
-        self._paused_seconds += time.perf_counter() - began
-
-    def steer(self, wish: Wish) -> None:
-        """Leave a wish to be taken before the next evaluation."""
-        self._wishes.append(wish)
+    def steer(self, update: SettingsUpdate) -> None:
+        """Queue a change for the next evaluation."""
+        self._updates.append(update)
 
     @property
-    def wishes(self) -> tuple[Wish, ...]:
-        """Those that have not been taken yet, the oldest first."""
-        return tuple(self._wishes)
+    def pending(self) -> tuple[SettingsUpdate, ...]:
+        """Updates that wait for the next evaluation, oldest first."""
+        return tuple(self._updates)
 
-    def pop_update(self) -> Wish | None:
-        """Return the oldest wish that has not been taken yet."""
-        return self._wishes.popleft() if self._wishes else None
+    def apply_updates(self, apply: Callable[[SettingsUpdate], object]) -> None:
+        """Load and apply the pending updates; one that is refused becomes a warning.
+
+        Parameters
+        ----------
+        apply : callable
+            Applies an update whose images are loaded; raises `InputError` to refuse it.
+        """
+        while self._updates:
+            update = self._updates.popleft()
+            try:
+                update = update.loaded()
+                apply(update if self.plane is None else update.at_plane(self.plane))
+            except InputError as error:
+                self._warnings.append(str(error))
+                continue
+            if self.on_applied is not None:
+                self.on_applied(update)
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Return why updates were refused since the last call."""
+        warnings = tuple(self._warnings)
+        self._warnings.clear()
+        return warnings

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,9 +13,10 @@ from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import settings_at_scale
-from napari_nst.engine.run.control import Control, Stopped
+from napari_nst.engine.run.control import Stopped
 from napari_nst.engine.run.snapshots import Snapshot
-from napari_nst.record import OutOfMemoryEvent
+from napari_nst.engine.run.updates import SettingsUpdate
+from napari_nst.record import OutOfMemoryEvent, SteeringRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,45 +31,37 @@ if TYPE_CHECKING:
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.engine.resources.device import Device
     from napari_nst.engine.resources.memory import MemoryPlan
+    from napari_nst.engine.run.control import Control
     from napari_nst.engine.run.replay import Replay
     from napari_nst.engine.run.state import RunState
     from napari_nst.engine.run.style_cache import StyleCache
-    from napari_nst.record import SteeringRecord
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Loop", "Wish"]
+__all__ = ["Loop"]
 
-# Settings that change the losses' weights and nothing else; the others make new targets.
+# Settings that change the weights of the losses only; others need new targets.
 _WEIGHTS = frozenset({"content_weight", "style_weight", "style_weights", "tv_weight"})
 
 
-@dataclass(frozen=True)
-class Wish:
-    """A change that waits for the next evaluation: what it is, and the inputs after it."""
-
-    record: SteeringRecord
-    inputs: Inputs
-
-
 class Loop:
-    """What a `StyleTransfer` does when it is iterated.
+    """Iterations of a `StyleTransfer`.
 
     Parameters
     ----------
     settings : StyleTransferSettings
-        As asked for.
+        Requested settings.
     inputs : Inputs
-        The pictures as they are now.
+        Current images and labels.
     state : RunState
-        How far the run is.
+        Progress of the run.
     device : Device
-        Where it is computed.
+        Device of the computation.
     scales : sequence of Scale
-        The sizes the picture grows through.
+        Scales of the run.
     memory_plan : MemoryPlan
-        The tiles of each.
+        Tile size at each scale.
     replay : Replay or None
-        The run that is done again.
+        Run to repeat.
     style_cache : StyleCache
         Network and style statistics, shared between runs.
     control : Control
@@ -87,21 +79,21 @@ class Loop:
         memory_plan: MemoryPlan,
         replay: Replay | None,
         style_cache: StyleCache,
-        control: Control[Wish],
+        control: Control,
     ) -> None:
         self.settings, self.inputs, self.state = settings, inputs, state
         self.device, self.scales, self.memory_plan = device, scales, memory_plan
         self.control = control
         self._replay, self._style_cache = replay, style_cache
         self._style_statistics: dict[Source, Mapping[str, Statistics]] = {}
-        self._keep_mask: Tensor | None = None  # where the content's pixels are kept
-        self._content: Tensor | None = None  # at the scale at work
+        self._keep_mask: Tensor | None = None  # pixels that stay the content's
+        self._content: Tensor | None = None  # at the current scale
         self._network: FeatureExtractor | None = None
         self._objective: Objective | None = None  # None: make a new one
-        self._side: int | None = None  # of the tiles it was made in
+        self._tile: int | None = None  # tile size that the objective was made with
 
     def run(self) -> Iterator[Snapshot]:
-        """Do what is left of the run."""
+        """Run the remaining iterations of all scales."""
         state = self.state
         self._network = self._style_cache.network(self.settings, self.device)
         ample = self.memory_plan.ample_memory
@@ -119,30 +111,30 @@ class Loop:
             self.device.empty_cache()
 
     def first_image(self) -> Tensor:
-        """Return what the run starts from, at its first scale."""
+        """Return the initial image at the first scale."""
         scale = self.scales[0]
         shape = (scale.height, scale.width)
         return self.inputs.first_image(self.state.settings, shape, self.device.torch_device)
 
     def _detail(self, scale: Scale, image: Tensor) -> Tensor | None:
-        """Return what the run's start has at a scale and lacked at the size of an image.
+        """Return the detail that the initial image has at a scale and lacks at an image's size.
 
-        As if the run had begun there: otherwise the content's finest lines would have to be drawn
-        anew at every scale.  Noise is another at every size.
+        Adding it continues as if the run had started at this scale; otherwise the finest lines of
+        the content would have to be drawn again.  None for noise, which differs at every size.
         """
-        now, place = self.state.settings, self.device.torch_device
-        if now.init == "noise":
+        settings, device = self.state.settings, self.device.torch_device
+        if settings.init == "noise":
             return None
-        coarse, start = (
-            self.inputs.first_image(now, shape, place)
+        coarse, fine = (
+            self.inputs.first_image(settings, shape, device)
             for shape in ((image.shape[-2], image.shape[-1]), (scale.height, scale.width))
         )
-        return start - resize(coarse, scale.height, scale.width)
+        return fine - resize(coarse, scale.height, scale.width)
 
     def _run_scale(self, index: int) -> Iterator[Snapshot]:
-        """Do what is left of the iterations at a scale."""
+        """Run the remaining iterations of a scale."""
         state, scale = self.state, self.scales[index]
-        held = self.control.paused_seconds
+        paused = self.control.paused_seconds
         began = time.perf_counter() - state.elapsed
         self._objective = None
         self._style_statistics.clear()  # of styles at another size
@@ -154,9 +146,9 @@ class Loop:
             state.grow(scale, self._detail(scale, state.image), last=last)
         while state.done < scale.iterations:
             self.control.wait_if_paused()
-            for wish in self._wishes():
-                self._apply_update(wish, index)
-            if self._replay is not None and self._replay.over(len(state.history)):
+            self._replay_updates(index)
+            self.control.apply_updates(lambda update: self._apply_update(update, index))
+            if self._replay is not None and self._replay.is_over(len(state.history)):
                 raise Stopped
             resources = self._current_resources(index)
             losses, gradient = self._evaluate(index)
@@ -168,12 +160,12 @@ class Loop:
             loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
             image = self._with_kept(optimizer.step(image, loss, gradient))
             state.image = image
-            del gradient  # while the picture is shown: at large sizes every image counts
+            del gradient  # before the image is shown: large images need much memory
             if resources != self._current_resources(index):
                 state.out_of_memory_events.append(resources)
             state.history.append(losses)
             state.done += 1
-            state.elapsed = time.perf_counter() - began - (self.control.paused_seconds - held)
+            state.elapsed = time.perf_counter() - began - (self.control.paused_seconds - paused)
             yield Snapshot(
                 len(state.history),
                 self.settings.iterations,
@@ -185,10 +177,11 @@ class Loop:
                 self._progress(),
                 image,
                 partial(self.inputs.to_array, state.settings.color),
+                warnings=self.control.take_warnings(),
             )
 
     def _progress(self) -> float:
-        """Return the share of all pixels of all iterations that are done."""
+        """Return the finished share of the pixels of all iterations."""
         pixels = [scale.height * scale.width * scale.iterations for scale in self.scales]
         current = self.scales[self.state.scale]
         done = sum(pixels[: self.state.scale]) + current.height * current.width * self.state.done
@@ -215,63 +208,75 @@ class Loop:
             lbfgs_history=state.lbfgs_history,
         )
 
-    def _wishes(self) -> Iterator[Wish]:
-        """Take what is to change now: the steering that is replayed, and the user's."""
+    def _replay_updates(self, index: int) -> None:
+        """Apply the recorded changes that came before the next evaluation."""
         if self._replay is not None:
             for change in self._replay.changes(len(self.state.history)):
-                settings = self.state.settings.replace(**change.choices)
-                images = self._replay.images(change)
-                yield Wish(change, self.inputs.replaced(settings, **images))
-        while (wish := self.control.pop_update()) is not None:
-            yield wish
+                update = SettingsUpdate(change.choices, **self._replay.images(change))
+                self._apply_update(update, index)
 
-    def _apply_update(self, wish: Wish, index: int) -> None:
-        """Carry out a wish."""
-        state, record = self.state, wish.record
-        before, self.inputs = state.settings, wish.inputs
-        state.settings = before.replace(**record.choices)
-        state.steering.append(record.model_copy(update={"iteration": len(state.history)}))
+    def _apply_update(self, update: SettingsUpdate, index: int) -> None:
+        """Apply an update, unless it only has images that are in use already.
+
+        Raises
+        ------
+        InputError
+            If it is invalid; then nothing changes.
+        """
+        state, before, images = self.state, self.state.settings, update.images
+        settings = update.settings(before)
+        inputs = self.inputs.replaced(settings, **images)
+        if not update.choices and inputs.records == self.inputs.records:
+            return  # napari reports many changes of a layer that leave its pixels unchanged
+        self.inputs, state.settings = inputs, settings
+        state.steering.append(self._steering_record(update))
         assert state.image is not None
         assert state.optimizer is not None
-        recolored = state.settings.color != before.color
+        recolored = settings.color != before.color
         if recolored:
-            state.image = self.inputs.recolored(state.image, before.color, state.settings.color)
+            state.image = inputs.recolored(state.image, before.color, settings.color)
             left = self.scales[index].iterations - state.done
             state.optimizer = state.make_optimizer(left, last=index == len(self.scales) - 1)
         state.optimizer.on_objective_changed()
-        pictures = (record.styles, record.content_labels, record.style_labels)
-        if set(record.choices) <= _WEIGHTS and pictures == (None, None, None):
+        if set(update.choices) <= _WEIGHTS and not images:
             if self._objective is not None:
                 self._objective.set_weights(self._settings_at(index))
         else:
-            # Painting on the content does not change the statistics of the styles.
-            guided = state.settings.region_guidance != before.region_guidance
-            if recolored or guided or record.styles or record.style_labels:
+            # Other labels of the content do not change the statistics of the styles.
+            guided = settings.region_guidance != before.region_guidance
+            if recolored or guided or not images.keys().isdisjoint(("styles", "style_labels")):
                 self._style_statistics.clear()
             self._objective = None
 
-    def _get_objective(self, index: int, tile: int | None) -> Objective:
-        """Return what the image is compared with; put the content's pixels where they are kept.
+    def _steering_record(self, update: SettingsUpdate) -> SteeringRecord:
+        records = {
+            name: self.inputs.records[name] or "removed"
+            for name in update.images
+            if name != "names"
+        }
+        iteration = len(self.state.history)
+        return SteeringRecord(iteration=iteration, choices=dict(update.choices), **records)
 
-        The targets are made in tiles of the side that the image is evaluated in.  So what an
-        evaluation comes to depends on its own tiles alone, and neither on when memory ran out nor
-        on whether the run was saved and loaded since.
+    def _get_objective(self, index: int, tile: int | None) -> Objective:
+        """Return the objective for a tile size, a new one if needed; reset kept pixels.
+
+        Targets use the same tiles as the image, so that an evaluation depends only on its own
+        tile size: not on when memory ran out, nor on whether the run was saved and loaded.
         """
-        if self._objective is not None and self._side == tile:
+        if self._objective is not None and self._tile == tile:
             return self._objective
-        if self._side != tile:
+        if self._tile != tile:
             self._style_statistics.clear()
-        self._objective, self._side = None, tile
-        state, scale, place = self.state, self.scales[index], self.device.torch_device
-        now = state.settings
-        content, styles = self.inputs.at_scale(now, scale, place)
-        regions = self.inputs.regions(now, scale, place)
+        self._objective, self._tile = None, tile
+        state, scale, device = self.state, self.scales[index], self.device.torch_device
+        content, styles = self.inputs.at_scale(state.settings, scale, device)
+        regions = self.inputs.regions(state.settings, scale, device)
         kept = self.inputs.kept((scale.height, scale.width))
-        self._keep_mask = None if kept is None else kept.to(place)
+        self._keep_mask = None if kept is None else kept.to(device)
         self._content = content
         assert state.image is not None
         state.image = self._with_kept(state.image)
-        if self.inputs.assignment:  # statistics of painted regions are this run's own
+        if self.inputs.assignment:  # statistics of regions are not shared
             style_statistics = self._style_statistics
         else:
             visible = [style.visible for style in self.inputs.styles]
@@ -294,14 +299,14 @@ class Loop:
         return objective
 
     def _settings_at(self, index: int) -> StyleTransferSettings:
-        """Return the settings as they are now, with the weights that hold at a scale."""
+        """Return the current settings with the weights of a scale."""
         return settings_at_scale(self.state.settings, last=index == len(self.scales) - 1)
 
     def _with_kept(self, image: Tensor) -> Tensor:
-        """Return an image with the content's pixels where they are kept.
+        """Return an image whose kept pixels are the content's.
 
-        Adam moves them even without a gradient: its moments come from a coarser scale, or from
-        before the labels were changed.
+        Adam moves them even without a gradient, by moments from a coarser scale or from before the
+        labels changed.
         """
         if self._keep_mask is None or self._content is None:
             return image

@@ -1,10 +1,12 @@
-"""A run done again from its record."""
+"""Repeat a run from its record."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from napari_nst.engine.images.arguments import as_array
+from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture, input_record
 from napari_nst.errors import InputError
 from napari_nst.ranges import RangedImage
@@ -22,27 +24,27 @@ _Key = tuple[str, tuple[int, ...], str]
 
 
 class Replay:
-    """Repeat a recorded run, with its steering and the images that came in during it.
+    """Recorded run with its steering, and the images that replaced others during it.
 
     On the same machine, with the same versions and number of threads, a replay gives the same
-    bytes.  If the run ran out of memory on the way, the replay uses the smaller tiles, and the
-    shorter L-BFGS history, from the start; its result then differs by rounding, and with L-BFGS by
-    what a shorter history changes.
+    bytes.  If the run ran out of memory, the replay uses the smaller tiles and the shorter L-BFGS
+    history from the start; its result then differs by rounding, and with L-BFGS by the effect of
+    the shorter history.
 
     Parameters
     ----------
     record : RunRecord
-        The run to do again.
+        Run to repeat.
     inputs : Inputs
-        Those that the run begins with.
+        Inputs at the start of the run.
     replacements : sequence of array_like
-        The styles and labels that replaced others during the run, in any order: they are known
-        by their hashes.
+        Styles and labels that replaced others during the run, in any order; their hashes identify
+        them.
 
     Raises
     ------
     InputError
-        If an image is not that of the record, or one is missing.
+        If an image is missing or is not that of the record.
     """
 
     def __init__(self, record: RunRecord, inputs: Inputs, replacements: Sequence[Any]) -> None:
@@ -50,30 +52,30 @@ class Replay:
         self._record = record
         labels = (inputs.content_labels, *(inputs.style_labels or ()))
         self._styles: dict[_Key, Any] = {_key(one.record): one for one in inputs.styles}
-        self._painted: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
+        self._labels_by_key: dict[_Key, Any] = {_key(one.record): one for one in labels if one}
         for array in replacements:
             given = array.values if isinstance(array, RangedImage) else array
             key = _key(input_record(as_array(given, "A replacement"), ""))
-            self._styles[key] = self._painted[key] = array
+            self._styles[key] = self._labels_by_key[key] = array
         for change in record.steering:
             self.images(change)
 
     @property
-    def sides(self) -> list[int | None]:
-        """The tiles of each size, in the end."""
+    def tile_sizes(self) -> list[int | None]:
+        """Tile size at each scale at the end of the run."""
         return [scale.tile for scale in self._record.resolved.scales]
 
     def changes(self, iteration: int) -> Iterator[SteeringRecord]:
-        """Return what was changed after so many evaluations."""
+        """Return the changes after a number of evaluations."""
         return (change for change in self._record.steering if change.iteration == iteration)
 
     def has_sizes(self, scales: Sequence[Scale]) -> bool:
-        """Return whether the run had these sizes: another device may have others."""
+        """Return whether the run had these sizes; another device may have others."""
         had = [(scale.height, scale.width) for scale in self._record.resolved.scales]
         return had == [(scale.height, scale.width) for scale in scales]
 
     def images(self, change: SteeringRecord) -> dict[str, Any]:
-        """Return the images that a change brought in, as `Inputs.replaced` takes them."""
+        """Return the images of a change, as `Inputs.replaced` takes them."""
         found: dict[str, Any] = {}
         if change.styles is not None:
             found["styles"] = [self._style(record) for record in change.styles]
@@ -86,18 +88,21 @@ class Replay:
             found["style_labels"] = [own and self._labels(own) for own in change.style_labels]
         return found
 
-    def over(self, iterations: int) -> bool:
-        """Return whether a run that was stopped has been replayed as far as it went."""
+    def is_over(self, iterations: int) -> bool:
+        """Return whether a stopped run has been replayed as far as it went."""
         return self._record.status != "finished" and iterations >= self._record.iterations
 
     def _style(self, record: InputRecord) -> Picture:
         known = _find(record, self._styles)
         if isinstance(known, Picture):
-            return known
+            return replace(known, record=record)
         return Picture.from_array(known, record.name, recorded=record)
 
     def _labels(self, record: InputRecord | str) -> Any:
-        return None if isinstance(record, str) else _find(record, self._painted)
+        if isinstance(record, str):  # "removed"
+            return None
+        known = _find(record, self._labels_by_key)
+        return replace(known, record=record) if isinstance(known, Labels) else known
 
 
 def _key(record: InputRecord) -> _Key:
@@ -116,7 +121,7 @@ def _find(record: InputRecord, known: Mapping[_Key, Any]) -> Any:
 
 
 def _check(record: RunRecord, inputs: Inputs) -> None:
-    """Refuse inputs that are not those of a record."""
+    """Raise if inputs are not those of a record."""
     given = inputs.records
     if len(record.styles) != len(given["styles"]):
         raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Snapshot:
         Share of the work that is done, from 0 to 1: an evaluation counts by its pixels.
     plane, planes : int
         Current plane of a stack, from 1, and number of planes; 1 of 1 for an image.
+    warnings : tuple of str
+        Why updates were refused since the last snapshot.
     """
 
     iteration: int
@@ -49,10 +51,11 @@ class Snapshot:
     losses: Losses
     elapsed: float
     progress: float
-    _image: Tensor = field(repr=False)
-    _deliver: Callable[[Tensor, tuple[int, int]], NDArray[np.float32]] = field(repr=False)
+    _image: Tensor | None = field(repr=False)
+    _to_array: Callable[[Tensor, tuple[int, int]], NDArray[np.float32]] = field(repr=False)
     plane: int = 1
     planes: int = 1
+    warnings: tuple[str, ...] = ()
 
     def image(self, shape: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Return the image at the time of the snapshot.
@@ -67,7 +70,12 @@ class Snapshot:
         ndarray
             Shape (H, W), (H, W, 3) or (H, W, 4) like the content's; float32 in [0, 1], a copy.
         """
-        return self._deliver(self._image, shape or self.shape)
+        assert self._image is not None, "the snapshot is without its image"
+        return self._to_array(self._image, shape or self.shape)
+
+    def without_image(self) -> Snapshot:
+        """Return a copy that does not keep the image in memory."""
+        return replace(self, _image=None)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
-from napari_nst.engine.images.inputs import UNCHANGED, Inputs
+from napari_nst.engine.images.arguments import UNCHANGED
+from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.network import weights
 from napari_nst.engine.optim.schedule import LBFGS_HISTORY
 from napari_nst.engine.optim.sizes import scales_for
@@ -17,13 +18,14 @@ from napari_nst.engine.resources.memory import MemoryPlan
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run import checkpoint
 from napari_nst.engine.run.control import Control
-from napari_nst.engine.run.loop import Loop, Wish
+from napari_nst.engine.run.loop import Loop
 from napari_nst.engine.run.replay import Replay
 from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
 from napari_nst.engine.run.state import RunState
 from napari_nst.engine.run.style_cache import StyleCache
+from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
-from napari_nst.record import Resolved, RunRecord, ScaleRecord, SteeringRecord
+from napari_nst.record import Resolved, RunRecord, ScaleRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -35,22 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StyleTransfer"]
 
-_STEERABLE = frozenset(
-    {
-        "color",
-        "content_weight",
-        "region_guidance",
-        "region_softness",
-        "region_styles",
-        "style_weight",
-        "style_weights",
-        "tv_weight",
-    }
-)
-
 
 class StyleTransfer:
-    """A run: an iterator of `Snapshot`, one for each evaluation of loss and gradient.
+    """Run of one image: an iterator of `Snapshot`, one per evaluation of loss and gradient.
 
     Parameters
     ----------
@@ -61,27 +50,27 @@ class StyleTransfer:
     styles : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
-        Every choice.
+        All settings.
     init_image : array_like, optional
-        The image to start from, with ``init="image"``; its values mean what the content's do.
+        Initial image, with ``init="image"``; its values have the range of the content.
     names : sequence of str, optional
-        What messages and the record call the content and the styles.
+        Names of the content and the styles, for messages and the record.
     content_labels : array_like, optional
-        Integers of 0 or more, of the content's height and width: the regions.
+        Regions of the content: integers of 0 or more, of its height and width.
     style_labels : sequence of array_like or None, optional
-        For each style the labels painted on it, or None.  Which label takes its style from
-        where says `assignment.assign_styles`.
+        Regions of each style, or None.  `assignment.assign_styles` says which label takes its
+        style from where.
     replay : RunRecord, optional
-        A run to do again, with its steering and, if it was stopped, its end; `settings` should
-        be the record's.
+        Run to repeat, with its steering and, if it was stopped, its end; `settings` should be
+        those of the record.
     replacements : sequence of array_like, optional
         With `replay`, the styles and labels that replaced others during the run, in any order.
     style_cache : StyleCache, optional
         Network and style statistics of an earlier run, to reuse.
     control : Control, optional
-        Stops and pauses the run; by default one of its own.
+        Stops, pauses and steers the run; by default its own.
     saved : Checkpoint, optional
-        A saved run to continue, as `load` does; its images replace `content` and `styles`.
+        Saved run to continue, as `load` does; its images replace `content` and `styles`.
 
     Raises
     ------
@@ -107,7 +96,7 @@ class StyleTransfer:
         replay: RunRecord | None = None,
         replacements: Sequence[Any] = (),
         style_cache: StyleCache | None = None,
-        control: Control[Wish] | None = None,
+        control: Control | None = None,
         saved: checkpoint.Checkpoint | None = None,
     ) -> None:
         self.settings = settings = settings or StyleTransferSettings()
@@ -137,7 +126,7 @@ class StyleTransfer:
             if settings.optimizer == "lbfgs":  # older records have no history size
                 state.history_size = replay.resolved.lbfgs_history or LBFGS_HISTORY
             if self._replay.has_sizes(scales):
-                tile_sizes = self._replay.sides
+                tile_sizes = self._replay.tile_sizes
         workload = Workload(
             settings,
             scales[-1],
@@ -161,18 +150,19 @@ class StyleTransfer:
             control=control or Control(),
         )
         self._snapshots = self._loop.run()
-        self._wished = (state.settings, inputs)  # after all pending updates
-        self._one_at_a_time = threading.Lock()
-        for update in saved.wishes if saved is not None else ():
-            self._wished = (self._wished[0].replace(**update.record.choices), update.inputs)
-            self._loop.control.steer(update)
+        self._steering_lock = threading.Lock()
+        # Settings and inputs after all pending updates; inputs are None after an update whose
+        # images are not loaded.
+        self._expected: tuple[StyleTransferSettings, Inputs | None] = state.settings, inputs
+        for update in saved.pending if saved is not None else ():
+            self._queue(update)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> StyleTransfer:
-        """Load a run that `save` wrote, ready to continue.
+        """Return a run that `save` wrote, ready to continue.
 
-        On the same machine, with the same versions and number of threads, the result has the same
-        bytes as that of an uninterrupted run.
+        On the same machine, with the same versions and number of threads, it ends with the same
+        bytes as an uninterrupted run.
 
         Parameters
         ----------
@@ -189,14 +179,14 @@ class StyleTransfer:
         return cls(first.content, first.styles, saved.settings, saved=saved)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the run to one file, its images included; `load` goes on from there.
+        """Write the run to one file, with its images; `load` continues it.
 
-        To be called between two iterations, by the thread that iterates.
+        Call it between two iterations, in the thread that iterates.
 
         Parameters
         ----------
         path : path-like
-            The file, which is replaced in one go: an older one stays whole until then.
+            The file; it is replaced only when the new one is complete.
 
         Raises
         ------
@@ -204,7 +194,7 @@ class StyleTransfer:
             If the file cannot be written, or the run replays a record.
         """
         if self._replay is not None:
-            raise InputError("A run that replays a record cannot be saved: its record is.")
+            raise InputError("A run that replays a record cannot be saved: save its record.")
         loop = self._loop
         saved = checkpoint.Checkpoint(
             self.settings,
@@ -213,13 +203,13 @@ class StyleTransfer:
             loop.state,
             loop.scales,
             loop.memory_plan.tile_sizes,
-            loop.control.wishes,
+            loop.control.pending,
         )
         checkpoint.save(path, saved)
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """The sizes the picture grows through, coarsest first."""
+        """Scales of the run, coarsest first."""
         return tuple(self._loop.scales)
 
     @property
@@ -230,11 +220,11 @@ class StyleTransfer:
         return self.scales[-1].height, self.scales[-1].width
 
     def __iter__(self) -> Self:
-        """Return the run itself: a loop that was left can be entered again."""
+        """Return the run itself, so that a loop can continue it."""
         return self
 
     def __next__(self) -> Snapshot:
-        """Do one evaluation and one step, and return the snapshot after it.
+        """Run one iteration, and return the snapshot after it.
 
         Raises
         ------
@@ -249,7 +239,7 @@ class StyleTransfer:
             raise
         except RuntimeError as error:
             self._loop.state.status = "failed"
-            # The frames of the failed evaluation hold its tensors: let go of them.
+            # Free the tensors that the frames of the failed evaluation hold.
             traceback.clear_frames(error.__traceback__)
             failure = compute.translate(error, self.scales[-1])
         except BaseException:
@@ -258,30 +248,30 @@ class StyleTransfer:
         raise failure
 
     def stop(self) -> None:
-        """End the run before its next tile or evaluation; any thread may ask."""
+        """End the run before its next tile or evaluation; any thread may call this."""
         self._loop.control.stop()
 
-    def stop_if(self, abandoned: Callable[[], bool]) -> None:
-        """End the run as `stop` does when a condition holds.
+    def stop_if(self, predicate: Callable[[], bool]) -> None:
+        """End the run as `stop` does when a predicate becomes true.
 
         Parameters
         ----------
-        abandoned : callable
-            Asked by the thread that iterates, before every tile, and while the run is paused.
+        predicate : callable
+            Called by the thread that iterates, before every tile and while the run is paused.
         """
-        self._loop.control.stop_if(abandoned)
+        self._loop.control.stop_if(predicate)
 
     def pause(self) -> None:
-        """Wait before the next tile or evaluation; any thread may ask."""
+        """Wait before the next tile or evaluation; any thread may call this."""
         self._loop.control.pause()
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
         self._loop.control.resume()
 
     @property
     def paused_seconds(self) -> float:
-        """Seconds that the run was held by `pause` so far."""
+        """Seconds spent paused."""
         return self._loop.control.paused_seconds
 
     def steer(
@@ -293,49 +283,41 @@ class StyleTransfer:
         style_labels: Any = UNCHANGED,
         **choices: Any,
     ) -> None:
-        """Change settings, styles or labels while the run goes on; any thread may ask.
-
-        It takes effect at the next evaluation.
+        """Change settings, styles or labels before the next evaluation; any thread may call this.
 
         Parameters
         ----------
         styles, names
-            Other style images, all of them, and their names.
+            New style images, all of them, and their names.
         content_labels, style_labels
-            Other labels, or None: no regions any more.
+            New labels; None removes them.
         **choices
-            Any of ``content_weight``, ``style_weight``, ``tv_weight``, ``style_weights``,
-            ``color``, ``region_styles``, ``region_guidance`` and ``region_softness``.
+            Any of the settings in `updates.STEERABLE`.
 
         Raises
         ------
         InputError
-            If one of them cannot be changed during a run, or not so; then nothing is.
+            If a change is invalid; then nothing changes.  If an image is given as a function (see
+            `SettingsUpdate`), images are checked later, and `Snapshot.warnings` has the reason.
         """
-        fixed = sorted(set(choices) - _STEERABLE)
-        if fixed:
-            raise InputError(
-                f"{fixed[0]} cannot be changed during a run; {', '.join(sorted(_STEERABLE))} can."
-            )
+        update = SettingsUpdate(choices, styles, names, content_labels, style_labels)
         if self._replay is not None:
             raise InputError("A run that replays a record cannot be steered: its record does that.")
-        parts = {"styles": styles, "content_labels": content_labels, "style_labels": style_labels}
-        with self._one_at_a_time:  # or one change would be made of what another replaces
-            settings, inputs = self._wished
-            settings = settings.replace(**choices)
-            changed = inputs.replaced(settings, styles, names, content_labels, style_labels)
-            records = changed.records
-            came = {
-                part: records[part] or "removed"
-                for part, value in parts.items()
-                if value is not UNCHANGED
-            }
-            record = SteeringRecord(iteration=0, choices=choices, **came)
-            self._wished = (settings, changed)
-            self._loop.control.steer(Wish(record, changed))
+        self._queue(update)
+
+    def _queue(self, update: SettingsUpdate) -> None:
+        """Check an update against those before it, and queue it."""
+        with self._steering_lock:
+            settings, inputs = self._expected
+            settings = update.settings(settings)
+            if inputs is not None:
+                loaded = update.is_loaded
+                inputs = inputs.replaced(settings, **update.images) if loaded else None
+            self._expected = settings, inputs
+            self._loop.control.steer(update)
 
     def result(self) -> StyleTransferResult:
-        """Return the picture as it is now, whatever ended the run or if it goes on."""
+        """Return the current image and its record; the run may continue."""
         state = self._loop.state
         image = state.image
         if image is None:
@@ -347,12 +329,12 @@ class StyleTransfer:
 
     @property
     def history(self) -> tuple[Losses, ...]:
-        """The losses of each evaluation so far."""
+        """Losses of each evaluation so far."""
         return tuple(self._loop.state.history)
 
     @property
     def record(self) -> RunRecord:
-        """How the picture came to be, up to now."""
+        """Provenance of the current image."""
         state, assignment = self._loop.state, self._loop.inputs.assignment
         last = state.history[-1] if state.history else None
         terms = ("content", "style", "tv", "total")

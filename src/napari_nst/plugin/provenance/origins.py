@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from napari_nst.plugin.layers.arrays import Plane
-    from napari_nst.plugin.run.job import Job, Wish
+    from napari_nst.plugin.run.job import Job
 
 __all__ = [
     "ORIGINS_KEY",
     "RECORD_KEY",
     "Origin",
     "origins_of_job",
-    "origins_of_wish",
+    "origins_of_planes",
     "record_of",
     "same_bytes",
     "single_axes",
@@ -213,10 +213,9 @@ def origins_of_job(job: Job) -> dict[str, Any]:
     }
 
 
-def origins_of_wish(wish: Wish) -> list[dict[str, Any]]:
-    """Return the origins of the inputs that an update replaces, to extend "replacements"."""
-    planes = (*(wish.styles or ()), wish.content_labels, *(wish.style_labels or ()))
-    return [found for plane in planes if (found := _origin(plane)) is not None]
+def origins_of_planes(planes: Iterable[Plane | LabelsPlane]) -> list[dict[str, Any]]:
+    """Return the origins of inputs that replace others, to extend "replacements"."""
+    return [Origin.from_plane(plane).to_dict() for plane in planes]
 
 
 def without_repeats(origins: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

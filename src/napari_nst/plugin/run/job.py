@@ -1,4 +1,4 @@
-"""What a run is to do, what it says of itself while it goes on, and how it ended."""
+"""Jobs, and what a worker reports about them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.plugin.layers.arrays import Plane
     from napari_nst.plugin.layers.labels import LabelsPlane
     from napari_nst.settings import StyleTransferSettings
     from napari_nst.stacks import StartFrom
 
-__all__ = ["Evaluation", "Job", "Machine", "Notice", "Outcome", "Progress", "Stack", "Wish"]
+__all__ = ["Evaluation", "Job", "Machine", "Notice", "Outcome", "Report", "StackOptions"]
 
 
 @dataclass(frozen=True)
-class Stack:
-    """That not one plane of the content is to be done, but every plane along an axis.
+class StackOptions:
+    """Options for processing every plane along an axis.
 
     Attributes
     ----------
     axis : int
-        Of the content's data.
+        Axis of the content's data.
     start_from : {"previous", "content"}
         What a plane starts from.
     on_disk : bool
-        Whether the planes are to be kept on the disk, even if they have room in memory.
+        Whether to keep the planes on disk even if they fit into memory.
     """
 
     axis: int
@@ -39,20 +40,20 @@ class Stack:
 
 @dataclass(frozen=True)
 class Job:
-    """What to do: everything is taken from the layers before the run begins.
+    """Images and settings of a run, taken from the layers before it begins.
 
     Attributes
     ----------
     content, styles : Plane
         The images.
     settings : StyleTransferSettings
-        Every choice.
+        All settings.
     init_image : Plane or None
-        The image to go on from, with ``init="image"``.
+        Initial image, with ``init="image"``.
     content_labels, style_labels : LabelsPlane or None
-        The regions, of the content and of each style.
-    stack : Stack or None
-        The planes, where they are several.
+        Regions of the content and of each style.
+    stack : StackOptions or None
+        Options for a stack; None for a single plane.
     """
 
     content: Plane
@@ -61,58 +62,33 @@ class Job:
     init_image: Plane | None = None
     content_labels: LabelsPlane | None = None
     style_labels: tuple[LabelsPlane | None, ...] | None = None
-    stack: Stack | None = None
+    stack: StackOptions | None = None
 
     @property
     def title(self) -> str:
-        """The name of the result: "content x style"."""
+        """Name of the result: "content x style"."""
         return f"{self.content.name} x {' + '.join(style.name for style in self.styles)}"
 
-
-@dataclass(frozen=True)
-class Wish:
-    """What is to change in the run that goes on, as `StyleTransfer.steer` takes it.
-
-    Attributes
-    ----------
-    styles : tuple of Plane or None
-        All styles anew.
-    content_labels, style_labels
-        As in a `Job`; None: as they were.
-    without_labels : bool
-        Whether there are to be no regions any more.
-    choices : mapping of str to object
-        Settings and their new values.
-    """
-
-    styles: tuple[Plane, ...] | None = None
-    content_labels: LabelsPlane | None = None
-    style_labels: tuple[LabelsPlane | None, ...] | None = None
-    without_labels: bool = False
-    choices: Mapping[str, Any] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        """Whether anything is wished."""
-        images = (self.styles, self.content_labels, self.style_labels)
-        return bool(self.choices or self.without_labels) or any(
-            image is not None for image in images
-        )
+    @property
+    def names(self) -> list[str]:
+        """Names of the content and the styles."""
+        return [plane.name for plane in (self.content, *self.styles)]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how a run computes.
+    """Device of a run, and its memory.
 
     Attributes
     ----------
     device : str
         For example "cpu" or "cuda:0".
     name : str
-        The processor or the card.
+        Name of the processor or the GPU.
     precision, network : str
-        As resolved.
+        Precision of the convolutions, and the network.
     memory : int
-        Bytes in use now: by the process, or on the card.
+        Bytes in use by the process, or on the GPU.
     """
 
     device: str
@@ -124,31 +100,27 @@ class Machine:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to know about the run, in a sentence.
+    """A sentence about the run.
 
     Attributes
     ----------
     message : str
         The sentence.
-    problem : bool
-        Whether it is about something that the run could not do as it was wished.
+    is_warning : bool
+        Whether the run could not do something that the user asked for.
     """
 
     message: str
-    problem: bool = True
+    is_warning: bool = True
 
 
 class Evaluation(NamedTuple):
-    """The losses of one evaluation, for the curves.
+    """Losses of one evaluation, for the curves.
 
     Attributes
     ----------
-    iteration : int
-        Which it was, from 1.
-    scale : int
-        The scale it was at, from 1.
-    plane : int
-        The plane it was of, from 1.
+    iteration, scale, plane : int
+        Iteration, scale and plane, from 1.
     losses : mapping of str to float
         "content", "style" and "total".
     """
@@ -160,67 +132,54 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is, and now and then the picture.
+class Report:
+    """Progress of a run, and sometimes its image.
 
     Attributes
     ----------
-    iteration, iterations, scale, scales : int
-        As in a `Snapshot`.
-    shape : tuple of int
-        Height and width worked at.
-    elapsed : float
-        Seconds of work: pauses are not counted.
+    snapshot : Snapshot
+        The latest snapshot, without its image.
     remaining : float or None
-        Seconds; None while it is too early to say.
+        Estimated seconds; None while it is too early to estimate.
     evaluations : sequence of Evaluation
-        Those since the last report, this one's among them.
+        Evaluations since the last report.
     machine : Machine
-        Where it runs.
+        Device of the run.
     picture : ndarray or None
-        Data for the result layer, which nobody else holds; of a stack the one array that is
-        filled plane by plane, each time.
-    plane, planes : int
-        The plane at work, from 1, and how many there are; iterations are counted over all.
+        Data for the result layer, not shared with the run; of a stack always the one array that
+        is filled plane by plane.
     """
 
-    iteration: int
-    iterations: int
-    scale: int
-    scales: int
-    shape: tuple[int, int]
-    elapsed: float
+    snapshot: Snapshot
     remaining: float | None
     evaluations: Sequence[Evaluation]
     machine: Machine
     picture: NDArray[Any] | None
-    plane: int = 1
-    planes: int = 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """End of a run.
 
     Attributes
     ----------
     status : {"finished", "stopped", "discarded", "failed"}
-        How.
+        Status of the run.
     picture : ndarray or None
-        Data for the result layer: the last picture, however the run ended.
+        Last data for the result layer.
     record : dict
-        For the layer's metadata.
+        Record for the layer's metadata.
     message : str
-        What went wrong, in one sentence; empty if nothing did.
+        What failed, in a sentence; or empty.
     elapsed : float
-        Seconds of work: pauses are not counted.
+        Seconds without pauses, from the start of the worker.
     operations : float
-        Floating-point operations of a stack's planes that were done in that time.
+        Floating-point operations of the run.
     """
 
     status: str
-    picture: NDArray[Any] | None
-    record: dict[str, Any]
-    message: str
-    elapsed: float
+    picture: NDArray[Any] | None = None
+    record: Mapping[str, Any] = field(default_factory=dict)
+    message: str = ""
+    elapsed: float = 0.0
     operations: float = 0.0

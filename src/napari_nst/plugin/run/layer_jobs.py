@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.layers.arrays import Plane
     from napari_nst.plugin.layers.geometry import View
     from napari_nst.plugin.layers.value_range import LayerIntensities
-    from napari_nst.plugin.run.job import Stack
+    from napari_nst.plugin.run.job import StackOptions
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = [
@@ -55,7 +55,7 @@ def job_from_layers(
     longest: int | None,
     intensities: LayerIntensities = "limits",
     init_image: Image | None = None,
-    stack: Stack | None = None,
+    stack: StackOptions | None = None,
 ) -> Job:
     """Return the job of planes of layers; `with_labels` adds regions.
 
@@ -69,7 +69,7 @@ def job_from_layers(
         As for `take_plane`.
     init_image : Image, optional
         Result to continue from, taken in the content's view.
-    stack : Stack, optional
+    stack : StackOptions, optional
         Options for processing every plane along an axis.
     """
     planes = [

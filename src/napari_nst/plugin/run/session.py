@@ -1,4 +1,4 @@
-"""One run in a viewer: its worker, its control and its result layer.  No widgets here."""
+"""A run in a viewer: its worker, its control and its result layer.  No widgets here."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from napari.utils import progress as activity
 from psygnal import Signal
 
 from napari_nst import speed
-from napari_nst.engine.resources import costs
-from napari_nst.plugin.provenance.origins import origins_of_job, origins_of_wish, without_repeats
+from napari_nst.plugin.provenance.origins import origins_of_job, origins_of_planes, without_repeats
 from napari_nst.plugin.run.closing import WindowWatch, make_worker
-from napari_nst.plugin.run.job import Notice, Outcome, Progress
+from napari_nst.plugin.run.job import Notice, Outcome, Report
 from napari_nst.plugin.run.layer_jobs import make_result_layer, result_metadata
-from napari_nst.plugin.run.worker import Report, RunHandle, run_job
+from napari_nst.plugin.run.worker import RunHandle, run_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from napari.layers import Image
     from napari.qt.threading import GeneratorWorker
     from napari.viewer import Viewer
     from numpy.typing import NDArray
 
+    from napari_nst.engine.run.protocol import Run
     from napari_nst.engine.run.transfer import StyleTransfer
-    from napari_nst.plugin.run.job import Job, Wish
-    from napari_nst.plugin.run.stack_job import StackRun
+    from napari_nst.engine.run.updates import SettingsUpdate
+    from napari_nst.plugin.layers.arrays import Plane
+    from napari_nst.plugin.layers.labels import LabelsPlane
+    from napari_nst.plugin.run.job import Job
 
 __all__ = ["Session", "State"]
 
@@ -38,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 class State(enum.Enum):
-    """What a session is doing."""
+    """State of a session."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -47,31 +49,33 @@ class State(enum.Enum):
 
 
 class Session:
-    """Runs one job at a time in a viewer, and in all viewers of the process.
+    """Runs one job at a time, in all viewers of the process together.
 
     Parameters
     ----------
     viewer : Viewer
-        Where the result layer goes; a `ViewerModel`, which has no window, will do.
+        Viewer of the result layer; a `ViewerModel` without a window works, too.
     engine : callable, optional
-        Makes a run from content, styles, settings and names; by default `StyleTransfer`, which
-        is imported in the worker's thread.
+        Creates the run; by default `StyleTransfer`, imported in the worker's thread.
     preview_rate : float
-        Pictures a second that are shown of a run, at the most.
+        Maximal number of previews per second.
 
     Attributes
     ----------
     window : WindowWatch
-        Tells when the viewer closes.
+        Emits when the viewer closes.
+    state_changed, reported, warning, info, ended : Signal
+        Emitted with the `State`, a `Report`, a sentence about something that the run could not do,
+        another sentence, and the `Outcome`.
     """
 
     state_changed = Signal(State)
-    progressed = Signal(Progress)
-    noticed = Signal(str)
-    told = Signal(str)
+    reported = Signal(Report)
+    warning = Signal(str)
+    info = Signal(str)
     ended = Signal(Outcome)
 
-    # Two runs at once would be in each other's way: the one at work, of all panels and viewers.
+    # The session that runs a job; two runs at once would slow each other down.
     _active: ClassVar[Session | None] = None
 
     def __init__(
@@ -89,70 +93,73 @@ class Session:
         self._state = State.IDLE
         self._handle = RunHandle()
         self._worker: GeneratorWorker | None = None
-        self._run_job: Generator[Report, None, Outcome] | None = None
+        self._run_job: Generator[Report | Notice, None, Outcome] | None = None
         self._job: Job | None = None
         self._layer: Image | None = None
         self._activity: activity | None = None
         self._origins: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._closed = self._viewer_closed = self._discard = False
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._callbacks: deque[Callable[[], None]] = deque()
         self._busy = False
 
     @property
     def state(self) -> State:
-        """What the session is doing."""
+        """State of the session."""
         return self._state
 
     @property
     def layer(self) -> Image | None:
-        """The result layer of the last run, if it has one."""
+        """Result layer of the last run, if it has one."""
         return self._layer
 
     @property
     def job(self) -> Job | None:
-        """What the run that goes on is to do."""
+        """Job of the current run."""
         return self._job
 
     @property
-    def run(self) -> StyleTransfer | StackRun | None:
+    def run(self) -> Run | None:
         """The engine's run, while there is one."""
-        return self._handle.run
+        job_run = self._handle.job_run
+        return None if job_run is None else job_run.run
 
     @property
-    def refusal(self) -> str:
-        """Why a run cannot begin now, in a sentence; empty if it can."""
+    def cannot_start_reason(self) -> str:
+        """Why a run cannot start now, in a sentence; empty if it can."""
         other = Session._active
         if self._closed:
             return "This panel was closed."
         if other is self:
-            return "A run is going on: stop it first."
+            return "A run is active: stop it first."
         if other is not None and other._job is not None:
             return (
-                f"Another panel is at work on {other._job.title!r}: stop it there first, or wait "
-                "for its end."
+                f"Another panel is running {other._job.title!r}: stop it there first, or wait for "
+                "its end."
             )
         return ""
 
     def start(self, job: Job) -> bool:
-        """Begin a run; returns False, and does nothing, where there is a `refusal`."""
-        if self.refusal:
+        """Start a run; return False if there is a `cannot_start_reason`."""
+        if self.cannot_start_reason:
             return False
         Session._active = self
         self._job, self._layer, self._outcome, self._discard = job, None, None, False
         self._handle = RunHandle(1 / self._preview_rate)
         self._origins = origins_of_job(job)
-        # napari lets Qt work off waiting events in here, the closing of the viewer among them.
+        # napari processes Qt events in here, which may close the viewer.
         self._activity = activity(total=job.settings.iterations, desc="Style transfer")
         if self._closed:
             self._end_activity()
             self._job = Session._active = None
             return False
-        # The generator is ours, not the worker's: the window keeps workers for as long as it
-        # lives, and whatever their frames hold with them.
+        # Keep the generator here, not in the worker: the window keeps workers, and with them
+        # whatever their frames refer to.
         self._run_job = loop = run_job(job, self._engine, self._handle)
 
-        def style_transfer() -> Iterator[Report]:  # the name is what napari shows on closing
+        def style_transfer() -> Iterator[
+            Report | Notice
+        ]:  # the name is what napari shows on closing
             self._outcome = yield from loop
 
         worker = make_worker(style_transfer)
@@ -167,39 +174,47 @@ class Session:
         return True
 
     def stop(self) -> None:
-        """End the run after the evaluation or the tile at work, and keep the picture."""
+        """End the run after the current evaluation or tile, and keep its image."""
         if self._state in (State.RUNNING, State.PAUSED):
             self._handle.control.stop()
             self._set_state(State.STOPPING)
 
     def cancel(self) -> None:
-        """End the run after the evaluation or the tile at work, and remove its picture."""
+        """End the run after the current evaluation or tile, and remove its image."""
         if self._state is not State.IDLE:
             self._discard = True
             self._handle.discard.set()
             self.stop()
 
     def pause(self) -> None:
-        """Hold the run after the evaluation or the tile at work."""
+        """Pause the run after the current evaluation or tile."""
         if self._state is State.RUNNING:
             self._handle.control.pause()
             self._set_state(State.PAUSED)
 
     def resume(self) -> None:
-        """Let a paused run go on."""
+        """Continue a paused run."""
         if self._state is State.PAUSED:
             self._handle.control.resume()
             self._set_state(State.RUNNING)
 
-    def steer(self, wish: Wish) -> None:
-        """Change the run that goes on; what it cannot do it says in a notice."""
-        if wish and self._state in (State.RUNNING, State.PAUSED):
-            self._handle.wishes.append(wish)
+    def steer(self, update: SettingsUpdate, planes: Iterable[Plane | LabelsPlane] = ()) -> None:
+        """Change the current run before its next evaluation; `warning` says what it refuses.
+
+        Parameters
+        ----------
+        update : SettingsUpdate
+            The change; its images are functions, which the worker's thread calls.
+        planes : iterable of Plane or LabelsPlane
+            Planes of layers that the functions read, for the origins of the result.
+        """
+        if update and self._state in (State.RUNNING, State.PAUSED):
+            self._handle.control.steer(update)
             known = self._origins["replacements"]
-            known[:] = without_repeats([*known, *origins_of_wish(wish)])
+            known[:] = without_repeats([*known, *origins_of_planes(planes)])
 
     def close(self) -> None:
-        """End the run and touch the viewer no more, except to keep the last picture."""
+        """End the run; afterwards change only the result layer, to its last image."""
         self.stop()
         self._closed = True
         self._end_activity()
@@ -209,28 +224,28 @@ class Session:
         if not self._closed:
             self.state_changed.emit(state)
 
-    def _enqueue(self, deed: Callable[[], None]) -> None:
-        """Do one thing after another: napari lets Qt work off waiting events inside some of them.
+    def _enqueue(self, callback: Callable[[], None]) -> None:
+        """Call one callback after another.
 
-        Its progress bars do, and its layer controls; the end of a run must not be dealt with in
-        the middle of showing a picture.
+        napari's progress bars and layer controls process Qt events, so the end of a run could
+        otherwise be handled in the middle of showing a picture.
         """
-        self._waiting.append(deed)
+        self._callbacks.append(callback)
         if not self._busy:
-            self._work_off()
+            self._call_all()
 
-    def _work_off(self) -> None:
+    def _call_all(self) -> None:
         self._busy = True
         try:
-            while self._waiting:
-                self._waiting.popleft()()
+            while self._callbacks:
+                self._callbacks.popleft()()
         finally:
             self._busy = False
-            if self._waiting:  # one failed: what waited behind it is done all the same
-                self._work_off()
+            if self._callbacks:  # one raised: call the others all the same
+                self._call_all()
 
     def _on_window_closing(self) -> None:
-        self._viewer_closed = True  # and is touched no more at all
+        self._viewer_closed = True
         self.close()
 
     def _end_activity(self) -> None:
@@ -240,31 +255,31 @@ class Session:
 
     def _on_layer_removed(self, event: Any) -> None:
         if self._layer is not None and self._layer not in self._viewer.layers:
-            self.stop()  # nobody wants this picture any more
+            self.stop()
 
-    def _take(self, progress: Progress) -> None:
-        if progress.picture is not None:
-            self._show(progress.picture)
+    def _show_report(self, report: Report) -> None:
+        if report.picture is not None:
+            self._show(report.picture)
             self._handle.picture_taken.set()
         if not self._closed:
-            self.progressed.emit(progress)
+            self.reported.emit(report)
         if self._activity is not None:
-            self._activity.total = progress.iterations
-            self._activity.update(progress.iteration - self._activity.n)
+            self._activity.total = report.snapshot.iterations
+            self._activity.update(report.snapshot.iteration - self._activity.n)
 
-    def _on_yielded(self, report: Report) -> None:
-        if isinstance(report, Progress):
-            self._enqueue(lambda: self._take(report))
-        elif isinstance(report, Notice) and not self._closed:
-            (self.noticed if report.problem else self.told).emit(report.message)
+    def _on_yielded(self, item: Report | Notice) -> None:
+        if isinstance(item, Report):
+            self._enqueue(lambda: self._show_report(item))
+        elif not self._closed:
+            (self.warning if item.is_warning else self.info).emit(item.message)
 
     def _on_finished(self) -> None:
         self._enqueue(self._finish)
 
     def _on_errored(self, error: Exception) -> None:
-        # What goes wrong in a run comes back as its outcome; this is a fault of our own.
+        # `run_job` never raises: this is a bug of ours.
         logger.error("The worker failed.", exc_info=error)
-        self._outcome = Outcome("failed", None, {}, f"The transfer failed: {error}.", 0.0)
+        self._outcome = Outcome("failed", message=f"The transfer failed: {error}.")
 
     def _finish(self) -> None:
         if self._run_job is not None:
@@ -273,21 +288,22 @@ class Session:
         self._viewer.layers.events.removed.disconnect(self._on_layer_removed)
         job, outcome = self._job, self._outcome
         self._worker = self._run_job = self._job = None
-        self._handle = RunHandle()  # the last one may hold images that were to be steered in
+        self._handle = RunHandle()  # the last one may keep images of pending updates
         Session._active = None
-        if outcome is None:  # the program ends, and napari made the worker quit
-            outcome = Outcome("stopped", None, {}, "", 0.0)
+        if outcome is None:  # napari made the worker quit, for the program ends
+            outcome = Outcome("stopped")
         if self._discard:
-            outcome = Outcome("discarded", None, {}, outcome.message, outcome.elapsed)
+            outcome = Outcome("discarded", message=outcome.message, elapsed=outcome.elapsed)
             self._remove_layer()
         if outcome.picture is not None:
             self._show(outcome.picture, job)
         elif job is not None and job.stack is not None:
-            self._remove_layer()  # no plane is done
+            self._remove_layer()  # no plane is finished
         if self._layer is not None and outcome.record:
-            self._layer.metadata.update(result_metadata(outcome.record, self._origins))
-        if job is not None and outcome.status == "finished":
-            _remember_speed(job, outcome)
+            self._layer.metadata.update(result_metadata(dict(outcome.record), self._origins))
+        if outcome.status == "finished" and outcome.operations:
+            device = str(outcome.record["resolved"]["device"]).partition(":")[0]
+            speed.save_speed(device, outcome.operations / outcome.elapsed)
         self._set_state(State.IDLE)
         if not self._closed:
             self.ended.emit(outcome)
@@ -304,9 +320,9 @@ class Session:
         if self._layer is None and job is not None:
             self._layer = self._add_layer(picture, job)
         elif self._layer is not None and self._layer in self._viewer.layers:
-            if self._layer.data is picture:  # a stack: the worker has filled in some more
+            if self._layer.data is picture:  # a stack: the worker has changed the array
                 self._layer.refresh()
-            # Data of another shape would break the viewer; then the layer is the user's now.
+            # With another shape the user has replaced the data: leave the layer alone.
             elif self._layer.data.shape == picture.shape:
                 self._layer.data = picture
 
@@ -317,15 +333,6 @@ class Session:
 
 
 def _is_abandoned(worker: weakref.ref[GeneratorWorker]) -> bool:
-    """Return whether napari has asked a worker to end, as it does when the program ends."""
-    known = worker()
-    return known is None or bool(known.abort_requested)
-
-
-def _remember_speed(job: Job, outcome: Outcome) -> None:
-    device = str(outcome.record["resolved"]["device"]).partition(":")[0]
-    operations = outcome.operations
-    if job.stack is None:
-        operations = costs.estimate(job.settings, *job.content.shape, device).operations
-    if operations:
-        speed.save_speed(device, operations / outcome.elapsed)
+    """Return whether napari asked a worker to end, as it does when the program ends."""
+    alive = worker()
+    return alive is None or bool(alive.abort_requested)

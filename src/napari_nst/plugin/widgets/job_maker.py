@@ -17,7 +17,7 @@ from napari_nst.plugin.run.layer_jobs import (
     job_from_layers,
     with_labels,
 )
-from napari_nst.plugin.run.stack_job import in_all, result_bytes, stays_in_memory
+from napari_nst.plugin.run.stack_costs import result_bytes, stack_cost, stays_in_memory
 from napari_nst.presets import preset
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class JobMaker:
         scale = scales_for(job.settings, *job.content.shape, self.device)[-1]
         planes = disk = ""
         if job.stack is not None:
-            cost = in_all(job, self.device, job.stack)
+            cost = stack_cost(job, self.device)
             planes = f"{job.content.data.shape[job.stack.axis]} planes of "
             if not stays_in_memory(job, self.device):
                 size = result_bytes(job, self.device) / 2**30

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
 
 from napari_nst.plugin.layers.geometry import axis_name, full_shape, shown_axes
 from napari_nst.plugin.layers.value_range import channel_axis
-from napari_nst.plugin.run.job import Stack
+from napari_nst.plugin.run.job import StackOptions
 from napari_nst.plugin.widgets.fields import control
 
 if TYPE_CHECKING:
@@ -72,14 +72,14 @@ class PlanesBox(QWidget):
         self._on_choice()
 
     @property
-    def stack(self) -> Stack | None:
+    def stack(self) -> StackOptions | None:
         """Options for a stack; None: only this plane."""
         if self.choice.value < 0:
             return None
         axis = int(self.choice.value)
         follow = self.from_previous.isChecked() and axis != self._channels
         start_from: StartFrom = "previous" if follow else "content"
-        return Stack(axis, start_from, bool(self.on_disk.isChecked()))
+        return StackOptions(axis, start_from, bool(self.on_disk.isChecked()))
 
     def offer(self, layer: Image | None, dims: Dims) -> bool:
         """Offer the hidden axes of a layer; return whether there are any."""

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
 from napari_nst.durations import format_duration
 
 if TYPE_CHECKING:
-    from napari_nst.plugin.run.job import Machine, Outcome, Progress
+    from napari_nst.plugin.run.job import Machine, Outcome, Report
 
 __all__ = ["ProgressView", "describe_planes_done", "describe_progress", "text_label"]
 
@@ -71,11 +71,11 @@ class ProgressView(QWidget):
         self._machine.setVisible(False)
         self.show_status("Starting ...")
 
-    def show_progress(self, progress: Progress) -> None:
+    def show_report(self, report: Report) -> None:
         """Update the bar and the device."""
-        self._bar.setRange(0, progress.iterations)
-        self._bar.setValue(progress.iteration)
-        self._machine.setText(_machine(progress.machine))
+        self._bar.setRange(0, report.snapshot.iterations)
+        self._bar.setValue(report.snapshot.iteration)
+        self._machine.setText(_machine(report.machine))
         self._machine.setVisible(True)
 
     def end(self, *, finished: bool) -> None:
@@ -85,16 +85,15 @@ class ProgressView(QWidget):
             self._bar.setValue(self._bar.maximum())
 
 
-def describe_progress(progress: Progress) -> str:
+def describe_progress(report: Report) -> str:
     """Return size, iteration and remaining time of a run."""
-    height, width = progress.shape
-    left = (
-        "" if progress.remaining is None else f"  About {format_duration(progress.remaining)} left."
-    )
-    plane = f"Plane {progress.plane} of {progress.planes}.  " if progress.planes > 1 else ""
+    now, remaining = report.snapshot, report.remaining
+    height, width = now.shape
+    left = "" if remaining is None else f"  About {format_duration(remaining)} left."
+    plane = f"Plane {now.plane} of {now.planes}.  " if now.planes > 1 else ""
     return (
-        f"{plane}Size {progress.scale} of {progress.scales} ({width} x {height} px), iteration "
-        f"{progress.iteration} of {progress.iterations}.{left}"
+        f"{plane}Size {now.scale} of {now.scales} ({width} x {height} px), iteration "
+        f"{now.iteration} of {now.iterations}.{left}"
     )
 
 

@@ -6,43 +6,15 @@ import threading
 
 import numpy as np
 import pytest
-from fake_engine import FakeEngine, FakeRun
+from fake_engine import FakeEngine
 
 from napari_nst import stacks
-from napari_nst.engine.images.pictures import input_record
 from napari_nst.errors import InputError
 from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.provenance.copying import as_command, as_python
-from napari_nst.plugin.run import stack_job
+from napari_nst.plugin.run import stack_costs
 from napari_nst.plugin.run.session import State
 from napari_nst.ranges import Range
-from napari_nst.record import Resolved, RunRecord, ScaleRecord
-
-
-class Run(FakeRun):
-    """A run with a whole record."""
-
-    @property
-    def record(self):
-        resolved = Resolved(
-            device="cpu", device_name="abacus", precision="float32", threads=1, weights="w",
-            weights_sha256="0", scales=[ScaleRecord(**vars(scale)) for scale in self.scales],
-        )  # fmt: skip
-        return RunRecord(
-            settings=self.settings,
-            resolved=resolved,
-            content=input_record(self.content, self.names[0]),
-            styles=[input_record(s, n) for s, n in zip(self.styles, self.names[1:], strict=True)],
-            iterations=len(self.history),
-            losses={"total": 1.0},
-        )
-
-
-class Engine(FakeEngine):
-    def __call__(self, content, styles, settings, *, names, **more):
-        run = Run(self, np.asarray(content), styles, settings, list(names), more)
-        self.made.append(run)
-        return run
 
 
 @pytest.fixture
@@ -59,7 +31,7 @@ def stack(make_napari_viewer):
 
 @pytest.fixture
 def panel(stack):
-    panel = StyleTransferPanel(stack, Engine())
+    panel = StyleTransferPanel(stack, FakeEngine())
     panel.engine = panel.session._engine
     panel.controls.fields["iterations"].value = 4
     stack.window.add_dock_widget(panel, name="stacks")
@@ -116,7 +88,7 @@ def test_the_axes_offered_are_those_that_are_hidden(stack, panel):
 
 def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot):
     words = []
-    panel.session.progressed.connect(words.append)
+    panel.session.reported.connect(words.append)
     panel.start()
     finish(panel, qtbot)
     layer = stack.layers["volume x paint"]
@@ -132,6 +104,7 @@ def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot)
     for k, run in enumerate(panel.engine.made):
         np.testing.assert_allclose(run.content, volume[1, k] / 4000, atol=1e-6)
         assert ("init_image" in run.more) == (k > 0)
+    words = [report.snapshot for report in words]
     iterations = [word.iteration for word in words]
     assert sorted(iterations) == iterations
     assert {(word.planes, word.iterations) for word in words} == {(4, 16)}
@@ -195,14 +168,12 @@ def test_a_stack_on_disk_goes_on_where_it_was_stopped(stack, panel, qtbot, own_c
     stop_in_plane(panel, qtbot, 3)
     (folder,) = (own_cache / "stacks").iterdir()
     told = []
-    panel.session.told.connect(told.append)
+    panel.session.info.connect(told.append)
     panel.engine.made.clear()
     panel.start()
     finish(panel, qtbot)
     assert len(panel.engine.made) == 2
-    assert told == [
-        f"2 planes were done in an earlier run and found in {folder}: going on from there."
-    ]
+    assert told == [f"Continuing an earlier run: 2 planes found in {folder}."]
     layer = stack.layers["volume x paint [1]"]
     assert (layer.data == 4000).all()
     assert len(layer.metadata["napari_nst"]["finished"]) == 4
@@ -238,10 +209,10 @@ def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
 
 def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monkeypatch, own_cache):
     assert "on disk" not in panel.estimate
-    free = stack_job.result_bytes(panel.jobs.job(), "cpu") * 2 - 1
+    free = stack_costs.result_bytes(panel.jobs.job(), "cpu") * 2 - 1
     vm = type("Memory", (), {"available": free})
-    monkeypatch.setattr(stack_job.psutil, "virtual_memory", lambda: vm)
-    assert not stack_job.stays_in_memory(panel.jobs.job(), "cpu")
+    monkeypatch.setattr(stack_costs.psutil, "virtual_memory", lambda: vm)
+    assert not stack_costs.stays_in_memory(panel.jobs.job(), "cpu")
     panel.start()
     finish(panel, qtbot)
     assert len(list((own_cache / "stacks").iterdir())) == 1
