@@ -205,7 +205,7 @@ def test_bad_pixels_show_an_error(viewer, panel, qtbot):
 def test_stylize_pressed_twice_is_one_run(viewer, slow_panel, qtbot):
     slow_panel.start()
     slow_panel.start()
-    assert slow_panel.status == "A run is going on: stop it first."
+    assert slow_panel.status == "A run is active: stop it first."
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
 
