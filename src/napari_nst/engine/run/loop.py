@@ -294,7 +294,7 @@ class Loop:
         if regions is None or self.inputs.assignment is None:
             state.regions = ()
         else:
-            state.note_regions(scale, regions, objective.dropped)
+            state.record_regions(scale, regions, objective.dropped)
         self._objective = objective
         return objective
 

@@ -1,4 +1,4 @@
-"""How far a run is: all that changes while it goes on, and all that a saved run needs."""
+"""State of a run: everything that changes during it, and that a checkpoint needs."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ __all__ = ["RunState"]
 
 @dataclass
 class RunState:
-    """Where a run is.
+    """State of a run.
 
     Attributes
     ----------
     settings : StyleTransferSettings
-        What holds now, all steering included.
+        Current settings, with all updates.
     scale, done : int
-        The scale at work, from 0, and the evaluations done at it.
+        Current scale, from 0, and the evaluations at it.
     image : Tensor or None
-        The next to be evaluated; None before the first.
+        Image of the next evaluation; None before the first.
     optimizer : Optimizer or None
-        With its state.
+        The optimizer and its state.
     steering : list of SteeringRecord
-        The changes so far.
+        Changes so far.
     out_of_memory_events : list of OutOfMemoryEvent
-        When memory ran out so far.
+        When the run ran out of memory.
     history : list of Losses
-        Of each evaluation so far.
+        Losses of each evaluation.
     regions : tuple of RegionRecord
-        As they are now.
+        Current regions.
     elapsed : float
-        Seconds at work.
+        Seconds of work, without pauses.
     history_size : int or None
-        What an L-BFGS that is made remembers; None: as much as it does of itself.
+        History size of a new L-BFGS; None for the default.
     status : {"running", "finished", "stopped", "failed"}
-        How.
+        Status of the run.
     """
 
     settings: StyleTransferSettings
@@ -71,27 +71,27 @@ class RunState:
 
     @property
     def lbfgs_history(self) -> int | None:
-        """What L-BFGS remembers, which is less where memory ran out; None for Adam."""
+        """Current history size of L-BFGS, smaller where memory ran out; None for Adam."""
         return self.optimizer.history if isinstance(self.optimizer, LBFGS) else self.history_size
 
     def make_optimizer(self, iterations: int, *, last: bool = False) -> Optimizer:
-        """Return an optimizer that has seen nothing yet, for so many iterations at a scale."""
+        """Return a new optimizer for a number of iterations at a scale."""
         rate = self.settings.learning_rate
         if self.settings.optimizer == "lbfgs":
             return LBFGS(rate or 1.0, self.lbfgs_history or LBFGS_HISTORY)
         return Adam(rate or LEARNING_RATE, iterations=iterations, last=last)
 
     def grow(self, scale: Scale, detail: Tensor | None, *, last: bool) -> None:
-        """Bring the image, the best there is, and the optimizer to another scale.
+        """Resize the optimizer's output image and its state to the next scale.
 
         Parameters
         ----------
         scale : Scale
-            The size, and the iterations there.
+            Size and iterations of the next scale.
         detail : Tensor or None
-            Added to the image: what a smaller one cannot have.
+            Detail that smaller images lack; added to the image.
         last : bool
-            Whether it is the last.
+            Whether it is the last scale.
         """
         assert self.image is not None
         assert self.optimizer is not None
@@ -101,31 +101,31 @@ class RunState:
         self.optimizer.resize(scale.height, scale.width, scale.iterations, last=last)
 
     def move_to(self, device: torch.device) -> None:
-        """Bring image and optimizer to a device."""
+        """Move image and optimizer to a device."""
         if self.image is not None and self.optimizer is not None:
             self.image = self.image.to(device)
             state = self.optimizer.state_dict()
             moved = {name: tensor.to(device) for name, tensor in state.tensors.items()}
             self.optimizer.load_state_dict(OptimizerState(moved, state.numbers))
 
-    def note_regions(
+    def record_regions(
         self, scale: Scale, regions: Regions, dropped: Sequence[Sequence[str]]
     ) -> None:
-        """Record what the regions are, and which layers fell out for them at a scale."""
+        """Record the regions, and the layers without any position in them at a scale."""
         assert regions.content is not None
         before = {region.labels: region for region in self.regions}
-        noted = []
+        records = []
         layer = self.settings.style_layers.active[0] if self.settings.style_layers.active else None
         for index, region in enumerate(regions.regions):
             old = before.get(region.labels)
-            fallen = dict(old.dropped) if old else {}
+            by_size = dict(old.dropped) if old else {}
             size = f"{scale.height} x {scale.width}"
-            fallen.pop(size, None)
+            by_size.pop(size, None)
             if dropped[index]:
-                fallen[size] = tuple(dropped[index])
+                by_size[size] = tuple(dropped[index])
             share = float(regions.content.share(layer)[index]) if layer else 0.0
             sources = tuple(map(str, region.sources))
-            noted.append(
-                RegionRecord(labels=region.labels, sources=sources, share=share, dropped=fallen)
+            records.append(
+                RegionRecord(labels=region.labels, sources=sources, share=share, dropped=by_size)
             )
-        self.regions = tuple(noted)
+        self.regions = tuple(records)

@@ -1,4 +1,4 @@
-"""The whole of it in one call."""
+"""Style transfer in one function call."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ def stylize(
     callback: Callable[[Snapshot], object] | None = None,
     **choices: Any,
 ) -> StyleTransferResult:
-    """Give the content image the style of another.
+    """Give a content image the style of another image.
 
     Parameters
     ----------
     content : array_like or RangedImage
-        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
-        many bits count as its largest value needs: 8, 10, 12, 14 or 16; the result times 65535 has
-        the content's own intensities all the same.  With alpha, here and in the other images, a
-        pixel counts as much as it can be seen, and colours under alpha 0 count nothing.
+        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  The range of
+        uint16 is that of the bits its largest value needs: 8, 10, 12, 14 or 16; the result times
+        65535 has the content's own values all the same.  With alpha, here and in the other images,
+        a pixel is weighted by its alpha, and colours under alpha 0 are ignored.
     style : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional
-        Every choice; `choices` change single ones.
+        All settings; `choices` override single ones.
     init_image : array_like, optional
-        The image to start from, with ``init="image"``; its values mean what the content's do.
+        Initial image, with ``init="image"``; its values have the range of the content.
     content_labels : array_like, optional
-        Integers of 0 or more, of the content's height and width: the regions.
+        Regions of the content: integers of 0 or more, of its height and width.
     style_labels : sequence of array_like or None, optional
-        For each style the labels painted on it, or None.  Which label takes its style from
-        where says `assignment.assign_styles`.
+        Regions of each style, or None.  `assignment.assign_styles` says which label takes its
+        style from where.
     record : RunRecord, optional
-        A run to do again, its steering included, instead of `settings`: on the same machine,
-        with the same versions, to the same bytes.
+        Run to repeat, with its steering, instead of `settings`; on the same machine, with the same
+        versions, the result has the same bytes.
     replacements : sequence of array_like, optional
         With `record`, the styles and labels that replaced others during that run, in any order.
     callback : callable, optional
@@ -63,7 +63,7 @@ def stylize(
     Returns
     -------
     StyleTransferResult
-        With ``image``, float32 in [0, 1].
+        Its ``image`` is float32 in [0, 1].
 
     Raises
     ------

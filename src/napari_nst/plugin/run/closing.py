@@ -1,4 +1,4 @@
-"""Notice that a viewer's window closes, and keep workers from ending with another's."""
+"""Detect that a viewer's window closes; make workers that survive the closing of other viewers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["WindowWatch", "make_worker"]
 
 
 class WindowWatch(QObject):
-    """Event filter that tells when the window of a widget closes.
+    """Event filter that emits when the window of a widget closes.
 
-    Python may live on when the window is gone: in a notebook, or beside a second viewer.  Qt
-    deletes the widgets then and says nothing to the Python objects that use them.
+    Python may outlive the window, in a notebook or with a second viewer.  Qt then deletes the
+    widgets without notifying the Python objects that use them.
 
     Parameters
     ----------
     widget : QWidget or None
-        The window, or a widget in it, be it in a floating dock; None: nothing closes.
+        The window or a widget in it, also in a floating dock; None: there is no window.
 
     Attributes
     ----------
@@ -44,52 +44,51 @@ class WindowWatch(QObject):
             widget.installEventFilter(self)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Look at the events of the window, and let them pass."""
+        """Watch the events of the window without filtering any."""
         if event is not None and _closes(event):
             self.closing.emit()
         return False
 
 
 def make_worker(work: Callable[[], Any]) -> Any:
-    """Return a napari worker, not started, that only the end of the program makes quit.
+    """Return a napari worker, not started, that only quits when the program ends.
 
-    napari counts a worker among the tasks of the viewer that is current when the worker is made,
-    and has it quit when that viewer closes, be it not the one that the work is for.  Who makes a
-    worker here ends it by a `WindowWatch`.
+    napari assigns a worker to the viewer that is current when it is made, and makes it quit when
+    that viewer closes, even if it works for another one.  End workers by a `WindowWatch` instead.
 
     Parameters
     ----------
     work : callable
-        A function, or a function that makes a generator.  Its name is part of napari's question
-        whether to close a window.
+        A function or generator function.  napari shows its name when it asks whether to close a
+        window.
     """
     kind = _GeneratorWorker if isgeneratorfunction(work) else _FunctionWorker
     worker = create_worker(work, _start_thread=False, _ignore_errors=True, _worker_class=kind)
-    del worker.quit  # napari has it: from here on the real one is called
+    del worker.quit  # napari has kept the one that does nothing; restore the real one
     return worker
 
 
-class _QuitByNobody:
-    """Worker whose `quit`, as napari's tasks take it, does nothing."""
+class _IgnoresQuit:
+    """Worker whose `quit` does nothing until it is deleted."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.quit = lambda: None
 
 
-class _FunctionWorker(_QuitByNobody, FunctionWorker):  # type: ignore[misc]
+class _FunctionWorker(_IgnoresQuit, FunctionWorker):  # type: ignore[misc]
     """Worker for a function."""
 
 
-class _GeneratorWorker(_QuitByNobody, GeneratorWorker):  # type: ignore[misc]
+class _GeneratorWorker(_IgnoresQuit, GeneratorWorker):  # type: ignore[misc]
     """Worker for a generator."""
 
 
 def _closes(event: Any) -> bool:
     """Return whether an event closes a viewer's window.
 
-    napari may ask the user about a click on the window's cross, which is spontaneous, and stay
-    open; it stays open for no other reason.
+    A spontaneous close event comes from the user, whom napari may ask and then stay open; after
+    any other, the window closes.
     """
     if event.type() == QEvent.Type.Close:
         return not event.spontaneous()

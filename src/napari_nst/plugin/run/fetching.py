@@ -1,4 +1,4 @@
-"""VGG-19's weights, fetched from the viewer: asked for, shown, and given up when wished."""
+"""Download VGG-19's weights from the viewer: ask, show progress, cancel."""
 
 from __future__ import annotations
 
@@ -28,28 +28,27 @@ logger = logging.getLogger(__name__)
 
 _MEGABYTE = 10**6
 _MEGABYTES = 548  # of torchvision's file; 40 are kept
-_MILLISECONDS_BETWEEN_LOOKS = 200
+_POLL_MILLISECONDS = 200
 
 
 class Fetch(QObject):
-    """One download of VGG-19's weights, in a worker.
+    """Download of VGG-19's weights in a worker.
 
     Parameters
     ----------
     fetch : callable, optional
-        Takes ``on_progress`` and ``cancelled`` like `engine.download.fetch_vgg19`, the default.
+        By default `engine.network.download.fetch_vgg19`; takes ``on_progress`` and ``cancelled``.
     parent : QObject, optional
-        With its end, the download ends too.
+        The download ends when it is deleted.
 
     Attributes
     ----------
     progressed : Signal
-        Emitted with the megabytes that are there and those there will be, 0 if that is unknown.
+        Emitted with the megabytes downloaded, and in total or 0 if unknown.
     ended : Signal
-        Emitted once, with a sentence about what went wrong: empty if the weights are there now,
-        or if the download was cancelled, when `file` is None.
+        Emitted once, with what failed in a sentence; empty after success or cancelling.
     file : Path or None
-        The weights.
+        The weights; None unless the download succeeded.
     """
 
     progressed = Signal(int, int)
@@ -61,29 +60,29 @@ class Fetch(QObject):
         super().__init__(parent)
         self.file: Path | None = None
         self._fetch = fetch
-        self._give_up = give_up = threading.Event()
+        self._cancel = cancel = threading.Event()
         self._amount = (0, 0)  # written by the worker's thread, read by the timer
         self._problem = ""
         self._activity: Any = None
         self._worker: FunctionWorker | None = None
         self._timer = QTimer(self)
-        self._timer.setInterval(_MILLISECONDS_BETWEEN_LOOKS)
-        self._timer.timeout.connect(self._look)
-        self.destroyed.connect(lambda: give_up.set())
+        self._timer.setInterval(_POLL_MILLISECONDS)
+        self._timer.timeout.connect(self._poll)
+        self.destroyed.connect(lambda: cancel.set())
 
     @property
     def running(self) -> bool:
-        """Whether the download goes on."""
+        """Whether the download is running."""
         return self._worker is not None
 
     def start(self) -> None:
-        """Begin; what was downloaded before is not downloaded again."""
+        """Start the download, or continue one that was interrupted."""
         if self.running:
             return
         self.file, self._problem = None, ""
-        self._give_up.clear()
+        self._cancel.clear()
 
-        def download_vgg19() -> Path | None:  # the name is what napari shows on closing
+        def download_vgg19() -> Path | None:  # napari shows the name on closing
             fetch = self._fetch or _default_fetch()
             return fetch(on_progress=self._note, cancelled=self._cancelled)
 
@@ -97,11 +96,11 @@ class Fetch(QObject):
         worker.start()
 
     def cancel(self) -> None:
-        """End the download; the next one goes on from what is there."""
-        self._give_up.set()
+        """Stop the download; the next one continues it."""
+        self._cancel.set()
 
     def close(self) -> None:
-        """Cancel the download and show no more of it: the window closes."""
+        """Cancel the download and its progress bar, because the window closes."""
         self.cancel()
         self._end_activity()
 
@@ -116,9 +115,9 @@ class Fetch(QObject):
 
     def _cancelled(self) -> bool:
         # napari asks its workers to abort when the program ends.
-        return self._give_up.is_set() or (self._worker is not None and self._worker.abort_requested)
+        return self._cancel.is_set() or (self._worker is not None and self._worker.abort_requested)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         done, total = self._amount
         if self._activity is not None:
             self._activity.update(min(done, _MEGABYTES) - self._activity.n)
@@ -137,14 +136,14 @@ class Fetch(QObject):
             self._problem = f"The download failed: {error or type(error).__name__}."
 
     def _on_finished(self) -> None:
-        self._look()
+        self._poll()
         self._end_activity()
         self._worker = None
         self.ended.emit(self._problem)
 
 
 def agreed(parent: QWidget | None = None) -> bool:
-    """Ask whether to download; say how much, and where to."""
+    """Ask whether to download, with size and folder."""
     answer = QMessageBox.question(
         parent,
         "Download VGG-19?",
@@ -158,19 +157,19 @@ def agreed(parent: QWidget | None = None) -> bool:
 def ask_and_fetch(
     parent: QWidget | None = None, fetch: Callable[..., Path] | None = None
 ) -> Fetch | None:
-    """Ask, and begin to download, with a dialog that shows how far it is and can cancel it.
+    """Ask, and start the download with a progress dialog that can cancel it.
 
     Parameters
     ----------
     parent : QWidget, optional
-        Whose dialogs they are.
+        Parent of the dialogs.
     fetch : callable, optional
         As for `Fetch`.
 
     Returns
     -------
     Fetch or None
-        The download, which has begun; None if the user does not want it.
+        The running download; None if the user declines.
     """
     if not agreed(parent):
         return None
@@ -186,7 +185,7 @@ def ask_and_fetch(
         if total:
             dialog.setMaximum(total)
             dialog.setValue(done)
-            dialog.setLabelText(f"{done} of {total} MB are here.")
+            dialog.setLabelText(f"{done} of {total} MB downloaded.")
 
     def close(_: str) -> None:
         fetching.progressed.disconnect(show)

@@ -1,4 +1,4 @@
-"""How long a run will still take, by how long it took lately."""
+"""Estimate the remaining time of a run."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
 
 __all__ = ["RemainingTime"]
 
-_WINDOW = 20  # iterations: as few as smooth the hiccups of a busy machine
-_OVERHEAD = 20_000  # pixels whose work every iteration has on top, however small the picture
-_SOONEST = 3.0  # seconds of work before which nothing is said
+_WINDOW = 20  # iterations; enough to smooth a busy machine
+_OVERHEAD = 20_000  # pixels that take as long as the constant part of an iteration
+_MIN_SECONDS = 3.0  # of work before the first estimate
 
 
 class RemainingTime:
-    """The seconds left, from the mean rate of the latest iterations for each pixel.
+    """Remaining seconds, from the mean rate per pixel of the latest iterations.
 
     Parameters
     ----------
     pixels : sequence of int
-        Of each iteration, in order.
+        Pixels of each iteration, in order.
     """
 
     def __init__(self, pixels: Sequence[int]) -> None:
@@ -32,7 +32,7 @@ class RemainingTime:
         self._done = 0
 
     def tick(self, seconds: float) -> None:
-        """Count an iteration that took so long."""
+        """Count an iteration of this duration."""
         pixels = self._pixels[min(self._done, len(self._pixels) - 1)]
         self._done += 1
         self._left -= pixels
@@ -41,8 +41,8 @@ class RemainingTime:
 
     @property
     def seconds(self) -> float | None:
-        """What is left, or None while it is too early to say."""
-        if self._worked < _SOONEST:
+        """Remaining seconds; None while it is too early to estimate."""
+        if self._worked < _MIN_SECONDS:
             return None
         seconds = sum(seconds for seconds, _ in self._latest)
         pixels = sum(pixels for _, pixels in self._latest)

@@ -1,4 +1,4 @@
-"""Import the engine while the viewer goes on answering."""
+"""Import the engine without blocking the viewer."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ __all__ = ["WarmUp", "import_engine"]
 
 logger = logging.getLogger(__name__)
 
-_MILLISECONDS_BETWEEN_LOOKS = 100
+_POLL_MILLISECONDS = 100
 
-# In the order of what needs what; the first brings in the libraries of the graphics card.
+# In the order of their dependencies; the first loads the libraries of CUDA.
 _LIBRARIES = ("libtorch_global_deps.so", "libtorch_cpu.so", "libtorch_cuda.so")
 
 
 class WarmUp(QObject):
-    """Imports the engine in a thread of its own: a viewer can be closed meanwhile.
+    """Imports the engine in a thread; the viewer can be closed meanwhile.
 
     Parameters
     ----------
     parent : QObject
-        With its end, nothing is emitted any more.
+        Nothing is emitted after it is deleted.
 
     Attributes
     ----------
     done : Signal
-        Emitted with the kind of device that the engine would take.
+        Emitted with the kind of device that a run would use.
     """
 
     done = Signal(str)
@@ -43,26 +43,26 @@ class WarmUp(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self._device = ""
-        # Not a daemon: torch aborts the process if that ends while its libraries are being loaded.
-        # Python waits for this thread, once the viewer is gone; for Qt's it would not.
+        # Not a daemon: torch aborts a process that ends while its libraries are being loaded.
+        # Python waits for this thread at exit; it would not wait for a Qt thread.
         self._thread = threading.Thread(target=self._import, name="import torch", daemon=False)
         self._timer = QTimer(self)
-        self._timer.setInterval(_MILLISECONDS_BETWEEN_LOOKS)
-        self._timer.timeout.connect(self._look)
+        self._timer.setInterval(_POLL_MILLISECONDS)
+        self._timer.timeout.connect(self._poll)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the import."""
         self._thread.start()
         self._timer.start()
 
     def _import(self) -> None:
         try:
             self._device = import_engine()
-        except Exception:  # the first run will say what is wrong with it
-            if threading.main_thread().is_alive():  # or else Python is on its way out
+        except Exception:  # the first run reports it to the user
+            if threading.main_thread().is_alive():  # else Python is exiting
                 logger.exception("The engine could not be imported.")
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         if not self._thread.is_alive():
             self._timer.stop()
             if self._device:
@@ -70,7 +70,7 @@ class WarmUp(QObject):
 
 
 def import_engine() -> str:
-    """Import the engine, and return the kind of device it would take; for a thread of its own."""
+    """Import the engine and return the kind of device that a run would use; call it in a thread."""
     if sys.platform == "linux" and "torch" not in sys.modules:
         _load_libraries()
     importlib.import_module("napari_nst.engine.run.transfer")
@@ -80,12 +80,11 @@ def import_engine() -> str:
 
 
 def _load_libraries() -> None:
-    """Load torch's large libraries without holding up every other thread.
+    """Load torch's large libraries without blocking other threads.
 
-    Python loads an extension module, and all it needs, under its global lock: the viewer stands
-    still for half a second.  A function called through ctypes gives the lock up, so the dynamic
-    linker is asked for them directly; the import then finds them there.  Where this fails,
-    nothing is lost but that half second.
+    Python loads an extension module and its dependencies while holding the GIL, which would freeze
+    the viewer for half a second.  ctypes releases the GIL, so call dlopen directly; the import then
+    finds the libraries loaded.  If this fails, the import loads them as usual.
     """
     torch = importlib.util.find_spec("torch")
     if torch is None or torch.origin is None:
@@ -94,7 +93,7 @@ def _load_libraries() -> None:
     load.restype, load.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
     for name in _LIBRARIES:
         file = Path(torch.origin).parent / "lib" / name
-        # torch itself loads the first for all to see, and the others for their own sake.
+        # As torch does: only the symbols of the first are global.
         visibility = os.RTLD_GLOBAL if name == _LIBRARIES[0] else os.RTLD_LOCAL
         if file.exists():
             load(os.fsencode(file), os.RTLD_NOW | visibility)
