@@ -36,7 +36,7 @@ def test_every_pixel_has_the_nearest_label(matrix: Any, size: tuple[int, int]) -
     rows, columns = np.arange(size[0]) * 2 + 1, np.arange(size[1])
     found = sampling.nearest(LABELS, matrix, rows, columns)
     np.testing.assert_array_equal(found, one_by_one(LABELS, matrix, rows, columns))
-    part, covered = sampling.part_under(LABELS, matrix, rows, columns)
+    part, covered = sampling.labels_under(LABELS, matrix, rows, columns)
     assert set(np.unique(found)) <= {0, *np.unique(part)}
     assert covered or 0 in found
 

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    Places = Sequence[int] | NDArray[np.intp]
+    Positions = Sequence[int] | NDArray[np.intp]
 
-__all__ = ["nearest", "part_under", "plane_index"]
+__all__ = ["labels_under", "nearest", "plane_index"]
 
-_NO_SLOPE = 1e-6  # pixels: a smaller shift along a whole side is a rounding error
+_ROUNDING_ERROR = 1e-6  # pixels of shift along a whole side of the image
 _BLOCK = 2**20  # pixels whose positions are computed at once
 
 
-def nearest(labels: Any, matrix: ArrayLike, rows: Places, columns: Places) -> NDArray[Any]:
+def nearest(labels: Any, matrix: ArrayLike, rows: Positions, columns: Positions) -> NDArray[Any]:
     """Return the label nearest to each pixel of an image, 0 outside the labels.
 
     Parameters
@@ -38,13 +38,13 @@ def nearest(labels: Any, matrix: ArrayLike, rows: Places, columns: Places) -> ND
         Shape (len(rows), len(columns)), with the dtype of the labels, a copy.
     """
     found = np.zeros((len(rows), len(columns)), labels.dtype)
-    for place, values in _parts(labels, _without_rounding(matrix, rows, columns), rows, columns):
-        found[place] = values
+    for index, values in _parts(labels, _without_rounding(matrix, rows, columns), rows, columns):
+        found[index] = values
     return found
 
 
-def part_under(
-    labels: Any, matrix: ArrayLike, rows: Places, columns: Places
+def labels_under(
+    labels: Any, matrix: ArrayLike, rows: Positions, columns: Positions
 ) -> tuple[NDArray[Any], bool]:
     """Return the labels under an image, and whether they cover all of it.
 
@@ -56,12 +56,12 @@ def part_under(
     sides = _sides(labels.shape, cleaned, rows, columns)
     if sides is None:
         return np.zeros((0, 0), labels.dtype), False
-    places, inside = sides
-    return _block(labels, places)[0], all(bool(each.all()) for each in inside)
+    positions, inside = sides
+    return _block(labels, positions)[0], all(bool(each.all()) for each in inside)
 
 
 def plane_index(
-    shape: Sequence[int], matrix: ArrayLike, rows: Places, columns: Places
+    shape: Sequence[int], matrix: ArrayLike, rows: Positions, columns: Positions
 ) -> tuple[tuple[int | slice, ...], bool, tuple[NDArray[np.intp], NDArray[np.intp]]] | None:
     """Return the plane of the labels that an image lies in, for plain indexing.
 
@@ -83,21 +83,23 @@ def plane_index(
     found = _sides(shape, cleaned, rows, columns)
     if found is None or not all(each.all() for each in found[1]):
         return None
-    places, _ = found
+    positions, _ = found
     index = tuple(
-        int(place[0]) if side is None else slice(None)
-        for place, side in zip(places, sides, strict=True)
+        int(along[0]) if side is None else slice(None)
+        for along, side in zip(positions, sides, strict=True)
     )
     first, second = sides.index(0), sides.index(1)
-    return index, first > second, (places[first], places[second])
+    return index, first > second, (positions[first], positions[second])
 
 
-def _without_rounding(matrix: ArrayLike, rows: Places, columns: Places) -> NDArray[np.float64]:
+def _without_rounding(
+    matrix: ArrayLike, rows: Positions, columns: Positions
+) -> NDArray[np.float64]:
     """Return a matrix with slopes that are rounding errors set to 0."""
     cleaned = np.array(matrix, float)
     longest = np.array([np.abs(rows).max(initial=1), np.abs(columns).max(initial=1)])
     slopes = cleaned[:, :2]
-    slopes[np.abs(slopes) * longest < _NO_SLOPE] = 0
+    slopes[np.abs(slopes) * longest < _ROUNDING_ERROR] = 0
     return cleaned
 
 
@@ -108,62 +110,65 @@ def _parallel(matrix: NDArray[np.float64]) -> bool:
 
 
 def _parts(
-    labels: Any, matrix: NDArray[np.float64], rows: Places, columns: Places
+    labels: Any, matrix: NDArray[np.float64], rows: Positions, columns: Positions
 ) -> Iterator[tuple[Any, NDArray[Any]]]:
     """Yield indices of parts of the image, and the labels there."""
     if _parallel(matrix):
         sides = _sides(labels.shape, matrix, rows, columns)
         if sides is not None:
-            places, inside = sides
-            whole = all(bool(each.all()) for each in inside)
-            yield ... if whole else np.ix_(*inside), _parallel_part(labels, matrix, places)
+            positions, inside = sides
+            covered = all(bool(each.all()) for each in inside)
+            yield ... if covered else np.ix_(*inside), _parallel_part(labels, matrix, positions)
         return
     height = max(_BLOCK // len(columns), 1)
     for begin in range(0, len(rows), height):
-        at = [
+        positions = [
             np.rint(a * np.array(rows[begin : begin + height])[:, None] + b * np.array(columns) + c)
             for a, b, c in matrix
         ]
         inside = np.logical_and.reduce(
-            [(at[axis] >= 0) & (at[axis] < size) for axis, size in enumerate(labels.shape)]
+            [
+                (along >= 0) & (along < size)
+                for along, size in zip(positions, labels.shape, strict=True)
+            ]
         )
         if not inside.any():
             continue
-        within = [each[inside].astype(np.intp) for each in at]
-        block, starts = _block(labels, within)
-        where = tuple(each - start for each, start in zip(within, starts, strict=True))
-        rows_in, columns_in = np.nonzero(inside)
-        yield (rows_in + begin, columns_in), block[where]
+        positions = [along[inside].astype(np.intp) for along in positions]
+        block, starts = _block(labels, positions)
+        index = tuple(along - start for along, start in zip(positions, starts, strict=True))
+        rows_inside, columns_inside = np.nonzero(inside)
+        yield (rows_inside + begin, columns_inside), block[index]
 
 
 def _sides(
     shape: Sequence[int],
     matrix: NDArray[np.float64],
-    rows: Places,
-    columns: Places,
+    rows: Positions,
+    columns: Positions,
 ) -> tuple[list[NDArray[np.intp]], list[NDArray[np.bool_]]] | None:
     """Return the positions on each axis of the labels, and which rows and columns lie inside.
 
     None if the image lies outside the labels.
     """
     inside = [np.ones(len(rows), bool), np.ones(len(columns), bool)]
-    places: list[NDArray[np.float64]] = []
+    positions: list[NDArray[np.float64]] = []
     for size, (a, b, c) in zip(shape, matrix, strict=True):
         side = _side(a, b)
         step, pixels = ((a, rows), (b, columns))[side or 0]
-        places.append(np.rint(step * np.array([0] if side is None else pixels) + c))
-        fits = (places[-1] >= 0) & (places[-1] < size)
+        positions.append(np.rint(step * np.array([0] if side is None else pixels) + c))
+        exists = (positions[-1] >= 0) & (positions[-1] < size)
         if side is not None:
-            inside[side] &= fits
-        elif not fits.all():
+            inside[side] &= exists
+        elif not exists.all():
             return None
     if not all(each.any() for each in inside):
         return None
-    kept = [
-        (place if (side := _side(a, b)) is None else place[inside[side]]).astype(np.intp)
-        for place, (a, b, _) in zip(places, matrix, strict=True)
-    ]
-    return kept, inside
+    sides = [_side(a, b) for a, b, _ in matrix]
+    return [
+        (along if side is None else along[inside[side]]).astype(np.intp)
+        for along, side in zip(positions, sides, strict=True)
+    ], inside
 
 
 def _side(a: float, b: float) -> int | None:
@@ -173,21 +178,21 @@ def _side(a: float, b: float) -> int | None:
     return 1 if b else None
 
 
-def _block(labels: Any, places: list[NDArray[np.intp]]) -> tuple[NDArray[Any], list[int]]:
+def _block(labels: Any, positions: list[NDArray[np.intp]]) -> tuple[NDArray[Any], list[int]]:
     """Return the smallest block that contains some positions, and its start on each axis."""
-    starts = [int(place.min()) for place in places]
-    ends = [int(place.max()) + 1 for place in places]
+    starts = [int(along.min()) for along in positions]
+    ends = [int(along.max()) + 1 for along in positions]
     index = tuple(slice(start, end) for start, end in zip(starts, ends, strict=True))
     return np.asarray(labels[index]), starts
 
 
 def _parallel_part(
-    labels: Any, matrix: NDArray[np.float64], places: list[NDArray[np.intp]]
+    labels: Any, matrix: NDArray[np.float64], positions: list[NDArray[np.intp]]
 ) -> NDArray[Any]:
     """Return the labels at positions along parallel axes, as (rows, columns)."""
-    block, starts = _block(labels, places)
-    for axis, (place, start) in enumerate(zip(places, starts, strict=True)):
-        local = place - start
+    block, starts = _block(labels, positions)
+    for axis, (along, start) in enumerate(zip(positions, starts, strict=True)):
+        local = along - start
         if not np.array_equal(local, np.arange(block.shape[axis])):
             block = block.take(local, axis)
     sides = [_side(a, b) for a, b, _ in matrix]

@@ -67,7 +67,7 @@ def copy_mask(
     InputError
         If it cannot be written, or the mask is a stack of another size.
     """
-    if size != result_size and is_stack(mask) and _planes(mask) > 1:
+    if size != result_size and is_stack(mask) and _plane_count(mask) > 1:
         raise InputError(
             f"{mask} is {size[1]} x {size[0]} pixels, and its content {result_size[1]} x "
             f"{result_size[0]}: the mask of a stack has the stack's size."
@@ -84,7 +84,7 @@ def copy_mask(
     return "copied" if size == result_size else "resampled"
 
 
-def _planes(mask: Path) -> int:
+def _plane_count(mask: Path) -> int:
     with open_stack(mask) as stack:
         return len(stack)
 

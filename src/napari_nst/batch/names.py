@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["expand", "split_name", "suffix_of_result", "unique_stems"]
 
-_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")  # of a folder
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")  # taken from a folder
 _COMPOUND = (".ome.tif", ".ome.tiff", ".ome.zarr")
 _TIFF = (".tif", ".tiff")
 
@@ -41,7 +41,7 @@ def expand(what: str, given: Iterable[str | os.PathLike[str]]) -> list[Path]:
     InputError
         If one of them matches no file.
     """
-    found: dict[str, Path] = {}
+    by_real_path: dict[str, Path] = {}
     for entry in given:
         paths = list(_matches(os.fspath(entry)))
         if not paths:
@@ -50,8 +50,8 @@ def expand(what: str, given: Iterable[str | os.PathLike[str]]) -> list[Path]:
                 "pattern such as 'photos/*.png'."
             )
         for path in paths:
-            found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
+            by_real_path.setdefault(os.path.realpath(path), path)
+    return list(by_real_path.values())
 
 
 def _matches(entry: str) -> Iterator[Path]:
@@ -119,15 +119,15 @@ def unique_stems(paths: Sequence[Path]) -> list[str]:
 def unique(names: Iterable[str]) -> list[str]:
     """Add numbers to repeated names."""
     taken: set[str] = set()
-    found = []
+    numbered_names = []
     for name in names:
         count, numbered = 1, name
         while numbered.casefold() in taken:
             count += 1
             numbered = f"{name}-{count}"
         taken.add(numbered.casefold())
-        found.append(numbered)
-    return found
+        numbered_names.append(numbered)
+    return numbered_names
 
 
 def _candidates(path: Path) -> Iterator[str]:
@@ -135,8 +135,8 @@ def _candidates(path: Path) -> Iterator[str]:
     full = f"{stem}_{suffix.strip('.').replace('.', '_')}".rstrip("_")
     yield stem
     yield full
-    before = ""
+    prefix = ""
     for folder in reversed(Path(os.path.abspath(path)).parent.parts):
-        before = re.sub(r"[^\w.-]+", "", folder) + "_" + before
-        yield before + stem
-        yield before + full
+        prefix = re.sub(r"[^\w.-]+", "", folder) + "_" + prefix
+        yield prefix + stem
+        yield prefix + full

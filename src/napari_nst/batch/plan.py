@@ -115,8 +115,8 @@ def make_plan(
     contents, styles, out = expand("content", contents), expand("style", styles), Path(out)
     _check(settings, seeds, start_from, channels)
     check_intensities(intensities)
-    for kind, found in (("content", contents), ("style", styles)):
-        if not found:
+    for kind, paths in (("content", contents), ("style", styles)):
+        if not paths:
             raise InputError(f"There is no {kind}: name at least one.")
     own_masks = _masks_of(contents, None if masks is None else Path(masks))
     stacks = [_is_stack(content) for content in contents]
@@ -216,7 +216,7 @@ def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None
         stem, suffix = split_name(path)
         if suffix.lower().endswith(_MASKS) and not path.name.startswith("."):
             by_stem.setdefault(stem, []).append(path)
-    found: list[Path | None] = []
+    masks: list[Path | None] = []
     for content in contents:
         stem, suffix = split_name(content)
         candidates = by_stem.get(stem, [])
@@ -227,8 +227,8 @@ def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None
                 f"{content.name} has two masks, {candidates[0].name} and {candidates[1].name}, in "
                 f"{folder}: keep one."
             )
-        found.append(candidates[0] if candidates else None)
-    return found
+        masks.append(candidates[0] if candidates else None)
+    return masks
 
 
 def _check_overwrites_no_input(jobs: Sequence[BatchJob]) -> None:

@@ -35,8 +35,8 @@ __all__ = [
     "write_result",
 ]
 
-_TIFF = (".tif", ".tiff")
-_UNNAMED = {"i": "page", "q": "page"}  # what tifffile calls axes that a file does not name
+_JPEG, _TIFF = (".jpg", ".jpeg"), (".tif", ".tiff")
+_UNNAMED = {"i": "page", "q": "page"}  # tifffile's names of axes without a name
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class StackConversion:
     @property
     def limits(self) -> tuple[float, float] | tuple[tuple[float, float], ...]:
         """Values of black and white: one pair for all channels, or one per channel."""
-        found = tuple((each.low, each.high) for each in self.ranges)
-        return found[0] if len(found) == 1 else found
+        limits = tuple((each.low, each.high) for each in self.ranges)
+        return limits[0] if len(limits) == 1 else limits
 
     def to_engine(self, n: int, planes: NDArray[Any]) -> NDArray[Any]:
         """Convert picture `n` to the input of a run.
@@ -132,22 +132,22 @@ class StackPictures:
     ----------
     stack : Stack
         The planes in the file.
-    reading : StackConversion
+    conversion : StackConversion
         Conversion of the values.
     """
 
-    def __init__(self, stack: Stack, reading: StackConversion) -> None:
-        self._stack, self._reading = stack, reading
+    def __init__(self, stack: Stack, conversion: StackConversion) -> None:
+        self._stack, self._conversion = stack, conversion
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self._reading.layout)
+        return len(self._conversion.layout)
 
     def __getitem__(self, n: int) -> NDArray[Any]:
         """Read a picture."""
-        layout = self._reading.layout
+        layout = self._conversion.layout
         planes = [self._stack[k] for k in layout.planes(n)]
-        return self._reading.to_engine(n, np.stack(planes) if layout.together else planes[0])
+        return self._conversion.to_engine(n, np.stack(planes) if layout.together else planes[0])
 
 
 def read_picture(
@@ -186,12 +186,12 @@ def read_picture(
     with open_stack(path) as stack:
         lengths = dict(zip(stack.leading_axes, stack.leading_shape, strict=True))
         k = _plane_index(path, lengths, plane, what, option)
-        reading = StackConversion.from_stack(stack, intensities, "separate")
-        return _ranged(stack[k], reading.range_of(k))
+        conversion = StackConversion.from_stack(stack, intensities, "separate")
+        return _ranged(stack[k], conversion.range_of(k))
 
 
 def plane_of(path: Path, plane: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    """Return the plane, or None for a file with one plane: the option holds for several files."""
+    """Return the option `plane`, which is for several files, or None for a file with one plane."""
     if plane is None:
         return None
     if not is_stack(path):
@@ -210,8 +210,8 @@ def read_style(
     path : Path
         A picture, or a stack.
     intensities : {"auto", "full", "percentiles"} or tuple of float
-        The option for the contents.  With two values, which mean nothing for a style, a grey style
-        is read by its own percentiles.  Colours of a style are never stretched.
+        The option for the contents.  Two values say nothing about a style, so a grey style has the
+        range of its own percentiles.  Colours of a style are never stretched.
     plane : tuple of int, optional
         The plane, if the style has several.
 
@@ -245,8 +245,8 @@ def read_init_image(
     if image.values.dtype != content.values.dtype:
         return image
     span = content.range or Range.from_dtype(content.values.dtype)
-    known = Summary.from_values(visible_values(image.values))
-    within = known.low is not None and span.low <= known.low and known.high <= span.high
+    values = Summary.from_values(visible_values(image.values))
+    within = values.low is not None and span.low <= values.low and values.high <= span.high
     return dataclasses.replace(image, range=content.range) if within else image
 
 
@@ -271,53 +271,53 @@ def write_result(
     str or None
         A note for the user, if the file cannot hold the values of the content.
     """
-    about, text = result.record.content, result.record.to_json()
-    dtype: np.dtype[Any] = np.dtype(about.dtype)
+    content, text = result.record.content, result.record.to_json()
+    dtype: np.dtype[Any] = np.dtype(content.dtype)
     picture: NDArray[Any] = result.image
     alpha = picture.shape[2:] == (4,)
-    jpeg, tiff = (path.suffix.lower() in suffixes for suffixes in ((".jpg", ".jpeg"), _TIFF))
-    narrow = dtype.kind in "ub" and dtype.itemsize == 1
-    bits = 8 if jpeg else int(depth) if depth else 8 if narrow else 16
+    suffix = path.suffix.lower()
+    has_8_bits = dtype.kind in "ub" and dtype.itemsize == 1
+    bits = 8 if suffix in _JPEG else int(depth) if depth else 8 if has_8_bits else 16
     target = np.dtype(np.uint8 if bits == 8 else np.uint16)
-    span = None if about.range is None else Range(*about.range)
-    if about.bits is not None and bits == 8:  # as a share of 16 bits it would be nearly black
-        span = Range(0, 2**about.bits - 1)
+    span = None if content.range is None else Range(*content.range)
+    if content.bits is not None and bits == 8:  # relative to 16 bits, it would be nearly black
+        span = Range(0, 2**content.bits - 1)
         share = Range(0, span.high / Range.from_dtype(dtype).high)
-        picture = share.to_unit(picture, alpha=alpha)  # alpha is a share of 1 already
-    note = None
+        picture = share.to_unit(picture, alpha=alpha)
+    rescaled = None  # the range of the content, if the file cannot hold its values
     if span is not None and dtype not in (np.uint8, np.uint16):
-        plain = span == Range.from_dtype(dtype) and dtype.kind in "bf"
-        if tiff and depth is None and not plain:
+        is_full = span == Range.from_dtype(dtype) and dtype.kind in "bf"
+        if suffix in _TIFF and depth is None and not is_full:
             values = span.from_unit(picture, dtype, alpha=alpha)
             return write_image(path, values, dtype=None, metadata=text), None
-        note = None if plain else span
+        rescaled = None if is_full else span
     elif span is not None:
-        full, top = Range.from_dtype(target).high, Range.from_dtype(dtype).high
-        if full >= top:  # it holds the content's own values, or those of 8 bits in 16
-            scaled = Range(span.low * full / top, span.high * full / top)
-            picture = scaled.from_unit(picture, target, alpha=alpha) / np.float32(full)
+        top, content_top = Range.from_dtype(target).high, Range.from_dtype(dtype).high
+        if top >= content_top:  # the content's own values, or those of 8 bits scaled to 16
+            scaled = Range(span.low * top / content_top, span.high * top / content_top)
+            picture = scaled.from_unit(picture, target, alpha=alpha) / np.float32(top)
         elif span != Range.from_dtype(dtype):
-            note = span
-    beside = write_image(path, picture, dtype=target.name, metadata=text)  # type: ignore[arg-type]
-    if note is None:
-        return beside, None
-    return beside, (
-        f"its values from {note.low:g} to {note.high:g} are 0 to {2**bits - 1} in {path}."
+            rescaled = span
+    sidecar = write_image(path, picture, dtype=target.name, metadata=text)  # type: ignore[arg-type]
+    if rescaled is None:
+        return sidecar, None
+    return sidecar, (
+        f"its values from {rescaled.low:g} to {rescaled.high:g} are 0 to {2**bits - 1} in {path}."
     )
 
 
 def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
     """Convert a PNG that `write_result` wrote to the values of the run, for display."""
-    about = record.content
-    if about.range is None or about.dtype not in ("uint8", "uint16"):
+    content = record.content
+    if content.range is None or content.dtype not in ("uint8", "uint16"):
         return image
-    return RangedImage(image, Range(*about.range)).to_unit()
+    return RangedImage(image, Range(*content.range)).to_unit()
 
 
 def _ranged(image: NDArray[Any], span: Range) -> RangedImage:
     """Return an image with its range, or None for the full range of 8 or 16 bits."""
-    own = image.dtype in (np.uint8, np.uint16) and span == Range.from_dtype(image.dtype)
-    return RangedImage(image, None if own else span)
+    is_full = image.dtype in (np.uint8, np.uint16) and span == Range.from_dtype(image.dtype)
+    return RangedImage(image, None if is_full else span)
 
 
 def _depends_on_values(intensities: Intensities, dtype: np.dtype[Any], bits: int | None) -> bool:
@@ -352,16 +352,16 @@ def _plane_index(
         all_of_it = what == "content" and "frame" not in lengths
         rest = ", or restyle all with 'napari-nst batch'" if all_of_it else ""
         raise InputError(f"{prefix}name one with {option} {names} ({along}){rest}.")
-    place = plane
+    index = plane
     if len(plane) == len(several) != len(lengths):
         given = iter(plane)
-        place = tuple(next(given) if axis in several else 0 for axis in lengths)
-    fits = len(place) == len(lengths) and all(
-        0 <= i < length for i, length in zip(place, lengths.values(), strict=True)
+        index = tuple(next(given) if axis in several else 0 for axis in lengths)
+    exists = len(index) == len(lengths) and all(
+        0 <= i < length for i, length in zip(index, lengths.values(), strict=True)
     )
-    if not fits:
+    if not exists:
         prefix = f"{option} is {','.join(map(str, plane))}, and {path} has "
         if count == 1:
             raise InputError(f"{prefix}one plane: leave it out.")
         raise InputError(f"{prefix}{count} planes: give {names} ({along}).")
-    return int(np.ravel_multi_index(place, tuple(lengths.values()))) if lengths else 0
+    return int(np.ravel_multi_index(index, tuple(lengths.values()))) if lengths else 0

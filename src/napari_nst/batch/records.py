@@ -176,7 +176,7 @@ def is_up_to_date(job: BatchJob, fingerprint: JobFingerprint) -> tuple[bool, str
 
 
 def _check_replaceable(job: BatchJob) -> None:
-    """Refuse to replace files without a record beside them or in their metadata."""
+    """Raise InputError for files in the way that no batch or run has made."""
     if os.path.lexists(job.record) or job.planes.exists() or _has_record_inside(job.result):
         return
     mask, mask_result = job.mask, job.mask_result
@@ -222,8 +222,8 @@ def _hash_file(path: Path) -> FileRecord:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         hashes = []
         for file in files:
-            about = file.stat()
-            hashes.append(_sha256(os.path.realpath(file), about.st_size, about.st_mtime_ns))
+            stat = file.stat()
+            hashes.append(_sha256(os.path.realpath(file), stat.st_size, stat.st_mtime_ns))
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from None
     if not path.is_dir():

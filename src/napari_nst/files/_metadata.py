@@ -39,18 +39,18 @@ def read_metadata(path: Path | str) -> str | None:
         with open_picture(path) as image:
             if image.format == "PNG":
                 # `text` decodes the pixels, after which other programs store the chunk.
-                found = image.info.get("napari-nst") or getattr(image, "text", {}).get("napari-nst")
+                text = image.info.get("napari-nst") or getattr(image, "text", {}).get("napari-nst")
             else:
-                found = image.info.get("comment")
-        return _as_text(found) if found else None
+                text = image.info.get("comment")
+        return _as_text(text) if text else None
 
 
 def _read_tiff(path: Path) -> str | None:
     with open_tiff(path) as tiff:
         page = tiff.pages.first
-        found = _as_text(page.tags.valueof(RECORD_TAG, default=""))
-        if found.startswith(RECORD_MARK):
-            return found.removeprefix(RECORD_MARK)
+        text = _as_text(page.tags.valueof(RECORD_TAG, default=""))
+        if text.startswith(RECORD_MARK):
+            return text.removeprefix(RECORD_MARK)
         return page.description or None  # used by earlier versions
 
 

@@ -85,10 +85,10 @@ def write_image(
         dtype = "uint8"
         if image.shape[2:] == (4,):
             image = 1 - image[..., 3:] * (1 - image[..., :3])
-    beside, text = sidecar(path), (metadata or "").encode()
+    record_file, text = sidecar(path), (metadata or "").encode()
     too_long = encode is _encode_jpeg and len(text) > _JPEG_COMMENT_BYTES
     if too_long:
-        metadata = f"The record is too long for JPEG; it is in {beside.name}"
+        metadata = f"The record is too long for JPEG; it is in {record_file.name}"
     if dtype is not None:
         # In float64, like the values of layers, so that halves are rounded the same way.
         image = rounded(image.astype(np.float64) * np.iinfo(dtype).max, dtype)
@@ -100,16 +100,16 @@ def write_image(
         ) from error
     if not too_long:
         with suppress(OSError):  # of the picture that was replaced
-            beside.unlink()
+            record_file.unlink()
         return None
     try:
-        _replace(beside, text)
+        _replace(record_file, text)
     except OSError as error:
         raise InputError(
-            f"{path} was written, but {beside}, for its record, cannot be ({detail(error)}): "
+            f"{path} was written, but {record_file}, for its record, cannot be ({detail(error)}): "
             "name a .png or .tif file, which holds its own."
         ) from error
-    return beside
+    return record_file
 
 
 def check_writable(path: Path | str) -> None:

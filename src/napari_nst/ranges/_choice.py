@@ -18,8 +18,8 @@ __all__ = ["Intensities", "RangedImage", "Summary", "check_intensities", "signif
 
 Intensities: TypeAlias = Literal["auto", "full", "percentiles"] | tuple[float, float]
 
-_LEVELS = 256  # of an 8-bit display
-_SAMPLE_SIZE = 2**22  # values for percentiles
+_LEVELS = 256  # grey values of a display
+_SAMPLE_SIZE = 2**22  # number of values for percentiles
 _ONE = 1 + 2**-24  # the largest float that rounds to 1 as float32
 
 
@@ -37,10 +37,10 @@ def check_intensities(choice: Any) -> None:
         If it is invalid.
     """
     if isinstance(choice, str):
-        fine = choice in ("auto", "full", "percentiles")
+        valid = choice in ("auto", "full", "percentiles")
     else:
-        fine = len(choice) == 2 and choice[0] < choice[1] and all(map(math.isfinite, choice))
-    if not fine:
+        valid = len(choice) == 2 and choice[0] < choice[1] and all(map(math.isfinite, choice))
+    if not valid:
         raise InputError(
             f"intensities is {abridged(choice)}; it must be 'auto', 'full', 'percentiles', or the "
             "values that are black and white, the smaller one first."
@@ -73,7 +73,7 @@ class Summary:
     dtype : dtype_like
         Type of the values: booleans, integers or floats.
     size : int
-        Total number of values; a larger number is sampled with a stride.
+        Total number of values, which sets the stride of the sample.
 
     Attributes
     ----------
@@ -97,12 +97,12 @@ class Summary:
 
     def add(self, values: NDArray[Any]) -> None:
         """Add the values of an array."""
-        known = finite_values(values)
-        if known.size:
-            low, high = known.min().item(), known.max().item()
+        finite = finite_values(values)
+        if finite.size:
+            low, high = finite.min().item(), finite.max().item()
             self.low = low if self.low is None else min(low, self.low)
             self.high = high if self.high is None else max(high, self.high)
-            self._sample.append(known.ravel()[:: self._stride])
+            self._sample.append(finite.ravel()[:: self._stride])
 
     def range(self, choice: Intensities, bits: int | None = None) -> Range:
         """Return the values that are black and white for an option.
@@ -121,15 +121,15 @@ class Summary:
             return Range(*choice)
         if choice == "percentiles" and self._sample:
             return Range.from_percentiles(np.concatenate(self._sample))
-        whole = Range.from_dtype(self._dtype)
+        full = Range.from_dtype(self._dtype)
         if self._dtype.kind == "b" or self.low is None:
-            return whole
+            return full
         if choice == "full":
-            return whole if self._fits(whole) else self._extremes()
+            return full if self._is_visible_in(full) else self._extremes()
         if self._dtype.kind == "f":
             # All values below the first step of 8 bits would be displayed as black.
-            fine = self.low >= 0 and self.high <= _ONE and self.high >= 1 / _LEVELS
-            return whole if fine else self._extremes()
+            unit = self.low >= 0 and 1 / _LEVELS <= self.high <= _ONE
+            return full if unit else self._extremes()
         if self.low < 0:
             return self._extremes()
         top = min(2 ** significant_bits(self.high, bits) - 1, np.iinfo(self._dtype).max)
@@ -137,12 +137,12 @@ class Summary:
         flat = self._dtype.itemsize > 2 and (self.high - self.low) * _LEVELS < top
         return self._extremes() if flat and self.low < self.high else Range(0.0, float(top))
 
-    def _fits(self, whole: Range) -> bool:
-        """Return whether the range of the type shows the values as more than one grey."""
+    def _is_visible_in(self, full: Range) -> bool:
+        """Return whether the range of the type displays the values as more than one grey."""
         if self._dtype.kind == "f":
             return bool(self.low >= 0 and self.high <= _ONE)
         span = self.high - self.low
-        return self._dtype.itemsize <= 2 or bool(span * _LEVELS >= whole.high - whole.low)
+        return self._dtype.itemsize <= 2 or bool(span * _LEVELS >= full.high - full.low)
 
     def _extremes(self) -> Range:
         return Range.from_extremes(np.array([self.low, self.high], self._dtype))

@@ -81,19 +81,19 @@ class Range:
         low, high : float
             In percent.
         """
-        known = finite_values(values)
-        if known.size == 0 or known.dtype.kind == "b":
+        finite = finite_values(values)
+        if finite.size == 0 or finite.dtype.kind == "b":
             return cls(0.0, 1.0)
-        first, last = np.percentile(known.astype(np.float64), (low, high))
-        return cls(float(first), float(last)) if first < last else cls.from_extremes(known)
+        first, last = np.percentile(finite.astype(np.float64), (low, high))
+        return cls(float(first), float(last)) if first < last else cls.from_extremes(finite)
 
     @classmethod
     def from_extremes(cls, values: NDArray[Any]) -> Self:
         """Return the range of the finite values; a single value is extended to 0 or to 1."""
-        known = finite_values(values)
-        if known.size == 0 or known.dtype.kind == "b":
+        finite = finite_values(values)
+        if finite.size == 0 or finite.dtype.kind == "b":
             return cls(0.0, 1.0)
-        low, high = float(known.min()), float(known.max())
+        low, high = float(finite.min()), float(finite.max())
         return cls(low, high) if low < high else cls(min(low, 0.0), max(high, 1.0))
 
     def to_unit(self, values: NDArray[Any], *, alpha: bool = False) -> NDArray[np.float32]:
@@ -127,26 +127,27 @@ class Range:
         alpha : bool
             As for `to_unit`.
         """
-        kind = real_dtype(dtype).newbyteorder("=")
-        if kind.kind == "b":
+        target = real_dtype(dtype).newbyteorder("=")
+        if target.kind == "b":
             return np.asarray(picture >= 0.5)
         values = self.low + picture.astype(np.float64) * (self.high - self.low)
         values[picture == 1] = self.high  # exact despite rounding of the span
         if alpha:
-            own = Range.from_dtype(kind)
-            values[..., -1] = own.low + picture[..., -1].astype(np.float64) * (own.high - own.low)
-        if kind.kind == "f":
-            info = np.finfo(kind)
-            return values.clip(float(info.min), float(info.max)).astype(kind)
-        return _rounded(np.where(np.isnan(values), self.low, values), kind)
+            full = Range.from_dtype(target)
+            share = picture[..., -1].astype(np.float64)
+            values[..., -1] = full.low + share * (full.high - full.low)
+        if target.kind == "f":
+            info = np.finfo(target)
+            return values.clip(float(info.min), float(info.max)).astype(target)
+        return _rounded(np.where(np.isnan(values), self.low, values), target)
 
 
 def real_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """Return a type of real numbers or booleans; raise InputError for any other."""
-    found = np.dtype(dtype)
-    if found.kind not in "biuf":
-        raise InputError(f"Intensities have dtype {found}; they must be real numbers or booleans.")
-    return found
+    dtype = np.dtype(dtype)
+    if dtype.kind not in "biuf":
+        raise InputError(f"Intensities have dtype {dtype}; they must be real numbers or booleans.")
+    return dtype
 
 
 def visible_values(image: NDArray[Any]) -> NDArray[Any]:
@@ -172,7 +173,7 @@ def finite_values(values: NDArray[Any]) -> NDArray[Any]:
 
 def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     info = np.iinfo(dtype)
-    # The largest integer of 64 bits rounds up to a float that is out of range.
+    # The largest integer of 64 bits rounds up to a float that overflows.
     top = float(info.max)
     top = top if int(top) <= info.max else math.nextafter(top, 0.0)
     return np.rint(values).clip(float(info.min), top).astype(dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.geometry import geometry_of, to_world
 from napari_nst.plugin.layers.source import LayerSource
-from napari_nst.sampling import nearest, part_under
+from napari_nst.sampling import labels_under, nearest
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -76,7 +76,7 @@ class LabelsPlane:
 
     def present(self) -> list[int]:
         """Return the sorted labels over the image now, with 0 where part of it has no labels."""
-        part, covered = part_under(self.data, self.matrix, *self.grid)
+        part, covered = labels_under(self.data, self.matrix, *self.grid)
         found = present(part)
         return found if covered or 0 in found else sorted([0, *found])
 
