@@ -9,6 +9,7 @@ import pytest
 import scipy.ndimage
 import thin_vgg
 import torch
+from engine_helpers import finite_differences
 
 from napari_nst.engine.images.assignment import Region, Source
 from napari_nst.engine.images.regions import Guide, Regions, resized_mask
@@ -19,7 +20,6 @@ from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -166,22 +166,11 @@ def test_the_gradient_of_weighted_sums_matches_finite_differences() -> None:
     weights = PositionWeights.from_mask(torch.from_numpy(w))
     found = feature_gradient(torch.from_numpy(f)[None], *arguments, weights)
     assert found.shape == (1, *f.shape)
-    np.testing.assert_allclose(found[0], differences(value, f), atol=1e-7)
+    np.testing.assert_allclose(found[0], finite_differences(value, f, 1e-4), atol=1e-7)
     plain = feature_gradient(torch.from_numpy(f), *arguments)
     everywhere = PositionWeights.from_mask(torch.ones(4, 5))
     ones = feature_gradient(torch.from_numpy(f), *arguments, everywhere)
     np.testing.assert_allclose(ones, plain, rtol=1e-12)
-
-
-def differences(value: Callable[[Any], float], at: Any, step: float = 1e-4) -> Any:
-    found = np.zeros_like(at)
-    for index in np.ndindex(at.shape):
-        moved = at.copy()
-        moved[index] += step
-        above = value(moved)
-        moved[index] -= 2 * step
-        found[index] = (above - value(moved)) / (2 * step)
-    return found
 
 
 # The objective

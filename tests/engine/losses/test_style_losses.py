@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from engine_helpers import finite_differences, quick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -118,19 +119,6 @@ def gradient(form: tuple[str, bool], generated: Array, style: Array) -> Array:
     positions = generated.shape[-2] * generated.shape[-1]
     scale = 1 / positions
     return feature_gradient(tensor(generated), of_mean, of_moment, scale=scale).numpy()
-
-
-def finite_differences(function: Callable[[Array], float], at: Array, step: float) -> Array:
-    """Central differences of fourth order, entry by entry."""
-    found = np.zeros_like(at)
-    for index in np.ndindex(at.shape):
-        values = []
-        for shift in (-2, -1, 1, 2):
-            moved = at.copy()
-            moved[index] += shift * step
-            values.append(function(moved))
-        found[index] = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * step)
-    return found
 
 
 def test_there_is_a_term_for_every_choice() -> None:
@@ -286,19 +274,10 @@ def test_relative_losses_are_one_for_black(name: str, scale: float) -> None:
 @each_term
 def test_a_run_lowers_its_loss(form: tuple[str, bool], content: Any, style: Any) -> None:
     weights = {} if form[1] else {"content_weight": 1e-6, "style_weight": 1.0, "tv_weight": 0}
-    run = stylize(
-        content,
-        style,
-        content_layers=("relu2_1",),
-        style_layers=("relu1_1", "relu2_1"),
-        style_loss=form[0],
-        normalize_gradients=form[1],
-        size=None,
-        scales=1,
-        iterations=20,
-        device="cpu",
-        **weights,
+    settings = quick(
+        style_loss=form[0], normalize_gradients=form[1], iterations=20, device="cpu", **weights
     )
+    run = stylize(content, style, settings)
     totals = [found.total for found in run.history]
     assert totals[-1] < 0.9 * totals[0]
     assert np.isfinite(run.image).all()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from engine_helpers import finite_differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -13,8 +14,6 @@ from napari_nst.engine.losses import terms as losses
 from napari_nst.engine.network.statistics import Statistics, feature_gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 Array = Any  # a float64 array; hypothesis strategies need a name at run time
@@ -46,17 +45,6 @@ def gram_in_numpy(f: Array) -> Array:
 
 def moment_in_numpy(f: Array) -> Array:
     return gram_in_numpy(f) / f[0].size
-
-
-def finite_differences(function: Callable[[Array], float], at: Array, step: float) -> Array:
-    """Central differences, entry by entry."""
-    gradient = np.zeros_like(at)
-    for index in np.ndindex(at.shape):
-        there, back = at.copy(), at.copy()
-        there[index] += step
-        back[index] -= step
-        gradient[index] = (function(there) - function(back)) / (2 * step)
-    return gradient
 
 
 # The paper's equations, in numpy.

@@ -3,25 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from engine_helpers import shallow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.optim.sizes import automatic_size, scales_for, style_size
-from napari_nst.settings import StyleTransferSettings
-
-
-def shallow(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(
-        **{
-            "content_layers": (),
-            "style_layers": ("relu1_2",),
-            "scales": 1,
-            "size": None,
-            "iterations": 50,
-            **choices,
-        }
-    )
 
 
 @pytest.mark.parametrize(("device", "side"), [("cpu", 512), ("cuda", 1024), ("mps", 1024)])

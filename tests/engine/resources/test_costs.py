@@ -3,10 +3,10 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 import torch
+from engine_helpers import shallow
 
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.resources.costs import estimate
@@ -15,19 +15,6 @@ from napari_nst.engine.resources.tiles import TileGrid
 from napari_nst.settings import StyleTransferSettings
 
 GIB = 2**30
-
-
-def shallow(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(
-        **{
-            "content_layers": (),
-            "style_layers": ("relu1_2",),
-            "scales": 1,
-            "size": None,
-            "iterations": 50,
-            **choices,
-        }
-    )
 
 
 def test_estimating_does_not_import_torch() -> None:

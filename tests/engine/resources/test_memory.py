@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from engine_helpers import quick as quick_settings
 
-from napari_nst import StyleTransfer, StyleTransferSettings, stylize
+from napari_nst import StyleTransfer, stylize
 from napari_nst.engine.network.vgg import FeatureExtractor, ForwardTape
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
@@ -25,15 +27,6 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-QUICK: dict[str, Any] = {
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu2_1"),
-    "size": None,
-    "scales": 1,
-    "iterations": 4,
-    "device": "cpu",
-    "precision": "float32",
-}
 GIB = 2**30
 SHARE = 0.8  # of the memory there is that tiles may fill
 
@@ -47,9 +40,7 @@ each_error = pytest.mark.parametrize("kind", ERRORS)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-
-def quick(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(**{**QUICK, **choices})
+quick = partial(quick_settings, device="cpu", precision="float32")
 
 
 @pytest.fixture(scope="module")

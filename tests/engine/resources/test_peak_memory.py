@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from engine_helpers import shallow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -10,19 +11,6 @@ from napari_nst.engine.optim.schedule import LBFGS_HISTORY, MIN_LBFGS_HISTORY, S
 from napari_nst.engine.resources.activations import HALVED_ABOVE
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.settings import StyleTransferSettings
-
-
-def shallow(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(
-        **{
-            "content_layers": (),
-            "style_layers": ("relu1_2",),
-            "scales": 1,
-            "size": None,
-            "iterations": 50,
-            **choices,
-        }
-    )
 
 
 def workload(
