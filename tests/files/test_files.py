@@ -39,11 +39,11 @@ LAYOUTS = [(7, 5), (7, 5, 3), (7, 5, 4), (3, 5, 3), (1, 1), (1, 1, 3), (1, 1, 4)
 
 
 def picture(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> NDArray[Any]:
-    whole = np.iinfo(dtype).max
-    return np.random.default_rng(seed).integers(0, whole, shape, dtype=dtype, endpoint=True)
+    top = np.iinfo(dtype).max
+    return np.random.default_rng(seed).integers(0, top, shape, dtype=dtype, endpoint=True)
 
 
-def in_floats(image: NDArray[Any]) -> NDArray[np.float32]:
+def as_unit(image: NDArray[Any]) -> NDArray[np.float32]:
     return (image / np.iinfo(image.dtype).max).astype(np.float32)
 
 
@@ -66,36 +66,38 @@ def assert_same(image: NDArray[Any], expected: NDArray[Any]) -> None:
     st.sampled_from([".png", ".PNG", ".tif", ".tiff"]),
 )
 @settings(deadline=None)
-def test_lossless_formats_give_back_every_value(image: NDArray[Any], suffix: str) -> None:
+def test_lossless_formats_preserve_every_value(image: NDArray[Any], suffix: str) -> None:
     image = image[..., 0] if image.shape[2] == 1 else image
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"picture{suffix}")
-        write_image(path, in_floats(image), dtype=image.dtype.name, metadata="{}")  # type: ignore[arg-type]
+        write_image(path, as_unit(image), dtype=image.dtype.name, metadata="{}")  # type: ignore[arg-type]
         assert_same(read_image(path), image)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("shape", LAYOUTS)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_every_layout(tmp_path: Path, suffix: str, shape: tuple[int, ...], dtype: str) -> None:
+def test_every_channel_layout_round_trips(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...], dtype: str
+) -> None:
     image = picture(shape, dtype)
     path = tmp_path / f"picture{suffix}"
-    write_image(str(path), in_floats(image), dtype=dtype)  # type: ignore[arg-type]
+    write_image(str(path), as_unit(image), dtype=dtype)  # type: ignore[arg-type]
     assert_same(read_image(str(path)), image)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_all_65536_values(tmp_path: Path, suffix: str, dtype: str) -> None:
+def test_every_value_of_a_type_round_trips(tmp_path: Path, suffix: str, dtype: str) -> None:
     image = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(-1, 16)
-    write_image(tmp_path / f"a{suffix}", in_floats(image), dtype=dtype)  # type: ignore[arg-type]
+    write_image(tmp_path / f"a{suffix}", as_unit(image), dtype=dtype)  # type: ignore[arg-type]
     assert_same(read_image(tmp_path / f"a{suffix}"), image)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("channels", [(), (3,)])
-def test_jpeg_is_close_and_has_8_bits(
+def test_jpeg_has_8_bits_and_small_errors(
     tmp_path: Path, channels: tuple[int, ...], dtype: str, suffix: str
 ) -> None:
     rows, columns = np.mgrid[0:32, 0:48]
@@ -107,7 +109,7 @@ def test_jpeg_is_close_and_has_8_bits(
     np.testing.assert_allclose(result / 255, image, atol=0.016)
 
 
-def test_jpeg_lays_alpha_over_white(tmp_path: Path) -> None:
+def test_jpeg_blends_alpha_over_white(tmp_path: Path) -> None:
     image = np.zeros((16, 48, 4), np.float32)
     image[..., :3] = (1.0, 0.5, 0.0)
     image[:, :16, 3], image[:, 16:32, 3], image[:, 32:, 3] = 0, 0.5, 1
@@ -129,13 +131,13 @@ def test_values_are_rounded_and_clipped(tmp_path: Path, dtype: str) -> None:
         assert_same(read_image(tmp_path / "a.png"), expected)
 
 
-def test_a_view_is_written_as_it_looks(tmp_path: Path) -> None:
+def test_strided_views_are_written_correctly(tmp_path: Path) -> None:
     image = picture((9, 8, 4))
-    write_image(tmp_path / "a.png", in_floats(image)[::-2, ::3, ::-1])
+    write_image(tmp_path / "a.png", as_unit(image)[::-2, ::3, ::-1])
     assert_same(read_image(tmp_path / "a.png"), image[::-2, ::3, ::-1])
 
 
-# What other programs write
+# Files of other programs
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -153,7 +155,7 @@ def test_grey_with_alpha_becomes_rgba(tmp_path: Path, dtype: str) -> None:
         assert_same(read_image(tmp_path / name), image[..., [0, 0, 0, 1]])
 
 
-def test_one_colour_can_be_transparent(tmp_path: Path) -> None:
+def test_transparent_colour_becomes_alpha(tmp_path: Path) -> None:
     grey = np.array([[0, 10, 20]], np.uint8)
     Image.fromarray(grey).save(tmp_path / "a.png", transparency=10)
     expected = np.stack([grey, grey, grey, np.array([[255, 0, 255]], np.uint8)], axis=-1)
@@ -161,7 +163,7 @@ def test_one_colour_can_be_transparent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
-def test_palette(tmp_path: Path, bits: int) -> None:
+def test_palettes_are_converted_to_rgb(tmp_path: Path, bits: int) -> None:
     colours = picture((2**bits, 3), seed=1)
     indices = picture((9, 7), seed=2) & (2**bits - 1)
     image = Image.fromarray(indices).convert("P")
@@ -177,19 +179,19 @@ def test_palette(tmp_path: Path, bits: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.bmp", "a.webp", "a.gif", "a.ppm"])
-def test_other_formats_of_pillow(tmp_path: Path, name: str) -> None:
+def test_lossless_formats_of_pillow_are_read(tmp_path: Path, name: str) -> None:
     image = np.repeat(picture((4, 6, 1)), 3, axis=2)
     Image.fromarray(image).save(tmp_path / name, lossless=True)
     assert_same(read_image(tmp_path / name), image)
 
 
-def test_the_content_counts_not_the_suffix(tmp_path: Path) -> None:
+def test_format_is_recognised_by_content_not_suffix(tmp_path: Path) -> None:
     image = picture((4, 6, 3))
     Image.fromarray(image).save(tmp_path / "picture.jpg", "PNG")
     assert_same(read_image(tmp_path / "picture.jpg"), image)
 
 
-def test_one_bit(tmp_path: Path) -> None:
+def test_one_bit_becomes_0_and_255(tmp_path: Path) -> None:
     image = picture((9, 11)) > 127
     Image.fromarray(image).save(tmp_path / "a.png")
     Image.fromarray(image).save(tmp_path / "a.tif")
@@ -199,13 +201,13 @@ def test_one_bit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "pillow"), [("a.pgm", "PPM"), ("a.jp2", "JPEG2000")])
-def test_16_bits_of_grey_through_pillow(tmp_path: Path, name: str, pillow: str) -> None:
+def test_pillow_reads_16_bits_of_grey(tmp_path: Path, name: str, pillow: str) -> None:
     image = picture((9, 11), "uint16")
     Image.fromarray(image).save(tmp_path / name, pillow)
     assert_same(read_image(tmp_path / name), image)
 
 
-def test_cmyk_jpeg(tmp_path: Path) -> None:
+def test_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
     inks = np.zeros((16, 64, 4), np.uint8)
     for number in range(4):
         inks[:, 16 * number : 16 * (number + 1), number] = 255
@@ -217,7 +219,7 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_cmyk_tiff(tmp_path: Path, dtype: str) -> None:
+def test_cmyk_tiff_becomes_rgb(tmp_path: Path, dtype: str) -> None:
     inks = picture((5, 6, 4), dtype)
     tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated", planarconfig="contig")
     whole = np.iinfo(dtype).max
@@ -232,7 +234,9 @@ def test_cmyk_tiff(tmp_path: Path, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("big", [False, True])
-def test_tiff_layouts(tmp_path: Path, big: bool, planar: str, dtype: str, byteorder: Any) -> None:
+def test_tiff_is_read_in_every_layout_type_and_byte_order(
+    tmp_path: Path, big: bool, planar: str, dtype: str, byteorder: Any
+) -> None:
     image = (picture((6, 7, 3)) * 1.7 - 30).astype(dtype)
     tifffile.imwrite(
         tmp_path / "a.tif",
@@ -246,18 +250,18 @@ def test_tiff_layouts(tmp_path: Path, big: bool, planar: str, dtype: str, byteor
     assert_same(read_image(tmp_path / "a.tif"), expected)
 
 
-def test_float_tiff_is_passed_on_as_it_is(tmp_path: Path) -> None:
+def test_float_tiff_is_unchanged(tmp_path: Path) -> None:
     image = np.array([[-3.5, 0, np.nan], [1e30, np.inf, 4096]], np.float32)
     tifffile.imwrite(tmp_path / "a.tif", image, iccprofile=profile(gamma=1.0))
     assert_same(read_image(tmp_path / "a.tif"), image)
 
 
-def test_doubles_too_large_for_float32_are_infinite(tmp_path: Path) -> None:
+def test_float64_beyond_float32_becomes_infinite(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.array([[1e300, 0.1]]), photometric="miniswhite")
     assert_same(read_image(tmp_path / "a.tif"), np.array([[np.inf, 0.1]], np.float32))
 
 
-def test_the_first_page_is_read(tmp_path: Path) -> None:
+def test_only_the_first_page_or_frame_is_read(tmp_path: Path) -> None:
     stack = picture((3, 6, 7), "uint16")
     tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
     assert_same(read_image(tmp_path / "a.tif"), stack[0])
@@ -267,7 +271,7 @@ def test_the_first_page_is_read(tmp_path: Path) -> None:
     assert_same(read_image(tmp_path / "a.gif"), np.dstack([stack[0].astype(np.uint8)] * 3))
 
 
-def test_frames_are_counted_and_read(tmp_path: Path) -> None:
+def test_frames_of_animations_are_counted_and_read(tmp_path: Path) -> None:
     frames = [Image.fromarray(picture((6, 7, 3), seed=k)) for k in range(3)]
     rest: dict[str, Any] = {"save_all": True, "append_images": frames[1:], "lossless": True}
     for name in ("a.webp", "a.png"):
@@ -275,14 +279,14 @@ def test_frames_are_counted_and_read(tmp_path: Path) -> None:
         assert count_frames(tmp_path / name) == 3
         for k, frame in enumerate(frames):
             assert_same(read_image(tmp_path / name, k), np.asarray(frame).copy())
-    frames[0].save(tmp_path / "a.mpo", format="MPO", **rest)  # a photo with its depth, say
+    frames[0].save(tmp_path / "a.mpo", format="MPO", **rest)  # such as a photo with its depth
     frames[0].save(tmp_path / "a.jpg")
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
     for name in ("a.mpo", "a.jpg", "a.tif", "none.png"):
         assert count_frames(tmp_path / name) == 1
 
 
-def test_where_0_is_white_so_many_bits_are_turned_round_as_are_used(tmp_path: Path) -> None:
+def test_miniswhite_is_inverted_within_the_bits_in_use(tmp_path: Path) -> None:
     image = picture((6, 7), "uint16") >> 4
     image[0, 0] = 4000
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite")
@@ -290,7 +294,7 @@ def test_where_0_is_white_so_many_bits_are_turned_round_as_are_used(tmp_path: Pa
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64", "float16", "float64"])
-def test_values_of_any_type_are_written_as_they_are(tmp_path: Path, dtype: str) -> None:
+def test_tiff_stores_values_of_any_type_unchanged(tmp_path: Path, dtype: str) -> None:
     values = (picture((6, 7, 4)) / 3).astype(dtype)
     for image in (values, values[..., 0]):
         write_image(tmp_path / "a.tif", image, dtype=None, metadata="{}")
@@ -301,13 +305,13 @@ def test_values_of_any_type_are_written_as_they_are(tmp_path: Path, dtype: str) 
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_white_is_zero(tmp_path: Path, dtype: str) -> None:
+def test_miniswhite_is_inverted(tmp_path: Path, dtype: str) -> None:
     image = picture((6, 7), dtype)
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="miniswhite")
     assert_same(read_image(tmp_path / "a.tif"), np.iinfo(dtype).max - image)
 
 
-def test_12_bits_are_stretched(tmp_path: Path) -> None:
+def test_12_bits_are_scaled_to_16(tmp_path: Path) -> None:
     image = np.array([[0, 1, 2047, 4095]], np.uint16)
     packed = imagecodecs.packints_encode(image, 12)
     tifffile.imwrite(
@@ -323,7 +327,7 @@ def test_12_bits_are_stretched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_alpha_multiplied_in_is_divided_out(tmp_path: Path, dtype: str) -> None:
+def test_premultiplied_alpha_is_divided_out(tmp_path: Path, dtype: str) -> None:
     whole = 1 if dtype == "float32" else np.iinfo(dtype).max
     image = np.array([[[0.2, 0.1, 0, 0.4], [0, 0, 0, 0], [0.7, 0.8, 0.9, 1]]]) * whole
     image = image.astype(dtype)
@@ -334,7 +338,7 @@ def test_alpha_multiplied_in_is_divided_out(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_allclose(result / whole, expected, atol=1e-6 if whole == 1 else 2 / whole)
 
 
-def test_samples_that_are_not_alpha_are_left_out(tmp_path: Path) -> None:
+def test_extra_samples_other_than_alpha_are_dropped(tmp_path: Path) -> None:
     image = picture((4, 5, 6))
     kinds = ["unspecified", "unassalpha", "unspecified"]
     tifffile.imwrite(
@@ -348,9 +352,7 @@ def test_samples_that_are_not_alpha_are_left_out(tmp_path: Path) -> None:
     assert_same(read_image(tmp_path / "b.tif"), image[..., :3])
 
 
-def test_pillow_forgets_nothing_about_its_own_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pillow_keeps_its_own_pixel_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     image = picture((30, 40))
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -360,21 +362,21 @@ def test_pillow_forgets_nothing_about_its_own_limit(
 
 # Orientation
 
-UPRIGHT: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+APPLY_ORIENTATION: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     1: lambda stored: stored,
     2: np.fliplr,
     3: lambda stored: np.rot90(stored, 2),
     4: np.flipud,
     5: lambda stored: np.fliplr(np.rot90(stored, -1)),
-    6: lambda stored: np.rot90(stored, -1),  # the camera was turned left: turn right
+    6: lambda stored: np.rot90(stored, -1),  # clockwise
     7: lambda stored: np.fliplr(np.rot90(stored, 1)),
     8: lambda stored: np.rot90(stored, 1),
 }
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("orientation", APPLY_ORIENTATION)
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tif", "a.jpg"])
-def test_orientation(tmp_path: Path, name: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path, name: str, orientation: int) -> None:
     stored = np.kron(picture((3, 2, 1)), np.ones((16, 16, 3), np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -382,15 +384,15 @@ def test_orientation(tmp_path: Path, name: str, orientation: int) -> None:
         tmp_path / name, exif=exif, quality=100, **({"lossless": True} if "webp" in name else {})
     )
     result = read_image(tmp_path / name)
-    expected = UPRIGHT[orientation](stored)
+    expected = APPLY_ORIENTATION[orientation](stored)
     if name == "a.jpg":
         np.testing.assert_allclose(result.astype(int), expected, atol=2)
     else:
         assert_same(result, expected)
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
-def test_orientation_of_16_bits(tmp_path: Path, orientation: int) -> None:
+@pytest.mark.parametrize("orientation", APPLY_ORIENTATION)
+def test_exif_orientation_is_applied_to_16_bits(tmp_path: Path, orientation: int) -> None:
     stored = picture((5, 7, 4), "uint16")
     tag = (0x0112, 3, 1, orientation, True)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extratags=[tag])
@@ -399,18 +401,18 @@ def test_orientation_of_16_bits(tmp_path: Path, orientation: int) -> None:
     encoded = imagecodecs.png_encode(stored)
     (tmp_path / "a.png").write_bytes(with_chunk(encoded, b"eXIf", exif.tobytes()[6:]))
     for name in ("a.tif", "a.png"):
-        assert_same(read_image(tmp_path / name), UPRIGHT[orientation](stored))
+        assert_same(read_image(tmp_path / name), APPLY_ORIENTATION[orientation](stored))
 
 
-def test_orientation_of_a_palette_in_a_tiff(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied_to_a_tiff_palette(tmp_path: Path) -> None:
     image = Image.fromarray(picture((5, 7))).convert("P")
     image.save(tmp_path / "a.tif", tiffinfo={0x0112: 6})
     stored = np.array(image.convert("RGB"))
-    assert_same(read_image(tmp_path / "a.tif"), UPRIGHT[6](stored))
+    assert_same(read_image(tmp_path / "a.tif"), APPLY_ORIENTATION[6](stored))
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0junk", b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01", b"\1"])
-def test_damaged_exif_is_no_obstacle(tmp_path: Path, exif: bytes) -> None:
+def test_damaged_exif_is_ignored(tmp_path: Path, exif: bytes) -> None:
     image = picture((8, 8))
     Image.fromarray(image).save(tmp_path / "a.jpg", exif=exif, quality=100)
     assert read_image(tmp_path / "a.jpg").shape == (8, 8)
@@ -461,7 +463,9 @@ def save(path: Path, image: NDArray[Any], icc: bytes) -> None:
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_profile_of_colour(tmp_path: Path, suffix: str, dtype: str, channels: int) -> None:
+def test_rgb_profile_is_converted_to_srgb(
+    tmp_path: Path, suffix: str, dtype: str, channels: int
+) -> None:
     image = picture((40, 40, channels), dtype)
     whole = np.iinfo(dtype).max
     save(tmp_path / f"a{suffix}", image, profile())
@@ -469,7 +473,7 @@ def test_profile_of_colour(tmp_path: Path, suffix: str, dtype: str, channels: in
     assert result.dtype == image.dtype
     linear = (image[..., :3] / whole) ** 1.8
     expected = encode_srgb(linear @ (np.linalg.inv(to_xyz(SRGB)) @ to_xyz(DISPLAY_P3)).T)
-    # The profile holds its matrix with 16 bits behind the point, which shows most in the dark.
+    # Profiles store the matrix with 16 fractional bits; the rounding error is largest in the dark.
     error = np.abs(result[..., :3] / whole - expected)
     assert error.max() < (1.0 / 255 if dtype == "uint8" else 1e-3)
     assert error[expected > 0.2].max() < (0.8 / 255 if dtype == "uint8" else 2e-4)
@@ -477,7 +481,7 @@ def test_profile_of_colour(tmp_path: Path, suffix: str, dtype: str, channels: in
     assert np.abs(image[..., :3] / whole - expected).max() > 0.1
 
 
-def test_profile_of_a_jpeg(tmp_path: Path) -> None:
+def test_profile_of_a_jpeg_is_converted_to_srgb(tmp_path: Path) -> None:
     image = np.full((16, 16, 3), (200, 110, 90), np.uint8)
     save(tmp_path / "a.jpg", image, profile())
     linear = (image[0, 0] / 255) ** 1.8
@@ -487,7 +491,7 @@ def test_profile_of_a_jpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_profile_of_grey(tmp_path: Path, suffix: str, dtype: str) -> None:
+def test_grey_profile_is_converted_to_srgb(tmp_path: Path, suffix: str, dtype: str) -> None:
     whole = np.iinfo(dtype).max
     image = np.linspace(0, whole, 256).astype(dtype).reshape(16, 16)
     save(tmp_path / f"a{suffix}", image, profile(gamma=1.0, kind="gray"))
@@ -497,8 +501,8 @@ def test_profile_of_grey(tmp_path: Path, suffix: str, dtype: str) -> None:
     assert np.abs(result / whole - encode_srgb(image / whole)).max() < 1.1 / whole
 
 
-def test_profile_of_cmyk(tmp_path: Path) -> None:
-    # A press whose paper and coloured inks are all the same grey, L* = 50.2; its black is black.
+def test_cmyk_profile_is_converted_to_srgb(tmp_path: Path) -> None:
+    # A profile in which paper and coloured inks are the same grey, L* = 50.2, and black is black.
     clut = struct.pack(">4sIBBBx", b"mft1", 0, 4, 3, 2)
     clut += struct.pack(">9i", *(65536 * value for value in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
     clut += (
@@ -534,19 +538,19 @@ def test_srgb_profile_changes_nothing(tmp_path: Path, dtype: str) -> None:
 
 @pytest.mark.parametrize("icc", [b"junk", profile(kind="gray"), profile()[:200]])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_profile_that_does_not_fit_is_ignored(tmp_path: Path, suffix: str, icc: bytes) -> None:
+def test_damaged_or_mismatched_profile_is_ignored(tmp_path: Path, suffix: str, icc: bytes) -> None:
     image = picture((5, 6, 3))
     save(tmp_path / f"a{suffix}", image, icc)
     assert_same(read_image(tmp_path / f"a{suffix}"), image)
 
 
-# The record that goes with a picture
+# Metadata
 
 RECORD = '{"seed": 3, "style": "Sternennacht über der Rhône — 星月夜"}'
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_metadata(tmp_path: Path, dtype: Any) -> None:
+def test_metadata_is_stored_in_each_format(tmp_path: Path, dtype: Any) -> None:
     image = np.zeros((4, 4, 3), np.float32)
     for name in ("a.png", "a.jpg", "a.tif"):
         write_image(tmp_path / name, image, dtype=dtype, metadata=RECORD)
@@ -560,7 +564,7 @@ def test_metadata(tmp_path: Path, dtype: Any) -> None:
         assert tiff.pages.first.description == ""
 
 
-def test_without_metadata_there_is_none(tmp_path: Path) -> None:
+def test_no_metadata_is_stored_by_default(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "a.tif"):
         write_image(tmp_path / name, np.zeros((4, 4), np.float32))
     with Image.open(tmp_path / "a.png") as png:
@@ -571,11 +575,11 @@ def test_without_metadata_there_is_none(tmp_path: Path) -> None:
         assert tiff.pages.first.description == ""
 
 
-def test_long_metadata(tmp_path: Path) -> None:
+def test_long_metadata_fits_in_png_and_tiff(tmp_path: Path) -> None:
     long = '{"losses": "' + "0.125, " * 400_000 + '"}'
     image = picture((8, 8, 3))
     for name in ("a.png", "a.tif"):
-        assert write_image(tmp_path / name, in_floats(image), metadata=long) is None
+        assert write_image(tmp_path / name, as_unit(image), metadata=long) is None
         assert read_image(tmp_path / name).shape == image.shape
     with Image.open(tmp_path / "a.png") as png:
         assert png.text == {"napari-nst": long}  # type: ignore[attr-defined]
@@ -584,37 +588,37 @@ def test_long_metadata(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("letter", ["x", "星"])
-def test_metadata_too_long_for_jpeg_goes_beside_it(tmp_path: Path, letter: str) -> None:
+def test_metadata_too_long_for_jpeg_is_written_beside_it(tmp_path: Path, letter: str) -> None:
     file, beside = tmp_path / "a.jpg", tmp_path / "a.jpg.napari-nst.json"
     # Pillow before 13 fails at comments of 65,512 bytes.
     most = letter * (65_000 // len(letter.encode()))
-    image = in_floats(picture((8, 8, 3)))
+    image = as_unit(picture((8, 8, 3)))
     for extra in (3, 500, 512, 533, 600):
         assert write_image(file, image, metadata=most + "y" * extra) == beside
         assert beside.read_text(encoding="utf-8") == most + "y" * extra
     with Image.open(file) as jpeg:
         assert "a.jpg.napari-nst.json" in jpeg.info["comment"].decode()
-    # What fits is in the picture, and nothing is left that tells of the one before.
+    # A shorter text is stored in the picture, and the file beside it is removed.
     assert write_image(file, image, metadata=most) is None
     with Image.open(file) as jpeg:
         assert jpeg.info["comment"].decode() == most
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_picture_is_written_even_where_its_record_cannot_be(tmp_path: Path) -> None:
+def test_picture_is_written_even_if_its_record_cannot_be(tmp_path: Path) -> None:
     file, obstacle = tmp_path / "a.jpg", tmp_path / "a.jpg.napari-nst.json"
     obstacle.mkdir()
     with pytest.raises(InputError) as caught:
-        write_image(file, in_floats(picture((8, 8, 3))), metadata="x" * 70_000)
+        write_image(file, as_unit(picture((8, 8, 3))), metadata="x" * 70_000)
     assert str(caught.value).startswith(f"{file} was written, but {obstacle}, for its record, ")
     assert read_image(file).shape == (8, 8, 3)
     assert set(tmp_path.iterdir()) == {file, obstacle}
 
 
-# All or nothing
+# Completely or not at all
 
 
-def break_encoder(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def fail_encoding(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
@@ -623,14 +627,14 @@ def break_encoder(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
     monkeypatch.setattr(tifffile, "imwrite", fail)
 
 
-def break_disk(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def fail_sync(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(_: int) -> None:
         raise error
 
     monkeypatch.setattr(os, "fsync", fail)
 
 
-def break_move(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+def fail_move(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(*_: Any) -> None:
         raise error
 
@@ -638,10 +642,10 @@ def break_move(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif"])
-@pytest.mark.parametrize("existing", [b"the old picture", None])
+@pytest.mark.parametrize("existing", [b"old picture", None])
 @pytest.mark.parametrize("interrupted", [False, True])
-@pytest.mark.parametrize("broken", [break_encoder, break_disk, break_move])
-def test_a_failure_changes_nothing(
+@pytest.mark.parametrize("broken", [fail_encoding, fail_sync, fail_move])
+def test_failed_write_leaves_the_folder_unchanged(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     broken: Callable[[pytest.MonkeyPatch, BaseException], None],
@@ -665,7 +669,7 @@ def test_a_failure_changes_nothing(
 
 
 @posix
-def test_permissions(tmp_path: Path) -> None:
+def test_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     image = np.zeros((4, 4), np.float32)
     old = tmp_path / "old.png"
     old.write_bytes(b"")
@@ -681,7 +685,7 @@ def test_permissions(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+def test_symbolic_links_are_kept(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "link.png"
     for target in (tmp_path / "elsewhere/a.png", Path("elsewhere/b.png")):
@@ -705,9 +709,9 @@ def error_of(call: Callable[..., Any], *arguments: Any) -> str:
     return message.removeprefix(f"{arguments[0]} ")
 
 
-def test_errors_of_names(tmp_path: Path) -> None:
+def test_error_for_missing_empty_and_unknown_files(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("No picture, but a thousand words.")
+    (tmp_path / "text.png").write_text("Not a picture.")
     assert error_of(read_image, tmp_path / "none.png") == (
         "does not exist: name an image file that does."
     )
@@ -721,13 +725,13 @@ def test_errors_of_names(tmp_path: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("call", [read_image, check_writable])
-def test_error_of_a_name_too_long(tmp_path: Path, call: Callable[[Path], Any]) -> None:
+def test_error_for_a_name_too_long(tmp_path: Path, call: Callable[[Path], Any]) -> None:
     message = error_of(call, tmp_path / ("a" * 500 + ".png"))
     assert "(File name too long): name " in message
 
 
 @posix
-def test_error_of_a_path_through_a_file(tmp_path: Path) -> None:
+def test_error_for_a_path_through_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert error_of(read_image, tmp_path / "file" / "a.png") == (
         "cannot be read (Not a directory): name an image file that can."
@@ -736,10 +740,10 @@ def test_error_of_a_path_through_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "b.png", "a.jpg", "a.tif", "b.tif", "a.webp"])
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
-def test_error_of_a_file_cut_short(tmp_path: Path, name: str, part: float) -> None:
+def test_error_for_a_truncated_file(tmp_path: Path, name: str, part: float) -> None:
     image = picture((64, 64, 3), "uint16" if name.startswith("b") else "uint8")
     if name in ("b.png", "a.tif", "b.tif"):
-        write_image(tmp_path / name, in_floats(image), dtype=image.dtype.name)  # type: ignore[arg-type]
+        write_image(tmp_path / name, as_unit(image), dtype=image.dtype.name)  # type: ignore[arg-type]
     else:
         Image.fromarray(image).save(tmp_path / name)
     whole = (tmp_path / name).read_bytes()
@@ -749,8 +753,8 @@ def test_error_of_a_file_cut_short(tmp_path: Path, name: str, part: float) -> No
     assert message.endswith("): save or copy it again.")
 
 
-def damaged(draw: Callable[..., Any], whole: bytes) -> bytes:
-    content = bytearray(whole)
+def damaged(draw: Callable[..., Any], original: bytes) -> bytes:
+    content = bytearray(original)
     for _ in range(draw(st.integers(1, 4))):
         content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
     return bytes(content[: draw(st.integers(1, len(content)))])
@@ -758,7 +762,7 @@ def damaged(draw: Callable[..., Any], whole: bytes) -> bytes:
 
 @given(st.data(), st.sampled_from(["PNG", "PNG16", "JPEG", "TIFF", "TIFF16", "WEBP", "GIF"]))
 @settings(deadline=None, max_examples=200)
-def test_a_damaged_file_is_read_or_refused(data: st.DataObject, kind: str) -> None:
+def test_damaged_file_is_read_or_raises_input_error(data: st.DataObject, kind: str) -> None:
     if kind == "PNG16":
         whole = imagecodecs.png_encode(picture((6, 5, 3), "uint16"))
     else:
@@ -781,7 +785,7 @@ def test_a_damaged_file_is_read_or_refused(data: st.DataObject, kind: str) -> No
             assert image.dtype in (np.uint8, np.uint16, np.float32)
 
 
-def test_error_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     png = imagecodecs.png_encode(picture((1, 1)))
     header = b"IHDR" + struct.pack(">II", 200_000, 100_000) + png[24:29]
     bomb = png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
@@ -798,7 +802,7 @@ def test_error_of_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "uint32", "int64"])
-def test_error_of_a_kind_of_number(tmp_path: Path, dtype: str) -> None:
+def test_error_for_unsupported_integer_types(tmp_path: Path, dtype: str) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 5), dtype))
     assert error_of(read_image, tmp_path / "a.tif") == (
         f"has pixels of {dtype}: save it with 8 or 16 bits without a sign, or in floating point."
@@ -812,7 +816,7 @@ def test_error_of_a_kind_of_number(tmp_path: Path, dtype: str) -> None:
         ((4, 16, 16), {"volumetric": True, "tile": (4, 16, 16)}),
     ],
 )
-def test_error_of_something_else_than_a_picture(
+def test_error_for_pages_that_are_not_one_picture(
     tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any]
 ) -> None:
     tifffile.imwrite(
@@ -824,7 +828,7 @@ def test_error_of_something_else_than_a_picture(
     )
 
 
-def test_error_of_lab(tmp_path: Path) -> None:
+def test_error_for_lab(tmp_path: Path) -> None:
     Image.new("LAB", (4, 4)).save(tmp_path / "a.tif")
     assert error_of(read_image, tmp_path / "a.tif") == (
         "has pixels of the kind 'LAB': save it as grey or RGB of 8 or 16 bits."
@@ -832,7 +836,9 @@ def test_error_of_lab(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", [check_writable, lambda path: write_image(path, np.zeros((2, 2)))])
-def test_errors_of_writing(tmp_path: Path, call: Callable[[Path], None]) -> None:
+def test_error_for_paths_that_cannot_be_written(
+    tmp_path: Path, call: Callable[[Path], None]
+) -> None:
     (tmp_path / "file.d").touch()
     (tmp_path / "folder.png").mkdir()
     before = sorted(tmp_path.iterdir())
@@ -848,23 +854,21 @@ def test_errors_of_writing(tmp_path: Path, call: Callable[[Path], None]) -> None
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_error_of_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_error_for_a_read_only_folder(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(0o500)
     if os.name != "posix" or os.geteuid() == 0:
-        # Root may write anywhere but where no file can be.
+        # Root may write anywhere except in a virtual folder.
         folder = Path("/proc/self")
         if not folder.is_dir():
-            pytest.skip("no folder here is closed to this user")
+            pytest.skip("this user can write to every folder")
     for call in (check_writable, lambda path: write_image(path, np.zeros((2, 2)))):
         message = error_of(call, folder / "a.png")
         assert message.startswith("cannot be written (")
         assert message.endswith("): name a file in a folder that is yours.")
 
 
-def test_checking_leaves_everything_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_writable_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.png").write_bytes(b"old")
     check_writable(tmp_path / "a.png")
     check_writable(str(tmp_path / "b.TIFF"))
@@ -885,7 +889,7 @@ def test_checking_leaves_everything_as_it_is(
         np.zeros((4, 4), np.uint8),
     ],
 )
-def test_error_of_an_array_that_is_no_picture(tmp_path: Path, image: NDArray[Any]) -> None:
+def test_error_for_an_array_that_is_not_a_picture(tmp_path: Path, image: NDArray[Any]) -> None:
     assert error_of(write_image, tmp_path / "a.png", image) == (
         f"cannot hold an array of {image.dtype} with shape {image.shape}: a picture is "
         "floating point, (H, W), (H, W, 3) or (H, W, 4), and at least one pixel high and wide."
@@ -893,13 +897,13 @@ def test_error_of_an_array_that_is_no_picture(tmp_path: Path, image: NDArray[Any
     assert not list(tmp_path.iterdir())
 
 
-def test_error_of_a_jpeg_too_large(tmp_path: Path) -> None:
+def test_error_for_a_jpeg_too_large(tmp_path: Path) -> None:
     message = error_of(write_image, tmp_path / "a.jpg", np.zeros((1, 65_536), np.float32))
     assert message.startswith("cannot be written (")
     assert not list(tmp_path.iterdir())
 
 
-def test_neither_torch_nor_qt_is_needed() -> None:
+def test_import_needs_neither_torch_nor_qt() -> None:
     import subprocess
 
     code = (

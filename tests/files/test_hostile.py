@@ -1,4 +1,4 @@
-"""Files that claim more than they hold are refused before memory is allocated for the claim."""
+"""Headers that claim too much are refused before memory is allocated for the claim."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ READERS = [*PICTURE_READERS, first_and_last_plane]
 
 
 @pytest.fixture(autouse=True)
-def little_memory() -> Iterator[None]:
+def limit_memory() -> Iterator[None]:
     tracemalloc.start()
     try:
         yield
@@ -64,8 +64,8 @@ def error_of(read: Callable[[Path], Any], path: Path) -> str:
     return message.removeprefix(f"{path} ")
 
 
-def claim(path: Path, page: int = 0, **tags: int) -> None:
-    """Write other values into tags of a TIFF."""
+def overwrite_tags(path: Path, page: int = 0, **tags: int) -> None:
+    """Overwrite the values of tags in a TIFF."""
     with tifffile.TiffFile(path) as tiff:
         places = {tag.name: tag.offset for tag in tiff.pages[page].tags}  # type: ignore[union-attr]
     with path.open("rb+") as stream:
@@ -83,10 +83,10 @@ def write(path: Path, shape: tuple[int, ...] = (64, 64), dtype: str = "uint8", *
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_page_of_too_many_pixels(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_page_with_too_many_pixels(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     for compression in (None, "zlib"):
         write(tmp_path / "a.tif", compression=compression)
-        claim(tmp_path / "a.tif", ImageWidth=65_535, ImageLength=65_535)
+        overwrite_tags(tmp_path / "a.tif", ImageWidth=65_535, ImageLength=65_535)
         assert error_of(read, tmp_path / "a.tif") == (
             "says that it is 65535 x 65535 pixels: an image has at least 1 and at most "
             f"{PIXELS} pixels."
@@ -95,9 +95,9 @@ def test_a_page_of_too_many_pixels(tmp_path: Path, read: Callable[[Path], Any]) 
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_volume_in_one_page(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_volume_in_one_page(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     write(tmp_path / "a.tif", (16, 16, 16), volumetric=True, tile=(16, 16, 16))
-    claim(tmp_path / "a.tif", ImageDepth=900, ImageWidth=60_000, ImageLength=60_000)
+    overwrite_tags(tmp_path / "a.tif", ImageDepth=900, ImageWidth=60_000, ImageLength=60_000)
     assert "says that it is 60000 x 54000000 pixels" in error_of(read, tmp_path / "a.tif")
 
 
@@ -105,35 +105,35 @@ def test_a_volume_in_one_page(tmp_path: Path, read: Callable[[Path], Any]) -> No
 @pytest.mark.parametrize(
     "claims", [{"SamplesPerPixel": 60_000}, {"TileWidth": 2**20, "TileLength": 2**20}]
 )
-def test_a_page_or_tile_of_too_many_bytes(
+def test_page_or_tile_with_too_many_bytes(
     tmp_path: Path, read: Callable[[Path], Any], claims: dict[str, int]
 ) -> None:
     write(tmp_path / "a.tif", (64, 64, 2), tile=(64, 64), compression="zlib", planarconfig="contig")
-    claim(tmp_path / "a.tif", ImageWidth=2**9, ImageLength=2**9, **claims)
+    overwrite_tags(tmp_path / "a.tif", ImageWidth=2**9, ImageLength=2**9, **claims)
     assert "bytes of memory: at most 4294967296 bytes are read" in error_of(
         read, tmp_path / "a.tif"
     )
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_page_longer_than_its_file(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_page_longer_than_its_file(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     write(tmp_path / "a.tif")
-    claim(tmp_path / "a.tif", ImageWidth=20_000, ImageLength=20_000)
+    overwrite_tags(tmp_path / "a.tif", ImageWidth=20_000, ImageLength=20_000)
     assert "its header claims 400000000 bytes, and the file has " in error_of(
         read, tmp_path / "a.tif"
     )
 
 
-def test_a_page_behind_others(tmp_path: Path) -> None:
+def test_pages_have_the_size_of_the_first(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", (3, 64, 64), ome=True, metadata={"axes": "ZYX"}, compression="zlib")
     for page in (1, 2):
-        claim(tmp_path / "a.tif", page, ImageWidth=65_535, ImageLength=65_535)
-    with open_stack(tmp_path / "a.tif") as stack:  # its planes are as large as the first says
+        overwrite_tags(tmp_path / "a.tif", page, ImageWidth=65_535, ImageLength=65_535)
+    with open_stack(tmp_path / "a.tif") as stack:
         assert [plane.shape for plane in stack] == [(64, 64)] * 3
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp", "png"])
-def test_a_strip_that_claims_more_than_its_page(tmp_path: Path, compression: str) -> None:
+def test_strip_larger_than_its_page(tmp_path: Path, compression: str) -> None:
     path = tmp_path / "a.tif"
     write(path, (64, 64, 3), photometric="rgb", compression=compression)
     content = bytearray(path.read_bytes())
@@ -159,21 +159,21 @@ def test_a_strip_that_claims_more_than_its_page(tmp_path: Path, compression: str
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_strips_whose_claims_nobody_reads(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_jpeg_xl_is_refused(tmp_path: Path, read: Callable[[Path], Any]) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((32, 32), np.uint8), compression="jpegxl")
     assert error_of(read, path) == "is compressed as JPEG XL: save it with another compression."
 
 
-def test_wrong_counts_of_bytes_do_no_harm(tmp_path: Path) -> None:
+def test_wrong_byte_counts_are_tolerated(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", compression="zlib")
-    claim(tmp_path / "a.tif", StripByteCounts=2**31)
+    overwrite_tags(tmp_path / "a.tif", StripByteCounts=2**31)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), np.zeros((64, 64)))
 
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize(
-    ("said", "claimed"),
+    ("original", "claimed"),
     [
         ('SizeZ="2"', 'SizeZ="4000000000"'),
         ("SizeT='1'", "SizeT='3000000000'"),
@@ -183,14 +183,14 @@ def test_wrong_counts_of_bytes_do_no_harm(tmp_path: Path) -> None:
     ],
 )
 def test_too_many_planes_in_ome_xml(
-    tmp_path: Path, said: str, claimed: str, read: Callable[[Path], Any]
+    tmp_path: Path, original: str, claimed: str, read: Callable[[Path], Any]
 ) -> None:
     write(tmp_path / "a.tif", (2, 64, 64), ome=True, metadata={"axes": "ZYX"})
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         about = tiff.ome_metadata or ""
-    said = said if said in about else said.replace("'", '"')
-    assert said in about
-    write(tmp_path / "a.tif", (2, 64, 64), description=about.replace(said, claimed))
+    original = original if original in about else original.replace("'", '"')
+    assert original in about
+    write(tmp_path / "a.tif", (2, 64, 64), description=about.replace(original, claimed))
     assert " planes: a stack has at most 16777216." in error_of(read, tmp_path / "a.tif")
     assert not is_stack(tmp_path / "a.tif")
 
@@ -202,15 +202,15 @@ def test_too_many_planes_in_ome_xml(
 def test_too_many_planes_in_other_descriptions(tmp_path: Path, about: str) -> None:
     write(tmp_path / "a.tif", description=about)
     try:
-        first_and_last_plane(tmp_path / "a.tif")  # tifffile goes by the page, and says so
+        first_and_last_plane(tmp_path / "a.tif")  # tifffile may read the single page
     except InputError as error:
         assert str(tmp_path / "a.tif") in str(error)
 
 
-@pytest.mark.parametrize("where", ["summary", "index"])
-def test_too_many_planes_of_micro_manager(tmp_path: Path, where: str) -> None:
-    # Its metadata stand between the header of the TIFF and the first page.
-    frames, last = (4_000_000_000, 0) if where == "summary" else (1, 4_000_000_000)
+@pytest.mark.parametrize("source", ["summary", "index"])
+def test_too_many_planes_in_micro_manager_metadata(tmp_path: Path, source: str) -> None:
+    # Micro-Manager's metadata are between the TIFF header and the first page.
+    frames, last = (4_000_000_000, 0) if source == "summary" else (1, 4_000_000_000)
     summary = json.dumps({"MicroManagerVersion": "2", "Frames": frames}).encode()
     index = struct.pack("<7I", 3453623, 1, 0, 0, last, 0, 200)
     about = struct.pack("<6I", 54773648, 40 + len(summary), 483765892, 0, 99384722, 0)
@@ -225,8 +225,8 @@ def test_too_many_planes_of_micro_manager(tmp_path: Path, where: str) -> None:
         assert "says that it has 400000000" in error_of(read, tmp_path / "a.tif")
 
 
-def test_a_stack_may_be_huge_if_its_planes_are_not(tmp_path: Path) -> None:
-    shape = (10_000, 4096, 4096)  # 320 GiB, of which nothing is stored
+def test_huge_stacks_with_small_planes_are_read(tmp_path: Path) -> None:
+    shape = (10_000, 4096, 4096)  # 320 GiB, none of it stored
     zarr.create_array(tmp_path / "a.zarr", shape=shape, chunks=(1, 512, 512), dtype="uint16")
     with open_stack(tmp_path / "a.zarr") as stack:
         assert stack[9_999].shape == (4096, 4096)
@@ -246,7 +246,7 @@ def test_a_stack_may_be_huge_if_its_planes_are_not(tmp_path: Path) -> None:
         ((2, 8, 8), (1, 8, 8), "complex64", "holds values of complex64"),
     ],
 )
-def test_claims_of_zarr(
+def test_zarr_exceeding_the_limits(
     tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, message: str
 ) -> None:
     names = ["z", "y", "x", "s"][: len(shape)] if len(shape) == 4 and shape[3] == 4 else None
@@ -276,31 +276,31 @@ def npy(shape: str, dtype: str = "'|u1'") -> bytes:
         b"",
     ],
 )
-def test_claims_of_npy(tmp_path: Path, content: bytes, read: Callable[[Path], Any]) -> None:
+def test_damaged_npy_headers(tmp_path: Path, content: bytes, read: Callable[[Path], Any]) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     assert "cannot be read as " in error_of(read, tmp_path / "a.npy")
 
 
-def test_an_npy_of_too_many_bytes(tmp_path: Path) -> None:
+def test_npy_with_too_many_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(npy("(70000, 70000)"))
     with path.open("rb+") as stream:
-        stream.truncate(5_000_000_000)  # of which no block is stored
+        stream.truncate(5_000_000_000)  # sparse
     for read in (read_npy, read_labels):
         assert "at most 4294967296 bytes are read at once" in error_of(read, path)
 
 
-def test_an_npy_is_read(tmp_path: Path) -> None:
+def test_npy_is_read(tmp_path: Path) -> None:
     for array in (np.arange(6.0).reshape(2, 3), np.asfortranarray(np.eye(3)), np.array([True])):
         np.save(tmp_path / "a.npy", array)
         np.testing.assert_array_equal(read_npy(tmp_path / "a.npy"), array)
         assert read_npy(tmp_path / "a.npy").dtype == array.dtype
 
 
-# What Pillow reads
+# Formats read by Pillow
 
 
-def claims_of(kind: str) -> bytes:
+def too_large(kind: str) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, kind)
     content = bytearray(buffer.getvalue())
@@ -327,13 +327,15 @@ def claims_of(kind: str) -> bytes:
 
 @pytest.mark.parametrize("read", PICTURE_READERS)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "PPM", "TGA", "JPEG2000"])
-def test_claims_of_pictures(tmp_path: Path, kind: str, read: Callable[[Path], Any]) -> None:
-    (tmp_path / "a").write_bytes(claims_of(kind))
+def test_pictures_with_too_many_pixels(
+    tmp_path: Path, kind: str, read: Callable[[Path], Any]
+) -> None:
+    (tmp_path / "a").write_bytes(too_large(kind))
     assert error_of(read, tmp_path / "a").startswith("says that it is 60000 x 60000 pixels: ")
 
 
 @pytest.mark.parametrize("read", PICTURE_READERS)
-def test_a_picture_larger_than_pillow_likes_is_one(
+def test_pictures_beyond_pillows_own_limit_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], Any]
 ) -> None:
     (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(np.zeros((30, 40), np.uint8)))
@@ -343,11 +345,11 @@ def test_a_picture_larger_than_pillow_likes_is_one(
 
 @pytest.mark.parametrize("read", PICTURE_READERS)
 @pytest.mark.parametrize("kind", ["ICNS", "ICO", "DDS", "EPS", "SGI", "PCX", "MSP", "SPIDER"])
-def test_formats_that_nobody_has_pictures_in_are_not_opened(
+def test_rare_formats_of_pillow_are_refused(
     tmp_path: Path, kind: str, read: Callable[[Path], Any]
 ) -> None:
     mode = {"MSP": "1", "SPIDER": "F"}.get(kind, "RGB")
-    buffer = io.BytesIO()  # Pillow's SPIDER would take the suffix of a path for its own
+    buffer = io.BytesIO()  # given a path, Pillow would register its suffix for SPIDER
     Image.new(mode, (64, 64)).save(buffer, kind)
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
     message = error_of(read, tmp_path / "a.png")

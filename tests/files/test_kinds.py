@@ -1,4 +1,4 @@
-"""Files of kinds that cannot be read are called by their names, with advice."""
+"""Errors for unsupported kinds of files name the kind and give advice."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ KINDS = {
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_is_named(tmp_path: Path, kind: str, read: Callable[[Path], Any]) -> None:
+def test_unsupported_kinds_are_named_with_advice(
+    tmp_path: Path, kind: str, read: Callable[[Path], Any]
+) -> None:
     content, name, advice = KINDS[kind]
     path = tmp_path / "picture.jpg"
     path.write_bytes(content)
@@ -70,11 +72,11 @@ def test_a_kind_is_named(tmp_path: Path, kind: str, read: Callable[[Path], Any])
     assert "\n" not in message
 
 
-def test_avif_is_a_picture(tmp_path: Path) -> None:
+def test_avif_is_read(tmp_path: Path) -> None:
     image = np.full((32, 32, 3), 200, np.uint8)
     Image.fromarray(image).save(tmp_path / "a.avif", quality=100)
     np.testing.assert_allclose(read_image(tmp_path / "a.avif").astype(int), image, atol=3)
-    # Many programs write its general brand first.
+    # Many programs write the general HEIF brand first.
     content = (tmp_path / "a.avif").read_bytes()
     (tmp_path / "b.avif").write_bytes(content.replace(b"ftypavif", b"ftypmif1", 1))
     np.testing.assert_allclose(read_image(tmp_path / "b.avif").astype(int), image, atol=3)
@@ -82,7 +84,7 @@ def test_avif_is_a_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("kind", ["dng", "nef", "thumbnail", "mosaic"])
-def test_camera_raw_in_tiff_is_no_picture(
+def test_camera_raw_in_tiff_is_refused(
     tmp_path: Path, kind: str, read: Callable[[Path], Any]
 ) -> None:
     preview, whole = np.zeros((12, 16, 3), np.uint8), np.zeros((120, 160), np.uint16)
@@ -100,7 +102,7 @@ def test_camera_raw_in_tiff_is_no_picture(
         read(path)
 
 
-def test_a_pyramid_is_a_picture(tmp_path: Path) -> None:
+def test_full_resolution_of_a_pyramid_is_read(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
         writer.write(image, photometric="rgb", subifds=1, metadata=None)
@@ -118,34 +120,34 @@ def add_image(group: zarr.Group, name: str, version: int) -> None:
     image.create_array("0", data=np.zeros((2, 8, 8), np.uint8))
 
 
-def mark(group: zarr.Group, version: int, about: dict[str, Any]) -> None:
+def set_attributes(group: zarr.Group, version: int, about: dict[str, Any]) -> None:
     group.attrs.update(about if version == 2 else {"ome": about})
 
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("kind", ["plate", "well", "labels", "series", "groups", "arrays"])
-def test_a_store_of_several_images_names_one_that_is_there(
+def test_error_for_a_zarr_collection_names_an_existing_image(
     tmp_path: Path, kind: str, version: Any
 ) -> None:
     path = tmp_path / ("a folder with a name that is longer than sixty characters " * 2) / "a.zarr"
     group = zarr.open_group(path, mode="w", zarr_format=version)
     if kind == "plate":
-        # Wells are listed that were never imaged, and B/2 holds nothing.
+        # The metadata list wells without images, and B/2 is empty.
         wells = [{"path": f"{row}/{column}"} for row in "AB" for column in (1, 2, 10)]
-        mark(group, version, {"plate": {"wells": wells}})
+        set_attributes(group, version, {"plate": {"wells": wells}})
         group.create_group("B/2")
         add_image(group, "B/10/3", version)
         expected, name = "B/10/3", "a plate of OME-Zarr"
     elif kind == "well":
-        mark(group, version, {"well": {"images": [{"path": "0"}, {"path": "1"}]}})
+        set_attributes(group, version, {"well": {"images": [{"path": "0"}, {"path": "1"}]}})
         add_image(group, "1", version)
         expected, name = "1", "a well of OME-Zarr"
     elif kind == "labels":
-        mark(group, version, {"labels": ["nuclei"]})
+        set_attributes(group, version, {"labels": ["nuclei"]})
         add_image(group, "nuclei", version)
         expected, name = "nuclei", "a group of labels of OME-Zarr"
     elif kind == "series":
-        mark(group, version, {"bioformats2raw.layout": 3})
+        set_attributes(group, version, {"bioformats2raw.layout": 3})
         group.create_group("OME")
         for number in ("10", "2"):
             add_image(group, number, version)
@@ -167,7 +169,7 @@ def test_a_store_of_several_images_names_one_that_is_there(
 
 
 @pytest.mark.parametrize("about", [{}, {"plate": {"wells": [{"path": "A/1"}]}}])
-def test_a_store_without_images_names_none(tmp_path: Path, about: dict[str, Any]) -> None:
+def test_error_for_a_zarr_group_without_images(tmp_path: Path, about: dict[str, Any]) -> None:
     zarr.open_group(tmp_path / "a.zarr", mode="w").attrs.update(about)
     with pytest.raises(InputError, match="there is no image or array in it: copy it"):
         open_stack(tmp_path / "a.zarr")

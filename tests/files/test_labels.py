@@ -18,7 +18,7 @@ LABELS = np.array([[0, 1, 2], [3, 200, 0]])
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
 @pytest.mark.parametrize("name", ["labels.tif", "labels.npy"])
-def test_integers_of_any_type_are_read_as_they_are(tmp_path: Path, dtype: str, name: str) -> None:
+def test_integers_of_every_type_are_unchanged(tmp_path: Path, dtype: str, name: str) -> None:
     labels = LABELS.astype(dtype)
     path = tmp_path / name
     if path.suffix == ".npy":
@@ -29,12 +29,12 @@ def test_integers_of_any_type_are_read_as_they_are(tmp_path: Path, dtype: str, n
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_a_grey_png_holds_its_values(tmp_path: Path, dtype: str) -> None:
+def test_grey_png_values_are_labels(tmp_path: Path, dtype: str) -> None:
     Image.fromarray(LABELS.astype(dtype)).save(tmp_path / "labels.png")
     np.testing.assert_array_equal(read_labels(tmp_path / "labels.png"), LABELS)
 
 
-def test_a_palette_holds_its_indices(tmp_path: Path) -> None:
+def test_palette_indices_are_labels(tmp_path: Path) -> None:
     image = Image.fromarray(LABELS.astype(np.uint8)).convert("P")
     image.putpalette([255, 0, 0] * 256)
     image.save(tmp_path / "labels.png")
@@ -42,7 +42,7 @@ def test_a_palette_holds_its_indices(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_a_colour_is_one_label_in_every_file_and_black_is_none(tmp_path: Path, mode: str) -> None:
+def test_colours_become_labels_and_black_is_0(tmp_path: Path, mode: str) -> None:
     colours = np.zeros((2, 2, 3), np.uint8)
     colours[0, 0], colours[1, 1] = (1, 2, 3), (255, 0, 0)
     Image.fromarray(colours).convert(mode).save(tmp_path / "labels.png")
@@ -50,7 +50,7 @@ def test_a_colour_is_one_label_in_every_file_and_black_is_none(tmp_path: Path, m
     np.testing.assert_array_equal(found, [[65536 + 2 * 256 + 3, 0], [0, 255 * 65536]])
 
 
-def test_what_cannot_be_labels_is_one_sentence(tmp_path: Path) -> None:
+def test_error_for_files_without_labels(tmp_path: Path) -> None:
     Image.fromarray(LABELS.astype(np.uint8)).save(tmp_path / "a.jpg")
     tifffile.imwrite(tmp_path / "float.tif", LABELS.astype(np.float32))
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((6, 4, 5), np.uint8))
@@ -69,7 +69,7 @@ def test_what_cannot_be_labels_is_one_sentence(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_a_number_is_a_label_whatever_its_colour(tmp_path: Path) -> None:
+def test_labels_are_stored_values_whatever_their_display(tmp_path: Path) -> None:
     labels = LABELS.astype(np.uint8)
     tifffile.imwrite(tmp_path / "white.tif", labels, photometric="miniswhite")
     table = np.full((3, 256), 65535, np.uint16)
@@ -80,9 +80,7 @@ def test_a_number_is_a_label_whatever_its_colour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
-def test_colours_beside_each_other_and_in_planes_are_the_same_labels(
-    tmp_path: Path, planar: str
-) -> None:
+def test_planar_colours_have_the_same_labels(tmp_path: Path, planar: str) -> None:
     colours = np.zeros((5, 6, 3), np.uint8)
     colours[2, 3] = (1, 2, 3)
     values = colours if planar == "contig" else np.moveaxis(colours, -1, 0).copy()
@@ -90,7 +88,7 @@ def test_colours_beside_each_other_and_in_planes_are_the_same_labels(
     assert read_labels(tmp_path / "a.tif")[2, 3] == 65536 + 2 * 256 + 3
 
 
-def test_labels_are_upright_as_their_picture_is(tmp_path: Path) -> None:
+def test_orientation_of_labels_is_applied(tmp_path: Path) -> None:
     labels = LABELS.astype(np.uint8)
     tag = [(274, 3, 1, 6, True)]
     tifffile.imwrite(tmp_path / "a.tif", labels, photometric="minisblack", extratags=tag)
@@ -101,7 +99,7 @@ def test_labels_are_upright_as_their_picture_is(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_labels(tmp_path / name), np.rot90(LABELS, -1))
 
 
-def test_one_of_several_planes_is_not_taken_for_the_labels(tmp_path: Path) -> None:
+def test_several_planes_or_lossy_compression_are_refused(tmp_path: Path) -> None:
     frames = [Image.fromarray(np.full((4, 5), k, np.uint8)) for k in range(3)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     with pytest.raises(InputError, match="an animation of 3 frames; labels are one plane"):

@@ -1,4 +1,4 @@
-"""Every file that is written opens in what people open files with, and shows the same pixels."""
+"""Common readers open every file that is written, and read the same pixels."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "Pillow": with_pillow,
     "napari": lambda path: np.asarray(magic_imread(str(path))),
 }
-OTHERS = [name for name in READERS if name != "tifffile"]  # of what is no TIFF
+OTHER_READERS = [name for name in READERS if name != "tifffile"]
 
-# As tifffile would take it for its own, if it stood in the image description.
+# In the image description, tifffile would parse this as the shape of the image.
 RECORD = '{"shape": [3, 4], "axes": "YX", "seed": 3, "style": "Sternennacht — 星月夜"}'
 
 
@@ -60,20 +60,19 @@ def random(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     return (low + values * (float(whole) - low)).astype(dtype)
 
 
-def pillow_can(dtype: str, channels: int) -> bool:
-    """Return whether Pillow has a mode for such pixels in a TIFF, whoever wrote it.
+def pillow_supports(dtype: str, channels: int) -> bool:
+    """Return whether Pillow has a mode for such pixels in a TIFF.
 
-    Of colours it has 8 bits alone: of 16 it gives the upper 8, and other types it refuses. Of grey
-    it has neither 64 bits nor half precision, and takes signs of 8 bits for values above 127 and
-    those of 32 bits above 2**31 for signs.
+    It reduces colours of 16 bits to 8 and refuses other types of colours.  It lacks grey of 64 bits
+    and half precision, and confuses int8 with uint8 and uint32 with int32.
     """
     if channels:
         return dtype == "uint8"
     return dtype in ("bool", "uint8", "uint16", "int16", "int32", "float32")
 
 
-def outcome(reader: str, path: Path) -> Any:
-    """Return what a reader makes of a file: pixels, or that it fails."""
+def pixels_or_error(reader: str, path: Path) -> Any:
+    """Return the pixels that a reader reads, or the type of its error."""
     try:
         return READERS[reader](path).tolist()
     except Exception as error:
@@ -87,7 +86,7 @@ def outcome(reader: str, path: Path) -> Any:
 @pytest.mark.parametrize("channels", [0, 3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.tiff", "a.ome.tif", "a.jpg"])
-def test_a_picture_opens_everywhere(
+def test_pictures_open_in_every_reader(
     tmp_path: Path, name: str, dtype: Any, channels: int, record: str | None
 ) -> None:
     image = random((12, 9, channels) if channels else (12, 9), dtype)
@@ -102,8 +101,8 @@ def test_a_picture_opens_everywhere(
         bare.write_bytes(imagecodecs.png_encode(image))
     elif path.suffix != ".jpg":
         tifffile.imwrite(bare, image, photometric="rgb" if channels else "minisblack")
-    for reader in READERS if path.suffix.startswith(".tif") else OTHERS:
-        # All but tifffile read a PNG with Pillow.
+    for reader in READERS if path.suffix.startswith(".tif") else OTHER_READERS:
+        # Every reader except tifffile reads PNG with Pillow.
         limited = reader == "Pillow" or path.suffix == ".png"
         if limited and channels and image.dtype == np.uint16:
             found = READERS[reader](path)
@@ -115,7 +114,7 @@ def test_a_picture_opens_everywhere(
             np.testing.assert_array_equal(found, image, err_msg=reader)
 
 
-def test_a_record_is_found_where_it_was_and_where_programs_move_it(tmp_path: Path) -> None:
+def test_metadata_is_found_after_other_programs_move_it(tmp_path: Path) -> None:
     image = np.zeros((4, 5, 3), np.uint8)
     tifffile.imwrite(tmp_path / "old.tif", image, metadata=None, description=RECORD.encode())
     write_image(tmp_path / "a.tif", image / 255, metadata=RECORD)
@@ -143,7 +142,7 @@ KINDS = {
     "shaped": TYPES,
     "ome": [dtype for dtype in TYPES if dtype not in ("uint64", "int64", "float16")],
     "imagej": ["uint8", "uint16", "int16", "float32"],
-    "called ImageJ's": TYPES,
+    "marked as ImageJ": TYPES,
 }
 
 
@@ -153,7 +152,7 @@ def write_source(path: Path, image: NDArray[Any], kind: str, channels: int, plan
     about: dict[str, Any] = {"metadata": {"axes": axes}}
     if kind == "pages":
         about = {"metadata": None}
-    elif kind == "called ImageJ's":
+    elif kind == "marked as ImageJ":
         about = {"metadata": None, "description": "ImageJ=1.54f\nunit=um\n"}
     if channels:
         about["planarconfig"] = "separate" if planar else "contig"
@@ -169,8 +168,8 @@ def write_source(path: Path, image: NDArray[Any], kind: str, channels: int, plan
     )
 
 
-def can_be(kind: str, dtype: str, channels: int) -> bool:
-    """Return whether there are such stacks: no colours of one bit, and ImageJ's have 8 bits."""
+def is_possible(kind: str, dtype: str, channels: int) -> bool:
+    """Return whether such stacks exist: colours have several bits, and 8 in ImageJ."""
     return not channels or (dtype != "bool" and (kind != "imagej" or dtype == "uint8"))
 
 
@@ -181,13 +180,13 @@ def can_be(kind: str, dtype: str, channels: int) -> bool:
         for kind, dtypes in KINDS.items()
         for dtype in dtypes
         for channels in (0, 3, 4)
-        if can_be(kind, dtype, channels)
+        if is_possible(kind, dtype, channels)
     ],
 )
-def test_a_stack_in_tiff_opens_everywhere(
+def test_tiff_stacks_open_in_every_reader(
     tmp_path: Path, kind: str, dtype: str, channels: int
 ) -> None:
-    # scikit-image itself takes an axis of 3 or 4 planes for colours, whoever wrote them.
+    # No axis has 3 or 4 planes: scikit-image would take them for colours.
     for leading, planar in (((), False), ((2,), False), ((2,), True), ((2, 5), False)):
         if planar and (not channels or "imagej" in kind.lower()):
             continue
@@ -199,19 +198,23 @@ def test_a_stack_in_tiff_opens_everywhere(
         expected = image[..., ::-1, :, :] if channels else image[..., ::-1, :]
         write_source(bare, expected, "pages", channels, False)
         for reader in READERS:
-            if reader == "Pillow" and not pillow_can(dtype, channels):
-                assert outcome(reader, path) == outcome(reader, bare) != expected.tolist()
+            if reader == "Pillow" and not pillow_supports(dtype, channels):
+                assert (
+                    pixels_or_error(reader, path)
+                    == pixels_or_error(reader, bare)
+                    != expected.tolist()
+                )
                 continue
             found = READERS[reader](path)
             assert found.size == expected.size, reader
             np.testing.assert_array_equal(found.reshape(image.shape), expected, err_msg=reader)
-            # Pages do not say that they lie along two axes, and Pillow does not ask.
-            said = kind in ("shaped", "ome", "imagej") and reader != "Pillow"
-            if said or len(leading) < 2:
+            # Plain pages have no axes, and Pillow ignores them.
+            has_axes = kind in ("shaped", "ome", "imagej") and reader != "Pillow"
+            if has_axes or len(leading) < 2:
                 assert found.squeeze().shape == image.shape, reader
 
 
-def test_a_stack_of_more_than_4_gib_opens_everywhere(
+def test_bigtiff_stacks_open_in_every_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_nst.files._stack_tiff._BIGTIFF_BYTES", 100)
@@ -226,8 +229,8 @@ def test_a_stack_of_more_than_4_gib_opens_everywhere(
             np.testing.assert_array_equal(read(tmp_path / "a.tif"), image, err_msg=reader)
 
 
-def test_colours_of_one_bit_are_refused_before_the_run(tmp_path: Path) -> None:
-    # tifffile writes them in an order that nobody reads.
+def test_one_bit_colours_are_refused_on_opening(tmp_path: Path) -> None:
+    # tifffile writes them in an order that no reader expects.
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 8, 9, 3), bool), photometric="rgb")
     with pytest.raises(InputError, match="colours of one bit"):
         open_stack(tmp_path / "a.tif")
@@ -235,7 +238,7 @@ def test_colours_of_one_bit_are_refused_before_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [*TYPES])
 @pytest.mark.parametrize("version", [2, 3])
-def test_a_stack_in_zarr_opens_everywhere(tmp_path: Path, version: Any, dtype: str) -> None:
+def test_zarr_stacks_open_in_every_reader(tmp_path: Path, version: Any, dtype: str) -> None:
     image = random((2, 5, 12, 9), dtype)
     zarr.create_array(tmp_path / "array.zarr", data=image, zarr_format=version)
     group = zarr.open_group(tmp_path / "ome.zarr", mode="w", zarr_format=version)
@@ -259,7 +262,7 @@ def test_a_stack_in_zarr_opens_everywhere(tmp_path: Path, version: Any, dtype: s
     "grey.png deep.png palette.png colors.png a.bmp a.gif grey.tif deep.tif colors.tif alpha.tif "
     "grey.npy".split(),
 )
-def test_a_resampled_mask_opens_everywhere(tmp_path: Path, name: str) -> None:
+def test_resampled_masks_open_in_every_reader(tmp_path: Path, name: str) -> None:
     labels = np.arange(48, dtype=np.uint8).reshape(6, 8)
     if name.startswith("deep"):
         labels = labels.astype(np.uint16) * 1000
@@ -279,7 +282,9 @@ def test_a_resampled_mask_opens_everywhere(tmp_path: Path, name: str) -> None:
     assert copy_mask(mask, target, (6, 8), (12, 16)) == "resampled"
     rows, columns = np.arange(12) // 2, np.arange(16) // 2
     np.testing.assert_array_equal(read_labels(target), read_labels(mask)[np.ix_(rows, columns)])
-    readers = READERS if mask.suffix == ".tif" else ["napari"] if mask.suffix == ".npy" else OTHERS
+    readers = (
+        READERS if mask.suffix == ".tif" else ["napari"] if mask.suffix == ".npy" else OTHER_READERS
+    )
     for reader in readers:
         before, after = READERS[reader](mask).squeeze(), READERS[reader](target).squeeze()
         np.testing.assert_array_equal(after, before[np.ix_(rows, columns)], err_msg=reader)

@@ -51,7 +51,7 @@ def write(folder: Path, kind: str) -> Path:
     elif kind == "pages":
         pages = VALUES[0, :, 0].astype("float32")
         tifffile.imwrite(file, pages, photometric="minisblack", metadata=None, compression="zlib")
-    elif kind == "one page for all":
+    elif kind == "contiguous":
         tifffile.imwrite(file, VALUES[0, :, 0], photometric="minisblack", truncate=True)
     elif kind == "big-endian":
         tifffile.imwrite(file, VALUES[0, :, 0].astype(">u2"), byteorder=">", ome=True)
@@ -73,13 +73,15 @@ def upside_down(stack: Any) -> Iterator[NDArray[Any]]:
         ("ome", "tzcyx", 12),
         ("imagej", "tzcyx", 12),
         ("pages", "iyx", 3),
-        ("one page for all", "qyx", 3),
+        ("contiguous", "qyx", 3),
         ("big-endian", "", 3),
         ("colors", "zyxs", 3),
         ("signed", "yx", 1),
     ],
 )
-def test_a_tiff_is_written_as_it_was_read(tmp_path: Path, kind: str, axes: str, count: int) -> None:
+def test_tiff_round_trip_keeps_axes_sizes_and_values(
+    tmp_path: Path, kind: str, axes: str, count: int
+) -> None:
     file = write(tmp_path, kind)
     assert is_stack(file)
     with open_stack(file) as stack:
@@ -89,15 +91,19 @@ def test_a_tiff_is_written_as_it_was_read(tmp_path: Path, kind: str, axes: str, 
             np.stack(list(stack)).reshape(stack.shape), tifffile.imread(file)
         )
         write_stack(tmp_path / "out.tif", stack, upside_down(stack))
-        with open_stack(tmp_path / "out.tif") as again:
-            assert (again.axes, again.shape, again.dtype) == (stack.axes, stack.shape, stack.dtype)
-            assert (again.sizes, again.units) == (stack.sizes, stack.units)
-            for old, new in zip(stack, again, strict=True):
+        with open_stack(tmp_path / "out.tif") as rewritten:
+            assert (rewritten.axes, rewritten.shape, rewritten.dtype) == (
+                stack.axes,
+                stack.shape,
+                stack.dtype,
+            )
+            assert (rewritten.sizes, rewritten.units) == (stack.sizes, stack.units)
+            for old, new in zip(stack, rewritten, strict=True):
                 np.testing.assert_array_equal(old[::-1], new)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([file.name, "out.tif"])
 
 
-def test_ome_keeps_sizes_channels_and_positions(tmp_path: Path) -> None:
+def test_ome_tiff_keeps_sizes_channels_and_positions(tmp_path: Path) -> None:
     with open_stack(write(tmp_path, "ome")) as stack:
         assert stack.sizes == {"x": 0.2, "y": 250.0, "z": 1.5, "t": 3.0}
         assert stack.units == {"x": "µm", "y": "nm", "z": "µm", "t": "s"}
@@ -110,7 +116,7 @@ def test_ome_keeps_sizes_channels_and_positions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_an_ome_zarr_is_written_as_it_was_read(tmp_path: Path, version: Any) -> None:
+def test_ome_zarr_round_trip_keeps_axes_sizes_and_attributes(tmp_path: Path, version: Any) -> None:
     group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w", zarr_format=version)
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
     image = {
@@ -130,11 +136,15 @@ def test_an_ome_zarr_is_written_as_it_was_read(tmp_path: Path, version: Any) -> 
         assert stack.sizes == {"t": 3.0, "z": 0.5, "y": 0.2, "x": 0.2}
         assert stack.units["x"] == "micrometer"
         np.testing.assert_array_equal(stack[4], VALUES[1, 1, 0])
-        for _ in range(2):  # the second one takes the place of the first
+        for _ in range(2):  # the second write replaces the first
             write_stack(tmp_path / "out.ome.zarr", stack, upside_down(stack))
-        with open_stack(tmp_path / "out.ome.zarr") as again:
-            assert (again.axes, again.sizes, again.units) == (stack.axes, stack.sizes, stack.units)
-            np.testing.assert_array_equal(np.stack(list(again)), np.stack(list(stack))[:, ::-1])
+        with open_stack(tmp_path / "out.ome.zarr") as rewritten:
+            assert (rewritten.axes, rewritten.sizes, rewritten.units) == (
+                stack.axes,
+                stack.sizes,
+                stack.units,
+            )
+            np.testing.assert_array_equal(np.stack(list(rewritten)), np.stack(list(stack))[:, ::-1])
     written = zarr.open_group(tmp_path / "out.ome.zarr", mode="r")
     assert written.metadata.zarr_format == version
     found: Any = written.attrs.asdict()
@@ -145,16 +155,16 @@ def test_an_ome_zarr_is_written_as_it_was_read(tmp_path: Path, version: Any) -> 
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_an_array_of_zarr_is_a_stack(tmp_path: Path, version: Any) -> None:
+def test_zarr_array_round_trip(tmp_path: Path, version: Any) -> None:
     zarr.create_array(tmp_path / "a.zarr", data=COLORS, zarr_format=version)
     with open_stack(tmp_path / "a.zarr") as stack:
         assert stack.axes == ("axis0", "y", "x", "s")
         write_stack(tmp_path / "b.zarr", stack, stack)
-    with open_stack(tmp_path / "b.zarr") as again:
-        np.testing.assert_array_equal(np.stack(list(again)), COLORS)
+    with open_stack(tmp_path / "b.zarr") as rewritten:
+        np.testing.assert_array_equal(np.stack(list(rewritten)), COLORS)
 
 
-def test_a_picture_is_no_stack(tmp_path: Path) -> None:
+def test_pictures_are_not_stacks(tmp_path: Path) -> None:
     for name, depth in (("a.tif", "uint16"), ("b.tif", "uint8"), ("c.png", "uint16")):
         write_image(tmp_path / name, np.zeros((20, 24)), dtype=depth)  # type: ignore[arg-type]
         assert not is_stack(tmp_path / name)
@@ -166,7 +176,9 @@ def test_a_picture_is_no_stack(tmp_path: Path) -> None:
         shape_of(tmp_path / "d.tif")
 
 
-def test_what_is_no_stack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_for_files_that_are_not_stacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(InputError, match="does not exist"):
         open_stack(tmp_path / "a.tif")
     with pytest.raises(InputError, match="no Zarr store"):
@@ -182,7 +194,7 @@ def test_what_is_no_stack_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         open_stack(tmp_path / "group.zarr")
 
 
-def test_a_stack_that_fails_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_old_stack(tmp_path: Path) -> None:
     with open_stack(write(tmp_path, "ome")) as stack:
         write_stack(tmp_path / "out.tif", stack, stack)
         before = (tmp_path / "out.tif").read_bytes()
@@ -197,7 +209,7 @@ def test_a_stack_that_fails_on_the_way_leaves_what_was_there(tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 2
 
 
-# What a file says of its values
+# Values and their metadata
 
 
 def planes_of(file: Path) -> NDArray[Any]:
@@ -205,8 +217,8 @@ def planes_of(file: Path) -> NDArray[Any]:
         return np.stack(list(stack))
 
 
-def written_again(file: Path) -> Path:
-    out = file.with_name(f"again-{file.name}")
+def rewrite(file: Path) -> Path:
+    out = file.with_name(f"rewritten-{file.name}")
     with open_stack(file) as stack:
         write_stack(out, stack, stack)
     return out
@@ -232,7 +244,7 @@ RAMP = np.linspace(0.1, 0.9, 3 * 16 * 24).reshape(3, 16, 24)
         ("float64", -5, 3, None),
     ],
 )
-def test_where_0_is_white_values_are_turned_round(
+def test_miniswhite_is_inverted_within_the_range_in_use(
     tmp_path: Path, dtype: str, low: float, high: float, total: float | None
 ) -> None:
     values = (low + RAMP * (high - low)).astype(dtype) if dtype != "bool" else RAMP > 0.4
@@ -247,19 +259,19 @@ def test_where_0_is_white_values_are_turned_round(
     found = planes_of(file)
     assert found.dtype == np.dtype(dtype).newbyteorder("=")
     np.testing.assert_allclose(found.astype(float), total - stored.astype(float), rtol=1e-6)
-    again = written_again(file)
-    np.testing.assert_array_equal(planes_of(again), found)
-    with tifffile.TiffFile(again) as tiff:
+    rewritten = rewrite(file)
+    np.testing.assert_array_equal(planes_of(rewritten), found)
+    with tifffile.TiffFile(rewritten) as tiff:
         assert {page.photometric for page in tiff.pages} == {tifffile.PHOTOMETRIC.MINISBLACK}
 
 
-def test_one_range_turns_all_planes_round(tmp_path: Path) -> None:
+def test_miniswhite_planes_share_one_range(tmp_path: Path) -> None:
     values = np.stack([np.full((16, 24), 100), np.full((16, 24), 3000)]).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
     np.testing.assert_array_equal(planes_of(tmp_path / "a.tif"), 4095 - values)
 
 
-def test_a_single_page_has_the_same_values_as_a_picture(tmp_path: Path) -> None:
+def test_miniswhite_single_page_is_read_as_a_picture(tmp_path: Path) -> None:
     values = (RAMP[0] * 4000).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
     tifffile.imwrite(tmp_path / "b.tif", values[None], photometric="miniswhite", imagej=True)
@@ -267,7 +279,7 @@ def test_a_single_page_has_the_same_values_as_a_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), 4095 - values)
 
 
-def test_palettes_are_colours_and_tables_of_imagej_are_not(tmp_path: Path) -> None:
+def test_palettes_are_colours_except_display_palettes_of_imagej(tmp_path: Path) -> None:
     table = np.random.default_rng(0).integers(0, 256, (3, 256), dtype=np.uint16)
     indices = (RAMP * 255).astype(np.uint8)
     for name, kept in (("a.tif", table * 257), ("old.tif", table)):
@@ -280,8 +292,8 @@ def test_palettes_are_colours_and_tables_of_imagej_are_not(tmp_path: Path) -> No
             )
         expected = np.moveaxis(table[:, indices], 0, -1)
         np.testing.assert_array_equal(planes_of(tmp_path / name), expected)
-        again = written_again(tmp_path / name)
-        np.testing.assert_array_equal(tifffile.imread(again), expected)
+        rewritten = rewrite(tmp_path / name)
+        np.testing.assert_array_equal(tifffile.imread(rewritten), expected)
     tifffile.imwrite(tmp_path / "one.tif", indices[0], photometric="palette", colormap=table * 257)
     np.testing.assert_array_equal(read_image(tmp_path / "one.tif"), expected[0])
     with tifffile.TiffWriter(tmp_path / "ij.tif") as writer:
@@ -295,21 +307,21 @@ def test_palettes_are_colours_and_tables_of_imagej_are_not(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_packed_bits_keep_their_values_and_their_number(tmp_path: Path, count: int) -> None:
+def test_packed_bits_are_kept(tmp_path: Path, count: int) -> None:
     values = (RAMP[:count] * 4000).astype(np.uint16)
     file = tmp_path / "a.tif"
     tifffile.imwrite(file, values, bitspersample=12, photometric="minisblack")
     assert is_stack(file)
     with open_stack(file) as stack:
         assert stack.bits == 12
-    again = written_again(file)
-    for one in (file, again):
+    rewritten = rewrite(file)
+    for one in (file, rewritten):
         np.testing.assert_array_equal(planes_of(one), values)
         with tifffile.TiffFile(one) as tiff:
             assert tiff.pages.first.bitspersample == 12
 
 
-def test_significant_bits_are_read_and_written(tmp_path: Path) -> None:
+def test_significant_bits_are_kept(tmp_path: Path) -> None:
     values = (RAMP * 900).astype(np.uint16)
     about = {"axes": "ZYX", "SignificantBits": 14}
     tifffile.imwrite(tmp_path / "a.ome.tif", values, photometric="minisblack", metadata=about)
@@ -320,7 +332,7 @@ def test_significant_bits_are_read_and_written(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "d.tif", values[0], photometric="minisblack", extratags=tag)
     for name, bits in (("a.ome.tif", 14), ("b.ome.tif", None), ("c.tif", 12), ("d.tif", 12)):
         assert is_stack(tmp_path / name)
-        for file in (tmp_path / name, written_again(tmp_path / name)):
+        for file in (tmp_path / name, rewrite(tmp_path / name)):
             with open_stack(file) as stack:
                 assert stack.bits == bits, file.name
 
@@ -328,7 +340,7 @@ def test_significant_bits_are_read_and_written(tmp_path: Path) -> None:
 RGBA = np.random.default_rng(2).integers(1, 256, (3, 16, 24, 4), dtype=np.uint8)
 
 
-def test_alpha_of_every_layout_is_the_last_colour_and_divided_out(tmp_path: Path) -> None:
+def test_alpha_of_every_layout_is_last_and_unpremultiplied(tmp_path: Path) -> None:
     multiplied = RGBA.copy()
     multiplied[..., :3] = np.rint(RGBA[..., :3] * (RGBA[..., 3:] / 255))
     spare = np.concatenate([RGBA, RGBA[..., :1]], axis=-1)
@@ -343,8 +355,8 @@ def test_alpha_of_every_layout_is_the_last_colour_and_divided_out(tmp_path: Path
         opaque = RGBA[..., 3] > 100 if name == "multiplied" else np.ones(RGBA.shape[:3], bool)
         tolerance = 2 if name == "multiplied" else 0
         assert np.abs(found - RGBA)[opaque].max() <= tolerance, name
-        again = written_again(tmp_path / f"{name}.tif")
-        np.testing.assert_array_equal(planes_of(again), found)
+        rewritten = rewrite(tmp_path / f"{name}.tif")
+        np.testing.assert_array_equal(planes_of(rewritten), found)
     options["planarconfig"] = "separate"
     beside = np.moveaxis(RGBA, -1, 1).copy()
     tifffile.imwrite(tmp_path / "p.tif", beside, extrasamples=["unassalpha"], **options)
@@ -355,7 +367,7 @@ def test_alpha_of_every_layout_is_the_last_colour_and_divided_out(tmp_path: Path
     np.testing.assert_array_equal(planes_of(tmp_path / "g.tif"), RGBA[..., [0, 0, 0, 3]])
 
 
-def test_colours_of_a_page_are_those_of_a_picture(tmp_path: Path) -> None:
+def test_planes_have_the_same_colours_as_pictures(tmp_path: Path) -> None:
     smooth = np.kron(RGBA[:, ::4, ::4, :3], np.ones((1, 16, 16, 1), np.uint8))
     kinds: dict[str, Any] = {
         "jpeg": {"photometric": "ycbcr", "compression": "jpeg"},
@@ -384,16 +396,16 @@ def _profile() -> bytes:
     return made
 
 
-def test_pages_are_upright(tmp_path: Path) -> None:
+def test_orientation_of_pages_is_applied(tmp_path: Path) -> None:
     values = (RAMP * 255).astype(np.uint8)
     for orientation, upright in ((3, values[:, ::-1, ::-1]), (6, np.rot90(values, -1, (1, 2)))):
         tag = [(274, 3, 1, orientation, False)]
         tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", extratags=tag)
         np.testing.assert_array_equal(planes_of(tmp_path / "a.tif"), upright)
-        np.testing.assert_array_equal(tifffile.imread(written_again(tmp_path / "a.tif")), upright)
+        np.testing.assert_array_equal(tifffile.imread(rewrite(tmp_path / "a.tif")), upright)
 
 
-def test_several_images_are_refused_and_a_small_copy_of_one_is_not_another(tmp_path: Path) -> None:
+def test_several_images_are_refused_but_reduced_copies_are_not(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
         writer.write(COLORS[0], photometric="rgb")
         writer.write(COLORS[0, :10], photometric="rgb")
@@ -411,7 +423,7 @@ def test_several_images_are_refused_and_a_small_copy_of_one_is_not_another(tmp_p
         open_stack(tmp_path / "mixed.tif")
 
 
-def test_the_axis_of_the_channels_is_known_by_name_or_type(tmp_path: Path) -> None:
+def test_channel_axis_is_recognised_by_name_or_type(tmp_path: Path) -> None:
     with open_stack(write(tmp_path, "ome")) as stack:
         assert (stack.channel, stack.leading_axes) == ("c", ("t", "z", "c"))
     with open_stack(write(tmp_path, "pages")) as stack:
