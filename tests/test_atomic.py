@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("existing", [None, "old"])
-def test_a_file_appears_only_when_the_block_ends(tmp_path: Path, existing: str | None) -> None:
+def test_file_appears_when_the_block_ends(tmp_path: Path, existing: str | None) -> None:
     path = tmp_path / "file"
     if existing is not None:
         path.write_text(existing)
@@ -30,9 +30,7 @@ def test_a_file_appears_only_when_the_block_ends(tmp_path: Path, existing: str |
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 @pytest.mark.parametrize("folder", [False, True])
-def test_an_error_leaves_what_was_there(
-    tmp_path: Path, error: type[BaseException], folder: bool
-) -> None:
+def test_error_keeps_the_old_file(tmp_path: Path, error: type[BaseException], folder: bool) -> None:
     path = tmp_path / "file"
     path.write_text("old")
     with pytest.raises(error), atomic_write(path) as scratch:
@@ -46,7 +44,7 @@ def test_an_error_leaves_what_was_there(
 
 
 @pytest.mark.parametrize("before", [None, "file", "folder"])
-def test_a_folder_replaces_a_file_or_a_folder(tmp_path: Path, before: str | None) -> None:
+def test_folder_replaces_a_file_or_folder(tmp_path: Path, before: str | None) -> None:
     path = tmp_path / "store"
     if before == "folder":
         path.mkdir()
@@ -60,7 +58,7 @@ def test_a_folder_replaces_a_file_or_a_folder(tmp_path: Path, before: str | None
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
+def test_file_does_not_replace_a_folder(tmp_path: Path) -> None:
     path = tmp_path / "store"
     path.mkdir()
     (path / "old").touch()
@@ -70,24 +68,22 @@ def test_a_file_never_replaces_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
-def test_a_new_file_gets_the_usual_permissions_and_a_replaced_one_keeps_its_own(
+def test_new_file_has_default_permissions_and_a_replaced_one_keeps_its_own(
     tmp_path: Path,
 ) -> None:
-    usual, path = tmp_path / "usual", tmp_path / "file"
-    usual.touch()
-    for expected in (stat.S_IMODE(usual.stat().st_mode), 0o444):
+    default, path = tmp_path / "default", tmp_path / "file"
+    default.touch()
+    for expected in (stat.S_IMODE(default.stat().st_mode), 0o444):
         with atomic_write(path) as scratch:
             scratch.touch()
         assert stat.S_IMODE(path.stat().st_mode) == expected
         path.chmod(0o444)
 
 
-def test_the_content_is_on_the_disk_before_the_file_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_is_synced_before_the_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    seen = []
-    monkeypatch.setattr(os, "fsync", lambda _: seen.append(path.exists()))
+    existed_at_sync = []
+    monkeypatch.setattr(os, "fsync", lambda _: existed_at_sync.append(path.exists()))
     with atomic_write(path) as scratch:
         scratch.touch()
-    assert seen == [False]
+    assert existed_at_sync == [False]

@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_environment_names_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_sets_the_cache_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "deep"))
     assert cache_directory() == tmp_path / "deep"
     monkeypatch.setenv("NAPARI_NST_CACHE", "")
-    users = cache_directory()
+    default = cache_directory()
     monkeypatch.delenv("NAPARI_NST_CACHE")
-    assert cache_directory() == users != tmp_path / "deep"
-    assert users.is_absolute() and "napari-nst" in users.parts
+    assert cache_directory() == default != tmp_path / "deep"
+    assert default.is_absolute() and "napari-nst" in default.parts
 
 
-def test_json_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_round_trip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "deep" / "cache"))
     assert read_json("a.json") == {}
     write_json("a.json", {"ä": [1, 2.5, None]})
@@ -29,7 +31,7 @@ def test_json_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"null", b"\xff\xfe\x00"])
-def test_damaged_json_is_empty(
+def test_damaged_json_reads_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
 ) -> None:
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path))
@@ -37,9 +39,7 @@ def test_damaged_json_is_empty(
     assert read_json("a.json") == {}
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_cache_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path))
     (tmp_path / "a.json").mkdir()
     write_json("a.json", {"a": 1})

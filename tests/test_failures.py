@@ -29,15 +29,15 @@ if TYPE_CHECKING:
         (KeyError("s" * 999), "photo.png failed unexpectedly (KeyError: 'sss", False),
     ],
 )
-def test_an_error_is_a_sentence_and_only_an_unexpected_one_has_a_traceback(
+def test_errors_become_sentences_and_only_unexpected_ones_have_tracebacks(
     error: Exception, sentence: str, expected: bool
 ) -> None:
-    found = error_sentence(error, "photo.png")
-    assert found.startswith(sentence) and "\n" not in found and len(found) < 300
+    result = error_sentence(error, "photo.png")
+    assert result.startswith(sentence) and "\n" not in result and len(result) < 300
     assert (unexpected_traceback(error) is None) == expected
 
 
-def test_a_traceback_goes_to_the_log_file_and_to_logging(
+def test_traceback_is_written_to_the_log_file_and_to_logging(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = tmp_path / "log"

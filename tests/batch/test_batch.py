@@ -20,6 +20,8 @@ from napari_nst.record import RunRecord
 from napari_nst.stacks import StackRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from napari_nst.batch import BatchReport, JobProgress
@@ -45,7 +47,7 @@ def record_of(name: str) -> BatchRecord:
     return BatchRecord.model_validate_json(Path(f"out/{name}.napari-nst.json").read_text())
 
 
-def states(report: BatchReport) -> list[str]:
+def statuses(report: BatchReport) -> list[str]:
     return [outcome.status for outcome in report.outcomes]
 
 
@@ -54,10 +56,10 @@ def files_of(folder: str) -> dict[str, tuple[int, bytes]]:
     return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 
-def test_each_content_is_made_in_each_style(folder: Path) -> None:
+def test_one_result_per_content_and_style(folder: Path) -> None:
     steps: list[JobProgress] = []
     report = batch("in", ["s.png", "t.png"], "out", progress=steps.append, **TINY)
-    assert states(report) == ["made"] * 4
+    assert statuses(report) == ["made"] * 4
     names = ["a__s", "a__t", "b__s", "b__t"]
     assert [outcome.job.result.name for outcome in report.made] == [f"{n}.png" for n in names]
     assert sorted(files_of("out")) == sorted(
@@ -72,7 +74,7 @@ def test_each_content_is_made_in_each_style(folder: Path) -> None:
     assert record.run.content.sha256 == expected.record.content.sha256
     assert record.fingerprint.settings == expected.settings
     assert record.limits == (0, 255)
-    # The picture has the record of its run as any other has, to be replayed.
+    # The metadata of the picture have the record for a replay.
     inside = RunRecord.model_validate_json(read_metadata("out/b__t.png") or "")
     assert inside == record.run
     ends = [step for step in steps if step.outcome is not None]
@@ -80,10 +82,10 @@ def test_each_content_is_made_in_each_style(folder: Path) -> None:
     assert {step.progress for step in steps} == {0.5, 1.0}
 
 
-def test_what_is_there_is_not_made_again(folder: Path) -> None:
+def test_existing_results_are_skipped(folder: Path) -> None:
     batch("in", "s.png", "out", **TINY)
     before = files_of("out")
-    assert states(batch(["in/*.png"], ["s.png"], "out", **TINY)) == ["skipped", "skipped"]
+    assert statuses(batch(["in/*.png"], ["s.png"], "out", **TINY)) == ["skipped", "skipped"]
     assert files_of("out") == before
 
 
@@ -95,12 +97,12 @@ def test_what_is_there_is_not_made_again(folder: Path) -> None:
         "style",
         "record",
         "damaged record",
-        "record that is no text",
+        "binary record",
         "result",
         "intensities",
     ],
 )
-def test_what_is_of_something_else_is_made_again(folder: Path, change: str, photo: Any) -> None:
+def test_outdated_results_are_made_again(folder: Path, change: str, photo: Any) -> None:
     batch("in", "s.png", "out", **TINY)
     before = files_of("out")
     settings, options, again = dict(TINY), {}, ["made", "skipped"]
@@ -115,21 +117,21 @@ def test_what_is_of_something_else_is_made_again(folder: Path, change: str, phot
         Path("out/a.napari-nst.json").unlink()
     elif change == "damaged record":
         Path("out/a.napari-nst.json").write_text("{}")
-    elif change == "record that is no text":
+    elif change == "binary record":
         Path("out/a.napari-nst.json").write_bytes(b"\xff\xfe\x00")
     elif change == "result":
         Path("out/a.png").unlink()
     elif change == "intensities":
         options, again = {"intensities": "percentiles"}, ["made", "made"]
-    assert states(batch("in", "s.png", "out", **options, **settings)) == again
+    assert statuses(batch("in", "s.png", "out", **options, **settings)) == again
     after = files_of("out")
     assert after["a.png"][0] != (before["a.png"][0])
     assert (after["a.png"][1] == before["a.png"][1]) == (
-        change in ("record", "damaged record", "record that is no text", "result")
-    ) or change == "intensities"  # which colours have none of
+        change in ("record", "damaged record", "binary record", "result")
+    ) or change == "intensities"  # which leaves colours unchanged
 
 
-def test_seeds_make_different_pictures(folder: Path) -> None:
+def test_seeds_give_different_results(folder: Path) -> None:
     report = batch("in/a.png", "s.png", "out", seeds=[1, 2], init="noise", **TINY)
     assert len(report.made) == 2
     assert record_of("a__seed-2").fingerprint.settings.seed == 2
@@ -137,19 +139,19 @@ def test_seeds_make_different_pictures(folder: Path) -> None:
     assert (first != second).any()
 
 
-def test_a_bad_file_is_told_of_and_ends_nothing(folder: Path) -> None:
-    Path("in/a0.png").write_bytes(b"no picture")
+def test_unreadable_content_fails_its_own_job(folder: Path) -> None:
+    Path("in/a0.png").write_bytes(b"not a picture")
     report = batch("in", "s.png", "out", **TINY)
-    assert states(report) == ["made", "failed", "made"]
+    assert statuses(report) == ["made", "failed", "made"]
     assert "a0.png" in (report.failed[0].error or "")
     assert not list(Path("out").glob("a0*"))
-    assert states(batch("in", "s.png", "out", **TINY)) == ["skipped", "failed", "skipped"]
+    assert statuses(batch("in", "s.png", "out", **TINY)) == ["skipped", "failed", "skipped"]
 
 
-def test_a_bad_style_costs_its_own_results(folder: Path) -> None:
-    Path("bad.png").write_bytes(b"no picture")
+def test_unreadable_style_fails_its_own_jobs(folder: Path) -> None:
+    Path("bad.png").write_bytes(b"not a picture")
     report = batch("in", ["bad.png", "s.png"], "out", **TINY)
-    assert states(report) == ["failed", "made"] * 2
+    assert statuses(report) == ["failed", "made"] * 2
     assert all(
         "bad.png cannot be read, for it is not an image" in (o.error or "") for o in report.failed
     )
@@ -165,39 +167,38 @@ ERRORS = [
     KeyError("mode"),
 ]
 
-PLACES = {  # where a job can stumble: a module, what it calls, and the file that is bad
-    "its hash": ("records", "_hash_file", "a.png"),
-    "what is there": ("run", "is_up_to_date", "a.png"),
-    "telling a stack": ("plan", "is_stack", "a.png"),
-    "reading": ("task", "read_picture", "a.png"),
-    "its mask": ("task", "check_mask", "a.png"),
-    "writing": ("task", "write_result", "a.png"),
-    "handing on its mask": ("task", "copy_mask", "a.png"),
-    "its record": ("task", "write_record", "a.napari-nst.json"),
-    "its style": ("run", "read_style", "s.png"),
+FAILURE_POINTS = {  # a module, the function that raises in it, and the file for which it raises
+    "hashing": ("records", "_hash_file", "a.png"),
+    "comparing with the result": ("run", "is_up_to_date", "a.png"),
+    "recognising a stack": ("plan", "is_stack", "a.png"),
+    "reading the content": ("task", "read_picture", "a.png"),
+    "checking the mask": ("task", "check_mask", "a.png"),
+    "writing the result": ("task", "write_result", "a.png"),
+    "copying the mask": ("task", "copy_mask", "a.png"),
+    "writing the record": ("task", "write_record", "a.napari-nst.json"),
+    "reading the style": ("run", "read_style", "s.png"),
     "opening a stack": ("stack_task", "open_stack", "c.tif"),
     "writing a stack": ("stack_task", "write_stack", "c.tif"),
 }
 
 
-def names_in(argument: Any) -> set[str]:
-    """The files that an argument is, or a job of them."""
+def file_names_of(argument: Any) -> set[str]:
+    """Return the names of the files of an argument: a path, a job or a stack."""
     paths = [argument, getattr(argument, "content", None), getattr(argument, "path", None)]
     return {path.name for path in paths if isinstance(path, Path)}
 
 
-def break_(patch: pytest.MonkeyPatch, place: str, error: Exception) -> None:
-    """Let something raise an error for one file."""
-    module, name, bad = PLACES[place]
-    whole = f"napari_nst.batch.{module}.{name}"
-    works = getattr(importlib.import_module(f"napari_nst.batch.{module}"), name)
+def fail_at(patch: pytest.MonkeyPatch, point: str, error: Exception) -> None:
+    """Make a function raise an error for one file."""
+    module, name, bad = FAILURE_POINTS[point]
+    original = getattr(importlib.import_module(f"napari_nst.batch.{module}"), name)
 
     def fail(*given: Any, **more: Any) -> Any:
-        if any(bad in names_in(argument) for argument in given):
+        if any(bad in file_names_of(argument) for argument in given):
             raise error
-        return works(*given, **more)
+        return original(*given, **more)
 
-    patch.setattr(whole, fail)
+    patch.setattr(f"napari_nst.batch.{module}.{name}", fail)
 
 
 @pytest.fixture
@@ -211,22 +212,22 @@ def mixed(folder: Path, photo: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_an_unexpected_error_anywhere_costs_one_result(
-    mixed: Path, monkeypatch: pytest.MonkeyPatch, place: str
+@pytest.mark.parametrize("point", FAILURE_POINTS)
+def test_unexpected_error_anywhere_fails_one_job(
+    mixed: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    bad = PLACES[place][2]
+    bad = FAILURE_POINTS[point][2]
     expected = {"a": "failed", "b": "made", "c": "made"}
     if bad == "c.tif":
         expected = {"a": "made", "b": "made", "c": "failed"}
     elif bad == "s.png":
         expected = dict.fromkeys("abc", "failed")
-    elif place == "telling a stack":  # it is read as the picture that it is
+    elif point == "recognising a stack":  # read as a picture
         expected["a"] = "made"
     given: dict[str, Any] = {**TINY, "masks": "masks"}
     styles = ["s.png", "t.png"] if bad == "s.png" else ["s.png"]
     with monkeypatch.context() as patch:
-        break_(patch, place, ERRORS[len(place) % len(ERRORS)])
+        fail_at(patch, point, ERRORS[list(FAILURE_POINTS).index(point) % len(ERRORS)])
         report = batch("in", styles, "out", **given)
     found = {o.job.content.stem: o.status for o in report.outcomes if o.job.style.name == "s.png"}
     assert found == expected
@@ -237,41 +238,41 @@ def test_an_unexpected_error_anywhere_costs_one_result(
         )
         assert "in fail" in (outcome.traceback or "")
         assert (outcome.traceback or "none") in Path("out/napari-nst-batch.log").read_text()
-    assert states(batch("in", styles, "out", **given)).count("failed") == 0
+    assert statuses(batch("in", styles, "out", **given)).count("failed") == 0
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
-def test_whatever_the_error_is_the_batch_goes_on(
+def test_batch_continues_after_any_exception(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    break_(monkeypatch, "reading", error)
+    fail_at(monkeypatch, "reading the content", error)
     report = batch("in", "s.png", "out", **TINY)
-    assert states(report) == ["failed", "made"]
+    assert statuses(report) == ["failed", "made"]
     assert f"({type(error).__name__}: " in (report.failed[0].error or "")
 
 
-def test_an_error_of_who_watches_is_theirs(folder: Path) -> None:
-    class Theirs(Exception):
+def test_error_of_the_progress_callback_is_raised(folder: Path) -> None:
+    class CallbackError(Exception):
         pass
 
-    def watch(step: JobProgress) -> None:
-        raise Theirs
+    def on_progress(step: JobProgress) -> None:
+        raise CallbackError
 
-    with pytest.raises(Theirs):
-        batch("in", "s.png", "out", progress=watch, **TINY)
+    with pytest.raises(CallbackError):
+        batch("in", "s.png", "out", progress=on_progress, **TINY)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
-def test_who_ends_the_program_ends_the_batch(
+def test_interrupts_end_the_batch(
     folder: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    break_(monkeypatch, "reading", error())  # type: ignore[arg-type]
+    fail_at(monkeypatch, "reading the content", error())  # type: ignore[arg-type]
     with pytest.raises(error):
         batch("in", "s.png", "out", **TINY)
 
 
-def test_what_nothing_can_be_made_without_is_an_error(folder: Path) -> None:
-    Path("bad.png").write_bytes(b"no picture")
+def test_error_if_no_job_can_run(folder: Path) -> None:
+    Path("bad.png").write_bytes(b"not a picture")
     Path("worse.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"bad\.png cannot be read, for it is not an image"):
         batch("in", ["bad.png", "worse.png"], "out", **TINY)
@@ -282,14 +283,16 @@ def test_what_nothing_can_be_made_without_is_an_error(folder: Path) -> None:
         batch("in", "s.png", "out", weights="weights.pth", **TINY)
 
 
-def test_grey_of_16_bits_keeps_its_range(folder: Path, photo: Any, stripes: Any) -> None:
+def test_percentiles_of_16_bit_grey_are_the_range_of_the_result(
+    folder: Path, photo: Any, stripes: Any
+) -> None:
     counts = (100 + 900 * photo(40, 48)[..., 0]).astype(np.uint16)
     Image.fromarray(counts).save("cells.png")
     tifffile.imwrite("cells16.tif", counts)
     tifffile.imwrite("style.tif", (5000 * stripes(40, 40)[..., 0]).astype(np.uint16))
     contents = ["cells.png", "cells16.tif"]
     report = batch(contents, "style.tif", "out", intensities="percentiles", **TINY)
-    assert states(report) == ["made", "made"]
+    assert statuses(report) == ["made", "made"]
     made = read_image("out/cells.png")
     np.testing.assert_array_equal(made, read_image("out/cells16.tif"))
     low, high = record_of("cells").limits
@@ -304,7 +307,7 @@ def test_grey_of_16_bits_keeps_its_range(folder: Path, photo: Any, stripes: Any)
     assert (read_image("two/cells.png") != made).any()
 
 
-def test_masks_go_along_untouched(folder: Path) -> None:
+def test_masks_of_the_same_size_are_copied(folder: Path) -> None:
     Path("masks").mkdir()
     labels = np.zeros((40, 48), np.uint8)
     labels[10:20, 5:30] = 3
@@ -313,16 +316,16 @@ def test_masks_go_along_untouched(folder: Path) -> None:
     palette.save("masks/a.png")
     np.save("masks/b.npy", np.arange(44 * 36).reshape(44, 36))
     report = batch("in", "s.png", "out", masks="masks", **TINY)
-    assert states(report) == ["made", "made"]
+    assert statuses(report) == ["made", "made"]
     assert Path("out/masks/a.png").read_bytes() == Path("masks/a.png").read_bytes()
     assert Path("out/masks/b.npy").read_bytes() == Path("masks/b.npy").read_bytes()
     assert record_of("a").mask_result == "copied"
     Path("out/masks/a.png").unlink()
-    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]
+    assert statuses(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".npy"])
-def test_a_mask_of_another_size_has_its_nearest_pixels(folder: Path, suffix: str) -> None:
+def test_masks_of_another_size_are_resampled(folder: Path, suffix: str) -> None:
     Path("masks").mkdir()
     labels = np.arange(40 * 48).reshape(40, 48).astype(np.uint16)
     if suffix == ".npy":
@@ -346,7 +349,7 @@ def test_a_mask_of_another_size_has_its_nearest_pixels(folder: Path, suffix: str
 
 
 @pytest.mark.parametrize("kind", ["miniswhite", "palette"])
-def test_a_mask_of_another_size_keeps_what_its_labels_look_like(folder: Path, kind: str) -> None:
+def test_resampled_masks_keep_palette_and_photometric(folder: Path, kind: str) -> None:
     Path("masks").mkdir()
     labels = np.random.default_rng(0).integers(0, 5, (40, 48), dtype=np.uint8)
     table = np.arange(768, dtype=np.uint16).reshape(3, 256) * 80 if kind == "palette" else None
@@ -364,11 +367,11 @@ def read_any(path: Path) -> Any:
     return tifffile.imread(path) if path.suffix == ".tif" else Image.open(path)
 
 
-def test_a_mask_that_cannot_be_its_contents_is_told_of(folder: Path) -> None:
+def test_mask_with_other_proportions_fails(folder: Path) -> None:
     Path("masks").mkdir()
     Image.fromarray(np.zeros((40, 80), np.uint8)).save("masks/a.png")
     report = batch("in", "s.png", "out", masks="masks", **TINY)
-    assert states(report) == ["failed", "made"]
+    assert statuses(report) == ["failed", "made"]
     assert "80 x 40 pixels, and its content 48 x 40" in (report.failed[0].error or "")
 
 
@@ -386,12 +389,12 @@ def test_a_mask_that_cannot_be_its_contents_is_told_of(folder: Path) -> None:
         ("float32", 0, 1e-4),
     ],
 )
-def test_every_type_keeps_its_intensities(
+def test_results_keep_type_and_range_of_the_content(
     folder: Path, photo: Any, dtype: str, low: float, high: float, choice: Any
 ) -> None:
     values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
     tifffile.imwrite("a.tif", values)
-    assert states(batch("a.tif", "s.png", "out", intensities=choice, **TINY)) == ["made"]
+    assert statuses(batch("a.tif", "s.png", "out", intensities=choice, **TINY)) == ["made"]
     with tifffile.TiffFile("out/a.tif") as tiff:
         made = tiff.pages.first.asarray()
     span = np.ptp(values.astype(float))
@@ -403,21 +406,19 @@ def test_every_type_keeps_its_intensities(
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [("float32", 1200, 3100), ("int32", 0, 3100)])
-def test_the_whole_range_is_never_white_or_noise(
+def test_full_range_falls_back_to_the_extremes(
     folder: Path, photo: Any, dtype: str, low: float, high: float
 ) -> None:
     values = (low + (high - low) * photo(40, 48)[..., 0]).astype(dtype)
     tifffile.imwrite("a.tif", values)
-    assert states(batch("a.tif", "s.png", "out", intensities="full", **TINY)) == ["made"]
+    assert statuses(batch("a.tif", "s.png", "out", intensities="full", **TINY)) == ["made"]
     made = tifffile.imread("out/a.tif")
     assert made.dtype == values.dtype
     assert values.min() - 0.5 <= made.min() < made.max() <= values.max() + 0.5  # rounded
     assert np.corrcoef(made.ravel(), values.ravel())[0, 1] > 0.7
 
 
-def test_colours_of_fewer_bits_share_one_range_and_keep_their_alpha(
-    folder: Path, photo: Any
-) -> None:
+def test_colours_of_12_bits_share_one_range_and_keep_alpha(folder: Path, photo: Any) -> None:
     values = (photo(40, 48) * 4000).astype(np.uint16)
     alpha = np.full((40, 48, 1), 65_535, np.uint16)
     alpha[:10] = 300
@@ -434,7 +435,7 @@ def test_colours_of_fewer_bits_share_one_range_and_keep_their_alpha(
     assert replayed.content.range == (0, 4095)
 
 
-def test_colours_that_cannot_be_seen_widen_no_range(folder: Path, photo: Any) -> None:
+def test_transparent_colours_do_not_affect_the_range(folder: Path, photo: Any) -> None:
     values = (photo(40, 48) * 4000).astype(np.uint16)
     alpha = np.full((40, 48, 1), 65_535, np.uint16)
     alpha[:10] = 0
@@ -448,7 +449,7 @@ def test_colours_that_cannot_be_seen_widen_no_range(folder: Path, photo: Any) ->
     np.testing.assert_array_equal(*made)
 
 
-def test_an_animation_is_not_taken_for_its_first_frame(folder: Path) -> None:
+def test_animation_as_content_fails(folder: Path) -> None:
     frames = [Image.fromarray(np.full((40, 48), 9 * k, np.uint8)) for k in range(3)]
     frames[0].save("a.gif", save_all=True, append_images=frames[1:])
     report = batch("a.gif", "s.png", "out", **TINY)
@@ -456,14 +457,12 @@ def test_an_animation_is_not_taken_for_its_first_frame(folder: Path) -> None:
     assert "--plane" not in (report.failed[0].error or "")
 
 
-def test_a_style_of_several_planes_is_read_by_the_plane_that_is_named(
-    folder: Path, stripes: Any
-) -> None:
+def test_style_plane_selects_a_plane(folder: Path, stripes: Any) -> None:
     style = stripes(40, 40)[..., 0]
     stack = (np.stack([style[::-1], style]) * 3000).astype(np.uint16)
     tifffile.imwrite("styles.tif", stack, photometric="minisblack")
     report = batch("in/a.png", ["styles.tif", "s.png"], "out", style_plane=1, **TINY)
-    assert states(report) == ["made", "made"]
+    assert statuses(report) == ["made", "made"]
     assert [record_of(f"a__{name}").fingerprint.style_plane for name in ("styles", "s")] == [
         (1,),
         None,
@@ -490,11 +489,11 @@ def cells(folder: Path, photo: Any) -> NDArray[np.uint16]:
 
 
 @pytest.mark.parametrize("start_from", ["previous", "content"])
-def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: Any) -> None:
+def test_stack_is_stylized_plane_by_plane(cells: NDArray[np.uint16], start_from: Any) -> None:
     options: Any = {"start_from": start_from, "intensities": "percentiles", **TINY}
     steps: list[JobProgress] = []
     report = batch("cells.ome.tif", "s.png", "out", progress=steps.append, **options)
-    assert states(report) == ["made"]
+    assert statuses(report) == ["made"]
     shares = [step.progress for step in steps]
     assert shares == sorted(shares) and shares[-1] == 1
     with open_stack("out/cells.ome.tif") as stack:
@@ -513,28 +512,31 @@ def test_a_stack_is_made_plane_by_plane(cells: NDArray[np.uint16], start_from: A
     same = (made[2] == limits.from_unit(alone, np.uint16)).all()
     assert same == (start_from == "content")
     assert not list(Path("out").glob(".*"))
-    assert states(batch("cells.ome.tif", "s.png", "out", **options)) == ["skipped"]
+    assert statuses(batch("cells.ome.tif", "s.png", "out", **options)) == ["skipped"]
 
 
-class Cut(Exception):
-    """Ends a batch from inside, as a kill would."""
+class Interrupt(Exception):
+    """Ends a batch from the callback, like a killed process."""
 
 
-def test_a_stack_goes_on_at_the_first_unfinished_plane(cells: NDArray[np.uint16]) -> None:
+def interrupt_after(share: float) -> Callable[[JobProgress], None]:
+    def on_progress(step: JobProgress) -> None:
+        if step.progress > share:
+            raise Interrupt
+
+    return on_progress
+
+
+def test_interrupted_stack_continues_at_the_first_unfinished_plane(
+    cells: NDArray[np.uint16],
+) -> None:
     batch("cells.ome.tif", "s.png", "whole", **TINY)
-    seen: list[float] = []
-
-    def cut(step: JobProgress) -> None:
-        seen.append(step.progress)
-        if step.progress > 2 / 3:
-            raise Cut
-
-    with pytest.raises(Cut):
-        batch("cells.ome.tif", "s.png", "out", progress=cut, **TINY)
+    with pytest.raises(Interrupt):
+        batch("cells.ome.tif", "s.png", "out", progress=interrupt_after(2 / 3), **TINY)
     assert not Path("out/cells.ome.tif").exists()
     steps: list[JobProgress] = []
     report = batch("cells.ome.tif", "s.png", "out", progress=steps.append, **TINY)
-    assert states(report) == ["made"]
+    assert statuses(report) == ["made"]
     assert len(steps) == 3  # two iterations of the last plane, and the end
     np.testing.assert_array_equal(
         tifffile.imread("out/cells.ome.tif"), tifffile.imread("whole/cells.ome.tif")
@@ -543,13 +545,9 @@ def test_a_stack_goes_on_at_the_first_unfinished_plane(cells: NDArray[np.uint16]
     assert len(run.finished) == 3
 
 
-def test_planes_of_other_settings_are_begun_anew(cells: NDArray[np.uint16]) -> None:
-    def cut(step: JobProgress) -> None:
-        if step.progress > 2 / 3:
-            raise Cut
-
-    with pytest.raises(Cut):
-        batch("cells.ome.tif", "s.png", "out", progress=cut, **TINY)
+def test_planes_of_other_settings_are_discarded(cells: NDArray[np.uint16]) -> None:
+    with pytest.raises(Interrupt):
+        batch("cells.ome.tif", "s.png", "out", progress=interrupt_after(2 / 3), **TINY)
     other = TINY | {"style_weight": 3.0}
     batch("cells.ome.tif", "s.png", "out", **other)
     batch("cells.ome.tif", "s.png", "whole", **other)
@@ -558,22 +556,22 @@ def test_planes_of_other_settings_are_begun_anew(cells: NDArray[np.uint16]) -> N
     )
 
 
-def test_values_of_any_type_come_back_in_it(folder: Path, photo: Any) -> None:
+def test_negative_and_float_values_keep_their_type(folder: Path, photo: Any) -> None:
     signed = (1000 * photo(40, 48)[..., 0] - 500).astype(np.int16)
     tifffile.imwrite("signed.tif", signed)
     tifffile.imwrite("floats.tif", (photo(40, 48)[..., 0] * 7 - 2).astype(np.float32))
     report = batch(["signed.tif", "floats.tif"], "s.png", "out", intensities="percentiles", **TINY)
-    assert states(report) == ["made", "made"]
+    assert statuses(report) == ["made", "made"]
     made = tifffile.imread("out/signed.tif")
     assert made.dtype == np.int16
     assert made.min() < 0 < made.max()
     assert tifffile.imread("out/floats.tif").dtype == np.float32
 
 
-def test_a_stack_keeps_its_size_and_its_masks(cells: NDArray[np.uint16]) -> None:
+def test_masks_of_stacks_are_copied(cells: NDArray[np.uint16]) -> None:
     Path("masks").mkdir()
     tifffile.imwrite("masks/cells.tif", np.ones((3, 40, 48), np.int32), photometric="minisblack")
-    assert states(batch("cells.ome.tif", "s.png", "out", masks="masks", **TINY)) == ["made"]
+    assert statuses(batch("cells.ome.tif", "s.png", "out", masks="masks", **TINY)) == ["made"]
     assert Path("out/masks/cells.tif").read_bytes() == Path("masks/cells.tif").read_bytes()
     with pytest.raises(InputError, match="a stack keeps its size"):
         batch("cells.ome.tif", "s.png", "out", output_size="working", **TINY)
@@ -582,20 +580,20 @@ def test_a_stack_keeps_its_size_and_its_masks(cells: NDArray[np.uint16]) -> None
 
 
 @pytest.mark.parametrize("name", ["out/a.png", "out/masks/a.png"])
-def test_a_file_that_no_batch_made_is_not_replaced(folder: Path, name: str, photo: Any) -> None:
+def test_file_not_made_by_a_batch_is_not_replaced(folder: Path, name: str, photo: Any) -> None:
     Path("masks").mkdir()
     write_image("masks/a.png", photo(40, 48)[..., 0])
     write_image("masks/b.png", photo(44, 36)[..., 0])
     Path(name).parent.mkdir(parents=True)
-    Path(name).write_bytes(b"a drawing of mine")
+    Path(name).write_bytes(b"a drawing")
     report = batch("in", "s.png", "out", masks="masks", **TINY)
-    assert states(report) == ["failed", "made"]
+    assert statuses(report) == ["failed", "made"]
     assert f"{Path(name)} is there already and is no result of a batch" in str(
         report.failed[0].error
     )
-    assert Path(name).read_bytes() == b"a drawing of mine"
+    assert Path(name).read_bytes() == b"a drawing"
     Path(name).unlink()
-    assert states(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]
+    assert statuses(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]
 
 
 # Channels
@@ -629,7 +627,7 @@ def test_each_channel_has_its_own_range(
     stained: NDArray[np.uint16], channels: Any, choice: Any, limits: Any
 ) -> None:
     options: Any = {"intensities": choice, "channels": channels, **TINY}
-    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["made"]
+    assert statuses(batch("stained.ome.tif", "s.png", "out", **options)) == ["made"]
     with open_stack("out/stained.ome.tif") as stack:
         assert stack.axes == ("t", "z", "c", "y", "x")
         made = np.stack(list(stack)).reshape(stack.shape)
@@ -644,10 +642,10 @@ def test_each_channel_has_its_own_range(
             assert low - 0.5 <= values.min() < values.max() <= high + 0.5  # rounded
             assert np.corrcoef(values.ravel(), stained[:, :, c].ravel())[0, 1] > 0.6
     assert record.fingerprint.channels == channels
-    assert states(batch("stained.ome.tif", "s.png", "out", **options)) == ["skipped"]
+    assert statuses(batch("stained.ome.tif", "s.png", "out", **options)) == ["skipped"]
 
 
-def test_a_plane_starts_from_its_neighbour_in_the_same_channel(
+def test_planes_start_from_the_previous_plane_of_their_channel(
     stained: NDArray[np.uint16],
 ) -> None:
     batch("stained.ome.tif", "s.png", "out", **TINY)
@@ -679,15 +677,11 @@ def test_channels_together_are_red_green_and_blue(stained: NDArray[np.uint16]) -
     assert (len(run.finished), run.content.shape) == (4, (4, 40, 48, 3))
 
 
-def test_channels_together_go_on_where_they_were(stained: NDArray[np.uint16]) -> None:
+def test_interrupted_stack_with_joined_channels_continues(stained: NDArray[np.uint16]) -> None:
     options: Any = {"channels": "together", **TINY}
 
-    def cut(step: JobProgress) -> None:
-        if step.progress > 0.6:
-            raise Cut
-
-    with pytest.raises(Cut):
-        batch("stained.ome.tif", "s.png", "out", progress=cut, **options)
+    with pytest.raises(Interrupt):
+        batch("stained.ome.tif", "s.png", "out", progress=interrupt_after(0.6), **options)
     batch("stained.ome.tif", "s.png", "out", **options)
     batch("stained.ome.tif", "s.png", "whole", **options)
     np.testing.assert_array_equal(
@@ -695,7 +689,7 @@ def test_channels_together_go_on_where_they_were(stained: NDArray[np.uint16]) ->
     )
 
 
-def test_four_channels_are_no_picture(folder: Path) -> None:
+def test_four_channels_cannot_be_joined(folder: Path) -> None:
     values = np.arange(4 * 40 * 48, dtype=np.uint16).reshape(4, 40, 48)
     tifffile.imwrite("four.tif", values, imagej=True, metadata={"axes": "CYX"})
     report = batch("four.tif", "s.png", "out", channels="together", **TINY)
@@ -703,7 +697,7 @@ def test_four_channels_are_no_picture(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-def test_a_stack_whose_0_is_white_looks_the_same_in_its_result(
+def test_stack_with_miniswhite_is_written_with_0_as_black(
     folder: Path, photo: Any, dtype: str
 ) -> None:
     scene = 3000 * photo(40, 48)[..., 0] if dtype != "uint8" else 250 * photo(40, 48)[..., 0]

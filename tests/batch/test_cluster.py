@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
-    pytest.mark.xdist_group("cluster"),  # of processes of its own: one at a time
-    # A worker that is killed leaves its connections to the garbage collector, here as well.
+    pytest.mark.xdist_group("cluster"),  # starts processes: one test at a time
+    # After a worker is killed, the garbage collector closes its connections.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-# bfloat16 is chosen by a measurement, which two processes need not agree on.
+# The automatic precision is measured, and two processes may differ.
 TINY: dict[str, Any] = {"size": 48, "iterations": 3, "scales": 1, "precision": "float32"}
 
 
@@ -63,19 +63,19 @@ def planes(out: str) -> Any:
     return tifffile.imread(f"{out}/cells.tif")
 
 
-def states(report: BatchReport) -> list[str]:
+def statuses(report: BatchReport) -> list[str]:
     return [outcome.status for outcome in report.outcomes]
 
 
-def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Client) -> None:
-    assert states(batch("in", "s.png", "serial", start_from="content", **TINY)) == ["made"] * 7
-    (Path("in") / "bad.png").write_bytes(b"no picture")
+def test_tasks_of_a_killed_worker_are_run_again(folder: Path, client: Client) -> None:
+    assert statuses(batch("in", "s.png", "serial", start_from="content", **TINY)) == ["made"] * 7
+    (Path("in") / "bad.png").write_bytes(b"not a picture")
     processes = client.run(os.getpid)
     victim = next(iter(processes.values()))
     killed: list[float] = []
 
-    def kill_one(step: JobProgress) -> None:
-        if not killed:  # the first result is there, and the others are under way
+    def kill_one(progress: JobProgress) -> None:
+        if not killed:  # while the other jobs are running
             os.kill(victim, signal.SIGKILL)
             killed.append(time.monotonic())
 
@@ -83,28 +83,28 @@ def test_a_worker_that_is_killed_loses_its_task_only(folder: Path, client: Clien
         "in", "s.png", "out", start_from="content", scheduler=client, progress=kill_one, **TINY
     )
     assert killed
-    assert states(report) == ["made"] * 6 + ["failed", "made"]
+    assert statuses(report) == ["made"] * 6 + ["failed", "made"]
     assert "bad.png cannot be read, for it is not an image" in (report.failed[0].error or "")
     assert victim not in client.run(os.getpid).values()
     assert pictures("out") == pictures("serial")
     np.testing.assert_array_equal(planes("out"), planes("serial"))
-    again = batch("in", "s.png", "out", start_from="content", scheduler=client, **TINY)
-    assert states(again) == ["skipped"] * 6 + ["failed", "skipped"]
+    second_report = batch("in", "s.png", "out", start_from="content", scheduler=client, **TINY)
+    assert statuses(second_report) == ["skipped"] * 6 + ["failed", "skipped"]
 
 
-def test_a_stack_whose_planes_follow_each_other_is_one_task(folder: Path, client: Client) -> None:
+def test_stack_with_dependent_planes_is_one_task(folder: Path, client: Client) -> None:
     batch("in/cells.tif", "s.png", "serial", **TINY)
     address = client.scheduler.address
     report = batch("in/cells.tif", "s.png", "out", scheduler=address, **TINY)
-    assert states(report) == ["made"]
+    assert statuses(report) == ["made"]
     np.testing.assert_array_equal(planes("out"), planes("serial"))
 
 
-def break_readers() -> None:
-    """Let a worker fail at one picture and at one plane, as nobody expects."""
+def fail_on_worker() -> None:
+    """Make a worker raise unexpected errors for one picture and one plane."""
     from napari_nst.batch import stack_task, task
 
-    read, works = task.read_picture, stack_task.make_plane
+    read, make = task.read_picture, stack_task.make_plane
 
     def read_picture(path: Path, *given: Any, **more: Any) -> Any:
         if path.name == "2.png":
@@ -114,7 +114,7 @@ def break_readers() -> None:
     def make_plane(job: Any, reading: Any, k: int, style_cache: Any) -> Any:
         if k == 1:
             raise KeyError("plane")
-        return works(job, reading, k, style_cache)
+        return make(job, reading, k, style_cache)
 
     task.read_picture = read_picture
     from napari_nst.batch import cluster
@@ -122,26 +122,24 @@ def break_readers() -> None:
     cluster.make_plane = make_plane
 
 
-def test_an_unexpected_error_of_a_worker_costs_one_result(folder: Path) -> None:
+def test_unexpected_error_on_a_worker_fails_one_job(folder: Path) -> None:
     with (
         LocalCluster(
             n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as own,
     ):
-        own.run(break_readers)
+        own.run(fail_on_worker)
         report = batch("in", "s.png", "out", start_from="content", scheduler=own, **TINY)
-    assert states(report) == ["made", "made", "failed", "made", "made", "made", "failed"]
+    assert statuses(report) == ["made", "made", "failed", "made", "made", "made", "failed"]
     picture, stack = report.failed
     log = Path("out/napari-nst-batch.log").read_text()
-    for outcome, said in ((picture, "ZeroDivisionError: division by zero"), (stack, "KeyError")):
-        assert said in (outcome.error or "") and "the traceback is in" in (outcome.error or "")
+    for outcome, message in ((picture, "ZeroDivisionError: division by zero"), (stack, "KeyError")):
+        assert message in (outcome.error or "") and "the traceback is in" in (outcome.error or "")
         assert outcome.traceback and outcome.traceback in log
 
 
-def test_a_scheduler_that_is_not_there_is_said(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_for_a_missing_scheduler(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_nst.batch.cluster._SECONDS_TO_CONNECT", 1)
     with pytest.raises(InputError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         batch("in", "s.png", "out", scheduler="tcp://127.0.0.1:9", **TINY)

@@ -26,7 +26,7 @@ def layout(channels: Any, axes: str, *lengths: int, colors: bool = False) -> Lay
     return Layout.from_stack(stack, channels)
 
 
-def test_a_neighbour_is_a_step_back_in_the_same_channel() -> None:
+def test_previous_picture_is_in_the_same_channel() -> None:
     found = layout("separate", "tzc", 2, 2, 2)
     assert len(found) == 8
     #        t0z0c0 c1    z1c0 c1 t1z0c0 c1  z1c0 c1
@@ -37,23 +37,23 @@ def test_a_neighbour_is_a_step_back_in_the_same_channel() -> None:
     assert [first.previous(k) for k in range(6)] == [None, 0, 1, None, 3, 4]
 
 
-def test_planes_in_a_row_are_neighbours() -> None:
+def test_previous_picture_along_one_axis() -> None:
     assert [layout("separate", "z", 3).previous(k) for k in range(3)] == [None, 0, 1]
     assert layout("separate", "").previous(0) is None
     assert len(layout("separate", "")) == 1
 
 
-def test_positions_have_no_neighbours() -> None:
+def test_positions_are_not_followed() -> None:
     assert [layout("separate", "pz", 2, 2).previous(k) for k in range(4)] == [None, 0, None, 2]
 
 
 @pytest.mark.parametrize("axes", ["tzc", "ctz", "tcz"])
-def test_channels_of_a_place_are_one_picture(axes: str) -> None:
+def test_channels_together_are_one_picture(axes: str) -> None:
     lengths = {"t": 2, "z": 3, "c": 2}
     found = layout("together", axes, *(lengths[axis] for axis in axes))
     assert len(found) == 6
-    taken = [k for n in range(6) for k in found.planes(n)]
-    assert sorted(taken) == list(range(12))
+    planes = [k for n in range(6) for k in found.planes(n)]
+    assert sorted(planes) == list(range(12))
     for n in range(6):
         assert [found.channel_of(k) for k in found.planes(n)] == [0, 1]
         assert [found.picture(k) for k in found.planes(n)] == [(n, 0), (n, 1)]
@@ -61,21 +61,21 @@ def test_channels_of_a_place_are_one_picture(axes: str) -> None:
     assert found.sequence_count == 1
 
 
-def test_one_channel_is_a_picture_as_it_is() -> None:
+def test_single_channel_is_not_joined() -> None:
     assert not layout("together", "zc", 3, 1).together
     assert not layout("together", "").together
 
 
 @pytest.mark.parametrize(
-    ("axes", "lengths", "colors", "said"),
+    ("axes", "lengths", "colors", "message"),
     [
         ("zc", (2, 4), False, "has 4 channels, of which 2 or 3 can be red, green and blue"),
         ("z", (3,), False, "does not say which of its axes has the channels"),
         ("c", (2,), True, "has colours in each channel"),
     ],
 )
-def test_what_cannot_be_one_picture_is_refused(
-    axes: str, lengths: tuple[int, ...], colors: bool, said: str
+def test_error_for_channels_that_cannot_be_joined(
+    axes: str, lengths: tuple[int, ...], colors: bool, message: str
 ) -> None:
-    with pytest.raises(InputError, match=f"channels is 'together', and cells.tif {said}"):
+    with pytest.raises(InputError, match=f"channels is 'together', and cells.tif {message}"):
         layout("together", axes, *lengths, colors=colors)

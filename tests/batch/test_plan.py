@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def write_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     monkeypatch.chdir(tmp_path)
 
     def write(*names: str) -> None:
         for name in names:
             Path(name).parent.mkdir(parents=True, exist_ok=True)
             if name.endswith((".bmp", ".webp")):
-                Path(name).write_bytes(b"not looked into")
+                Path(name).write_bytes(b"not read")
             else:
                 write_image(name, np.zeros((20, 24)))
 
@@ -35,25 +35,25 @@ def results(*contents: str, styles: Any = ("s1.png",), **options: Any) -> list[s
     return [job.result.name for job in make_plan(contents, styles, "out", **options)]
 
 
-def test_names_are_kept(make: Callable[..., None]) -> None:
-    make("in/b.png", "in/a.jpg", "in/c.webp", "in/.hidden.png", "in/deeper/d.png")
+def test_results_have_the_names_of_contents(write_files: Callable[..., None]) -> None:
+    write_files("in/b.png", "in/a.jpg", "in/c.webp", "in/.hidden.png", "in/deeper/d.png")
     (Path("in") / "notes.txt").write_text("no image")
     assert results("in") == ["a.jpg", "b.png", "c.png"]
 
 
-def test_patterns_are_expanded(make: Callable[..., None]) -> None:
-    make("in/b.png", "in/a.png", "in/c.jpg", "in/deep/d.png")
+def test_patterns_are_expanded(write_files: Callable[..., None]) -> None:
+    write_files("in/b.png", "in/a.png", "in/c.jpg", "in/deep/d.png")
     assert results("in/*.png") == ["a.png", "b.png"]
     assert results("in/**/*.png") == ["a.png", "b.png", "d.png"]
     assert results("in/a.png", "in/*.png") == ["a.png", "b.png"]  # each once
-    make("odd[1].png")
-    assert results("odd[1].png") == ["odd[1].png"]  # a name that is there is no pattern
+    write_files("odd[1].png")
+    assert results("odd[1].png") == ["odd[1].png"]  # an existing name is not a pattern
 
 
-def test_styles_and_seeds_are_in_the_name_where_there_are_several(
-    make: Callable[..., None],
+def test_several_styles_and_seeds_are_in_the_names(
+    write_files: Callable[..., None],
 ) -> None:
-    make("a.png")
+    write_files("a.png")
     assert results("a.png", styles=["s1.png", "s2.png"]) == ["a__s1.png", "a__s2.png"]
     assert results("a.png", seeds=[0, 3]) == ["a__seed-0.png", "a__seed-3.png"]
     assert results("a.png", styles=["s?.png"], seeds=[1, 2]) == [
@@ -64,25 +64,25 @@ def test_styles_and_seeds_are_in_the_name_where_there_are_several(
     ]
 
 
-def test_names_that_collide_are_told_apart(make: Callable[..., None]) -> None:
-    make("x/a.png", "x/a.tif", "y/b.png", "x/b.png", "x/c.png", "x/C.jpg")
+def test_colliding_names_become_unique(write_files: Callable[..., None]) -> None:
+    write_files("x/a.png", "x/a.tif", "y/b.png", "x/b.png", "x/c.png", "x/C.jpg")
     assert results("x/a.png", "x/a.tif") == ["a_png.png", "a_tif.tif"]
     assert results("x/b.png", "y/b.png") == ["x_b.png", "y_b.png"]
     assert results("x/c.png", "x/C.jpg") == ["c_png.png", "C_jpg.jpg"]  # one file on Windows
-    make("x/a_png.png")
+    write_files("x/a_png.png")
     found = results("x/a.png", "x/a.tif", "x/a_png.png")
     assert len({name.casefold() for name in found}) == 3
-    make("x/p.bmp", "x/p.png", "p__s1.png")
+    write_files("x/p.bmp", "x/p.png", "p__s1.png")
     found = results("x/p.bmp", "x/p.png", "p__s1.png", styles=["s1.png", "s2.png"])
     assert len({Path(name).stem for name in found}) == 6
 
 
-def test_masks_have_the_name_of_their_content(make: Callable[..., None]) -> None:
-    make("in/a.jpg", "in/b.png", "in/c.png", "masks/a.png", "masks/c.png", "masks/c.tif")
+def test_masks_are_found_by_the_name_of_the_content(write_files: Callable[..., None]) -> None:
+    write_files("in/a.jpg", "in/b.png", "in/c.png", "masks/a.png", "masks/c.png", "masks/c.tif")
     jobs = make_plan(["in"], ["s?.png"], "out", masks="masks")
     assert [job.mask and job.mask.name for job in jobs[::2]] == ["a.png", None, "c.png"]
     assert jobs[1].mask_result == Path("out/masks/a__s2.png")
-    make("masks/a.tif")
+    write_files("masks/a.tif")
     with pytest.raises(InputError, match=r"a\.jpg has two masks"):
         make_plan(["in"], ["s1.png"], "out", masks="masks")
 
@@ -109,13 +109,15 @@ def test_masks_have_the_name_of_their_content(make: Callable[..., None]) -> None
         ({"settings": {"region_styles": {1: 0}}}, "region_styles"),
     ],
 )
-def test_what_cannot_be_is_said_before_anything_is_done(
-    make: Callable[..., None], options: dict[str, Any], message: str
+def test_error_for_invalid_arguments_before_anything_is_written(
+    write_files: Callable[..., None], options: dict[str, Any], message: str
 ) -> None:
-    make("a.png")
-    given = {"contents": ["a.png"], "styles": ["s1.png"], "out": "out"} | options
-    if "settings" in given:
-        given["settings"] = StyleTransferSettings(**given["settings"])
+    write_files("a.png")
+    arguments = {"contents": ["a.png"], "styles": ["s1.png"], "out": "out"} | options
+    if "settings" in arguments:
+        arguments["settings"] = StyleTransferSettings(**arguments["settings"])
     with pytest.raises(InputError, match=message):
-        make_plan(given.pop("contents"), given.pop("styles"), given.pop("out"), **given)
+        make_plan(
+            arguments.pop("contents"), arguments.pop("styles"), arguments.pop("out"), **arguments
+        )
     assert not Path("out").exists()

@@ -1,4 +1,4 @@
-"""Any range of intensities becomes [0, 1], and comes back."""
+"""Conversion of any range of values to [0, 1] and back."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FLOATS = ["float16", "float32", "float64", ">f4"]
     [("bool", 0, 1), ("uint8", 0, 255), ("int16", -32768, 32767), (">u2", 0, 65535)]
     + [(dtype, 0, 1) for dtype in FLOATS],
 )
-def test_a_type_has_a_range(dtype: str, low: float, high: float) -> None:
+def test_range_of_a_type(dtype: str, low: float, high: float) -> None:
     assert Range.from_dtype(dtype) == Range(low, high)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "U3", "datetime64[s]"])
-def test_what_is_no_real_number_has_none(dtype: str) -> None:
+def test_error_for_types_that_are_not_real(dtype: str) -> None:
     with pytest.raises(InputError, match="must be real numbers or booleans"):
         Range.from_dtype(dtype)
     with pytest.raises(InputError, match="must be real numbers or booleans"):
@@ -41,7 +41,7 @@ def test_what_is_no_real_number_has_none(dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(3, 3), (4, 3), (0, np.inf), (np.nan, 1)])
-def test_a_range_has_a_width(low: float, high: float) -> None:
+def test_error_for_empty_or_infinite_ranges(low: float, high: float) -> None:
     with pytest.raises(InputError, match=f"cannot go from {low:g} to {high:g}"):
         Range(low, high)
 
@@ -53,7 +53,7 @@ def test_a_range_has_a_width(low: float, high: float) -> None:
         elements=st.one_of(st.floats(-1e30, 1e30), st.just(np.nan), st.just(np.inf)),
     )
 )
-def test_every_image_has_a_range_of_some_width(values: np.ndarray) -> None:
+def test_every_array_has_a_nonempty_range(values: np.ndarray) -> None:
     finite = values[np.isfinite(values)]
     for found in (Range.from_extremes(values), Range.from_percentiles(values)):
         assert found.low < found.high
@@ -65,21 +65,21 @@ def test_every_image_has_a_range_of_some_width(values: np.ndarray) -> None:
         assert (extremes.low, extremes.high) == (finite.min(), finite.max())
 
 
-def test_percentiles_leave_out_what_is_missing_and_few_outliers() -> None:
+def test_percentiles_ignore_outliers_and_missing_values() -> None:
     values = np.concatenate([np.linspace(0, 100, 10001), [1e9, np.inf, np.nan]])
     found = Range.from_percentiles(values)
     assert (found.low, found.high) == pytest.approx((0.1, 99.91), abs=0.01)
     assert Range.from_percentiles(np.arange(101), 10, 90) == Range(10, 90)
 
 
-def test_where_nearly_all_is_background_the_few_things_are_not_flattened() -> None:
+def test_equal_percentiles_fall_back_to_the_extremes() -> None:
     values = np.zeros(100_000, np.uint16)
     values[:20] = np.arange(20) * 100
     assert Range.from_percentiles(values) == Range(0, 1900)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_every_integer_comes_back(dtype: str) -> None:
+def test_integers_round_trip(dtype: str) -> None:
     info = np.iinfo(dtype)
     span = Range.from_dtype(dtype)
     ends = np.array([info.min, info.max], dtype)
@@ -93,7 +93,7 @@ def test_every_integer_comes_back(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_floats_come_back_in_the_machines_order_with_what_is_missing(dtype: str) -> None:
+def test_floats_round_trip_in_native_order_with_nan(dtype: str) -> None:
     values = np.array([-3, 0, np.nan, 5], dtype)
     span = Range(-3, 5)
     back = span.from_unit(span.to_unit(values), dtype)
@@ -102,7 +102,7 @@ def test_floats_come_back_in_the_machines_order_with_what_is_missing(dtype: str)
     np.testing.assert_allclose(back, values.astype(float), rtol=1e-3)
 
 
-def test_what_a_type_cannot_hold_is_clipped() -> None:
+def test_values_beyond_the_type_are_clipped() -> None:
     unit = np.array([0, 0.5, 1], np.float32)
     assert Range(-100, 1000).from_unit(unit, "uint8").tolist() == [0, 255, 255]
     assert Range(-1e9, 1e9).from_unit(unit, "float16").tolist() == [-65504, 0, 65504]
@@ -110,7 +110,7 @@ def test_what_a_type_cannot_hold_is_clipped() -> None:
     assert Range(0, 1).from_unit(np.array([0.4, 0.5]), "bool").tolist() == [False, True]
 
 
-def test_alpha_has_a_range_of_its_own() -> None:
+def test_alpha_is_scaled_by_the_range_of_the_type() -> None:
     colours = np.array([[[100, 200, 300, 65535], [100, 100, 100, 0]]], np.uint16)
     span = Range(100, 300)
     unit = span.to_unit(colours, alpha=True)
@@ -118,7 +118,7 @@ def test_alpha_has_a_range_of_its_own() -> None:
     np.testing.assert_array_equal(span.from_unit(unit, "uint16", alpha=True), colours)
 
 
-def test_a_screen_shows_by_limits_gamma_and_table() -> None:
+def test_display_applies_limits_gamma_and_colour_table() -> None:
     table = bytes(level for value in range(256) for level in (value, 0, 255 - value)).hex()
     display = Display((10, 20), 2.0, table)
     shown = display.show(np.array([[0, 10, 15, 20, 30]]))
@@ -128,21 +128,21 @@ def test_a_screen_shows_by_limits_gamma_and_table() -> None:
     assert grey.tolist() == [[[0, 128, 255]]]
 
 
-def test_a_screen_shows_nothing_where_a_value_is_missing() -> None:
+def test_display_of_missing_values_is_nan() -> None:
     shown = Display((0, 1)).show(np.array([[[0, 1, 0.5, 0.25], [np.nan, 1, 1, 1]]]))
     assert shown.dtype == np.float32
     np.testing.assert_allclose(shown[0, 0], [0, 1, 128 / 255, 64 / 255])
     assert np.isnan(shown[0, 1]).all()
 
 
-def test_only_colours_that_can_be_seen_are_values() -> None:
+def test_visible_values_exclude_alpha_and_transparent_colours() -> None:
     image = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     image[..., 3] = [[0, 1, 255], [0, 0, 7]]
     assert visible_values(image).tolist() == [4, 5, 6, 8, 9, 10, 20, 21, 22]
     assert visible_values(image[..., :3]).size == 18
 
 
-# Which range values have
+# The range of given values
 
 
 def auto(values: list[float], dtype: str, bits: int | None = None) -> tuple[float, float]:
@@ -169,7 +169,7 @@ def auto(values: list[float], dtype: str, bits: int | None = None) -> tuple[floa
         ([1_000_000, 1_000_100], "int32", (1_000_000, 1_000_100)),  # flat within 20 bits
         ([0.25, 0.5], "float32", (0, 1)),
         ([0, 1 + 1e-12], "float64", (0, 1)),
-        ([0, 1e-4], "float32", (0, np.float32(1e-4))),  # black on any screen
+        ([0, 1e-4], "float32", (0, np.float32(1e-4))),  # would be displayed as black
         ([1200, 3100], "float32", (1200, 3100)),
         ([-0.5, 0.5], "float32", (-0.5, 0.5)),
         ([np.nan, np.inf, -2, 7], "float64", (-2, 7)),
@@ -178,13 +178,13 @@ def auto(values: list[float], dtype: str, bits: int | None = None) -> tuple[floa
         ([7, 7], "float64", (0, 7)),
     ],
 )
-def test_values_and_their_type_tell_the_range(
+def test_auto_range_depends_on_values_and_type(
     values: list[float], dtype: str, expected: tuple[float, float]
 ) -> None:
     assert auto(values, dtype) == expected
 
 
-def test_bits_that_a_file_names_count_if_they_hold_the_values() -> None:
+def test_declared_bits_are_used_if_the_values_fit() -> None:
     assert auto([0, 900], "uint16", 14) == (0, 16_383)
     assert auto([0, 9], "uint8", 4) == (0, 15)
     assert auto([0, 900], "uint16", 9) == (0, 1023)
@@ -203,9 +203,7 @@ def test_bits_that_a_file_names_count_if_they_hold_the_values() -> None:
     ),
     st.integers(0, 24),
 )
-def test_any_values_come_back_from_their_own_range_and_never_leave_it(
-    values: np.ndarray, shift: int
-) -> None:
+def test_values_round_trip_within_their_auto_range(values: np.ndarray, shift: int) -> None:
     info = np.iinfo(values.dtype) if values.dtype.kind in "iu" else None
     highest = float(np.abs(values.astype(float)).max())
     if info is not None and max(highest, 1) * 2**shift <= info.max:
@@ -220,7 +218,7 @@ def test_any_values_come_back_from_their_own_range_and_never_leave_it(
     assert span.low <= back.min() <= back.max() <= span.high
 
 
-def test_a_summary_is_the_same_in_parts() -> None:
+def test_summary_of_parts_equals_summary_of_the_whole() -> None:
     values = np.random.default_rng(0).normal(50, 20, (4, 30, 40)).astype(np.float32)
     values[1, 3, 4] = np.nan
     parts = Summary(values.dtype, values.size)
@@ -244,19 +242,19 @@ def test_a_summary_is_the_same_in_parts() -> None:
         ([0, 2**23], "uint32", (0, 2**23)),
     ],
 )
-def test_the_whole_range_is_that_of_the_type_unless_that_is_white_or_one_grey(
+def test_full_range_is_the_type_unless_it_displays_white_or_one_grey(
     values: list[float], dtype: str, expected: tuple[float, float]
 ) -> None:
     assert Summary.from_values(np.array(values, dtype)).range("full") == Range(*expected)
 
 
 @pytest.mark.parametrize("choice", ["all", (3, 3), (4, 3), (1, 2, 3), (0, np.inf)])
-def test_a_choice_that_does_not_exist(choice: object) -> None:
+def test_error_for_invalid_intensities(choice: object) -> None:
     with pytest.raises(InputError, match="it must be 'auto', 'full', 'percentiles', or the values"):
         check_intensities(choice)
 
 
-def test_an_image_with_a_range_has_its_alpha_and_what_is_not_finite_apart() -> None:
+def test_ranged_image_keeps_alpha_and_marks_values_that_are_not_finite() -> None:
     image = np.full((1, 2, 4), 200, np.uint16)
     image[..., 3] = 65_535
     unit = RangedImage(image, Range(100, 300)).to_unit()

@@ -20,7 +20,6 @@ from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-
     from torch import Tensor
 
 pytestmark = pytest.mark.usefixtures("one_thread")
