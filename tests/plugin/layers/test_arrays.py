@@ -528,7 +528,7 @@ def test_a_plane_as_displayed_has_the_layers_sides(rgb: bool) -> None:
     plane = take_plane(layer, dims, intensities="displayed")
 
     assert plane.shape == plane.full_shape == plane.load().shape[:2] == (24, 20)
-    assert len(plane.index) == plane.data.ndim
+    assert len(plane.index) == len(plane.data.shape)
     np.testing.assert_array_equal(plane.corners, grey.corners)
     for taken, expected in zip(plane.grid, grey.grid, strict=True):
         np.testing.assert_array_equal(taken, expected)

@@ -82,11 +82,9 @@ def test_a_plane_of_a_stack_keeps_its_place() -> None:
     result = viewer.add_image(np.zeros((1, 6, 8)), scale=(5, 2, 2), translate=(15, 0, 0))
     evolution = Evolution()
     collect(evolution, 3, (1, 6, 8))
-    layer = evolution.add_to(viewer, result, "film", napari_nst={"seed": 1})
+    layer = evolution.add_to(viewer, result)
     assert layer is not None
     assert layer.data.shape == (3, 1, 6, 8)
-    assert layer.name == "film"
-    assert layer.metadata["napari_nst"] == {"seed": 1}
     np.testing.assert_allclose(layer.data_to_world((2, 0, 1, 1)), (2, 15, 2, 2))
 
 

@@ -17,7 +17,7 @@ from random_viewers import in_units_of, viewers
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.geometry import canvas_corners, visible_part
-from napari_nst.plugin.layers.labels import present, take_labels
+from napari_nst.plugin.layers.labels import take_labels, unique_labels
 from napari_nst.plugin.widgets.controls import Controls
 from napari_nst.plugin.widgets.job_maker import JobMaker
 from napari_nst.plugin.widgets.regions_table import RegionsTable
@@ -110,8 +110,8 @@ def test_labels_match_the_canvas(
     wanted = in_place(photo, labels)
     np.testing.assert_array_equal(taken.load(), wanted)
     # Labels between the pixels of a coarser image are reported, too.
-    assert set(taken.present()) >= set(np.unique(wanted).tolist())
-    assert (0 in taken.present()) == (0 in wanted)
+    assert set(taken.unique_labels()) >= set(np.unique(wanted).tolist())
+    assert (0 in taken.unique_labels()) == (0 in wanted)
 
 
 # Shear and rotation stay in the displayed plane, which another order of the axes would leave.
@@ -262,7 +262,7 @@ def test_a_layer_off_the_canvas_cannot_be_drafted(viewer: ViewerModel, change: s
 def test_the_labels_in_an_array_are_all_found(values: Any) -> None:
     array = np.array(values, dtype=getattr(values, "dtype", np.int64))
 
-    assert present(array) == sorted(set(array.tolist()))
+    assert unique_labels(array) == sorted(set(array.tolist()))
 
 
 def table(labels: list[int], *, same: bool = False, styles: tuple[str, ...] = STYLES) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,13 +31,24 @@ from napari_nst.plugin.layers.value_range import (
 from napari_nst.ranges import Range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from napari.components import Dims
     from napari.layers import Image
     from numpy.typing import NDArray
 
 __all__ = ["Plane", "take_init_image", "take_plane"]
+
+_T = TypeVar("_T")
+
+
+class _Side(NamedTuple):
+    """Shown axis of a plane: the places that it takes, and pixels of level zero in a pixel."""
+
+    axis: int
+    places: range
+    size: int
+    factor: float
 
 
 @dataclass(frozen=True)
@@ -107,62 +118,54 @@ class Plane:
     @property
     def shown(self) -> tuple[int, int]:
         """Axes of `data` that are rows and columns."""
-        rows, columns = self._in_view(
-            axis for axis, i in enumerate(self.index[: len(self.factors)]) if _is_slice(i)
-        )
-        return rows, columns
+        return self._in_view(lambda side: side.axis)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the plane in the view."""
-        height, width = self._in_view(len(range(*place.indices(n))) for place, n in self._slices)
-        return height, width
+        return self._in_view(lambda side: len(side.places))
 
     @property
     def grid(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of level zero, in the view, that contain the plane's pixel centres."""
-        factors = [f for f, i in zip(self.factors, self.index, strict=False) if _is_slice(i)]
-        rows, columns = self._in_view(
-            ((np.arange(*place.indices(n)) + 0.5) * factor).astype(np.intp)
-            for (place, n), factor in zip(self._slices, factors, strict=True)
+        return self._in_view(
+            lambda side: ((np.array(side.places) + 0.5) * side.factor).astype(np.intp)
         )
-        return rows, columns
 
     @property
     def full_shape(self) -> tuple[int, int]:
         """Height and width of the whole plane at level zero, in the view."""
-        height, width = self._in_view(
-            round(size * factor)
-            for size, factor, i in zip(self.data.shape, self.factors, self.index, strict=False)
-            if _is_slice(i)
-        )
-        return height, width
+        return self._in_view(lambda side: round(side.size * side.factor))
 
     @property
     def corners(self) -> NDArray[np.float64]:
         """World coordinates of the plane's two outer corners on the shown axes, shape (2, 2)."""
         low, high = np.zeros(len(self.factors)), np.zeros(len(self.factors))
-        shown = [axis for axis, place in enumerate(self.index[: len(low)]) if _is_slice(place)]
-        for axis, (place, size) in zip(shown, self._slices, strict=True):
-            first, last, _ = place.indices(size)
-            low[axis] = first * self.factors[axis] - 0.5
-            high[axis] = last * self.factors[axis] - 0.5
+        for side in self._sides:
+            low[side.axis] = side.places.start * side.factor - 0.5
+            high[side.axis] = side.places.stop * side.factor - 0.5
+        shown = [side.axis for side in self._sides]
         world = to_world(self.geometry, self.view.units)
         return np.array([world(low)[shown], world(high)[shown]])
 
     @property
-    def _slices(self) -> list[tuple[slice, int]]:
-        """Index and length of the two shown axes, in the order of `data`."""
-        sides = zip(self.index, self.data.shape, strict=True)
-        return [(place, size) for place, size in sides if isinstance(place, slice)][:2]
+    def _sides(self) -> list[_Side]:
+        """The two shown axes, in the order of `data`."""
+        axes = zip(self.index, self.data.shape, self.factors, strict=False)  # without colours
+        return [
+            _Side(axis, range(*place.indices(size)), size, factor)
+            for axis, (place, size, factor) in enumerate(axes)
+            if isinstance(place, slice)
+        ]
 
     @property
     def _alpha(self) -> bool:
         return self.rgb and self.data.shape[-1] == 4
 
-    def _in_view(self, pair: Iterable[Any]) -> Iterable[Any]:
-        """Return a pair for the two shown axes in the order of the view."""
-        return reversed(list(pair)) if self.transposed else list(pair)
+    def _in_view(self, value: Callable[[_Side], _T]) -> tuple[_T, _T]:
+        """Return a value of each shown axis, in the order of the view."""
+        first, second = map(value, self._sides)
+        return (second, first) if self.transposed else (first, second)
 
     def load(self) -> NDArray[Any]:
         """Read the plane for the engine.
@@ -279,7 +282,7 @@ def take_plane(
     factors = tuple(a / b for a, b in zip(full[:ndim], data.shape[:ndim], strict=True))
     index = index_of_part(layer, shown, planes, data.shape, factors, part)
     geometry = geometry_of(layer)
-    thick = {axis: index[axis] for axis in planes if _is_slice(index[axis])}
+    thick = {axis: index[axis] for axis in planes if isinstance(index[axis], slice)}
     if thick:
         geometry, factors, index, data = _projected(layer, thick, geometry, factors, index, data)
     by = "limits" if intensities == "displayed" else intensities
@@ -291,7 +294,7 @@ def take_plane(
         appearance["colormap"] = layer.colormap
     if intensities == "displayed":
         data, range_source, rgb = DisplayedArray(data, display_of(layer)), None, True
-        index += (slice(None),) * (data.ndim - len(index))  # the colours of grey values
+        index += (slice(None),) * (len(data.shape) - len(index))  # the colours of grey values
         appearance = {"rgb": True, "contrast_limits": (0, 255)}
     return Plane(
         name=layer.name,
@@ -354,10 +357,6 @@ def take_init_image(layer: Image, dims: Dims | View, content: Plane) -> Plane:
     plane = take_plane(layer, dims)
     alike = plane.rgb == content.rgb and plane.data.dtype == content.data.dtype
     return replace(plane, range_source=content.range_source) if alike else plane
-
-
-def _is_slice(place: int | slice) -> bool:
-    return isinstance(place, slice)
 
 
 def _level(levels: list[Any], shown: tuple[int, int], longest: int | None) -> int:

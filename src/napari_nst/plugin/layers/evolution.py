@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.transforms import Affine
 
+from napari_nst.plugin.layers.geometry import geometry_of, to_world
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
@@ -69,9 +71,7 @@ class Evolution:
             self._seen += 1
         self._last = (iteration, picture)
 
-    def add_to(
-        self, viewer: ViewerModel, result: Image, name: str = "", **metadata: Any
-    ) -> Image | None:
+    def add_to(self, viewer: ViewerModel, result: Image) -> Image | None:
         """Add the frames as a layer over the result, with time as its first axis.
 
         Parameters
@@ -80,10 +80,6 @@ class Evolution:
             The viewer.
         result : Image
             Result layer, whose transform, appearance and units the frames get.
-        name : str
-            Name of the layer; by default that of the result and "evolution".
-        **metadata
-            Additional metadata, beside the iteration of each frame.
 
         Returns
         -------
@@ -97,11 +93,11 @@ class Evolution:
         look = {} if result.rgb else {"colormap": result.colormap}
         return viewer.add_image(
             data,
-            name=name or f"{result.name} evolution",
+            name=f"{result.name} evolution",
             rgb=result.rgb,
             contrast_limits=result.contrast_limits,
             gamma=result.gamma,
-            metadata={"napari_nst_iterations": list(self.iterations), **metadata},
+            metadata={"napari_nst_iterations": list(self.iterations)},
             **_with_time(result),
             **look,
         )
@@ -113,8 +109,6 @@ class Evolution:
         while len(self._frames) > room:
             del self._frames[1::2], self._iterations[1::2]
             self._step *= 2
-            if room == 1:
-                break
 
 
 def _with_time(layer: Image) -> dict[str, Any]:
@@ -135,17 +129,7 @@ def _lifted(layer: Image) -> NDArray[np.float64]:
 
     A matrix, since napari's rotation and shear depend on the number of axes.
     """
-    own = Affine(scale=layer.scale, translate=layer.translate, ndim=layer.ndim).affine_matrix
-    whole = (
-        layer.affine.affine_matrix
-        @ Affine(
-            scale=layer.scale,
-            translate=layer.translate,
-            rotate=layer.rotate,
-            shear=layer.shear,
-            ndim=layer.ndim,
-        ).affine_matrix
-    )
+    own = Affine(scale=layer.scale, translate=layer.translate, ndim=layer.ndim)
     lifted = np.eye(layer.ndim + 2)
-    lifted[1:, 1:] = whole @ np.linalg.inv(own)
+    lifted[1:, 1:] = to_world(geometry_of(layer)).compose(own.inverse).affine_matrix
     return lifted

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from napari_nst.plugin.layers.arrays import Plane
     from napari_nst.plugin.provenance.origins import Origin
 
-__all__ = ["LabelsPlane", "labels_from_origin", "present", "take_labels"]
+__all__ = ["LabelsPlane", "labels_from_origin", "take_labels", "unique_labels"]
 
 _COUNTABLE = 2**16  # labels below this are marked in a table, ten times as fast as sorting
 
@@ -74,10 +74,10 @@ class LabelsPlane:
         """Return a copy of the labels as they are now, in the shape (H, W) of the image's plane."""
         return nearest(self.data, self.matrix, *self.grid)
 
-    def present(self) -> list[int]:
+    def unique_labels(self) -> list[int]:
         """Return the sorted labels over the image now, with 0 where part of it has no labels."""
         part, covered = labels_under(self.data, self.matrix, *self.grid)
-        found = present(part)
+        found = unique_labels(part)
         return found if covered or 0 in found else sorted([0, *found])
 
 
@@ -143,7 +143,7 @@ def labels_from_origin(origin: Origin) -> LabelsPlane | None:
     )
 
 
-def present(labels: NDArray[Any]) -> list[int]:
+def unique_labels(labels: NDArray[Any]) -> list[int]:
     """Return the sorted labels in an array."""
     if labels.size == 0:
         return []

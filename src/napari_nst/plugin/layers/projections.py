@@ -44,11 +44,6 @@ class ProjectedArray:
         """Shape of the data, with length 1 along each projected axis."""
         return tuple(1 if a in self.thick else n for a, n in enumerate(self.source.shape))
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.source.shape)
-
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         """Read a part; the index along projected axes is 0."""
         places = [slice(*self.thick[a]) if a in self.thick else i for a, i in enumerate(index)]

@@ -71,7 +71,7 @@ class LabelsAlong:
             Names the plane.
         """
         for k in (0, self._count - 1):
-            if not any(self._over(k).present()):
+            if not any(self._over(k).unique_labels()):
                 raise InputError(
                     f"{self._labels.name} has no label over plane {k + 1} of {self._count} of "
                     f"{self._name}: paint on every plane, or choose a 2D Labels layer for all."

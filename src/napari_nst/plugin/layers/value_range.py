@@ -74,15 +74,10 @@ class DisplayedArray:
         shape = tuple(self.source.shape)
         return (*shape, 3) if self.display.table else shape
 
-    @property
-    def ndim(self) -> int:
-        """Number of axes, that of the colours included."""
-        return len(self.shape)
-
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         """Read a part, with all colours."""
         if self.display.table:
-            index = index[: self.ndim - 1]
+            index = index[: len(self.source.shape)]
         return self.display.show(np.asarray(self.source[index]))
 
 
@@ -150,9 +145,9 @@ class RangeEstimator:
                 index[axis] = int(place)
             if self.channel is not None:
                 index[self.channel[0]] = self.channel[1]
-            yield from self._windows(index)
+            yield from self._indices(index)
 
-    def _windows(self, index: list[int | slice]) -> Iterator[tuple[int | slice, ...]]:
+    def _indices(self, index: list[int | slice]) -> Iterator[tuple[int | slice, ...]]:
         first, second = (list(_windows(self.data.shape[axis])) for axis in self.shown)
         for rows in first:
             for columns in second:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
-from qtpy.QtWidgets import QFormLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_nst.plugin.widgets.fields import Field, control, field
+from napari_nst.plugin.widgets.layouts import form_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,14 +140,10 @@ class Advanced(QWidget):
             "own range.  as displayed: with gamma and colormap; the result is RGB.",
             choices=_INTENSITIES,
         )
-        self.intensities.changed.connect(lambda _: changed())
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for each in self.fields.values():
-            form.addRow(each.widget.label, each.widget.native)
-            each.widget.changed.connect(lambda _: changed())
-        form.addRow(self.intensities.label, self.intensities.native)
+        form = form_layout(self)
+        for widget in (*(each.widget for each in self.fields.values()), self.intensities):
+            form.addRow(widget.label, widget.native)
+            widget.changed.connect(lambda _: changed())
 
 
 def _offer(device: ComboBox, value: str) -> str:

@@ -1,15 +1,15 @@
-"""Push buttons with tooltips, and a grid of them."""
+"""Buttons and check boxes with tooltips, and a grid of buttons."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtWidgets import QGridLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QPushButton, QSizePolicy, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ButtonGrid", "push_button"]
+__all__ = ["ButtonGrid", "check_box", "push_button"]
 
 
 class ButtonGrid(QWidget):
@@ -55,3 +55,12 @@ def push_button(text: str, tooltip: str, callback: Callable[[], object]) -> QPus
     button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
     button.clicked.connect(lambda _=False: callback())
     return button
+
+
+def check_box(text: str, tooltip: str, *, checked: bool = False) -> QCheckBox:
+    """Return a check box with a tooltip and an accessible description."""
+    box = QCheckBox(text)
+    box.setToolTip(tooltip)
+    box.setAccessibleDescription(tooltip)
+    box.setChecked(checked)
+    return box

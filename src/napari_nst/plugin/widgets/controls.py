@@ -8,12 +8,13 @@ import numpy as np
 from magicgui.widgets import FloatSpinBox, Slider
 from napari.layers import Image
 from psygnal import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_nst.plugin.layers.geometry import full_shape
 from napari_nst.plugin.provenance.finding import RunInputs, find_layer
 from napari_nst.plugin.widgets.advanced import Advanced
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.widgets.layouts import form_layout
 from napari_nst.plugin.widgets.planes_box import PlanesBox
 from napari_nst.plugin.widgets.regions_box import RegionsBox
 from napari_nst.plugin.widgets.styles_list import StylesList
@@ -120,9 +121,7 @@ class Controls:
             **self.advanced.fields,
         }
         self.native = QWidget()
-        self.form = form = QFormLayout(self.native)
-        form.setContentsMargins(0, 0, 0, 0)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self.form = form = form_layout(self.native)
         form.addRow(self.content.label, self.content.native)
         self._planes_label = QLabel(self.planes.choice.label)
         self._planes_label.setBuddy(self.planes.choice.native)
@@ -247,8 +246,7 @@ class Controls:
         """Return the spin box's value for a size; None becomes the content's longest side."""
         if size is None and self.content.value is not None:
             layer = self.content.value
-            full = full_shape(layer)
-            return int(max(full[: layer.ndim][-2:]))
+            return int(max(full_shape(layer)[: layer.ndim][-2:]))
         return size if isinstance(size, int) else 0
 
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
+
+from napari_nst.plugin.widgets.layouts import column_layout
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -34,14 +36,14 @@ class _CurveStyle(NamedTuple):
 
     on_dark: str | None  # None: the theme's text colour
     on_light: str | None
-    dashes: tuple[int, ...] | None
+    dashes: list[int] | None
     width: float
 
 
 _CURVES = {
     "total": _CurveStyle(None, None, None, 1.5),
-    "style": _CurveStyle("#e69f00", "#b04a00", (6, 3), 1.5),
-    "content": _CurveStyle("#56b4e9", "#0072b2", (1, 2), 2),
+    "style": _CurveStyle("#e69f00", "#b04a00", [6, 3], 1.5),
+    "content": _CurveStyle("#56b4e9", "#0072b2", [1, 2], 2),
 }
 
 
@@ -62,7 +64,7 @@ class LossCurves(QWidget):
         self._viewer = viewer
         self._losses: dict[str, list[float]] = {name: [] for name in _CURVES}
         self._iterations: list[int] = []
-        self._growths: list[float] = []
+        self._size_starts: list[float] = []
         self._scale = 0
         self._plot: _Plot | None = None
         self._timer = QTimer(self)
@@ -72,9 +74,7 @@ class LossCurves(QWidget):
         self._hint = QLabel(_HINT)
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._hint.setWordWrap(True)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.addWidget(self._hint)
+        self._layout = column_layout(self, self._hint)
         self.setFixedHeight(_HEIGHT)
         self.setAccessibleName("Loss curves")
         self.setToolTip(
@@ -87,7 +87,7 @@ class LossCurves(QWidget):
         for values in self._losses.values():
             values.clear()
         self._iterations.clear()
-        self._growths.clear()
+        self._size_starts.clear()
         self._schedule_drawing()
 
     def add(
@@ -104,7 +104,7 @@ class LossCurves(QWidget):
             scale.
         """
         if self._iterations and scale != self._scale:
-            self._growths.append((self._iterations[-1] + iteration) / 2)
+            self._size_starts.append((self._iterations[-1] + iteration) / 2)
         self._scale = scale
         self._iterations.append(iteration)
         for name, value in (("content", content), ("style", style), ("total", total)):
@@ -139,7 +139,7 @@ class LossCurves(QWidget):
             self._plot.set_theme(get_theme(self._viewer.theme))
             self._layout.replaceWidget(self._hint, self._plot.widget)
             self._hint.hide()
-        self._plot.draw(self._iterations, self._losses, self._growths)
+        self._plot.draw(self._iterations, self._losses, self._size_starts)
         self.setAccessibleDescription(self._description())
 
     def _description(self) -> str:
@@ -186,30 +186,29 @@ class _Plot:
             axis.setPen(theme.secondary.as_hex())
             axis.setTextPen(text)
             axis.setStyle(tickFont=self.widget.font())
-        for name, kind in _CURVES.items():
-            color = (kind.on_light if theme.type == "light" else kind.on_dark) or text
-            dashes = None if kind.dashes is None else list(kind.dashes)
-            self._curves[name].setPen(self._pg.mkPen(color, width=kind.width, dash=dashes))
+        for name, style in _CURVES.items():
+            color = (style.on_light if theme.type == "light" else style.on_dark) or text
+            self._curves[name].setPen(self._pg.mkPen(color, width=style.width, dash=style.dashes))
         for _, label in self._legend.items:
             label.setText(label.text, color=text)
         for line in self._lines:
             line.setPen(theme.secondary.as_hex())
 
     def draw(
-        self, iterations: list[int], losses: dict[str, list[float]], growths: list[float]
+        self, iterations: list[int], losses: dict[str, list[float]], size_starts: list[float]
     ) -> None:
         """Redraw the curves."""
         count = len(iterations)
-        kept = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).astype(int))
-        x = np.array(iterations, float)[kept]
-        shown = {name: _positive(np.array(values, float)[kept]) for name, values in losses.items()}
+        drawn = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).astype(int))
+        x = np.array(iterations, float)[drawn]
+        shown = {name: _positive(np.array(values, float)[drawn]) for name, values in losses.items()}
         for name, curve in self._curves.items():
             curve.setData(x, shown[name])
-        every = np.concatenate(list(shown.values()))
-        self._item.getAxis("left").setTicks([_ticks(every[np.isfinite(every)])])
-        while len(self._lines) > len(growths):
+        values = np.concatenate(list(shown.values()))
+        self._item.getAxis("left").setTicks([_ticks(values[np.isfinite(values)])])
+        while len(self._lines) > len(size_starts):
             self._item.removeItem(self._lines.pop())
-        for position in growths[len(self._lines) :]:
+        for position in size_starts[len(self._lines) :]:
             line = self._pg.InfiniteLine(position, pen=self._theme.secondary.as_hex())
             line.setZValue(-1)
             self._item.addItem(line, ignoreBounds=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from magicgui.widgets import CheckBox, ComboBox, LineEdit, Slider, SpinBox
+from magicgui.widgets import ComboBox, LineEdit, Slider, SpinBox
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QSizePolicy, QSlider, QWidget
 
 from napari_nst.settings import StyleTransferSettings
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-__all__ = ["Field", "LayerChoice", "control", "field", "name_widget"]
+__all__ = ["Field", "LayerChoice", "control", "field", "make_narrow", "name_widget"]
 
-_NARROW = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
 _NUMBER_WIDTH = 40  # pixels: beside a slider, for three digits
 _BARE = "background: transparent; border: 0; padding: 0; min-width: 0;"
 _AUTOMATIC = "automatic"
@@ -77,9 +76,8 @@ def control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
         Arguments of the widget.
     """
     made = kind(label=label, tooltip=tooltip, **options)
-    if isinstance(made, ComboBox):  # a long name must not widen the panel
-        made.native.setSizeAdjustPolicy(_NARROW)
-        made.native.setMinimumContentsLength(6)
+    if isinstance(made, ComboBox):
+        make_narrow(made.native)
     elif isinstance(made, Slider):
         made.native.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         made.native.layout().setSpacing(2)
@@ -89,6 +87,12 @@ def control(kind: type[Any], label: str, tooltip: str, **options: Any) -> Any:
         made.native.setFocusProxy(made.native.findChild(QSlider))
     name_widget(made.native, label.replace("&", ""), tooltip)
     return made
+
+
+def make_narrow(combo: QComboBox) -> None:
+    """Allow a combo box to be narrower than its choices, so that they do not widen the panel."""
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setMinimumContentsLength(6)
 
 
 def name_widget(native: QWidget, name: str, tooltip: str) -> None:
@@ -122,8 +126,7 @@ class Field:
         show: Callable[[Any], Any] = lambda value: value,
         read: Callable[[Any], Any] = lambda value: value,
     ) -> None:
-        self.name, self.widget = name, widget
-        self._show, self._read = show, read
+        self.widget, self._show, self._read = widget, show, read
         self.value = StyleTransferSettings.model_fields[name].default
 
     @property
@@ -167,11 +170,9 @@ def field(
         offered = [choice for choice in get_args(annotation) if choice not in without]
         choices = [((words or {}).get(choice, choice), choice) for choice in offered]
         return Field(name, control(ComboBox, label, tooltip, choices=choices, **options))
-    if annotation is bool:
-        return Field(name, control(CheckBox, label, tooltip, **options))
     if annotation is int:
-        limits = {"min": 0, "max": _MAX_INT} | options
-        return Field(name, control(SpinBox, label, tooltip, **limits))
+        options = {"min": 0, "max": _MAX_INT} | options
+        return Field(name, control(SpinBox, label, tooltip, **options))
     automatic = StyleTransferSettings.model_fields[name].default
     return Field(
         name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from psygnal import Signal
@@ -20,10 +21,11 @@ from qtpy.QtWidgets import (
 
 from napari_nst import own_presets, presets
 from napari_nst.errors import InputError
+from napari_nst.plugin.widgets.fields import make_narrow
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari_nst.presets import Preset
 
@@ -63,11 +65,7 @@ class PresetsBox(QWidget):
         self.combo.setToolTip(
             "Settings that work well together.  Choosing one sets all controls below."
         )
-        # The long name of a preset must not widen the panel.
-        self.combo.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
-        self.combo.setMinimumContentsLength(8)
+        make_narrow(self.combo)
         self.combo.activated.connect(self._on_activated)
         self.menu = QMenu(self)
         self.menu.setToolTipsVisible(True)
@@ -138,39 +136,35 @@ class PresetsBox(QWidget):
 
     def save(self, name: str) -> None:
         """Save the settings under a name, and show it."""
-        try:
+        with self._errors_as_warnings():
             key = own_presets.save(name, self._settings())
-        except InputError as error:
-            self.warning.emit(str(error))
-            return
-        self.refresh()
-        self._show(key)
+            self.refresh()
+            self._show(key)
 
     def delete(self) -> None:
         """Delete the preset that is shown; the settings stay."""
-        try:
+        with self._errors_as_warnings():
             own_presets.delete(self.current or "")
-        except InputError as error:
-            self.warning.emit(str(error))
-            return
-        self.refresh()
+            self.refresh()
 
     def export(self, path: str) -> None:
         """Write the settings to a file."""
-        try:
+        with self._errors_as_warnings():
             own_presets.write_settings(path, self._settings())
-        except InputError as error:
-            self.warning.emit(str(error))
 
     def import_from(self, path: str) -> None:
         """Emit the settings in a file."""
-        try:
+        with self._errors_as_warnings():
             settings = own_presets.read_settings(path)
+            self.show_for(settings)
+            self.chosen.emit(settings)
+
+    @contextmanager
+    def _errors_as_warnings(self) -> Iterator[None]:
+        try:
+            yield
         except InputError as error:
             self.warning.emit(str(error))
-            return
-        self.show_for(settings)
-        self.chosen.emit(settings)
 
     def _valid_settings(self) -> StyleTransferSettings:
         """Return the settings, or the last valid ones."""

@@ -11,7 +11,7 @@ import psutil
 from napari.layers import Labels
 from psygnal import Signal
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_nst.engine.images.assignment import assign_styles
 from napari_nst.errors import InputError
@@ -19,7 +19,9 @@ from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.geometry import full_shape, geometry_of, result_transform, shown_axes
 from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
 from napari_nst.plugin.run.layer_jobs import take_labels_on
+from napari_nst.plugin.widgets.buttons import push_button
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.widgets.layouts import column_layout, form_layout
 from napari_nst.plugin.widgets.regions_table import RegionsTable
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ class RegionsBox(QWidget):
         super().__init__()
         self._viewer, self._content, self._style_layers = viewer, content, styles
         self._styles: list[str] = []
-        self._painted: dict[int, list[int]] = {}  # labels on each style
+        self._on_styles: dict[int, list[int]] = {}  # labels over each style
         self._watched: list[Labels] = []
         self._made: tuple[weakref.ref[Labels], weakref.ref[Image]] | None = None  # by `paint`
         self._timer = QTimer(self)
@@ -96,12 +98,12 @@ class RegionsBox(QWidget):
             "La&bels",
             "Labels layer over the content: each label can have its own style.",
         )
-        self.paint_button = QPushButton("Paint regions")
-        self.paint_button.setToolTip(
+        self.paint_button = push_button(
+            "Paint regions",
             "Add a Labels layer over the content, to paint regions.  Painting also acts on the "
-            "current run."
+            "current run.",
+            self.paint,
         )
-        self.paint_button.clicked.connect(self.paint)
         self.style_labels: list[Any] = []
         self.table = RegionsTable()
         self.table.changed.connect(self.changed.emit)
@@ -121,19 +123,14 @@ class RegionsBox(QWidget):
                 words={"all": "may be crossed", "inside": "strict"},
             ),
         }
-        self._form = QFormLayout()
-        self._form.setContentsMargins(0, 0, 0, 0)
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        choices = QWidget()
+        self._form = form_layout(choices)
         self._form.addRow(self.content_labels.label, self.content_labels.native)
         self._form.addRow(self.paint_button)
         for each in self.fields.values():
             self._form.addRow(each.widget.label, each.widget.native)
             each.widget.changed.connect(lambda _: self.changed.emit())
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addLayout(self._form)
-        layout.addWidget(self._problem)
-        layout.addWidget(self.table)
+        column_layout(self, choices, self._problem, self.table)
 
     @property
     def region_styles(self) -> Mapping[int, int | None] | None:
@@ -169,11 +166,11 @@ class RegionsBox(QWidget):
         """
         if self.content_labels.value is None or not self.table.labels:
             return
-        of_styles = [
-            np.array(self._painted[i]) if i in self._painted else None
-            for i in range(len(self._styles))
+        count = len(self._styles)
+        on_styles = [
+            np.array(self._on_styles[i]) if i in self._on_styles else None for i in range(count)
         ]
-        assign_styles(np.array(self.table.labels), of_styles, self.region_styles, len(self._styles))
+        assign_styles(np.array(self.table.labels), on_styles, self.region_styles, count)
 
     def choose(self, content: Labels | None, styles: Sequence[Labels | None]) -> None:
         """Choose the labels of the content and of the styles; None: no labels."""
@@ -189,8 +186,11 @@ class RegionsBox(QWidget):
             self._form.removeRow(combo.native)
         for index, name in enumerate(names):
             if index == len(self.style_labels):
-                combo = self._combo("", f"A Labels layer painted over style {index + 1}: a label "
-                    "of the content takes the style of the same label there.")  # fmt: skip
+                combo = self._combo(
+                    "",
+                    f"A Labels layer painted over style {index + 1}: a label of the content takes "
+                    "the style of the same label there.",
+                )
                 self.style_labels.append(combo)
                 self._form.insertRow(2 + index, f"On style {index + 1}", combo.native)
             self.style_labels[index].native.setAccessibleName(
@@ -212,20 +212,20 @@ class RegionsBox(QWidget):
         labels: list[int] = []
         problem = ""
         try:
-            self._painted = {
-                index: self._present(combo.value, style)
+            self._on_styles = {
+                index: self._labels_over(style, combo.value)
                 for index, (combo, style) in enumerate(
                     zip(self.style_labels, self._style_layers(), strict=False)
                 )
                 if combo.value is not None and style is not None
             }
             if layer is not None and content is not None:
-                labels = self._present(layer, content)
+                labels = self._labels_over(content, layer)
         except InputError as error:
             problem = f"⚠ {error}"
         self._problem.setText(problem)
         self._problem.setVisible(bool(problem))
-        self.table.show_labels(labels, layer, self._styles, same=bool(self._painted))
+        self.table.show_labels(labels, layer, self._styles, same=bool(self._on_styles))
 
     def paint(self) -> None:
         """Add a Labels layer over the content, and activate its brush.
@@ -281,9 +281,9 @@ class RegionsBox(QWidget):
             )
         return layer
 
-    def _present(self, layer: Labels, image: Image) -> list[int]:
+    def _labels_over(self, image: Image, layer: Labels) -> list[int]:
         """Return the labels over the plane of an image."""
-        return take_labels(layer, take_plane(image, self._viewer.dims)).present()
+        return take_labels(layer, take_plane(image, self._viewer.dims)).unique_labels()
 
     def _combo(self, label: str, tooltip: str) -> Any:
         combo = control(_Nullable, label, tooltip, choices=self._layers, nullable=True)
@@ -299,14 +299,14 @@ class RegionsBox(QWidget):
 
     def _watch(self) -> None:
         combos = (self.content_labels, *self.style_labels)
-        wanted = [combo.value for combo in combos if combo.value is not None]
+        chosen = list(dict.fromkeys(combo.value for combo in combos if combo.value is not None))
         for layer in self._watched:
-            if layer not in wanted:
+            if layer not in chosen:
                 self._listen(layer, on=False)
-        for layer in dict.fromkeys(wanted):
+        for layer in chosen:
             if layer not in self._watched:
                 self._listen(layer, on=True)
-        self._watched = list(dict.fromkeys(wanted))
+        self._watched = chosen
 
     def _listen(self, layer: Labels, *, on: bool) -> None:
         events = layer.events
@@ -328,15 +328,7 @@ class RegionsBox(QWidget):
 
 
 def _labels_shape(full: tuple[int, ...], shown: tuple[int, int]) -> tuple[int, ...]:
-    """Return the shape of a new Labels layer over an image.
-
-    Parameters
-    ----------
-    full : tuple of int
-        Shape of the image, without colours.
-    shown : tuple of int
-        Axes of a plane.
-    """
+    """Return the shape of a new Labels layer over an image, given its shape and shown axes."""
     pixels = math.prod(full[axis] for axis in shown)
     room = _FREE_SHARE * psutil.virtual_memory().available
     if pixels <= _MAX_PIXELS and math.prod(full) <= room:

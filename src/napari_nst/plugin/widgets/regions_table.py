@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal
 from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QPainter, QPixmap
-from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QLabel, QSizePolicy, QWidget
+
+from napari_nst.plugin.widgets.fields import make_narrow
+from napari_nst.plugin.widgets.layouts import column_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,9 +42,7 @@ class RegionsTable(QWidget):
         self._shown: tuple[Any, ...] = ()
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._rows = QWidget()
-        self._outside = QVBoxLayout(self)
-        self._outside.setContentsMargins(0, 0, 0, 0)
-        self._outside.addWidget(self._rows)
+        self._outside = column_layout(self, self._rows)
 
     @property
     def region_styles(self) -> Mapping[int, int | None] | None:
@@ -109,8 +110,7 @@ class RegionsTable(QWidget):
         self, row: int, label: int, color: tuple[int, ...] | None, styles: Sequence[str]
     ) -> None:
         combo = QComboBox()
-        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        combo.setMinimumContentsLength(6)
+        make_narrow(combo)
         combo.setAccessibleName(f"Style of label {label}")
         combo.setToolTip(f"Style for the region of label {label}, or its unchanged content.")
         if self._same and label:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from napari.layers import Image
 from psygnal import Signal
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_nst.errors import InputError, StyleTransferError
 from napari_nst.plugin.provenance.comparison import Comparison
 from napari_nst.plugin.provenance.origins import RECORD_KEY
-from napari_nst.plugin.widgets.buttons import ButtonGrid, push_button
+from napari_nst.plugin.widgets.buttons import ButtonGrid, check_box, push_button
+from napari_nst.plugin.widgets.layouts import column_layout
 from napari_nst.plugin.widgets.result_actions import (
     copy_as_command,
     copy_as_python,
@@ -95,20 +96,16 @@ class ResultsBox(QWidget):
             "Copy a terminal command that makes the same image again.",
             lambda: self._do(lambda layer: copy_as_command(layer, viewer.layers)),
         )
-        self._evolution = QCheckBox("Keep the evolution")
-        self._evolution.setToolTip(
-            "Add the intermediate images of a run as a layer with a time slider when it ends."
+        self._evolution = check_box(
+            "Keep the evolution",
+            "Add the intermediate images of a run as a layer with a time slider when it ends.",
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(
-            ButtonGrid(
-                (self.continue_button, reuse_button),
-                (self._flip_button, save_button),
-                (python_button, command_button),
-            )
+        buttons = ButtonGrid(
+            (self.continue_button, reuse_button),
+            (self._flip_button, save_button),
+            (python_button, command_button),
         )
-        layout.addWidget(self._evolution)
+        column_layout(self, buttons, self._evolution)
 
     @property
     def keeps_evolution(self) -> bool:

@@ -9,9 +9,11 @@ from magicgui.widgets import Slider
 from psygnal import Signal
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QLabel, QToolButton, QWidget
 
+from napari_nst.plugin.widgets.buttons import push_button
 from napari_nst.plugin.widgets.fields import LayerChoice, control, name_widget
+from napari_nst.plugin.widgets.layouts import column_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,13 +59,11 @@ class StylesList(QWidget):
         self.rows: list[_Row] = []
         self._shares: list[float] = []
         self._resetting = False
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self.add_button = push_button(
+            "Add a st&yle", "Blend the style of another layer; each style has a share.", self.add
+        )
+        self._layout = column_layout(self, self.add_button)
         self._layout.setSpacing(4)
-        self.add_button = QPushButton("Add a st&yle")
-        self.add_button.setToolTip("Blend the style of another layer; each style has a share.")
-        self.add_button.clicked.connect(lambda: self.add())
-        self._layout.addWidget(self.add_button)
         self.add()
 
     @property
