@@ -14,10 +14,10 @@ TIMES = {"s": 1.0, "ms": 1e-3}
 SIZES = LENGTHS | TIMES | {"pixel": 1.0}
 
 
-def in_units_of(world: Any, units: Any, wanted: Any) -> np.ndarray:
-    """Convert world coordinates if the units are compatible."""
+def in_units_of(world: Any, units: Any, new_units: Any) -> np.ndarray:
+    """Convert world coordinates to other units."""
     size = {unit: SIZES[name] for name, unit in NAMES.items()}
-    ratio = [size[str(a)] / size[str(b)] for a, b in zip(units, wanted, strict=True)]
+    ratio = [size[str(a)] / size[str(b)] for a, b in zip(units, new_units, strict=True)]
     return np.asarray(world) * ratio
 
 
@@ -84,11 +84,11 @@ def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]
     for axis in order[:-2]:
         steps = int(min(viewer.dims.nsteps[axis], 10_000))
         viewer.dims.set_current_step(axis, draw(st.integers(0, max(steps - 1, 0))))
-        # napari averages an empty slice where a thick slice meets a negative scale.
-        turned = any(
+        # A thick slice of a layer with a negative scale is empty in napari.
+        reversed_axis = any(
             layer.scale[axis - deepest] < 0 for layer in layers if layer.ndim >= deepest - axis
         )
-        if not turned and draw(st.booleans()):
+        if not reversed_axis and draw(st.booleans()):
             step = viewer.dims.range[axis].step
             viewer.dims.margin_left = _put(viewer.dims.margin_left, axis, step * draw(wide))
             viewer.dims.margin_right = _put(viewer.dims.margin_right, axis, step * draw(wide))

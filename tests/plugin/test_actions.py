@@ -24,7 +24,7 @@ RECORD = {
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Calls of the panel's methods."""
+    """Recorded calls of the panel's methods."""
     calls: list[Any] = []
     for name in ("start", "pause", "stop", "cancel"):
         monkeypatch.setattr(
@@ -41,14 +41,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def said() -> list[str]:
+def messages() -> list[str]:
     notification_manager.records.clear()
 
-    class Said(list[str]):
+    class Messages(list[str]):
         def __iter__(self) -> Any:
             return iter([str(record.message) for record in notification_manager.records])
 
-    return Said()
+    return Messages()
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def select(viewer: Any, *names: str) -> None:
     viewer.layers.selection = {viewer.layers[name] for name in names}
 
 
-def test_every_command_is_in_the_palette_with_a_title_in_words(viewer: Any) -> None:
+def test_every_command_has_a_title_in_the_palette(viewer: Any) -> None:
     commands = get_app_model().commands
     for name in actions.__all__:
         title = commands[f"napari-nst.{name}"].title
@@ -78,7 +78,7 @@ def test_every_command_is_in_the_palette_with_a_title_in_words(viewer: Any) -> N
         assert len(title.split()) > 6
 
 
-def test_the_selected_images_are_content_and_styles(viewer: Any, calls: list[Any]) -> None:
+def test_the_selected_images_become_content_and_styles(viewer: Any, calls: list[Any]) -> None:
     viewer.add_image(np.zeros((30, 30)), name="grey")
     viewer.add_labels(np.zeros((30, 30), int), name="labels")
     select(viewer, "grey", "labels", "paint", "photo")
@@ -96,11 +96,13 @@ def test_the_selected_images_are_content_and_styles(viewer: Any, calls: list[Any
     assert len(viewer.window._qt_window.findChildren(StyleTransferPanel)) == 1
 
 
-def test_too_few_selected_images_show_an_error(viewer: Any, calls: list[Any], said: Any) -> None:
+def test_too_few_selected_images_show_an_error(
+    viewer: Any, calls: list[Any], messages: Any
+) -> None:
     select(viewer, "paint")
     run("stylize_selected")
     assert calls == []
-    assert "1 image layers are selected: select 2 image layers or more." in list(said)
+    assert "1 image layers are selected: select 2 image layers or more." in list(messages)
 
 
 @pytest.mark.parametrize("name", ["start", "pause", "stop", "cancel"])
@@ -146,9 +148,9 @@ def test_a_result_is_saved(viewer: Any, result: Any, monkeypatch: Any, tmp_path:
     ["save_with_record", "copy_as_python", "copy_as_command", "reuse_settings", "continue_result"],
 )
 def test_a_layer_without_a_record_shows_an_error(
-    viewer: Any, calls: list[Any], said: Any, name: str
+    viewer: Any, calls: list[Any], messages: Any, name: str
 ) -> None:
     select(viewer, "photo")
     run(name)
     assert calls == []
-    assert any(text.startswith("photo has no record of a run") for text in said)
+    assert any(text.startswith("photo has no record of a run") for text in messages)

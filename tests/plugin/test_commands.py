@@ -42,7 +42,11 @@ def test_a_command_adds_its_result_to_the_viewer(viewer: Any, stack: Any) -> Non
     assert list(viewer.layers) == [*before, result]
     assert result.name == "stack x paint"
     assert result.data.dtype == np.uint16
-    assert result.metadata[ORIGINS_KEY]["content"]["index"] == [3, None, None]  # what is shown
+    assert result.metadata[ORIGINS_KEY]["content"]["index"] == [
+        3,
+        None,
+        None,
+    ]  # the plane that is shown
     again = execute("stylize_layers", result, [paint], QUICK, intensities="displayed")
     assert again.name == "stack x paint x paint"
     assert again.rgb

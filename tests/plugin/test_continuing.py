@@ -1,4 +1,4 @@
-"""Results are continued, compared and copied with their inputs, whatever these are called."""
+"""Continue, compare and copy find the input layers of a result by their pixels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def viewer(monkeypatch: pytest.MonkeyPatch) -> ViewerModel:
     return viewer
 
 
-def made(viewer: ViewerModel, content: str = "photo", *styles: str, **choices: Any) -> Image:
+def stylize(viewer: ViewerModel, content: str = "photo", *styles: str, **choices: Any) -> Image:
     layers = [viewer.layers[name] for name in styles or ("oil",)]
     result = stylize_layer(viewer.layers[content], layers, **QUICK, **choices)
     viewer.add_layer(result)
@@ -58,14 +58,14 @@ def flip(viewer: ViewerModel, result: Image) -> tuple[list[str], list[str]]:
     """Show the content in the place of the result; return visible layers and warnings."""
     for layer in viewer.layers:
         layer.visible = layer is result
-    said: list[str] = []
+    warnings: list[str] = []
     comparison = Comparison(
         SimpleNamespace(layers=viewer.layers, bind_key=lambda *_: None),  # type: ignore[arg-type]
         lambda: result,
     )
-    comparison.warning.connect(said.append)
+    comparison.warning.connect(warnings.append)
     comparison.flip(True)
-    return [layer.name for layer in viewer.layers if layer.visible], said
+    return [layer.name for layer in viewer.layers if layer.visible], warnings
 
 
 def hash_of(layer: Image, *path: Any) -> str:
@@ -75,8 +75,8 @@ def hash_of(layer: Image, *path: Any) -> str:
     return str(found["sha256"])
 
 
-def take_the_name(viewer: ViewerModel, name: str, other: str) -> None:
-    """Rename a layer, and give its name to another of the same shape."""
+def replace_layer(viewer: ViewerModel, name: str, other: str) -> None:
+    """Rename a layer, and give its old name to a new layer of the same shape."""
     layer = viewer.layers[name]
     layer.name = other
     data = np.zeros_like(np.asarray(layer.data))
@@ -88,9 +88,9 @@ def test_renamed_layers_are_found_by_their_pixels(viewer: ViewerModel) -> None:
     regions = np.ones((40, 48), np.uint8)
     regions[:20] = 0
     labels = viewer.add_labels(regions, name="regions")
-    result = made(viewer, content_labels=labels)
+    result = stylize(viewer, content_labels=labels)
     for name in ("photo", "oil", "regions"):
-        take_the_name(viewer, name, f"my {name}")
+        replace_layer(viewer, name, f"my {name}")
 
     assert flip(viewer, result) == (["my photo"], [])
     again = continue_layer(result)
@@ -107,31 +107,31 @@ def test_renamed_layers_are_found_by_their_pixels(viewer: ViewerModel) -> None:
     assert as_command(result, viewer.layers)
 
 
-def test_of_two_layers_with_the_same_pixels_it_is_the_layer_itself(viewer: ViewerModel) -> None:
-    result = made(viewer)
+def test_the_input_layer_is_preferred_to_a_copy(viewer: ViewerModel) -> None:
+    result = stylize(viewer)
     photo = viewer.layers["photo"]
     photo.name = "first"
     viewer.layers.insert(0, Image(photo.data.copy(), name="photo"))
     assert flip(viewer, result)[0] == ["first"]
     viewer.layers.remove("first")
-    assert flip(viewer, result)[0] == ["photo"]  # another with its pixels will do
+    assert flip(viewer, result)[0] == ["photo"]  # the copy
 
 
-def test_removed_or_changed_layers_are_named(viewer: ViewerModel) -> None:
-    result = made(viewer)
+def test_errors_name_removed_or_changed_layers(viewer: ViewerModel) -> None:
+    result = stylize(viewer)
     photo = viewer.layers["photo"]
     photo.data = photo.data[::-1]
-    shown, said = flip(viewer, result)
+    shown, warnings = flip(viewer, result)
     assert shown == [result.name]
-    assert "The pixels of photo have changed since the run of photo x oil began" in said[0]
+    assert "The pixels of photo have changed since the run of photo x oil began" in warnings[0]
     with pytest.raises(InputError, match="began: undo the change, or give the"):
         continue_layer(result)
-    take_the_name(viewer, "photo", "moved")
+    replace_layer(viewer, "photo", "moved")
     viewer.layers.remove("moved")
     viewer.layers.remove("photo")
-    shown, said = flip(viewer, result)
+    shown, warnings = flip(viewer, result)
     assert shown == [result.name]
-    assert said == [
+    assert warnings == [
         "photo x oil was made of photo, and no layer has its pixels (48 x 40, uint8) now: bring it "
         "back."
     ]
@@ -144,7 +144,7 @@ def test_removed_or_changed_layers_are_named(viewer: ViewerModel) -> None:
 
 def test_only_planes_of_matching_layers_are_read(viewer: ViewerModel) -> None:
     class Lazy:
-        """Data that count reads."""
+        """Array that records the shapes of its reads."""
 
         def __init__(self, data: np.ndarray) -> None:
             self._data, self.read = data, []
@@ -155,7 +155,7 @@ def test_only_planes_of_matching_layers_are_read(viewer: ViewerModel) -> None:
             self.read.append(part.shape)
             return part
 
-    result = made(viewer, "stack", plane=3)
+    result = stylize(viewer, "stack", plane=3)
     one = RunInputs.from_layer(result).content
     stack = viewer.layers["stack"].data
     other, deeper, whole = (
@@ -171,7 +171,7 @@ def test_only_planes_of_matching_layers_are_read(viewer: ViewerModel) -> None:
 
 
 def test_continue_takes_the_plane_of_the_result(viewer: ViewerModel) -> None:
-    result = made(viewer, "stack", plane=3)
+    result = stylize(viewer, "stack", plane=3)
     viewer.dims.set_point(0, 2)  # the slider has moved to plane 1
     again = continue_layer(result)
     assert hash_of(again, "content") == hash_of(result, "content")
@@ -187,7 +187,7 @@ def test_continue_takes_the_thick_slice_of_the_result(viewer: ViewerModel, mode:
     stack.projection_mode = mode
     viewer.dims.set_point(0, 8)
     viewer.dims.margin_left = viewer.dims.margin_right = (3, 0, 0)
-    result = made(viewer, "stack", point=viewer.dims)
+    result = stylize(viewer, "stack", point=viewer.dims)
     assert result.scale[0] > stack.scale[0]
     viewer.dims.set_point(0, 0)
     viewer.dims.margin_left = viewer.dims.margin_right = (0, 0, 0)
@@ -199,7 +199,7 @@ def test_continue_takes_the_thick_slice_of_the_result(viewer: ViewerModel, mode:
 
 @pytest.mark.parametrize("displayed", [(0, 2), (1, 0), (2, 1)])
 def test_continue_takes_the_view_of_the_result(viewer: ViewerModel, displayed: Any) -> None:
-    result = made(viewer, "stack", plane=2, displayed=displayed)
+    result = stylize(viewer, "stack", plane=2, displayed=displayed)
     again = continue_layer(result)
     assert again.data.shape == result.data.shape
     assert hash_of(again, "content") == hash_of(result, "content")
@@ -209,8 +209,8 @@ def test_continue_takes_the_plane_of_each_style(viewer: ViewerModel) -> None:
     styles = viewer.add_image(
         RNG.integers(0, 255, (4, 36, 40), dtype=np.uint8), name="styles", scale=(2, 1, 1)
     )
-    result = made(viewer, "stack", "styles", plane=3)
-    styles.translate = (100, 0, 0)  # no point of the stack leads to its plane any more
+    result = stylize(viewer, "stack", "styles", plane=3)
+    styles.translate = (100, 0, 0)  # no point of the stack shows its plane
     again = continue_layer(result)
     assert hash_of(again, "styles", 0) == hash_of(result, "styles", 0)
 
@@ -218,7 +218,7 @@ def test_continue_takes_the_plane_of_each_style(viewer: ViewerModel) -> None:
 def test_a_part_of_a_pyramid_is_continued(viewer: ViewerModel) -> None:
     full = colours(160, 192)
     viewer.add_image([full, full[::2, ::2], full[::4, ::4]], name="pyramid", multiscale=True)
-    result = made(viewer, "pyramid")
+    result = stylize(viewer, "pyramid")
     assert result.metadata[ORIGINS_KEY]["content"]["level"] == 2
     again = continue_layer(result)
     assert hash_of(again, "content") == hash_of(result, "content")
@@ -231,12 +231,12 @@ def test_continue_keeps_all_regions(viewer: ViewerModel) -> None:
     halves[20:, :24], halves[20:, 24:] = 1, 2
     labels = viewer.add_labels(halves, name="halves")
     on_oil = viewer.add_labels(np.ones((36, 44), np.uint8), name="on oil")
-    result = made(
+    result = stylize(
         viewer, "photo", "oil", "ink", content_labels=labels, style_labels=[on_oil, None],
         region_styles={1: 0, 2: 1}, style_weights=(0.25, 0.75), intensities="percentiles",
     )  # fmt: skip
     for gone in (False, True):
-        if gone:  # the labels as they were are kept with the result
+        if gone:  # the labels are stored with the result
             viewer.layers.remove(labels)
             on_oil.data = on_oil.data * 0
         again = continue_layer(result)
@@ -289,7 +289,7 @@ def test_continue_keeps_steered_settings_and_inputs(viewer: ViewerModel) -> None
         metadata={"napari_nst": result.record.to_dict(), ORIGINS_KEY: origins},
     )
     labels.data = labels.data * 0  # painted over since
-    take_the_name(viewer, "ink", "my ink")
+    replace_layer(viewer, "ink", "my ink")
 
     record = continue_layer(layer).metadata["napari_nst"]
     first, second = layer.metadata["napari_nst"]["steering"]
@@ -299,9 +299,9 @@ def test_continue_keeps_steered_settings_and_inputs(viewer: ViewerModel) -> None
 
 
 def test_inputs_without_origins_are_found_by_hash(viewer: ViewerModel) -> None:
-    result = made(viewer)
+    result = stylize(viewer)
     del result.metadata[ORIGINS_KEY]
-    take_the_name(viewer, "photo", "renamed")
+    replace_layer(viewer, "photo", "renamed")
     assert flip(viewer, result)[0] == ["renamed"]
 
 

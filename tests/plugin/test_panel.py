@@ -81,7 +81,7 @@ def test_a_run_adds_a_result_layer(viewer, panel, qtbot):
     assert button(panel, "Stylize").isEnabled()
 
 
-def test_a_grey_plane_of_a_stack_is_stylized_in_its_place(viewer, panel, qtbot):
+def test_the_result_of_a_plane_lies_at_its_place_in_the_stack(viewer, panel, qtbot):
     stack = np.random.default_rng(1).integers(500, 900, (4, 36, 40), dtype=np.uint16)
     layer = viewer.add_image(stack, name="stack", scale=(5, 2, 2), contrast_limits=(450, 950))
     viewer.dims.set_current_step(0, 2)
@@ -128,7 +128,7 @@ def test_without_an_image_layer_the_estimate_is_advice(make_napari_viewer):
     assert panel.status.startswith("⚠ There is no image layer")
 
 
-def test_one_layer_can_be_both(viewer, slow_panel, qtbot):
+def test_one_layer_can_be_content_and_style(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     slow_panel.controls.styles.rows[0].choice.value = viewer.layers["photo"]
     slow_panel.start()
@@ -202,7 +202,7 @@ def test_bad_pixels_show_an_error(viewer, panel, qtbot):
     assert "holes x paint" not in viewer.layers
 
 
-def test_stylize_pressed_twice_is_one_run(viewer, slow_panel, qtbot):
+def test_pressing_stylize_twice_starts_one_run(viewer, slow_panel, qtbot):
     slow_panel.start()
     slow_panel.start()
     assert slow_panel.status == "A run is active: stop it first."
@@ -263,7 +263,7 @@ def test_closing_the_dock_stops_the_run_and_releases_the_engine(viewer, slow_pan
 
     assert run() is None
     assert "photo x paint" in viewer.layers
-    viewer.dims.set_current_step(0, 0)  # nobody of the panel's is called any more
+    viewer.dims.set_current_step(0, 0)  # the closed panel is disconnected
 
 
 def test_hiding_the_dock_does_not_stop_the_run(viewer, slow_panel, qtbot):
@@ -290,7 +290,7 @@ def test_every_control_has_a_name_a_tooltip_and_tab_focus(viewer, panel):
         holder = widget if widget.accessibleName() else widget.parent()
         name = holder.accessibleName() or getattr(widget, "text", str)()
         assert name, f"{widget} has no name"
-        assert holder.toolTip() or widget.toolTip(), f"{name} does not explain itself"
+        assert holder.toolTip() or widget.toolTip(), f"{name} has no tooltip"
         assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus, f"{name} cannot be reached by Tab"
 
 
@@ -350,7 +350,7 @@ def test_the_panel_fits_into_300_pixels_with_everything_open(viewer, panel):
     assert area.widget().minimumSizeHint().width() + bar <= 300
 
 
-def test_the_default_of_the_panel_is_the_default_of_the_settings(panel):
+def test_the_panel_begins_with_the_default_settings(panel):
     from napari_nst import StyleTransferSettings
 
     assert panel.controls.settings == StyleTransferSettings()
@@ -425,18 +425,20 @@ def test_reuse_sets_the_panel_to_a_result(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     labels = viewer.add_labels(np.ones((40, 48), int), name="all")
     slow_panel.controls.regions.content_labels.value = labels
-    wanted = slow_panel.controls.settings.replace(
+    expected_settings = slow_panel.controls.settings.replace(
         style_weight=2.5, color="match", iterations=3, size=64, pooling="average"
     )
-    slow_panel.controls.settings = wanted
+    slow_panel.controls.settings = expected_settings
     slow_panel.start()
     finish(slow_panel, qtbot)
-    slow_panel.controls.settings = wanted.replace(style_weight=1, color="style", iterations=9)
+    slow_panel.controls.settings = expected_settings.replace(
+        style_weight=1, color="style", iterations=9
+    )
     slow_panel.controls.content.value = viewer.layers["paint"]
     slow_panel.controls.regions.content_labels.value = None
     button(slow_panel, "Reuse settings").click()
 
-    assert slow_panel.controls.settings == wanted
+    assert slow_panel.controls.settings == expected_settings
     assert slow_panel.controls.content.value is viewer.layers["photo"]
     assert slow_panel.controls.regions.content_labels.value is labels
 
@@ -462,11 +464,11 @@ def test_the_evolution_can_be_kept(viewer, slow_panel, qtbot):
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
 
-    kept = viewer.layers["photo x paint evolution"]
-    assert kept.data.shape[1:] == (40, 48, 3)
-    assert kept.metadata["napari_nst_iterations"][0] == 1
-    assert kept.metadata["napari_nst_iterations"][-1] == 20
-    assert (kept.data[-1] == 255).all()
+    evolution = viewer.layers["photo x paint evolution"]
+    assert evolution.data.shape[1:] == (40, 48, 3)
+    assert evolution.metadata["napari_nst_iterations"][0] == 1
+    assert evolution.metadata["napari_nst_iterations"][-1] == 20
+    assert (evolution.data[-1] == 255).all()
 
 
 def test_a_draft_takes_the_part_on_the_canvas(viewer, slow_panel, qtbot):
@@ -534,11 +536,11 @@ def test_labels_painted_during_a_run_are_in_its_record(viewer, panel, qtbot):
     labels.data_setitem((np.repeat(np.arange(20), 20), np.tile(np.arange(20), 20)), 0)
     result = panel.session.layer
 
-    def kept():
+    def unpainted_part_is_restored():
         difference = result.data[:15, :15] != viewer.layers["photo"].data[:15, :15]
         return not difference.any() or panel.session.state is State.IDLE
 
-    qtbot.waitUntil(kept, timeout=60000)
+    qtbot.waitUntil(unpainted_part_is_restored, timeout=60000)
     panel.stop()
     finish(panel, qtbot)
 

@@ -28,7 +28,7 @@ def test_the_defaults_of_the_page_are_those_of_preferences(page: Any) -> None:
     assert page.compute.device == "auto"
 
 
-def test_what_the_user_sets_is_read(page: Any, tmp_path: Path) -> None:
+def test_values_of_the_page_are_read(page: Any, tmp_path: Path) -> None:
     page.compute.device = "cpu"
     page.compute.precision = "float32"
     page.storage.cache = str(tmp_path)
@@ -65,7 +65,7 @@ def test_missing_or_invalid_entries_have_defaults(monkeypatch: pytest.MonkeyPatc
     assert Preferences.read() == Preferences(preview_rate=10.0)
 
 
-def test_the_environment_wins_over_the_cache_of_the_page(
+def test_the_environment_overrides_the_cache_of_the_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     Preferences(cache="elsewhere").apply()

@@ -1,6 +1,6 @@
 """Random actions: the panel answers with messages and never crashes.
 
-The canvas stays hidden: drawn by software, napari's own crashes under random layers.
+The canvas stays hidden: with software OpenGL, napari's canvas crashes under random layers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class User:
     def __init__(self, viewer: Any, seed: int, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.viewer, self.folder = viewer, folder
         self.random = random.Random(seed)
-        self.chance = random.Random(seed)  # the worker's thread's own
+        self.chance = random.Random(seed)  # for the worker's thread
         self.numbers = np.random.default_rng(seed)
         self.history: list[str] = []
         self.panel = StyleTransferPanel(viewer, FakeEngine(step=self._step))
@@ -63,7 +63,7 @@ class User:
     def act(self) -> None:
         """Perform one action, three times in five on the panel."""
         kinds: tuple[Callable[[], None], ...] = (
-            self._use_panel, self._use_panel, self._use_panel, self._change_layers, self._look
+            *[self._use_panel] * 3, self._change_layers, self._change_view
         )  # fmt: skip
         self.random.choice(kinds)()
 
@@ -121,7 +121,7 @@ class User:
         # Press Stylize in one of five actions: among many widgets it would be rare.
         widget, actions = self.random.choice(widgets)
         if self.random.random() < 0.2:
-            if self.random.random() < 0.5:  # nonsense in a field, or bare labels, prevent each run
+            if self.random.random() < 0.5:  # invalid fields or labels would prevent a run
                 self.panel.presets.choose("draft")
                 self.panel.controls.regions.content_labels.value = None
             widget, actions = self.panel._start_button, [self.panel._start_button.click]
@@ -232,7 +232,7 @@ class User:
             shape = [size + self.random.choice((0, 5)) for size in layer.data.shape]
             layer.data = self.numbers.normal(0, 9, shape).astype("float32")
 
-    def _look(self) -> None:
+    def _change_view(self) -> None:
         dims = self.viewer.dims
         actions: list[Callable[[], object]] = [
             lambda: dims.set_current_step(
@@ -245,7 +245,7 @@ class User:
             self.viewer.reset_view,
         ]
         number = self.random.randrange(len(actions))
-        self.history.append(f"look {number}")
+        self.history.append(f"view {number}")
         actions[number]()
 
 
@@ -262,7 +262,8 @@ def is_ours(error: BaseException) -> bool:
     return any(frame.filename.startswith(PACKAGE) for frame in frames)
 
 
-def in_full(error: BaseException, user: User) -> str:
+def describe_failure(error: BaseException, user: User) -> str:
+    """Return the traceback and the latest actions."""
     return "".join(traceback.format_exception(error)) + "\n".join(user.history[-25:])
 
 
@@ -276,8 +277,8 @@ def test_random_actions(
 ) -> None:
     user = User(viewer, SEED, tmp_path, monkeypatch)
     panel, session = user.panel, user.panel.session
-    begun: list[State] = []
-    session.state_changed.connect(begun.append)
+    states: list[State] = []
+    session.state_changed.connect(states.append)
     with caplog.at_level(logging.ERROR, "napari_nst"):
         for _ in range(ACTIONS):
             with qtbot.capture_exceptions() as caught:
@@ -287,7 +288,7 @@ def test_random_actions(
                     caught.append((type(error), error, error.__traceback__))
                 qtbot.wait(user.random.choice((0, 1, 20, 60)))
             for _, error, _ in caught:
-                assert not is_ours(error), in_full(error, user)
+                assert not is_ours(error), describe_failure(error, user)
         assert panel.status and panel.estimate
         panel.cancel()
         qtbot.waitUntil(lambda: session.state is State.IDLE, timeout=20000)
@@ -296,5 +297,5 @@ def test_random_actions(
         qtbot.wait(300)
     failures = [record for record in caplog.records if record.name.startswith("napari_nst")]
     assert not failures, caplog.text + "\n".join(user.history)
-    assert State.RUNNING in begun
+    assert State.RUNNING in states
     assert len(activity._all_instances) == 0

@@ -17,7 +17,7 @@ from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.run.session import State
 
 WARM_UP, CYCLES = 10, 100
-MOST_BYTES = 0.5e6  # that a cycle may leave
+MAX_LEAK = 0.5e6  # bytes per run
 
 
 @pytest.mark.timeout(600)
@@ -41,7 +41,8 @@ def test_a_hundred_cycles_do_not_leak(viewer: Any, qtbot: Any) -> None:
             viewer.layers.remove(layer)
         runs.append(weakref.ref(engine.made.pop()))
 
-    def left() -> tuple[int, int, int, int]:
+    def remaining() -> tuple[int, int, int, int]:
+        """Count layers, runs, active timers and progress bars."""
         gc.collect()
         timers = len([timer for timer in panel.findChildren(QTimer) if timer.isActive()])
         alive = sum(run() is not None for run in runs)
@@ -51,15 +52,15 @@ def test_a_hundred_cycles_do_not_leak(viewer: Any, qtbot: Any) -> None:
         cycle(index)
     qtbot.wait(300)
     threads, memory = threading.active_count(), psutil.Process().memory_info().rss
-    of_panel = len(panel.findChildren(QTimer))
+    timers = len(panel.findChildren(QTimer))
     for index in range(CYCLES):
         cycle(index)
     qtbot.wait(300)
 
-    assert left() == (2, 0, 0, 0)
-    assert len(panel.findChildren(QTimer)) == of_panel
+    assert remaining() == (2, 0, 0, 0)
+    assert len(panel.findChildren(QTimer)) == timers
     assert threading.active_count() <= threads
-    assert psutil.Process().memory_info().rss - memory < CYCLES * MOST_BYTES
+    assert psutil.Process().memory_info().rss - memory < CYCLES * MAX_LEAK
 
 
 def test_closing_during_a_run_does_not_leak(viewer: Any, qtbot: Any) -> None:
@@ -77,7 +78,7 @@ def test_closing_during_a_run_does_not_leak(viewer: Any, qtbot: Any) -> None:
         viewer.window.remove_dock_widget(panel)
         qtbot.waitUntil(lambda session=session: session.state is State.IDLE, timeout=20000)
         refs.append(weakref.ref(engine.made.pop()))
-        labels.paint((1, 1), 3)  # nobody of a closed panel's hears it
+        labels.paint((1, 1), 3)  # the closed panel is disconnected
         viewer.dims.set_current_step(0, 1)
         del panel, session
     gc.collect()
@@ -86,7 +87,7 @@ def test_closing_during_a_run_does_not_leak(viewer: Any, qtbot: Any) -> None:
     assert "H" not in [str(key) for key in viewer.keymap]
 
 
-def test_two_viewers_have_a_panel_each_and_one_run_at_a_time(
+def test_panels_in_two_viewers_run_one_at_a_time(
     viewer: Any, make_napari_viewer: Any, qtbot: Any
 ) -> None:
     other = make_napari_viewer()

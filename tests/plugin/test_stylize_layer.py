@@ -74,7 +74,7 @@ def test_a_plane_of_a_grey_stack_keeps_dtype_and_place(cells: Image, paint: Imag
     assert seen == [1, 2, 3]
 
 
-def test_the_middle_is_the_plane_unless_another_is_named(cells: Image, paint: Image) -> None:
+def test_the_middle_plane_is_the_default(cells: Image, paint: Image) -> None:
     def index(**choices: Any) -> Any:
         result = napari_nst.stylize_layer(cells, paint, iterations=1, size=32, **choices)
         return result.metadata[ORIGINS_KEY]["content"]["index"][0]
@@ -96,7 +96,7 @@ def test_any_two_axes_are_displayed(cells: Image, paint: Image) -> None:
 
 
 @pytest.mark.parametrize("intensities", ["limits", "percentiles", "displayed"])
-def test_the_copied_python_makes_the_same_bytes_whatever_the_intensities(
+def test_the_copied_python_makes_the_same_bytes_for_all_intensities(
     cells: Image, grey_paint: Image, intensities: Any
 ) -> None:
     result = napari_nst.stylize_layer(
@@ -107,7 +107,7 @@ def test_the_copied_python_makes_the_same_bytes_whatever_the_intensities(
     viewer.add_layer(grey_paint)
     origins = result.metadata[ORIGINS_KEY]
     assert {one["intensities"] for one in (origins["content"], *origins["styles"])} == {intensities}
-    cells.contrast_limits, cells.colormap = (0, 1), "gray"  # what they are now says nothing
+    cells.contrast_limits, cells.colormap = (0, 1), "gray"  # the current ones do not matter
 
     names: dict[str, Any] = {"viewer": viewer}
     exec(compile(as_python(result), "copied", "exec"), names)
@@ -161,7 +161,7 @@ def test_a_dark_background_is_not_washed_out(grey_paint: Image) -> None:
 
 def test_only_the_plane_of_lazy_data_and_one_level_of_a_pyramid_are_read(paint: Image) -> None:
     class Counted:
-        """An array that counts reads."""
+        """Array that counts the values read."""
 
         def __init__(self, shape: tuple[int, ...]) -> None:
             self.shape, self.dtype, self.ndim = shape, np.dtype(np.uint16), len(shape)
@@ -251,7 +251,7 @@ def test_a_style_of_more_axes_than_the_content(content: Any, cells: Image) -> No
         ({"style_labels": [None]}, "style_labels go with content_labels"),
     ],
 )
-def test_invalid_arguments_are_refused_in_a_sentence(
+def test_invalid_arguments_raise_a_message(
     cells: Image, paint: Image, choices: dict[str, Any], message: str
 ) -> None:
     arguments: dict[str, Any] = {"style": paint, **choices}
@@ -271,7 +271,7 @@ def test_styles_in_other_units_are_taken_at_the_same_place(cells: Image, content
         napari_nst.stylize_layer(cells, style, point=(30, 0, 0), **QUICK)
 
 
-def test_a_point_may_be_the_dims_of_a_viewer(cells: Image, paint: Image) -> None:
+def test_a_point_can_be_the_dims_of_a_viewer(cells: Image, paint: Image) -> None:
     viewer = ViewerModel()
     viewer.add_layer(cells)
     viewer.add_image(np.zeros((9, 9)), units=("nm", "nm"))

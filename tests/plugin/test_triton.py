@@ -1,9 +1,9 @@
 """Nothing that runs beside a canvas imports triton.
 
-Where OpenGL is drawn by software (virtual machines, remote desktops), Mesa's LLVM and triton's
-meet in one process, and it dies of a segmentation fault.  torchvision, torch._dynamo, torch.compile
-and the optimizers of torch.optim import triton.  tests/conftest.py does so before there is a
-canvas, where it does no harm, so this is looked at in a process of its own.
+With software OpenGL (virtual machines, remote desktops), a process that loads both Mesa's LLVM and
+triton's crashes with a segmentation fault.  torchvision, torch._dynamo, torch.compile and the
+optimizers of torch.optim import triton.  tests/conftest.py imports it before there is a canvas,
+which is harmless, so this test runs in a separate process.
 """
 
 from __future__ import annotations

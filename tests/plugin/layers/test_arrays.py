@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 RNG = np.random.default_rng(0)
 
 
-def shown(
+def dims_of(
     layer: Image, *, order: tuple[int, ...] | None = None, step: dict[int, int] | None = None
 ):
-    """Return the dims of a viewer with a layer."""
+    """Return the dims of a viewer with the layer."""
     viewer = ViewerModel()
     viewer.add_layer(layer)
     if order is not None:
@@ -44,7 +44,7 @@ def test_a_grey_plane_is_scaled_by_the_contrast_limits_and_back(dtype: str) -> N
         0, 255 if dtype == "uint8" else 500
     )
     layer = Image(data.astype(dtype), contrast_limits=(100, 300))
-    plane = take_plane(layer, shown(layer))
+    plane = take_plane(layer, dims_of(layer))
 
     unit = plane.load()
     restored = plane.restore(unit)
@@ -60,7 +60,7 @@ def test_a_grey_plane_is_scaled_by_the_contrast_limits_and_back(dtype: str) -> N
 def test_a_colour_plane_is_passed_unchanged(dtype: str, one: int, channels: int) -> None:
     data = (RNG.random((9, 8, channels)) * one).astype(dtype)
     layer = Image(data, rgb=True, contrast_limits=(0, one))
-    plane = take_plane(layer, shown(layer))
+    plane = take_plane(layer, dims_of(layer))
 
     # Wider types are fractions of their whole range, as on the canvas.
     taken = plane.load()
@@ -73,13 +73,13 @@ def test_a_colour_plane_is_passed_unchanged(dtype: str, one: int, channels: int)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "int16", "uint32", "float32", "float64"])
-def test_colours_of_another_range_are_scaled_by_the_contrast_limits_and_alpha_is_not(
+def test_colours_are_scaled_by_the_contrast_limits_and_alpha_is_not(
     dtype: str,
 ) -> None:
     data = RNG.integers(0, 4096, (9, 8, 4)).astype(dtype)
     data[..., 3] = 1 if data.dtype.kind == "f" else np.iinfo(dtype).max
     layer = Image(data, rgb=True, contrast_limits=(0, 4095))
-    plane = take_plane(layer, shown(layer))
+    plane = take_plane(layer, dims_of(layer))
     unit = plane.load()
 
     np.testing.assert_allclose(unit[..., :3], data[..., :3] / 4095, atol=1e-6)
@@ -92,7 +92,7 @@ def test_colours_of_another_range_are_scaled_by_the_contrast_limits_and_alpha_is
 def test_a_stack_gives_the_shown_plane() -> None:
     data = RNG.integers(0, 255, (5, 6, 7), dtype=np.uint8)
     layer = Image(data, contrast_limits=(0, 255))
-    plane = take_plane(layer, shown(layer, step={0: 3}))
+    plane = take_plane(layer, dims_of(layer, step={0: 3}))
 
     np.testing.assert_allclose(plane.load() * 255, data[3], atol=1e-4)
     assert plane.shape == (6, 7)
@@ -103,7 +103,7 @@ def test_a_stack_gives_the_shown_plane() -> None:
 def test_any_two_axes_can_be_shown(order: tuple[int, int, int]) -> None:
     data = RNG.integers(0, 255, (5, 6, 7), dtype=np.uint8)
     layer = Image(data, contrast_limits=(0, 255))
-    plane = take_plane(layer, shown(layer, order=order, step={order[0]: 2}))
+    plane = take_plane(layer, dims_of(layer, order=order, step={order[0]: 2}))
 
     expected = data.transpose(order)[2]
     np.testing.assert_allclose(plane.load() * 255, expected, atol=1e-4)
@@ -123,7 +123,7 @@ def test_a_two_dimensional_layer_in_a_viewer_of_stacks() -> None:
 def test_the_smallest_sufficient_level_of_a_pyramid_is_read() -> None:
     levels = [np.full((size, 2 * size), size, np.uint16) for size in (256, 128, 64)]
     layer = Image(levels, multiscale=True, contrast_limits=(0, 256))
-    dims = shown(layer)
+    dims = dims_of(layer)
 
     assert take_plane(layer, dims, 100).shape == (64, 128)
     assert take_plane(layer, dims, 129).shape == (128, 256)
@@ -140,7 +140,7 @@ def test_only_one_plane_of_a_lazy_stack_is_read_on_load() -> None:
 
     data = dask.array.map_blocks(block, chunks=((1,) * 4, 8, 9), dtype=np.uint8)
     layer = Image(data, contrast_limits=(0, 255))
-    dims = shown(layer, step={0: 2})
+    dims = dims_of(layer, step={0: 2})
     read.clear()
     plane = take_plane(layer, dims)
 
@@ -149,13 +149,13 @@ def test_only_one_plane_of_a_lazy_stack_is_read_on_load() -> None:
     assert read == [2]
 
 
-# napari makes a thumbnail of everything, of nothing too.
+# napari computes a thumbnail even of an empty layer.
 @pytest.mark.filterwarnings("ignore:.* encountered in divide:RuntimeWarning")
-def test_an_empty_layer_is_refused_in_a_sentence() -> None:
+def test_an_empty_layer_raises_a_message() -> None:
     layer = Image(np.zeros((0, 8, 8)), name="nothing", contrast_limits=(0, 1))
 
     with pytest.raises(InputError, match=r"^nothing is empty: its shape is \(0, 8, 8\)\.$"):
-        take_plane(layer, shown(layer))
+        take_plane(layer, dims_of(layer))
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ def test_every_kind_of_array_is_restored(
     dtype: str, kind: str, intensities: LayerIntensities, tmp_path: Path
 ) -> None:
     data = (RNG.random((3, 12, 14)) * (1.99 if dtype == "bool" else 200)).astype(dtype)
-    layer = Image(made(data, kind, tmp_path), name="counts")
-    plane = take_plane(layer, shown(layer, step={0: 1}), intensities=intensities)
+    layer = Image(as_kind(data, kind, tmp_path), name="counts")
+    plane = take_plane(layer, dims_of(layer, step={0: 1}), intensities=intensities)
     picture = plane.load()
     restored = plane.restore(picture)
 
@@ -187,8 +187,8 @@ def test_every_kind_of_array_is_restored(
     Image(restored, **plane.layer_kwargs(restored.shape))
 
 
-def made(data: np.ndarray, kind: str, folder: Path) -> Any:
-    """Return the same values as another kind of array."""
+def as_kind(data: np.ndarray, kind: str, folder: Path) -> Any:
+    """Return an array as another kind."""
     if kind == "read-only":
         data.flags.writeable = False
     elif kind == "strided":
@@ -210,16 +210,16 @@ def made(data: np.ndarray, kind: str, folder: Path) -> Any:
 
 def test_booleans_stay_booleans() -> None:
     layer = Image(np.eye(9, dtype=bool), contrast_limits=(0, 255))
-    plane = take_plane(layer, shown(layer))
+    plane = take_plane(layer, dims_of(layer))
 
     assert plane.load().max() == 1
     assert plane.restore(plane.load()).tolist() == np.eye(9, dtype=bool).tolist()
     assert plane.restore(np.full((9, 9), 0.49, np.float32)).any() == np.False_
 
 
-def test_values_that_are_no_real_numbers_are_refused() -> None:
+def test_complex_values_are_refused() -> None:
     layer = Image(np.zeros((9, 9)), name="waves", contrast_limits=(0, 1))
-    dims = shown(layer)
+    dims = dims_of(layer)
     layer._data = np.zeros((9, 9), complex)
     with pytest.raises(InputError, match=r"^waves has dtype complex128; it must be of booleans"):
         take_plane(layer, dims)
@@ -228,14 +228,14 @@ def test_values_that_are_no_real_numbers_are_refused() -> None:
 def test_an_unknown_choice_of_intensities_is_refused() -> None:
     layer = Image(np.zeros((9, 9)), contrast_limits=(0, 1))
     with pytest.raises(InputError, match=r"^intensities is 'auto'; it must be one of limits, perc"):
-        take_plane(layer, shown(layer), intensities="auto")
+        take_plane(layer, dims_of(layer), intensities="auto")
 
 
 def test_percentiles_are_those_of_the_whole_stack() -> None:
     data = np.stack([np.linspace(low, low + 50, 80).reshape(8, 10) for low in (0, 100, 400)])
     layer = Image(data, contrast_limits=(0, 1))
     planes = [
-        take_plane(layer, shown(layer, step={0: k}), intensities="percentiles") for k in range(3)
+        take_plane(layer, dims_of(layer, step={0: k}), intensities="percentiles") for k in range(3)
     ]
 
     assert len({plane.limits for plane in planes}) == 1
@@ -251,8 +251,8 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
 def test_percentiles_are_those_of_visible_colours() -> None:
     data = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
     data[..., 3] = 1
-    data[5:] = (40, -3, 40, 0)  # three quarters of it, which nobody sees
-    plane = take_plane((layer := Image(data, rgb=True)), shown(layer), intensities="percentiles")
+    data[5:] = (40, -3, 40, 0)  # three quarters are transparent
+    plane = take_plane((layer := Image(data, rgb=True)), dims_of(layer), intensities="percentiles")
     assert plane.limits == pytest.approx(np.percentile(data[:5, :, :3], (0.1, 99.9)))
 
 
@@ -267,7 +267,7 @@ def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
         block, chunks=((1,) * 3, (1,) * 50, (256,) * 12, (256,) * 12), dtype=np.uint16
     )
     layer = Image(data, contrast_limits=(0, 9))
-    dims = shown(layer)
+    dims = dims_of(layer)
     read.clear()
     plane = take_plane(layer, dims, intensities="percentiles")
     assert read == []
@@ -284,15 +284,15 @@ def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
 def test_a_grey_layer_as_displayed_matches_napari(colormap: str) -> None:
     data = np.linspace(0, 1000, 3 * 90, dtype=np.float32).reshape(3, 9, 10)
     layer = Image(data, contrast_limits=(200, 800), gamma=0.6, colormap=colormap)
-    plane = take_plane(layer, shown(layer, step={0: 1}, order=(0, 2, 1)), intensities="displayed")
+    plane = take_plane(layer, dims_of(layer, step={0: 1}, order=(0, 2, 1)), intensities="displayed")
     unit = ((data[1].T.astype(float) - 200) / 600).clip(0, 1) ** 0.6
 
     picture = plane.load()
     assert plane.rgb
     assert picture.dtype == np.uint8
     assert picture.shape == (10, 9, 3)
-    wanted = layer.colormap.map(unit.ravel())[:, :3].reshape(10, 9, 3)
-    np.testing.assert_allclose(picture / 255, wanted, atol=0.011)
+    expected = layer.colormap.map(unit.ravel())[:, :3].reshape(10, 9, 3)
+    np.testing.assert_allclose(picture / 255, expected, atol=0.011)
     restored = plane.restore((picture / 255).astype(np.float32))
     assert restored.shape == (1, 9, 10, 3)
     np.testing.assert_array_equal(restored[0].swapaxes(0, 1), picture)
@@ -305,10 +305,10 @@ def test_a_grey_layer_as_displayed_matches_napari(colormap: str) -> None:
 def test_colours_as_displayed_have_limits_and_gamma_too() -> None:
     data = RNG.integers(0, 255, (9, 8, 4), dtype=np.uint8)
     layer = Image(data, rgb=True, contrast_limits=(50, 150), gamma=2)
-    plane = take_plane(layer, shown(layer), intensities="displayed")
-    wanted = ((data[..., :3] - 50.0) / 100).clip(0, 1) ** 2
+    plane = take_plane(layer, dims_of(layer), intensities="displayed")
+    expected = ((data[..., :3] - 50.0) / 100).clip(0, 1) ** 2
 
-    np.testing.assert_allclose(plane.load()[..., :3] / 255, wanted, atol=0.002)
+    np.testing.assert_allclose(plane.load()[..., :3] / 255, expected, atol=0.002)
     np.testing.assert_array_equal(plane.load()[..., 3], data[..., 3])
 
 
@@ -316,7 +316,7 @@ def test_missing_pixels_are_missing_as_displayed_too() -> None:
     data = RNG.random((9, 8))
     data[2:4, 3] = np.nan
     layer = Image(data, contrast_limits=(0, 1), colormap="viridis")
-    plane = take_plane(layer, shown(layer), intensities="displayed")
+    plane = take_plane(layer, dims_of(layer), intensities="displayed")
     picture = plane.load()
 
     np.testing.assert_array_equal(np.isnan(picture).any(axis=2), np.isnan(data))
@@ -331,31 +331,31 @@ def test_a_dark_background_stays_dark() -> None:
     data[30, 30:32] = 4000  # far less than a thousandth of the pixels
     layer = Image(data)
     for intensities in ("limits", "percentiles"):
-        plane = take_plane(layer, shown(layer), intensities=intensities)
+        plane = take_plane(layer, dims_of(layer), intensities=intensities)
         restored = plane.restore(plane.load())
         assert np.median(restored) == np.median(data)
         assert restored.max() - restored.min() >= 4
-    plane = take_plane(layer, shown(layer))
+    plane = take_plane(layer, dims_of(layer))
     assert np.median(plane.load()) < 0.001
 
 
 def test_an_init_image_is_taken_with_the_range_of_the_content() -> None:
     data = RNG.integers(0, 4000, (3, 20, 24), dtype=np.uint16)
     layer = Image(data, contrast_limits=(0, 4000))
-    content = take_plane(layer, shown(layer), intensities="percentiles")
+    content = take_plane(layer, dims_of(layer), intensities="percentiles")
     unit = content.load()
     kept = content.restore(unit)
     result = Image(kept, **content.layer_kwargs(kept.shape) | {"contrast_limits": (5, 99)})
 
     np.testing.assert_allclose(
-        take_init_image(result, shown(layer), content).load(), unit, atol=1e-3
+        take_init_image(result, dims_of(layer), content).load(), unit, atol=1e-3
     )
 
 
 def test_a_layer_in_five_dimensions() -> None:
     data = RNG.integers(0, 255, (2, 3, 4, 12, 14), dtype=np.uint8)
     layer = Image(data)
-    dims = shown(layer, order=(3, 0, 2, 4, 1), step={0: 1, 2: 2, 3: 5})
+    dims = dims_of(layer, order=(3, 0, 2, 4, 1), step={0: 1, 2: 2, 3: 5})
     plane = take_plane(layer, dims)
 
     assert plane.index == (1, slice(None), 2, 5, slice(None))
@@ -413,7 +413,7 @@ def corner(layer: Image, side: int) -> np.ndarray:
     return np.array(layer.data_to_world(shape - 0.5 if side else np.full(layer.ndim, -0.5)))
 
 
-def test_a_thick_slice_is_taken_as_its_projection_and_its_result_is_as_thick() -> None:
+def test_a_thick_slice_gives_its_projection_and_an_equally_thick_result() -> None:
     viewer = ViewerModel()
     data = np.arange(7 * 4 * 5, dtype=np.uint8).reshape(7, 4, 5)
     layer = viewer.add_image(data, scale=(2, 1, 1), translate=(10, 0, 0), projection_mode="max")
@@ -431,7 +431,7 @@ def test_a_thick_slice_is_taken_as_its_projection_and_its_result_is_as_thick() -
     assert result.data_to_world((0.5, 0, 0))[0] == pytest.approx(21)
 
 
-def test_the_planes_of_a_sum_keep_their_values() -> None:
+def test_a_sum_projection_keeps_its_values() -> None:
     viewer = ViewerModel()
     layer = viewer.add_image(
         np.full((4, 3, 3), 200, np.uint8), projection_mode="sum", contrast_limits=(0, 1000)
@@ -466,9 +466,9 @@ def test_a_thick_slice_of_a_pyramid_has_the_planes_of_its_level() -> None:
     {"rotate": (0, 30, 0)},
     {"affine": [[1, 0, 0.3, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]},
 ])  # fmt: skip
-def test_an_oblique_plane_is_refused_in_a_sentence(place: dict[str, Any]) -> None:
+def test_an_oblique_plane_raises_a_message(place: dict[str, Any]) -> None:
     layer = Image(np.zeros((5, 9, 9)), name="tilted", **place)
-    dims = shown(layer)
+    dims = dims_of(layer)
     with pytest.raises(InputError, match=r"^tilted is rotated or sheared out of its planes"):
         take_plane(layer, dims)
 
@@ -479,7 +479,7 @@ def test_a_sheared_stack_with_parallel_planes_is_not_oblique() -> None:
     with pytest.warns(UserWarning, match="Non-orthogonal slicing"):
         layer = Image(np.arange(5.0)[:, None, None] * np.ones((5, 9, 9)), affine=affine,
                       contrast_limits=(0, 4))  # fmt: skip
-        dims = shown(layer, step={0: 3})
+        dims = dims_of(layer, step={0: 3})
     assert take_plane(layer, dims).load().max() == pytest.approx(0.75)
 
 
@@ -499,7 +499,7 @@ def test_a_layer_elsewhere_is_refused_with_its_extent() -> None:
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_a_thick_slice_that_napari_shows_nothing_of_is_refused() -> None:
+def test_a_thick_slice_without_planes_is_refused() -> None:
     viewer = ViewerModel()
     layer = viewer.add_image(np.ones((9, 4, 4)), scale=(-1, 1, 1), contrast_limits=(0, 1))
     viewer.dims.set_current_step(0, 4)
@@ -523,7 +523,7 @@ def test_a_volume_is_refused_and_a_flat_layer_accepted_in_3d() -> None:
 def test_a_plane_as_displayed_has_the_layers_sides(rgb: bool) -> None:
     """Grey values as displayed have an additional axis of colours."""
     layer = Image(RNG.integers(0, 99, (3, 20, 24, 3)[: 3 + rgb]), rgb=rgb, contrast_limits=(0, 99))
-    dims = shown(layer, order=(0, 2, 1))
+    dims = dims_of(layer, order=(0, 2, 1))
     grey = take_plane(layer, dims)
     plane = take_plane(layer, dims, intensities="displayed")
 

@@ -88,7 +88,7 @@ def test_a_plane_of_a_stack_keeps_its_place() -> None:
     np.testing.assert_allclose(layer.data_to_world((2, 0, 1, 1)), (2, 15, 2, 2))
 
 
-def test_another_run_drops_the_frames() -> None:
+def test_frames_of_another_run_are_dropped() -> None:
     evolution = Evolution()
     assert evolution.add_to(ViewerModel(), None) is None  # type: ignore[arg-type]
     collect(evolution, 9)

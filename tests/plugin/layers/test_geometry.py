@@ -43,7 +43,7 @@ def corners(layer: Image, begin: dict[int, float] | None = None, end: Any = None
 
 @st.composite
 def placed_layers(draw: st.DrawFn) -> tuple[Image, tuple[int, ...]]:
-    """Draw a layer of two to four axes, grey or colour, anywhere in the world, and a dims order.
+    """Draw a layer of two to four axes, grey or colour, anywhere in the world, and an axis order.
 
     Rotation, shear and affine stay in the displayed plane: it is not oblique in the layer.
     """
@@ -77,34 +77,34 @@ def placed_layers(draw: st.DrawFn) -> tuple[Image, tuple[int, ...]]:
     return layer, order
 
 
-def result_of(plane: Any, data: np.ndarray) -> Image:
+def result_layer(plane: Any, data: np.ndarray) -> Image:
     return Image(data, **plane.layer_kwargs(data.shape))
 
 
-def assert_over(result: Image, wanted: np.ndarray, content: Image) -> None:
-    span = np.abs(wanted).max() + 1
-    np.testing.assert_allclose(corners(result), wanted, atol=1e-6 * span)
+def assert_covers(result: Image, expected: np.ndarray, content: Image) -> None:
+    span = np.abs(expected).max() + 1
+    np.testing.assert_allclose(corners(result), expected, atol=1e-6 * span)
     assert result.units == content.units
     assert result.axis_labels == content.axis_labels
 
 
 @settings(max_examples=80, deadline=None)
 @given(drawn=placed_layers(), data=st.data())
-def test_a_plane_of_any_size_covers_the_plane_it_was_made_of(drawn: Any, data: Any) -> None:
+def test_a_result_of_any_size_covers_its_plane(drawn: Any, data: Any) -> None:
     layer, order = drawn
     place = [data.draw(st.integers(0, size - 1)) for size in layer.data.shape[: layer.ndim]]
     size = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 20))
     plane = take_plane(layer, view(layer, order, place))
     picture = np.zeros((*size, 3) if layer.rgb else size, np.float32)
-    result = result_of(plane, plane.restore(picture))
+    result = result_layer(plane, plane.restore(picture))
 
     fixed = {axis: value for axis, value in enumerate(place) if axis in order[:-2]}
-    wanted = corners(
+    expected = corners(
         layer,
         {axis: value - 0.5 for axis, value in fixed.items()},
         {axis: value + 0.5 for axis, value in fixed.items()},
     )
-    assert_over(result, wanted, layer)
+    assert_covers(result, expected, layer)
 
 
 @settings(max_examples=80, deadline=None)
@@ -116,9 +116,9 @@ def test_a_stack_of_resized_planes_covers_the_whole_content(drawn: Any, data: An
     for axis in order[-2:]:
         shape[axis] = data.draw(st.integers(1, 20))
     plane = take_plane(layer, view(layer, order, place))
-    result = result_of(plane, np.zeros(shape))
+    result = result_layer(plane, np.zeros(shape))
 
-    assert_over(result, corners(layer), layer)
+    assert_covers(result, corners(layer), layer)
     for axis in order[:-2]:  # plane k of the result is plane k of the content
         assert result.data.shape[axis] == layer.data.shape[axis]
         assert result.scale[axis] == pytest.approx(layer.scale[axis], rel=1e-6)
@@ -130,14 +130,14 @@ def test_some_planes_of_a_stack_are_placed_by_their_slice() -> None:
     some = dataclasses.replace(plane, index=(slice(2, 6), *plane.index[1:]))
     result = Image(np.zeros((4, 10, 15)), **some.layer_kwargs((4, 10, 15)))
 
-    wanted = corners(layer, {0: 1.5}, {0: 5.5})
-    np.testing.assert_allclose(corners(result), wanted, atol=1e-9)
+    expected = corners(layer, {0: 1.5}, {0: 5.5})
+    np.testing.assert_allclose(corners(result), expected, atol=1e-9)
     with pytest.raises(ValueError, match="Axis 0 of the result has 4 planes; of 9 it must have"):
         plane.layer_kwargs((4, 10, 15))
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_level_of_a_pyramid_that_is_coarser_along_the_stack_too(whole: bool) -> None:
+def test_a_result_of_a_level_that_is_coarser_along_the_stack(whole: bool) -> None:
     levels = [np.zeros((8, 200, 100), np.uint8), np.zeros((4, 100, 50), np.uint8)]
     layer = Image(levels, multiscale=True, scale=(3, 2, 1), rotate=IN_PLANE)
     plane = take_plane(layer, view(layer, place=(5, 0, 0)), 90)
@@ -147,8 +147,8 @@ def test_a_level_of_a_pyramid_that_is_coarser_along_the_stack_too(whole: bool) -
     shape = (4 if whole else 1, 50, 25)
     result = Image(np.zeros(shape), **plane.layer_kwargs(shape))
 
-    wanted = corners(layer) if whole else corners(layer, {0: 3.5}, {0: 5.5})
-    np.testing.assert_allclose(corners(result), wanted, atol=1e-9)
+    expected = corners(layer) if whole else corners(layer, {0: 3.5}, {0: 5.5})
+    np.testing.assert_allclose(corners(result), expected, atol=1e-9)
 
 
 def test_a_result_lies_at_its_place_in_a_rotated_stack_with_units() -> None:

@@ -22,7 +22,7 @@ SCENE = np.dstack([COLUMNS, ROWS, 0.6 - 0.4 * COLUMNS])  # in [0, 1]
 STYLE = Image(
     (np.sin(40 * COLUMNS)[..., None] * [90, 60, 30] + 120).astype(np.uint8), rgb=True, name="style"
 )
-# The values of black and white, and the type.
+# Values of black and white, and the dtype.
 RANGES = {
     "float below one": (0, 1 / 3, "float32"),
     "float above one": (0, 255, "float32"),
@@ -44,7 +44,7 @@ def scene(name: str, *, rgb: bool) -> np.ndarray:
 @pytest.mark.parametrize("rgb", [True, False], ids=["rgb", "grey"])
 @pytest.mark.parametrize("name", RANGES)
 @pytest.mark.parametrize("limits", [None, (0.25, 0.75), (-0.5, 1.5)])
-def test_the_plane_is_what_the_canvas_shows(name: str, rgb: bool, limits: Any) -> None:
+def test_a_plane_has_the_values_that_the_canvas_shows(name: str, rgb: bool, limits: Any) -> None:
     low, high, _ = RANGES[name]
     given = None if limits is None else tuple(low + (high - low) * x for x in limits)
     layer = Image(scene(name, rgb=rgb), rgb=rgb, contrast_limits=given)
@@ -59,7 +59,7 @@ def test_the_plane_is_what_the_canvas_shows(name: str, rgb: bool, limits: Any) -
 
 @pytest.mark.parametrize("rgb", [True, False], ids=["rgb", "grey"])
 @pytest.mark.parametrize("name", RANGES)
-def test_a_result_is_shown_in_the_contents_range(name: str, rgb: bool) -> None:
+def test_a_result_has_the_range_of_the_content(name: str, rgb: bool) -> None:
     content = Image(scene(name, rgb=rgb), rgb=rgb, name="content", gamma=0.7)
     result = stylize_layer(content, STYLE, size=48, iterations=8)
 
@@ -73,7 +73,7 @@ def test_a_result_is_shown_in_the_contents_range(name: str, rgb: bool) -> None:
     assert np.ptp(values) > (high - low) / 4
 
 
-def test_the_frames_of_an_evolution_are_shown_as_the_result_is() -> None:
+def test_the_frames_of_an_evolution_look_like_the_result() -> None:
     viewer = ViewerModel()
     result = viewer.add_image(
         SCENE.astype(np.float32) / 4, rgb=True, contrast_limits=(-1, 2), gamma=0.5
@@ -96,13 +96,13 @@ def test_an_init_image_of_another_dtype_has_its_own_range() -> None:
 
 
 def channels(labels: tuple[str, ...] = ("c", "y", "x")) -> Image:
-    """A dim and a bright channel in one layer."""
+    """Return a layer with a dim and a bright channel."""
     data = np.stack([100 + 2900 * SCENE[..., 0], 500 + 40_000 * SCENE[..., 1]]).astype(np.uint16)
     return Image(data, name="stained", axis_labels=labels)
 
 
 @pytest.mark.parametrize("label", ["c", "Channel"])
-def test_each_channel_has_percentiles_of_its_own(label: str) -> None:
+def test_each_channel_has_its_own_percentiles(label: str) -> None:
     viewer = ViewerModel()
     layer = viewer.add_layer(channels((label, "y", "x")))
     for channel in (0, 1):
@@ -115,7 +115,7 @@ def test_each_channel_has_percentiles_of_its_own(label: str) -> None:
         np.testing.assert_array_equal(along[channel], own.to_unit(layer.data[channel]))
 
 
-def test_planes_that_are_no_channels_share_their_percentiles() -> None:
+def test_planes_of_other_axes_share_percentiles() -> None:
     viewer = ViewerModel()
     layer = viewer.add_layer(channels(("z", "y", "x")))
     plane = take_plane(layer, viewer.dims, intensities="percentiles")
@@ -123,7 +123,7 @@ def test_planes_that_are_no_channels_share_their_percentiles() -> None:
     assert PlanesAlong(plane, 0).plane(1).range == plane.range
 
 
-def test_a_channel_comes_back_in_its_own_range() -> None:
+def test_the_result_of_a_channel_has_its_range() -> None:
     content = channels()
     for channel, top in enumerate((3000, 40_500)):
         result = stylize_layer(

@@ -47,7 +47,7 @@ def pictures(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def restyle(
+def run_transfer(
     viewer: Any,
     content: Any,
     *styles: Any,
@@ -55,7 +55,7 @@ def restyle(
     origins: bool = True,
     **choices: Any,
 ) -> Any:
-    """Do what the panel does, and return the result layer."""
+    """Run a transfer as the panel does, and return the result layer."""
     layers = (content, *styles)
     planes = [take_plane(layer, viewer.dims) for layer in layers]
     images = [plane.load() for plane in planes]
@@ -87,30 +87,30 @@ def run_command(text: str, folder: Path) -> np.ndarray:
     return read_image(folder / shlex.split(text)[-1])
 
 
-def same(a: np.ndarray, b: Any) -> bool:
+def same_bytes(a: np.ndarray, b: Any) -> bool:
     b = np.asarray(b)
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def test_pictures_from_files_are_read_from_them(viewer: Any, pictures: Path) -> None:
+def test_inputs_from_files_are_read_from_the_files(viewer: Any, pictures: Path) -> None:
     (photo,) = viewer.open(pictures / "photo.png", plugin="napari")
     (paint,) = viewer.open(pictures / "it's paint.png", plugin="napari")
-    layer = restyle(viewer, photo, paint, steer=True)
+    layer = run_transfer(viewer, photo, paint, steer=True)
     photo.name = "renamed"
     viewer.layers.remove(paint)
 
     text = as_python(layer)
     assert "viewer" not in text
-    assert same(run_python(text), layer.data)
+    assert same_bytes(run_python(text), layer.data)
     command = as_command(layer, viewer.layers)
     assert shlex.split(command)[3:] == [
         str(pictures / "photo.png"), str(pictures / "it's paint.png"), "-o", "result.png",
     ]  # fmt: skip
-    assert same(run_command(command, pictures), layer.data)
+    assert same_bytes(run_command(command, pictures), layer.data)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
-def test_a_plane_of_a_grey_stack_is_taken_and_rescaled_again(
+def test_a_plane_of_a_grey_stack_is_replayed(
     viewer: Any, pictures: Path, order: tuple[int, ...]
 ) -> None:
     (stack,) = viewer.open(pictures / "stack.tif", plugin="napari")
@@ -118,7 +118,7 @@ def test_a_plane_of_a_grey_stack_is_taken_and_rescaled_again(
     paint = viewer.add_image(np.asarray(Image.open(pictures / "it's paint.png")), name="paint")
     viewer.dims.order = order
     viewer.dims.set_current_step(0, 2)
-    layer = restyle(viewer, stack, paint)
+    layer = run_transfer(viewer, stack, paint)
     viewer.dims.set_current_step(0, 0)
     stack.contrast_limits = (0, 9000)
 
@@ -127,7 +127,7 @@ def test_a_plane_of_a_grey_stack_is_taken_and_rescaled_again(
     assert "[2, :, :]" in text
     assert 'viewer.layers["paint"]' in text.replace("'", '"')
     assert layer.data.dtype == np.uint16
-    assert same(run_python(text, viewer), layer.data)
+    assert same_bytes(run_python(text, viewer), layer.data)
 
     written = run_command(as_command(layer, viewer.layers), pictures)
     shown = (layer.data[0].T if order == (0, 2, 1) else layer.data[0]).astype(float)
@@ -136,31 +136,31 @@ def test_a_plane_of_a_grey_stack_is_taken_and_rescaled_again(
     np.testing.assert_allclose(written / 65535, (shown - 450.5) / (850 - 450.5), atol=1 / 399)
 
 
-def test_samples_are_named(viewer: Any, tmp_path: Path) -> None:
+def test_inputs_from_samples_are_read_from_the_samples(viewer: Any, tmp_path: Path) -> None:
     camera, woodcut = viewer.open_sample("napari-nst", "camera_woodcut")
-    layer = restyle(viewer, camera, woodcut)
+    layer = run_transfer(viewer, camera, woodcut)
 
     text = as_python(layer)
     assert "samples.SAMPLES['camera_woodcut'].content()" in text
     assert "samples.SAMPLES['camera_woodcut'].style()" in text
     assert "viewer" not in text
-    assert same(run_python(text), layer.data)
+    assert same_bytes(run_python(text), layer.data)
     command = as_command(layer, viewer.layers)
     viewer.layers.clear()
-    assert as_command(layer, viewer.layers) == command  # painted anew
+    assert as_command(layer, viewer.layers) == command  # the sample is painted again
     written = run_command(command, tmp_path)
     assert written.shape == layer.data.shape
 
 
-def test_arrays_are_named_as_layers_and_their_hashes_checked(viewer: Any, tmp_path: Path) -> None:
+def test_inputs_from_layers_are_checked_by_hash(viewer: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     photo = viewer.add_image(rng.random((40, 48, 4)), name='pho"to', rgb=True)  # float64, alpha
     one = viewer.add_image([rng.random((44, 36)), rng.random((22, 18))], name="one")  # two levels
     two = viewer.add_image(rng.integers(0, 99, (44, 36, 3), np.uint8), name="two", rgb=True)
-    layer = restyle(viewer, photo, one, two, style_weights=(0.3, 0.7))
+    layer = run_transfer(viewer, photo, one, two, style_weights=(0.3, 0.7))
 
     text = as_python(layer)
-    assert same(run_python(text, viewer), layer.data)
+    assert same_bytes(run_python(text, viewer), layer.data)
     command = as_command(layer, viewer.layers)
     assert run_command(command, tmp_path).shape == (40, 48, 4)
     two.data = two.data + 1
@@ -170,21 +170,21 @@ def test_arrays_are_named_as_layers_and_their_hashes_checked(viewer: Any, tmp_pa
         as_command(layer, viewer.layers)
 
 
-def test_a_file_that_changed_since_is_not_named(viewer: Any, pictures: Path) -> None:
+def test_a_changed_file_is_not_used(viewer: Any, pictures: Path) -> None:
     (photo,) = viewer.open(pictures / "photo.png", plugin="napari")
-    layer = restyle(viewer, photo, photo)
+    layer = run_transfer(viewer, photo, photo)
     (pictures / "photo.png").write_bytes((pictures / "it's paint.png").read_bytes())
     assert "viewer.layers['photo']" in as_python(layer)
     (pictures / "photo.png").unlink()
 
-    assert same(run_python(as_python(layer), viewer), layer.data)
+    assert same_bytes(run_python(as_python(layer), viewer), layer.data)
     assert "photo.png" not in as_command(layer, viewer.layers)
 
 
-def test_a_result_without_origins_is_replayed_from_layers_of_those_names(viewer: Any) -> None:
+def test_without_origins_inputs_are_layers_of_the_recorded_names(viewer: Any) -> None:
     rng = np.random.default_rng(1)
     photo = viewer.add_image(rng.integers(0, 255, (40, 48, 3), np.uint8), name="photo")
-    layer = restyle(viewer, photo, photo, origins=False)
+    layer = run_transfer(viewer, photo, photo, origins=False)
 
     assert (
         run_python(as_python(layer), viewer).astype(np.float64) * 255
@@ -239,8 +239,8 @@ def test_labels_and_replacements_are_replayed(viewer: Any, tmp_path: Path) -> No
         metadata={"napari_nst": result.record.to_dict(), ORIGINS_KEY: origins},
     )
 
-    assert same(run_python(as_python(layer), viewer), layer.data)
-    assert same(run_command(as_command(layer, viewer.layers), tmp_path), layer.data)
+    assert same_bytes(run_python(as_python(layer), viewer), layer.data)
+    assert same_bytes(run_command(as_command(layer, viewer.layers), tmp_path), layer.data)
     thirds.data = thirds.data + 1
     with pytest.raises(InputError, match="has changed since the run began"):
         as_command(layer, viewer.layers)

@@ -31,7 +31,7 @@ def result(data: np.ndarray, **options: Any) -> Any:
 @pytest.mark.parametrize(
     ("shape", "dtype"), [((40, 48, 3), np.uint8), ((40, 48, 4), np.uint8), ((1, 40, 48), np.uint16)]
 )
-def test_whole_numbers_are_written_as_they_are(
+def test_integers_are_written_unchanged(
     tmp_path: Path, shape: tuple[int, ...], dtype: Any, suffix: str
 ) -> None:
     data = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
@@ -60,7 +60,7 @@ def test_a_jpeg_notes_lost_precision(tmp_path: Path) -> None:
     assert "8 bits" in save_with_record(result(data), tmp_path / "out.jpg").note
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_errors_name_what_cannot_be_written(tmp_path: Path) -> None:
     stack = result(np.zeros((4, 40, 48), np.uint8))
     with pytest.raises(InputError, match=r"has 4 planes, and out\.png can hold one"):
         save_with_record(stack, tmp_path / "out.png")
@@ -120,7 +120,7 @@ def test_alpha_is_not_rescaled(tmp_path: Path) -> None:
     np.testing.assert_allclose(written[..., 3], 65535 / 4, atol=1)
 
 
-def test_16_bits_become_the_8_of_a_jpeg_by_the_contrast_limits(tmp_path: Path) -> None:
+def test_16_bits_are_rescaled_to_8_for_jpeg_by_the_contrast_limits(tmp_path: Path) -> None:
     data = np.full((16, 16), 2000, np.uint16)
     saved = save_with_record(result(data, contrast_limits=(0, 4000)), tmp_path / "out.jpg")
     np.testing.assert_allclose(read_image(saved.picture), 127, atol=2)
@@ -195,7 +195,7 @@ def test_other_files_are_not_replaced(tmp_path: Path) -> None:
         file.write_text("mine")
     saved = save_with_record(layer, tmp_path / "out.png")
     assert {file.read_text() for file in others.values()} == {"mine"}
-    again = save_with_record(layer, tmp_path / "out.png")  # its own record it replaces
+    again = save_with_record(layer, tmp_path / "out.png")  # its own record is replaced
     assert again == saved
 
     saved.record.write_text('{"shapes": []}')
@@ -240,7 +240,7 @@ def test_the_dialog_suggests_the_layers_name(tmp_path: Path, monkeypatch: Any) -
     assert asked == [default_name(layer)] * 2
 
 
-def test_naparis_own_writers_drop_the_record(tmp_path: Path) -> None:
+def test_naparis_writers_drop_the_record(tmp_path: Path) -> None:
     """The reason for this module: if this fails, change its docstring."""
     PluginManager.instance().discover()
     layer = result(np.zeros((40, 48), np.uint8))

@@ -19,7 +19,7 @@ from napari_nst.plugin.widgets.curves import LossCurves, import_pyqtgraph
 
 @pytest.fixture
 def curves(viewer: Any) -> LossCurves:
-    viewer.window._qt_window.show()  # what is hidden is not drawn
+    viewer.window._qt_window.show()  # hidden curves are not drawn
     curves = LossCurves(viewer)
     curves.setMinimumWidth(280)
     viewer.window.add_dock_widget(curves)
@@ -32,7 +32,7 @@ def feed(curves: LossCurves, *iterations: int, scale: int = 1) -> None:
 
 
 def drawn(curves: LossCurves) -> dict[str, Any]:
-    """The curves that pyqtgraph shows, by the names in its legend."""
+    """Return the curves that pyqtgraph shows, by the names in its legend."""
     pg = import_pyqtgraph()
     items = [i for view in curves.findChildren(pg.GraphicsView) for i in view.scene().items()]
     return {
@@ -100,7 +100,9 @@ def test_new_sizes_are_marked_and_cleared_with_the_run(curves: Any, qtbot: Any) 
 
 
 @pytest.mark.parametrize("values", [(0.41, 0.44), (1e-9, 1e9), (3, 3), (0, -1), (np.nan, np.inf)])
-def test_any_values_can_be_drawn(curves: Any, qtbot: Any, values: tuple[float, float]) -> None:
+def test_only_positive_finite_values_are_drawn(
+    curves: Any, qtbot: Any, values: tuple[float, float]
+) -> None:
     for i, value in enumerate(values):
         curves.add(i + 1, 1, content=value, style=value, total=value)
     wait_for(qtbot, curves, 2)
@@ -113,10 +115,10 @@ def test_any_values_can_be_drawn(curves: Any, qtbot: Any, values: tuple[float, f
 def test_a_long_run_is_thinned_for_drawing_and_keeps_its_ends(curves: Any, qtbot: Any) -> None:
     feed(curves, *range(1, 20001))
     wait_for(qtbot, curves, 500)
-    kept = points(curves, "style")
+    thinned = points(curves, "style")
 
-    assert kept[0] == (1, 10)
-    assert kept[-1] == (20000, 10 / 20000)
+    assert thinned[0] == (1, 10)
+    assert thinned[-1] == (20000, 10 / 20000)
 
 
 def test_hidden_curves_are_not_drawn(curves: Any, qtbot: Any) -> None:
@@ -147,7 +149,7 @@ def test_drawing_is_throttled(curves: Any, qtbot: Any) -> None:
     assert len(changes) <= 10
 
 
-def test_the_curves_take_the_colours_of_the_theme(viewer: Any, curves: Any, qtbot: Any) -> None:
+def test_curves_follow_the_theme(viewer: Any, curves: Any, qtbot: Any) -> None:
     seen = {}
     for theme in ("light", "dark", "light"):
         viewer.theme = theme
@@ -166,21 +168,21 @@ def test_the_curves_take_the_colours_of_the_theme(viewer: Any, curves: Any, qtbo
 def test_closed_curves_do_not_leak(viewer: Any, qtbot: Any) -> None:
     viewer.window._qt_window.show()
     before = len(QApplication.topLevelWidgets())
-    gone = []
+    references = []
     for _ in range(3):
         curves = LossCurves(viewer)
         dock = viewer.window.add_dock_widget(curves)
         feed(curves, 1, 2)
         wait_for(qtbot, curves, 2)
-        feed(curves, 3)  # with a drawing still to come
+        feed(curves, 3)  # a drawing is scheduled
         viewer.window.remove_dock_widget(dock)
         curves.deleteLater()
-        gone.append(weakref.ref(curves))
+        references.append(weakref.ref(curves))
         del curves, dock
     qtbot.wait(500)
     gc.collect()
 
-    assert [ref() for ref in gone] == [None] * 3
+    assert [ref() for ref in references] == [None] * 3
     assert len(QApplication.topLevelWidgets()) <= before
 
 

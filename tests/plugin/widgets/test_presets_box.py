@@ -36,9 +36,9 @@ def box(qtbot: Any, controls: Controls, tmp_path: Path, monkeypatch: Any) -> Pre
 
 @pytest.fixture
 def problems(box: PresetsBox) -> list[str]:
-    said: list[str] = []
-    box.warning.connect(said.append)
-    return said
+    messages: list[str] = []
+    box.warning.connect(messages.append)
+    return messages
 
 
 def shown(box: PresetsBox) -> list[str]:
@@ -135,25 +135,25 @@ def test_failures_emit_a_message(box: Any, problems: list[str], monkeypatch: Any
     box.choose("gone")
     box.delete()
     box.export("/proc/none/x.json")
-    assert [said.split(" ")[0] for said in problems] == [
+    assert [message.split(" ")[0] for message in problems] == [
         "'Draft'", "There", "'balanced'", "/proc/none/x.json",
     ]  # fmt: skip
     monkeypatch.setattr(QInputDialog, "getText", lambda *_: ("", False))
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: ("", ""))
     monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
     for text in ("Save as", "Export", "Import"):
-        action(box, text).trigger()  # and left again
+        action(box, text).trigger()  # the dialog is cancelled
     assert len(problems) == 4
 
 
 def test_choosing_a_preset_replaces_invalid_settings(qtbot: Any) -> None:
     """With an invalid text field the controls have no settings."""
-    possible = [StyleTransferSettings(device="cpu")]
+    valid = [StyleTransferSettings(device="cpu")]
 
     def settings() -> StyleTransferSettings:
-        if not possible:
+        if not valid:
             raise InputError("scales is 'nonsense'; it must be 'auto' or a whole number.")
-        return possible[0]
+        return valid[0]
 
     box = PresetsBox(settings)
     qtbot.addWidget(box)
@@ -161,7 +161,7 @@ def test_choosing_a_preset_replaces_invalid_settings(qtbot: Any) -> None:
     problems: list[str] = []
     box.chosen.connect(chosen.append)
     box.warning.connect(problems.append)
-    possible.clear()
+    valid.clear()
     box.choose("draft")
     box.refresh()
     box.save("Mine")
@@ -170,7 +170,7 @@ def test_choosing_a_preset_replaces_invalid_settings(qtbot: Any) -> None:
     assert problems == ["scales is 'nonsense'; it must be 'auto' or a whole number."]
 
 
-def test_replacing_a_preset_asks_first(box, monkeypatch):
+def test_replacing_a_preset_asks_first(box: Any, monkeypatch: Any) -> None:
     box.save("Soft lines")
     before = own_presets.user_preset("soft  lines")
     assert before is not None
@@ -181,6 +181,6 @@ def test_replacing_a_preset_asks_first(box, monkeypatch):
             QMessageBox, "question", lambda *words, answer=answer: asked.append(words[2]) or answer
         )
         box._ask_name()
-        kept = own_presets.user_preset("soft lines")
-        assert (kept == before) == (answer is QMessageBox.StandardButton.No)
+        after = own_presets.user_preset("soft lines")
+        assert (after == before) == (answer is QMessageBox.StandardButton.No)
     assert asked == ["Replace the preset 'Soft lines'?"] * 2

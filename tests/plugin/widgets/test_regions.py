@@ -25,7 +25,7 @@ from napari_nst.plugin.widgets.regions_table import RegionsTable
 STYLES = ("photo", "paint")
 
 
-def painted(shape: tuple[int, ...] = (30, 40)) -> np.ndarray:
+def bands(shape: tuple[int, ...] = (30, 40)) -> np.ndarray:
     """Return labels 0, 1 and 2 in three bands."""
     labels = np.zeros(shape, np.uint8)
     labels[..., 10:20, :] = 1
@@ -56,7 +56,7 @@ def controls_of(viewer: ViewerModel) -> Controls:
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
-def test_labels_are_those_over_the_shown_plane(order: tuple[int, int, int]) -> None:
+def test_labels_are_taken_from_the_shown_plane(order: tuple[int, int, int]) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((5, 6, 7)), scale=(3, 1, 1))
     data = np.random.default_rng(0).integers(0, 9, (5, 6, 7))
@@ -68,16 +68,16 @@ def test_labels_are_those_over_the_shown_plane(order: tuple[int, int, int]) -> N
     np.testing.assert_array_equal(taken.load(), data.transpose(order)[2])
 
 
-def test_flat_labels_go_with_every_plane_of_a_stack() -> None:
+def test_2d_labels_apply_to_every_plane_of_a_stack() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((5, 30, 40)))
-    labels = viewer.add_labels(painted())
+    labels = viewer.add_labels(bands())
 
     taken = take_labels(labels, take_plane(image, viewer.dims))
-    np.testing.assert_array_equal(taken.load(), painted())
+    np.testing.assert_array_equal(taken.load(), bands())
 
 
-def in_place(image: Image, labels: Labels) -> np.ndarray:
+def labels_at_pixels(image: Image, labels: Labels) -> np.ndarray:
     """Return the label that napari finds at each pixel of a two-dimensional image."""
     rows, columns = image.data.shape[:2]
     found = [
@@ -107,11 +107,11 @@ def test_labels_match_the_canvas(
     photo = viewer.layers["photo"]
     taken = take_labels(labels, take_plane(photo, viewer.dims))
 
-    wanted = in_place(photo, labels)
-    np.testing.assert_array_equal(taken.load(), wanted)
+    expected = labels_at_pixels(photo, labels)
+    np.testing.assert_array_equal(taken.load(), expected)
     # Labels between the pixels of a coarser image are reported, too.
-    assert set(taken.unique_labels()) >= set(np.unique(wanted).tolist())
-    assert (0 in taken.unique_labels()) == (0 in wanted)
+    assert set(taken.unique_labels()) >= set(np.unique(expected).tolist())
+    assert (0 in taken.unique_labels()) == (0 in expected)
 
 
 # Shear and rotation stay in the displayed plane, which another order of the axes would leave.
@@ -138,16 +138,16 @@ def test_labels_match_napari_in_random_viewers(drawn: Any) -> None:
             own = in_units_of(own, image.units, units[-image.ndim :])
         for axis in plane.shown:
             world[axis - image.ndim] = own[axis]
-        there = world[-labels.ndim :]
+        on_labels = world[-labels.ndim :]
         if dims.units is not None:
-            there = in_units_of(there, units[-labels.ndim :], labels.units)
-        place = np.asarray(labels.world_to_data(there))
+            on_labels = in_units_of(on_labels, units[-labels.ndim :], labels.units)
+        place = np.asarray(labels.world_to_data(on_labels))
         if (np.abs(place % 1 - 0.5) < 1e-6).any():
-            continue  # rounding may go either way, by the last bits of a float
-        assert taken[row, column] == (labels.get_value(there, world=True) or 0)
+            continue  # on a pixel edge: the last bits of a float decide the rounding
+        assert taken[row, column] == (labels.get_value(on_labels, world=True) or 0)
 
 
-def test_labels_of_each_plane_are_those_at_its_place() -> None:
+def test_labels_of_a_plane_are_taken_at_its_world_position() -> None:
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((6, 4, 5)), units=("um",) * 3)
     data = np.arange(1, 4)[:, None, None] * np.ones((3, 4, 5), int)
@@ -202,7 +202,7 @@ def test_labels_follow_a_part_of_the_image() -> None:
 
 
 def test_later_painting_is_read_on_load(viewer: ViewerModel) -> None:
-    labels = viewer.add_labels(painted())
+    labels = viewer.add_labels(bands())
     taken = take_labels(labels, take_plane(viewer.layers["photo"], viewer.dims))
     before = taken.load()
     labels.data[0, 0] = 7
@@ -211,7 +211,9 @@ def test_later_painting_is_read_on_load(viewer: ViewerModel) -> None:
     assert taken.load()[0, 0] == 7
 
 
-def look(viewer: ViewerModel, center: tuple[float, float], height: float, width: float) -> Any:
+def point_camera(
+    viewer: ViewerModel, center: tuple[float, float], height: float, width: float
+) -> Any:
     """Point the camera at a part of the world; return the corners of the canvas."""
     viewer.canvas.size = (round(height * 10), round(width * 10))
     viewer.scene.camera.center, viewer.scene.camera.zoom = (0, *center), 10
@@ -222,7 +224,7 @@ def test_the_visible_part_of_a_pyramid_is_in_pixels_of_its_finest_level() -> Non
     viewer = ViewerModel()
     levels = [np.zeros((640, 960), np.uint8), np.zeros((160, 240), np.uint8)]
     image = viewer.add_image(levels, multiscale=True)
-    corners = look(viewer, (119.5, 239.5), 160, 320)
+    corners = point_camera(viewer, (119.5, 239.5), 160, 320)
 
     assert visible_part(image, viewer.dims, corners) == {0: (40, 200), 1: (80, 400)}
 
@@ -234,23 +236,23 @@ def test_the_visible_part_is_found_in_other_units_and_directions() -> None:
     )
     viewer.add_image(np.zeros((9, 9)), units=("nm", "nm"))
     # Rows 60 to 79 and columns 40 to 99, in nanometers.
-    corners = look(viewer, (49500 - 69.5 * 500, 69.5 * 250), 20 * 500, 60 * 250)
+    corners = point_camera(viewer, (49500 - 69.5 * 500, 69.5 * 250), 20 * 500, 60 * 250)
     np.testing.assert_allclose(corners[1] - corners[0], (10000, 15000))
     assert visible_part(image, viewer.dims, corners) == {0: (60, 80), 1: (40, 100)}
     viewer.dims.transpose()
-    corners = look(viewer, (69.5 * 250, 49500 - 69.5 * 500), 60 * 250, 20 * 500)
+    corners = point_camera(viewer, (69.5 * 250, 49500 - 69.5 * 500), 60 * 250, 20 * 500)
     assert visible_part(image, viewer.dims, corners) == {0: (60, 80), 1: (40, 100)}
 
 
 @pytest.mark.parametrize("change", ["hidden", "out of view"])
 def test_a_layer_off_the_canvas_cannot_be_drafted(viewer: ViewerModel, change: str) -> None:
     layer = viewer.layers["photo"]
-    corners = look(viewer, (15, 20), 100, 100)
+    corners = point_camera(viewer, (15, 20), 100, 100)
     assert visible_part(layer, viewer.dims, corners) == {0: (0, 30), 1: (0, 40)}
     if change == "hidden":
         layer.visible = False
     else:
-        corners = look(viewer, (300, 20), 100, 100)
+        corners = point_camera(viewer, (300, 20), 100, 100)
 
     with pytest.raises(InputError, match="shows too little of photo"):
         visible_part(layer, viewer.dims, corners)
@@ -259,16 +261,16 @@ def test_a_layer_off_the_canvas_cannot_be_drafted(viewer: ViewerModel, change: s
 @pytest.mark.parametrize(
     "values", [[], [3, 3, 0], [70000, 5], [-4, 2], np.array([1, 9], np.uint8), [2**40]]
 )
-def test_the_labels_in_an_array_are_all_found(values: Any) -> None:
+def test_unique_labels_finds_all_labels_of_an_array(values: Any) -> None:
     array = np.array(values, dtype=getattr(values, "dtype", np.int64))
 
     assert unique_labels(array) == sorted(set(array.tolist()))
 
 
 def table(labels: list[int], *, same: bool = False, styles: tuple[str, ...] = STYLES) -> Any:
-    made = RegionsTable()
-    made.show_labels(labels, Labels(np.zeros((2, 2), int)), styles, same=same)
-    return made
+    regions = RegionsTable()
+    regions.show_labels(labels, Labels(np.zeros((2, 2), int)), styles, same=same)
+    return regions
 
 
 def test_by_default_each_label_has_its_own_style(qtbot: Any) -> None:
@@ -314,10 +316,12 @@ def test_a_row_shows_number_and_colour(qtbot: Any) -> None:
     from qtpy.QtWidgets import QLabel
 
     layer = Labels(np.arange(3)[None])
-    made = RegionsTable()
-    made.show_labels([0, 1], layer, STYLES, same=False)
-    texts = [label.text() for label in made.findChildren(QLabel) if label.text()]
-    (swatch,) = [x for x in made.findChildren(QLabel) if x.accessibleName() == "Colour of label 1"]
+    regions = RegionsTable()
+    regions.show_labels([0, 1], layer, STYLES, same=False)
+    texts = [label.text() for label in regions.findChildren(QLabel) if label.text()]
+    (swatch,) = [
+        x for x in regions.findChildren(QLabel) if x.accessibleName() == "Colour of label 1"
+    ]
     color = swatch.pixmap().toImage().pixelColor(8, 8).getRgbF()
 
     assert texts == ["0, unpainted", "1"]
@@ -331,21 +335,21 @@ def test_many_labels_do_not_make_many_rows(qtbot: Any) -> None:
     assert len(regions.region_styles) == 200
 
 
-def test_a_job_takes_the_labels_along(viewer: ViewerModel, controls: Controls) -> None:
-    controls.regions.content_labels.value = viewer.add_labels(painted(), name="bands")
+def test_a_job_includes_the_chosen_labels(viewer: ViewerModel, controls: Controls) -> None:
+    controls.regions.content_labels.value = viewer.add_labels(bands(), name="bands")
     controls.regions.table.choose(2, "keep")
     job = JobMaker(viewer, controls).job()
 
     assert job.settings.region_styles == {0: None, 1: 0, 2: None}
-    np.testing.assert_array_equal(job.content_labels.load(), painted())
+    np.testing.assert_array_equal(job.content_labels.load(), bands())
     assert job.style_labels is None
 
 
 def test_labels_on_a_style_are_matched_by_their_number(
     viewer: ViewerModel, controls: Controls
 ) -> None:
-    controls.regions.content_labels.value = viewer.add_labels(painted(), name="bands")
-    of_style = viewer.add_labels(painted((24, 20)), name="of paint")
+    controls.regions.content_labels.value = viewer.add_labels(bands(), name="bands")
+    of_style = viewer.add_labels(bands((24, 20)), name="of paint")
     controls.regions.style_labels[0].value = of_style
     job = JobMaker(viewer, controls).job()
 
@@ -369,54 +373,54 @@ def test_empty_labels_are_refused_before_the_run(viewer: ViewerModel, controls: 
     assert "No label" in JobMaker(viewer, controls).estimate()
 
 
-@pytest.mark.parametrize("deed", ["paint", "fill", "undo", "set", "hidden", "data"])
-def test_every_change_of_labels_emits_painted_once(
-    viewer: ViewerModel, controls: Controls, qtbot: Any, deed: str
+@pytest.mark.parametrize("change", ["paint", "fill", "undo", "set", "hidden", "data"])
+def test_any_change_of_labels_emits_painted_once(
+    viewer: ViewerModel, controls: Controls, qtbot: Any, change: str
 ) -> None:
-    layer = viewer.add_labels(painted())
+    layer = viewer.add_labels(bands())
     controls.regions.content_labels.value = layer
     layer.paint((2, 2), 6)
     qtbot.wait(400)
-    heard: list[object] = []
-    controls.regions.painted.connect(lambda: heard.append(1))
-    if deed == "paint":
+    emitted: list[object] = []
+    controls.regions.painted.connect(lambda: emitted.append(1))
+    if change == "paint":
         for column in range(5, 15):
             layer.paint((2, column), 7)
-    elif deed == "fill":
+    elif change == "fill":
         layer.fill((15, 15), 7)
-    elif deed == "undo":
+    elif change == "undo":
         layer.undo()
-    elif deed == "set":
+    elif change == "set":
         layer.data_setitem((np.array([1]), np.array([1])), 7)
-    elif deed == "hidden":
+    elif change == "hidden":
         layer.visible = False
         layer.paint((2, 20), 7)
     else:
         layer.data = np.ones_like(layer.data)
-    qtbot.waitUntil(lambda: bool(heard), timeout=3000)
+    qtbot.waitUntil(lambda: bool(emitted), timeout=3000)
 
-    assert len(heard) == 1
+    assert len(emitted) == 1
     assert controls.regions.table.labels == sorted(np.unique(layer.data).tolist())
 
 
 def test_a_deselected_layer_is_disconnected(
     viewer: ViewerModel, controls: Controls, qtbot: Any
 ) -> None:
-    layer = viewer.add_labels(painted())
+    layer = viewer.add_labels(bands())
     controls.regions.content_labels.value = layer
     controls.regions.content_labels.value = None
     qtbot.wait(400)
-    heard: list[object] = []
-    controls.regions.painted.connect(lambda: heard.append(1))
+    emitted: list[object] = []
+    controls.regions.painted.connect(lambda: emitted.append(1))
     layer.paint((2, 2), 6)
     qtbot.wait(400)
 
-    assert heard == []
+    assert emitted == []
     assert JobMaker(viewer, controls).job().content_labels is None
 
 
 def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Controls) -> None:
-    controls.regions.content_labels.value = viewer.add_labels(painted())
+    controls.regions.content_labels.value = viewer.add_labels(bands())
     viewer.layers.remove(viewer.layers[-1])
 
     assert controls.regions.content_labels.value is None
@@ -424,7 +428,7 @@ def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Con
 
 
 class Huge:
-    """A stack that must not be read as a whole."""
+    """Lazy stack that is too large to be read as a whole."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str = "uint16") -> None:
         self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
@@ -449,14 +453,14 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def world_extent(layer: Any) -> np.ndarray:
-    """Return the outer corners of a layer, its pixels' halves included."""
+    """Return the world coordinates of a layer's outer corners, at the edges of its pixels."""
     low, high = np.full(layer.ndim, -0.5), np.array(layer._extent_data_augmented[1])
     return np.array([layer.data_to_world(low), layer.data_to_world(high)])
 
 
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize(
-    ("shape", "made"),
+    ("shape", "layer_shape"),
     [
         ((3, 30, 40), (3, 30, 40)),  # 3600 bytes
         ((9, 30, 40), (1, 30, 40)),  # one plane for all
@@ -464,7 +468,7 @@ def world_extent(layer: Any) -> np.ndarray:
     ],
 )
 def test_new_labels_fit_into_memory_and_cover_the_content(
-    shape: tuple[int, ...], made: tuple[int, ...], qtbot: Any
+    shape: tuple[int, ...], layer_shape: tuple[int, ...], qtbot: Any
 ) -> None:
     viewer = ViewerModel()
     image = viewer.add_image(
@@ -472,15 +476,15 @@ def test_new_labels_fit_into_memory_and_cover_the_content(
         rotate=(0, 0, 20), shear=(0, 0, 0.3), contrast_limits=(0, 1),
     )  # fmt: skip
     controls = controls_of(viewer)
-    said: list[str] = []
-    controls.regions.info.connect(said.append)
+    messages: list[str] = []
+    controls.regions.info.connect(messages.append)
     controls.regions.paint()
     labels = viewer.layers[-1]
 
-    assert labels.data.shape == made
+    assert labels.data.shape == layer_shape
     np.testing.assert_allclose(world_extent(labels), world_extent(image))
-    assert bool(said) == (made != shape)
-    assert all(labels.name in text and "GiB" in text for text in said)
+    assert bool(messages) == (layer_shape != shape)
+    assert all(labels.name in text and "GiB" in text for text in messages)
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -512,7 +516,7 @@ def test_labels_over_a_huge_lazy_stack_fit_into_memory(qtbot: Any) -> None:
     assert world_extent(labels)[1].tolist() == [499.5, 59999.5, 59999.5]
 
 
-def test_paint_regions_twice_makes_one_layer(viewer: ViewerModel, controls: Controls) -> None:
+def test_paint_regions_reuses_an_empty_layer(viewer: ViewerModel, controls: Controls) -> None:
     controls.regions.paint_button.click()
     first = viewer.layers[-1]
     viewer.layers.selection.active = viewer.layers[0]
@@ -531,7 +535,7 @@ def test_paint_regions_twice_makes_one_layer(viewer: ViewerModel, controls: Cont
     controls.regions.paint_button.click()
     first = viewer.layers[-1]
 
-    first.data[:5] = 1  # regions that the user may want to keep beside others
+    first.data[:5] = 1  # painted regions are not reused
     controls.regions.refresh()
     controls.regions.paint_button.click()
     assert controls.regions.content_labels.value is viewer.layers[-1] is not first

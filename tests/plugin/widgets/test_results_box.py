@@ -1,4 +1,4 @@
-"""Actions on results, whose inputs are found by pixels, not names."""
+"""Actions on results, whose input layers are found by their pixels, not by their names."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def stack(viewer: Any) -> Any:
     return viewer.add_image(data, name="stack", scale=(2, 1, 1))
 
 
-def made(viewer: Any, name: str, **choices: Any) -> Any:
+def stylize(viewer: Any, name: str, **choices: Any) -> Any:
     layers = viewer.layers[name], viewer.layers["paint"]
     return viewer.add_layer(stylize_layer(*layers, size=32, iterations=1, **choices))
 
 
 def test_a_result_of_another_plane_is_not_continued(viewer: Any, panel: Any, stack: Any) -> None:
-    result = made(viewer, "stack", plane=3)
+    result = stylize(viewer, "stack", plane=3)
     panel.controls.content.value = stack
     panel.controls.styles.choose([viewer.layers["paint"]])
     viewer.dims.set_current_step(0, 1)
@@ -45,7 +45,7 @@ def test_a_result_of_another_plane_is_not_continued(viewer: Any, panel: Any, sta
 
 
 def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, stack: Any) -> None:
-    result = made(viewer, "stack", plane=3)
+    result = stylize(viewer, "stack", plane=3)
     viewer.dims.set_current_step(0, 3)
     other = viewer.add_image(stack.data + 1, name="other", scale=(2, 1, 1))
     panel.controls.content.value = other
@@ -57,9 +57,9 @@ def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, sta
     assert panel.jobs.job(init_image=result).init_image is not None
 
 
-def test_reuse_finds_renamed_layers_and_names_missing_ones(viewer: Any, panel: Any) -> None:
+def test_reuse_finds_renamed_layers_and_lists_missing_ones(viewer: Any, panel: Any) -> None:
     labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="regions")
-    result = made(viewer, "photo", content_labels=labels)
+    result = stylize(viewer, "photo", content_labels=labels)
     photo, paint = viewer.layers["photo"], viewer.layers["paint"]
     photo.name, labels.name = "day 1", "mask"
     viewer.add_image(np.zeros((40, 48, 3), np.uint8), name="photo")
@@ -80,7 +80,7 @@ def test_reuse_finds_renamed_layers_and_names_missing_ones(viewer: Any, panel: A
 
 
 def test_a_missing_content_shows_an_error_and_keeps_visibility(viewer: Any, panel: Any) -> None:
-    result = made(viewer, "photo")
+    result = stylize(viewer, "photo")
     viewer.layers.selection.active = result
     button = panel.results._flip_button
     button.click()
@@ -96,19 +96,19 @@ def test_a_missing_content_shows_an_error_and_keeps_visibility(viewer: Any, pane
     assert "The pixels of renamed have changed since the run of photo x paint began" in panel.status
 
 
-def test_a_renamed_layer_stays_chosen(viewer: Any, panel: Any, stack: Any) -> None:
+def test_renaming_a_layer_keeps_the_choice(viewer: Any, panel: Any, stack: Any) -> None:
     controls = panel.controls
     viewer.add_labels(np.ones((5, 40, 44), np.uint8), name="first")
     labels = viewer.add_labels(np.ones((5, 40, 44), np.uint8), name="second")
     other = viewer.add_image(stack.data, name="other")
     controls.content.value, controls.regions.content_labels.value = stack, labels
     controls.styles.choose([other])
-    heard: list[Any] = []
-    controls.content.changed.connect(heard.append)
+    emitted: list[Any] = []
+    controls.content.changed.connect(emitted.append)
     for layer in (stack, labels, other):
         layer.name = f"my {layer.name}"
     assert controls.content.value is stack
     assert controls.content.native.currentText() == "my stack"
     assert controls.regions.content_labels.value is labels
     assert controls.styles.layers == [other]
-    assert heard == []
+    assert emitted == []

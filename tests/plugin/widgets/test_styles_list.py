@@ -55,7 +55,7 @@ def test_one_style_has_the_whole_share(styles: StylesList, layers: list[Image]) 
     assert len(styles.rows) == 1
 
 
-def test_styles_are_added_equal_and_removed_in_proportion(
+def test_added_styles_have_equal_shares_and_removal_keeps_proportions(
     styles: StylesList, layers: list[Image]
 ) -> None:
     styles.add()
@@ -86,22 +86,22 @@ def test_shares_for_another_number_of_styles_are_ignored(styles: StylesList) -> 
     assert styles.shares == (0.75, 0.25)
 
 
-def test_a_deleted_layer_is_not_a_choice_of_the_user(qtbot: Any) -> None:
+def test_replacing_a_deleted_layer_emits_no_change(qtbot: Any) -> None:
     viewer = ViewerModel()
     for name in "abc":
         viewer.add_image(np.zeros((9, 9)), name=name)
     controls = Controls(viewer)
     controls.styles.rows[0].choice.value = viewer.layers["c"]
-    heard: list[object] = []
-    controls.styles.changed.connect(lambda: heard.append(1))
+    emitted: list[object] = []
+    controls.styles.changed.connect(lambda: emitted.append(1))
     viewer.layers.remove("c")
     controls.reset_choices()
 
-    assert heard == []
+    assert emitted == []
     assert controls.styles.layers[0] in viewer.layers
 
 
-def test_the_thumbnail_is_that_of_the_layer(styles: StylesList, layers: list[Image]) -> None:
+def test_a_row_shows_the_thumbnail_of_its_layer(styles: StylesList, layers: list[Image]) -> None:
     layers[2].thumbnail = np.full((32, 32, 4), (255, 0, 0, 255), np.uint8)
     styles.rows[0].choice.value = layers[2]
     image = styles.rows[0].thumbnail.toImage()
@@ -109,7 +109,7 @@ def test_the_thumbnail_is_that_of_the_layer(styles: StylesList, layers: list[Ima
     assert image.pixelColor(14, 14).getRgb() == (255, 0, 0, 255)
 
 
-def test_remove_can_be_clicked_twice(styles: StylesList, layers: list[Image]) -> None:
+def test_a_second_click_on_remove_does_nothing(styles: StylesList, layers: list[Image]) -> None:
     styles.add()
     styles.add()
     cross = styles.rows[1].remove_button
