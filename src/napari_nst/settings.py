@@ -113,7 +113,7 @@ class StyleTransferSettings(BaseModel):
         alpha and beta of arXiv 1508.06576, equation 7.  At all scales but the last the content
         weight is three times as large (`schedule.CONTENT_AT_SMALLER`).
     tv_weight : float
-        Weight of the total variation loss, which suppresses noise (`losses.total_variation`).  2
+        Weight of the total variation loss, which suppresses noise (`losses.variation_term`).  2
         is also the default of crowsonkb's style-transfer-pytorch; benchmarks/quality.py agrees.
     style_weights : tuple of float or None
         Relative weights of several styles; None: equal.

@@ -1,6 +1,6 @@
 """The preset "Gatys 2015" against the equations of arXiv 1508.06576, in numpy and float64.
 
-Only the features are the engine's own; tests/engine/network/test_vgg.py answers for those.
+Only the features are the engine's; tests/engine/network/test_vgg.py tests them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from engine_helpers import total_variation
 
 from napari_nst import presets
 from napari_nst.engine.losses.objective import Objective
@@ -33,11 +34,11 @@ STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# The equations.
+# Equations
 
 
 def matrix(features: Array) -> Array:
-    """F, of N filters and M positions."""
+    """Return F, of N filters and M positions."""
     return features.reshape(features.shape[1], -1)
 
 
@@ -63,25 +64,17 @@ def style_gradient(f: Array, s: Array) -> Array:  # (6)
     return (f.T @ (gram(f) / m - gram(s) / s.shape[1])).T / (n**2 * m)
 
 
-def total_variation(image: Array) -> float:
-    """Not the paper's: the nine-point one, of which the preset uses none."""
-    padded = np.pad(image[0], ((0, 0), (0, 1), (0, 1)), mode="edge")
-    a, b, c, d = (padded[:, i : i - 1 or None, j : j - 1 or None] for i in (0, 1) for j in (0, 1))
-    straight = ((b - a) ** 2).mean() + ((c - a) ** 2).mean()
-    return float(2 * (straight / 3 + (((d - a) ** 2).mean() + ((b - c) ** 2).mean()) / 12))
-
-
-# What they are applied to.
+# Networks and images
 
 
 @pytest.fixture(scope="module")
 def vgg19(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A file with a made-up VGG-19, each of whose 3 x 3 kernels is one random number."""
+    """Return a file of a random VGG-19 whose 3 x 3 kernels are constant."""
     generator, state = torch.Generator().manual_seed(3), {}
     network = NETWORKS["vgg19"]
     for name in network.convolutions:
         layer = network.layer(name)
-        # Stored once for all nine, for a small file.
+        # Stored once for all nine values: the file stays small.
         kernel = torch.randn(layer.out_channels, layer.in_channels, 1, 1, generator=generator)
         kernel *= (2 / (9 * layer.in_channels)) ** 0.5
         state[f"{name}.weight"] = kernel.expand(-1, -1, 3, 3)
@@ -103,7 +96,7 @@ def paper(request: pytest.FixtureRequest) -> StyleTransferSettings:
 def pictures(
     photo: Callable[[int, int], Array], stripes: Callable[[int, int], Array]
 ) -> dict[str, Tensor]:
-    """The style is of another size than the content, and both of odd ones."""
+    """Return images of odd sizes; content and style differ in size."""
     noise = torch.rand(1, 3, 37, 46, generator=torch.Generator().manual_seed(0)).double()
     content, style = (
         torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None].double()
@@ -138,7 +131,7 @@ def objective(settings: StyleTransferSettings, pictures: Mapping[str, Tensor]) -
 
 
 @pytest.mark.parametrize("tv_weight", [0.0, 300.0])
-def test_every_term_is_the_papers(
+def test_every_term_matches_the_paper(
     paper: StyleTransferSettings,
     pictures: Mapping[str, Tensor],
     features: Mapping[str, Features],
@@ -155,7 +148,7 @@ def test_every_term_is_the_papers(
     assert min(*content.values(), *style.values()) > 0
 
     alpha, beta, w = paper.content_weight, paper.style_weight, 1 / len(STYLE)
-    variation = tv_weight * total_variation(pictures["image"].numpy())
+    variation = tv_weight * float(total_variation(pictures["image"]))
     assert found.content == pytest.approx(alpha * sum(content.values()), rel=1e-10)
     assert found.style == pytest.approx(beta * sum(w * e for e in style.values()), rel=1e-10)  # (5)
     assert found.tv == pytest.approx(variation, rel=1e-10)
@@ -164,7 +157,7 @@ def test_every_term_is_the_papers(
 
 
 def balanced(paper: StyleTransferSettings, pictures: Mapping[str, Tensor]) -> StyleTransferSettings:
-    """Return the preset with three terms of one size, that an error in one of them shows."""
+    """Return the preset with three terms of equal size, so that an error in any of them shows."""
     settings = paper.replace(content_weight=1, tv_weight=1)
     found, _ = objective(settings, pictures).loss_and_gradient(pictures["image"])
     return settings.replace(
@@ -172,7 +165,7 @@ def balanced(paper: StyleTransferSettings, pictures: Mapping[str, Tensor]) -> St
     )
 
 
-def test_the_gradient_is_the_papers_carried_back_to_the_pixels(
+def test_the_gradient_is_the_papers_backpropagated_to_the_pixels(
     paper: StyleTransferSettings,
     pictures: Mapping[str, Tensor],
     extract: FeatureExtractor,
@@ -184,7 +177,7 @@ def test_the_gradient_is_the_papers_carried_back_to_the_pixels(
     gradients = {layer: style_gradient(f[layer], s[layer]) / len(STYLE) for layer in STYLE}
     for layer in CONTENT:
         gradients[layer] = settings.content_weight * content_gradient(f[layer], p[layer])
-    # (2) and (6) are 0 where F is: so are the gradients of the ReLU that F comes from.
+    # In (2) and (6) the gradient is 0 where F is 0; autograd's ReLU does that here.
     image = pictures["image"].clone().requires_grad_()
     values = extract(image)
     torch.autograd.backward(
@@ -196,7 +189,7 @@ def test_the_gradient_is_the_papers_carried_back_to_the_pixels(
     torch.testing.assert_close(found, image.grad, rtol=0, atol=1e-10 * scale)
 
 
-def test_the_gradient_is_that_of_the_total(
+def test_the_gradient_matches_finite_differences_of_the_total(
     paper: StyleTransferSettings, pictures: Mapping[str, Tensor]
 ) -> None:
     measured = objective(balanced(paper, pictures), pictures)

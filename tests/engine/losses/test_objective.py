@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from engine_helpers import total_variation
 from on_device import DEVICE
 from safetensors.torch import load_file
 from torch.nn import functional
 
 import napari_nst
-from napari_nst.engine.losses import terms as losses_module
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.optim.damping import Damping
 from napari_nst.settings import StyleTransferSettings
@@ -61,7 +61,7 @@ def kernels() -> dict[str, Tensor]:
 
 
 def features_of(image: Tensor, kernels: dict[str, Tensor]) -> dict[str, Tensor]:
-    """VGG-16 to relu3_1, written down; the first convolution sees a replicated border."""
+    """Return VGG-16's features up to relu3_1, from its definition, with a replicated border."""
     mean, deviation = (
         image.new_tensor(values).view(1, 3, 1, 1)
         for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -81,19 +81,19 @@ def features_of(image: Tensor, kernels: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def moment(features: Tensor) -> Tensor:
+def second_moment(features: Tensor) -> Tensor:
     matrix = features[0].flatten(1)
     return matrix @ matrix.T / matrix.shape[1]
 
 
-def written_down(
+def reference(
     pictures: dict[str, Tensor],
     kernels: dict[str, Tensor],
     *,
     normalize: bool,
     shares: dict[str, float],
 ) -> tuple[dict[str, dict[str, float]], Tensor, Tensor]:
-    """Return every layer's loss, the total, and its gradient as autograd finds it."""
+    """Return the loss of every layer, the total, and its gradient from autograd."""
     image = pictures["image"].clone().requires_grad_()
     generated = features_of(image, kernels)
     target = features_of(pictures["content"], kernels)
@@ -107,15 +107,17 @@ def written_down(
         total = total + CHOICES["content_weight"] * weight * loss
     for layer, weight in CHOICES["style_layers"].items():
         whole = sum(shares.values())
-        a = sum(share / whole * moment(of_styles[name][layer]) for name, share in shares.items())
-        d = moment(generated[layer]) - a
+        a = sum(
+            share / whole * second_moment(of_styles[name][layer]) for name, share in shares.items()
+        )
+        d = second_moment(generated[layer]) - a
         if normalize:
             loss = d.square().sum() / d.abs().sum() / (a.square().sum() / a.abs().sum())
         else:
             loss = d.square().sum() / (4 * len(d) ** 2)
         layers["style"][layer] = float(loss.detach())
         total = total + CHOICES["style_weight"] * weight * loss
-    total = total + CHOICES["tv_weight"] * losses_module.total_variation(image)
+    total = total + CHOICES["tv_weight"] * total_variation(image)
     (gradient,) = torch.autograd.grad(total, image)
     return layers, total.detach(), gradient
 
@@ -129,7 +131,7 @@ def close(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
 @pytest.mark.parametrize(
     "shares", [{"style": 1.0}, {"style": 1.0, "other": 3.0}], ids=["one style", "two styles"]
 )
-def test_losses_and_gradient_are_the_formulas_written_down(
+def test_losses_and_gradient_match_the_formulas(
     pictures: dict[str, Tensor],
     kernels: dict[str, Tensor],
     normalize: bool,
@@ -140,7 +142,7 @@ def test_losses_and_gradient_are_the_formulas_written_down(
     )
     objective = Objective(pictures["content"], [pictures[name] for name in shares], settings)
     found, gradient = objective.loss_and_gradient(pictures["image"])
-    layers, total, expected = written_down(pictures, kernels, normalize=normalize, shares=shares)
+    layers, total, expected = reference(pictures, kernels, normalize=normalize, shares=shares)
     assert dict(found.content_layers) == pytest.approx(layers["content"], rel=1e-9)
     assert dict(found.style_layers) == pytest.approx(layers["style"], rel=1e-9)
     assert found.total == pytest.approx(float(total), rel=1e-9)
@@ -148,7 +150,7 @@ def test_losses_and_gradient_are_the_formulas_written_down(
 
 
 @BOTH_FORMS
-def test_the_gradient_is_that_of_finite_differences(
+def test_the_gradient_matches_finite_differences(
     pictures: dict[str, Tensor], normalize: bool
 ) -> None:
     settings = StyleTransferSettings(**CHOICES, normalize_gradients=normalize)
@@ -160,12 +162,12 @@ def test_the_gradient_is_that_of_finite_differences(
     single[0, 1, 0, 0] = 1  # in a corner
     for _ in range(2):
         direction = torch.randn(image.shape, generator=generator).double().to(DEVICE)
-        for way in (direction, single):
+        for change in (direction, single):
             step = 1e-6
-            there = objective.loss_and_gradient(image + step * way)[0].total
-            back = objective.loss_and_gradient(image - step * way)[0].total
-            measured = (there - back) / (2 * step)
-            assert float((gradient * way).sum()) == pytest.approx(measured, rel=1e-5)
+            above = objective.loss_and_gradient(image + step * change)[0].total
+            below = objective.loss_and_gradient(image - step * change)[0].total
+            measured = (above - below) / (2 * step)
+            assert float((gradient * change).sum()) == pytest.approx(measured, rel=1e-5)
 
 
 @BOTH_FORMS
@@ -184,28 +186,26 @@ def test_the_total_is_the_sum_of_its_weighted_terms(
     assert found.style == pytest.approx(
         4 * (0.5 * style["relu1_1"] + 2 * style["relu2_2"] + style["relu3_1"]), rel=1e-12
     )
-    tv = losses_module.total_variation(pictures["image"])
+    tv = total_variation(pictures["image"])
     assert found.tv == pytest.approx(5 * float(tv), rel=1e-12)
     assert found.total == found.content + found.style + found.tv
     assert min(found.content, found.style, found.tv) > 0
 
 
 @pytest.mark.parametrize("choice", ["content_weight", "style_weight", "tv_weight"])
-def test_a_weight_scales_its_term_and_its_gradient_alone(
-    pictures: dict[str, Tensor], choice: str
-) -> None:
+def test_a_weight_scales_only_its_own_term(pictures: dict[str, Tensor], choice: str) -> None:
     def gradient(**changes: float) -> Tensor:
         settings = StyleTransferSettings(**{**CHOICES, **changes})
         objective = Objective(pictures["content"], [pictures["style"]], settings)
         return objective.loss_and_gradient(pictures["image"])[1]
 
-    without, once = gradient(**{choice: 0.0}), gradient()
-    thrice = gradient(**{choice: 3 * CHOICES[choice]})
-    assert (once - without).abs().max() > 0
-    close(thrice - without, 3 * (once - without))
+    without, single = gradient(**{choice: 0.0}), gradient()
+    triple = gradient(**{choice: 3 * CHOICES[choice]})
+    assert (single - without).abs().max() > 0
+    close(triple - without, 3 * (single - without))
 
 
-def test_layers_of_weight_zero_play_no_part(pictures: dict[str, Tensor]) -> None:
+def test_layers_of_weight_zero_are_ignored(pictures: dict[str, Tensor]) -> None:
     plain = StyleTransferSettings(**CHOICES)
     padded = plain.replace(
         style_layers={**CHOICES["style_layers"], "relu5_3": 0.0},
@@ -223,7 +223,7 @@ def test_layers_of_weight_zero_play_no_part(pictures: dict[str, Tensor]) -> None
 
 
 @pytest.mark.parametrize("missing", ["content_layers", "style_layers"])
-def test_a_run_may_have_content_or_style_alone(pictures: dict[str, Tensor], missing: str) -> None:
+def test_content_or_style_layers_may_be_empty(pictures: dict[str, Tensor], missing: str) -> None:
     settings = StyleTransferSettings(**{**CHOICES, missing: {}, "tv_weight": 0})
     objective = Objective(pictures["content"], [pictures["style"]], settings)
     found, gradient = objective.loss_and_gradient(pictures["image"])
@@ -232,19 +232,17 @@ def test_a_run_may_have_content_or_style_alone(pictures: dict[str, Tensor], miss
 
 
 @BOTH_FORMS
-def test_content_and_style_have_no_loss_against_themselves(
-    pictures: dict[str, Tensor], normalize: bool
-) -> None:
+def test_losses_are_zero_at_the_targets(pictures: dict[str, Tensor], normalize: bool) -> None:
     settings = StyleTransferSettings(**CHOICES, normalize_gradients=normalize)
     content, style = pictures["content"], pictures["style"]
     found = Objective(content, [style], settings).loss_and_gradient(content)[0]
     assert found.content == 0 < found.style
     found = Objective(style, [style], settings).loss_and_gradient(style)[0]
     assert found.content == 0
-    assert found.style < 1e-12  # the sums of a blend are divided: they round otherwise
+    assert found.style < 1e-12  # not exactly 0: blending rounds the sums
 
 
-def test_equal_shares_are_the_default_and_their_sum_does_not_matter(
+def test_style_weights_are_equal_by_default_and_normalised(
     pictures: dict[str, Tensor],
 ) -> None:
     totals = [
@@ -261,7 +259,7 @@ def test_equal_shares_are_the_default_and_their_sum_does_not_matter(
 
 
 @BOTH_FORMS
-def test_a_grey_image_has_the_loss_of_its_three_equal_channels(
+def test_a_grey_image_equals_three_equal_channels(
     pictures: dict[str, Tensor], normalize: bool
 ) -> None:
     settings = StyleTransferSettings(**CHOICES, normalize_gradients=normalize)
@@ -277,7 +275,7 @@ def test_a_grey_image_has_the_loss_of_its_three_equal_channels(
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
-def test_damping_leaves_losses_and_what_does_not_change_alone(
+def test_damping_changes_neither_losses_nor_constant_gradients(
     pictures: dict[str, Tensor], style_loss: str
 ) -> None:
     settings = StyleTransferSettings(**CHOICES, style_loss=style_loss)
@@ -299,11 +297,11 @@ def test_damping_leaves_losses_and_what_does_not_change_alone(
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments"])
-def test_damping_averages_the_pull_of_styles_and_nothing_else(
+def test_damping_averages_style_gradients_only(
     style_loss: str, pictures: dict[str, Tensor]
 ) -> None:
-    # As the paper writes them, pulls are linear in what they pull at: the second of two
-    # evaluations at the same features has the pull of a weighted mean of both styles' quantities.
+    # The paper's gradients are linear in the target: the second of two evaluations at the same
+    # features has the gradient of a weighted mean of both targets.
     chosen = {**CHOICES, "style_layers": {"relu2_2": 1.0}, "normalize_gradients": False}
     settings = StyleTransferSettings(**chosen, style_loss=style_loss)
     damping = Damping()
@@ -318,7 +316,7 @@ def test_damping_averages_the_pull_of_styles_and_nothing_else(
     assert torch.linalg.norm(found - exact[1]) > 0.1 * torch.linalg.norm(exact[1] - exact[0])
 
 
-def test_damping_is_the_same_in_tiles(
+def test_damping_does_not_depend_on_tiles(
     pictures: dict[str, Tensor], photo: Callable[[int, int], NDArray[np.float32]]
 ) -> None:
     content = tensor(photo(70, 50))
@@ -333,7 +331,9 @@ def test_damping_is_the_same_in_tiles(
         tiled.commit()
 
 
-def test_the_image_is_left_alone(pictures: dict[str, Tensor]) -> None:
+def test_evaluating_changes_neither_the_image_nor_the_objective(
+    pictures: dict[str, Tensor],
+) -> None:
     image = pictures["image"].clone()
     objective = Objective(
         pictures["content"], [pictures["style"]], StyleTransferSettings(**CHOICES)
@@ -343,7 +343,7 @@ def test_the_image_is_left_alone(pictures: dict[str, Tensor]) -> None:
     assert torch.equal(image, pictures["image"])
     assert not image.requires_grad and image.grad is None
     assert not first[1].requires_grad
-    assert torch.equal(first[1], second[1])  # nothing piles up, and the targets stay
+    assert torch.equal(first[1], second[1])
 
 
 def test_float32_agrees_with_float64(pictures: dict[str, Tensor]) -> None:
@@ -359,7 +359,7 @@ def test_float32_agrees_with_float64(pictures: dict[str, Tensor]) -> None:
     assert (found.double() - expected).norm() < 1e-3 * expected.norm()
 
 
-def test_losses_show_the_total_and_its_terms_and_cannot_be_changed(
+def test_losses_are_immutable_and_show_their_terms(
     pictures: dict[str, Tensor],
 ) -> None:
     objective = Objective(

@@ -1,4 +1,4 @@
-"""The style losses beyond the Gram matrix: moments, and the Wasserstein distance."""
+"""The style losses "gram+moments" and "wasserstein"."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 Array = Any
 
-RIDGE = 1e-4  # on the diagonal of a covariance
-FLOOR = 1e-8  # under the root of a variance
+RIDGE = 1e-4  # added to the diagonal of a covariance
+FLOOR = 1e-8  # added to a variance
 
 
 def features(seed: int, channels: int, positions: int, *, dead: tuple[int, ...] = ()) -> Array:
-    """Correlated features, some channels of which are 0 everywhere."""
+    """Return correlated features; dead channels are 0 everywhere."""
     rng = np.random.default_rng(seed)
     f = rng.normal(0, 1, (channels, channels)) @ rng.normal(0.3, 1, (channels, positions))
     f[list(dead)] = 0
     return f[:, None]
 
 
-# What is compared: of as many positions as it takes, of fewer than there are channels, and with
-# channels that are dead in the one, in the other or in both.
+# Features of content and style.  A covariance is singular with fewer positions than channels, or
+# with dead channels.
 PAIRS = {
     "plain": (features(0, 4, 15), features(1, 4, 9)),
     "few positions": (features(2, 6, 3), features(3, 6, 4)),
@@ -46,11 +46,11 @@ each_pair = pytest.mark.parametrize(
 )
 
 
-# The definitions, in numpy and scipy.
+# Definitions in numpy and scipy
 
 
 def moments(f: Array) -> tuple[Array, Array, Array]:
-    """Mean, mean of F F^T, and covariance."""
+    """Return the mean, the mean of F F^T, and the covariance."""
     f = f.reshape(len(f), -1)
     return f.mean(axis=1), f @ f.T / f.shape[1], np.atleast_2d(np.cov(f, bias=True))
 
@@ -81,7 +81,7 @@ def wasserstein(f: Array, a: Array) -> float:
     (mean, _, covariance), (mean_a, _, covariance_a) = moments(f), moments(a)
     ridge = RIDGE * np.eye(len(f))
     covariance, covariance_a = covariance + ridge, covariance_a + ridge
-    # tr (S_t^1/2 S S_t^1/2)^1/2 = tr (S_t S)^1/2, for the two products are similar
+    # tr (S_t^1/2 S S_t^1/2)^1/2 = tr (S_t S)^1/2, as the two products are similar
     root = scipy.linalg.sqrtm(covariance_a @ covariance).real
     spread = np.trace(covariance + covariance_a - 2 * root)
     return float(((mean - mean_a) ** 2).sum() + spread) / len(f)
@@ -121,7 +121,7 @@ def gradient(form: tuple[str, bool], generated: Array, style: Array) -> Array:
     return feature_gradient(tensor(generated), of_mean, of_moment, scale=scale).numpy()
 
 
-def test_there_is_a_term_for_every_choice() -> None:
+def test_every_setting_has_a_term() -> None:
     names = get_args(StyleTransferSettings.model_fields["style_loss"].annotation)
     assert set(losses.STYLE_TERMS) == {(name, form) for name in names for form in (False, True)}
     with pytest.raises(TypeError):
@@ -130,14 +130,18 @@ def test_there_is_a_term_for_every_choice() -> None:
 
 @each_form
 @each_pair
-def test_the_value_is_the_formulas(form: tuple[str, bool], generated: Array, style: Array) -> None:
+def test_the_value_matches_the_formula(
+    form: tuple[str, bool], generated: Array, style: Array
+) -> None:
     expected = FORMULAS[form](generated, style)
     assert float(term(form, generated, style).value) == pytest.approx(expected, rel=1e-7)
 
 
 @each_form
 @pytest.mark.parametrize("name", ["plain", "few positions"])
-def test_the_gradient_is_the_formulas(form: tuple[str, bool], name: str) -> None:
+def test_the_gradient_matches_finite_differences_of_the_formula(
+    form: tuple[str, bool], name: str
+) -> None:
     generated, style = PAIRS[name]
     measured = finite_differences(lambda f: FORMULAS[form](f, style), generated, 3e-4)
     found = gradient(form, generated, style)
@@ -146,7 +150,7 @@ def test_the_gradient_is_the_formulas(form: tuple[str, bool], name: str) -> None
 
 @each_form
 @each_pair
-def test_the_gradient_is_that_of_the_value(
+def test_the_gradient_matches_autograd(
     form: tuple[str, bool], generated: Array, style: Array
 ) -> None:
     f = tensor(generated).requires_grad_()
@@ -161,7 +165,7 @@ def test_the_gradient_is_that_of_the_value(
 
 @each_term
 @pytest.mark.parametrize("black", ["generated", "style", "both"])
-def test_all_channels_may_be_dead(form: tuple[str, bool], black: str) -> None:
+def test_dead_channels_give_finite_losses_and_gradients(form: tuple[str, bool], black: str) -> None:
     pair = PAIRS["plain"]
     generated = pair[0] * (black == "style")
     style = pair[1] * (black == "generated")
@@ -176,14 +180,14 @@ def test_all_channels_may_be_dead(form: tuple[str, bool], black: str) -> None:
 
 
 @each_term
-def test_a_dead_channel_that_should_be_dead_is_at_rest(form: tuple[str, bool]) -> None:
+def test_a_channel_that_is_dead_in_both_has_no_gradient(form: tuple[str, bool]) -> None:
     generated, style = PAIRS["dead channels"]
     found = gradient(form, generated, style)
     assert np.abs(found[2]).max() <= 1e-9 * np.abs(found).max()  # dead in both
 
 
 @each_term
-def test_what_is_arranged_differently_is_the_same_style(form: tuple[str, bool]) -> None:
+def test_the_arrangement_of_positions_does_not_matter(form: tuple[str, bool]) -> None:
     _, style = PAIRS["plain"]
     shuffled = np.tile(style[:, :, ::-1], (1, 2, 3))  # the same Gaussian, and Gram matrix
     found = term(form, shuffled, style)
@@ -194,7 +198,7 @@ def test_what_is_arranged_differently_is_the_same_style(form: tuple[str, bool]) 
 
 @settings(max_examples=20)
 @given(st.lists(st.floats(-3, 3), min_size=4, max_size=4))
-def test_a_shift_of_the_mean_is_the_wasserstein_distance(shift: list[float]) -> None:
+def test_the_wasserstein_distance_of_a_shift_is_its_square(shift: list[float]) -> None:
     _, style = PAIRS["plain"]
     delta = np.reshape(shift, (4, 1, 1))
     there, back, reverse = (
@@ -206,7 +210,7 @@ def test_a_shift_of_the_mean_is_the_wasserstein_distance(shift: list[float]) -> 
     assert there == pytest.approx(reverse, rel=1e-9, abs=1e-12)
 
 
-def test_a_shift_of_the_mean_pulls_every_feature_straight_back() -> None:
+def test_the_wasserstein_gradient_of_a_shift_is_the_same_for_every_feature() -> None:
     _, style = PAIRS["plain"]
     delta = np.reshape([0.3, -1.0, 0.0, 2.0], (4, 1, 1))
     found = gradient(("wasserstein", False), style + delta, style)
@@ -223,7 +227,7 @@ def test_the_wasserstein_distance_is_symmetric(generated: Array, style: Array) -
     assert one == pytest.approx(other, rel=1e-7)
 
 
-def test_the_wasserstein_distance_of_one_channel_is_that_of_two_normals() -> None:
+def test_the_wasserstein_distance_of_one_channel_matches_the_formula_for_normals() -> None:
     generated, style = features(8, 1, 12), features(9, 1, 7)
     (mean, _, variance), (mean_a, _, variance_a) = moments(generated), moments(style)
     roots = [np.sqrt(float(v.item()) + RIDGE) for v in (variance, variance_a)]
@@ -232,19 +236,19 @@ def test_the_wasserstein_distance_of_one_channel_is_that_of_two_normals() -> Non
     assert found == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_covariance_that_rounding_has_spoilt_is_made_a_covariance() -> None:
+def test_a_covariance_that_rounding_made_indefinite_gives_a_finite_loss() -> None:
     rng = np.random.default_rng(0)
     shades = 1000 + rng.random((1, 50)) * np.ones((6, 1))  # of rank 1; its sums are of 1e7
     error = np.diag([0, -1, 0, 0, 0, 0]) * 50 * 0.3
     generated, style = (
         Statistics.from_features(tensor(f[None, :, None])) for f in (shades, shades + 1)
     )
-    spoilt = Statistics(
+    rounded = Statistics(
         generated.weight, generated.feature_sum, generated.outer_sum + tensor(error)
     )
-    assert np.linalg.eigvalsh(spoilt.regular_covariance.numpy()).min() < -0.1
+    assert np.linalg.eigvalsh(rounded.regular_covariance.numpy()).min() < -0.1
 
-    found = losses.wasserstein_term(spoilt, style)
+    found = losses.wasserstein_term(rounded, style)
     assert float(found.value) == pytest.approx(1, abs=0.2)  # a shift by 1, and the error
     assert found.mean_gradient is not None
     assert found.mean_gradient.isfinite().all()
@@ -252,19 +256,21 @@ def test_a_covariance_that_rounding_has_spoilt_is_made_a_covariance() -> None:
 
 
 @pytest.mark.parametrize("scale", [10.0, 1e3, 1e5])
-@pytest.mark.parametrize(("name", "slack"), [("gram+moments", 1e-5), ("wasserstein", 0.01)])
-def test_relative_losses_are_free_of_scale(name: str, slack: float, scale: float) -> None:
-    # but for the ridge, which is there for features of the size a network has
+@pytest.mark.parametrize(("name", "tolerance"), [("gram+moments", 1e-5), ("wasserstein", 0.01)])
+def test_relative_losses_do_not_depend_on_the_scale(
+    name: str, tolerance: float, scale: float
+) -> None:
+    # Only the ridge depends on it, and is small beside features of a network's size.
     generated, style = (10 * f for f in PAIRS["plain"])
     plain, scaled = (term((name, True), k * generated, k * style) for k in (1.0, scale))
-    assert float(scaled.value) == pytest.approx(float(plain.value), rel=slack)
+    assert float(scaled.value) == pytest.approx(float(plain.value), rel=tolerance)
     one, other = (gradient((name, True), k * generated, k * style) * k for k in (1.0, scale))
-    np.testing.assert_allclose(other, one, rtol=0, atol=slack * np.abs(one).max())
+    np.testing.assert_allclose(other, one, rtol=0, atol=tolerance * np.abs(one).max())
 
 
 @pytest.mark.parametrize("name", ["gram+moments", "wasserstein"])
 @pytest.mark.parametrize("scale", [100.0, 1e4])
-def test_relative_losses_are_one_for_black(name: str, scale: float) -> None:
+def test_relative_losses_of_black_features_are_one(name: str, scale: float) -> None:
     _, style = PAIRS["plain"]
     found = float(term((name, True), 0 * style, scale * style).value)
     assert found == pytest.approx(1, abs=1e-3)
@@ -272,7 +278,7 @@ def test_relative_losses_are_one_for_black(name: str, scale: float) -> None:
 
 @pytest.mark.usefixtures("one_thread")
 @each_term
-def test_a_run_lowers_its_loss(form: tuple[str, bool], content: Any, style: Any) -> None:
+def test_a_run_decreases_every_style_loss(form: tuple[str, bool], content: Any, style: Any) -> None:
     weights = {} if form[1] else {"content_weight": 1e-6, "style_weight": 1.0, "tv_weight": 0}
     settings = quick(
         style_loss=form[0], normalize_gradients=form[1], iterations=20, device="cpu", **weights
@@ -284,7 +290,7 @@ def test_a_run_lowers_its_loss(form: tuple[str, bool], content: Any, style: Any)
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
-def test_a_run_goes_down_to_its_end(
+def test_the_loss_decreases_until_the_end_of_a_run(
     style_loss: str, photo: Callable[[int, int], Array], stripes: Callable[[int, int], Array]
 ) -> None:
     result = stylize(

@@ -143,7 +143,7 @@ def test_a_file_with_another_hash_is_deleted(
     with pytest.raises(WeightsError) as caught:
         fetch()
     assert str(caught.value) == (
-        f"What came from {server.url}/file is damaged and was deleted (its sha256 is "
+        f"The file from {server.url}/file is damaged and was deleted (its sha256 is "
         f"{prefix(bytes(wrong))}..., and should begin with {prefix(CONTENT)}): fetch it again."
     )
     assert not target.exists()

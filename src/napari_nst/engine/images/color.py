@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["finish", "luminance", "match_colors", "prepare"]
+__all__ = ["luminance", "match_colors", "prepare", "with_chroma"]
 
 _LUMA = (0.299, 0.587, 0.114)  # the Y of YIQ and YCbCr (ITU-R BT.601)
 
@@ -119,21 +119,17 @@ def prepare(
     return content, styles
 
 
-def finish(image: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
-    """Return the optimised image with its final colours.
+def with_chroma(image: Tensor, content: Tensor) -> Tensor:
+    """Return a luminance with the content's colour differences (I and Q of YIQ).
 
     Parameters
     ----------
     image : Tensor
-        The optimised image, shape (1, 1 or C, H, W).
+        The optimised luminance, shape (1, 1, H, W).
     content : Tensor
         The content at the same size, shape (1, C, H, W).
-    mode : {"style", "luminance", "match"}
-        "luminance" restores the content's colour differences (I and Q of YIQ).
     """
-    if mode == "luminance":
-        return (content - luminance(content)).add_(image).clamp_(0, 1)
-    return image.clamp(0, 1)
+    return (content - luminance(content)).add_(image).clamp_(0, 1)
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

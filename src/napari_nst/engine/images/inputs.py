@@ -17,7 +17,7 @@ from napari_nst.engine.images.assignment import (
 )
 from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture, init_image_like, resize
-from napari_nst.engine.images.regions import Guide, Regions, resized_mask
+from napari_nst.engine.images.regions import WHOLE, Guide, Regions, resized_mask
 from napari_nst.engine.images.visibility import fill_hidden
 from napari_nst.engine.optim.sizes import style_size
 from napari_nst.errors import InputError
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Inputs"]
-
-# A resampled mask counts as 1 from here: the rest is rounding.
-_WHOLE = 1 - 1e-4
 
 
 class Inputs:
@@ -320,7 +317,7 @@ class Inputs:
             return None
         return Regions(regions, guide, sources, visible)
 
-    def kept(self, shape: tuple[int, int], share: float = _WHOLE) -> Tensor | None:
+    def kept(self, shape: tuple[int, int], share: float = WHOLE) -> Tensor | None:
         """Return a bool mask of the pixels that stay the content's; None if there are none.
 
         Parameters
@@ -358,7 +355,7 @@ class Inputs:
     def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:
         """Return an optimised image in the channels of another colour mode."""
         if before == "luminance":
-            return color.finish(image, self._content_at(image), before)
+            return color.with_chroma(image, self._content_at(image))
         return color.luminance(image) if after == "luminance" else image
 
     def to_array(
@@ -370,7 +367,7 @@ class Inputs:
         visible = self.content.visible_at(size, image.device)
         picture = resize(image.clamp(0, 1), *shape, visible)
         if mode == "luminance":
-            picture = color.finish(picture, self._content_at(picture), mode)
+            picture = color.with_chroma(picture, self._content_at(picture))
         if (visible := self.content.visible_at(shape, picture.device)) is not None:
             picture = fill_hidden(picture, visible)
         if (kept := self.kept(shape, 0.5)) is not None:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from napari_nst.engine.images.assignment import Region, Source
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["Guide", "Regions", "resized_mask"]
+__all__ = ["WHOLE", "Guide", "Regions", "resized_mask"]
 
-# A resampled mask counts as 1 from here: the rest is rounding.
-_WHOLE = 1 - 1e-4
+WHOLE = 1 - 1e-4
+"""A resampled mask counts as 1 from this value on; the difference is rounding."""
 
 # Standard deviations across a softened border, two on each side.
 _DEVIATIONS = 4
@@ -76,7 +76,7 @@ class Guide:
                 share = share / seen.mean().clamp_min(torch.finfo(share.dtype).tiny)
             self._shares[name] = share
             if settings.region_guidance == "inside":
-                whole = _WHOLE if visible is None else _WHOLE * visible
+                whole = WHOLE if visible is None else WHOLE * visible
                 pooled = _inside(masks >= whole, layer.receptive_field, layer.stride).to(masks)
                 if seen is not None:
                     pooled *= seen

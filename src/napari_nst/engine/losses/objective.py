@@ -134,15 +134,15 @@ class Objective:
     styles : sequence of Tensor
         Shape (1, 3, H_i, W_i) or (1, 1, H_i, W_i): the style images at this scale.
     settings : StyleTransferSettings
-        The layers, the weights and the form of the losses.
+        Layers, weights and form of the losses.
     extractor : FeatureExtractor or None
-        The network, if it is loaded already; None: the one the settings name, in the content's
-        dtype and on its device.
+        The network; None: load the one that the settings name, in the content's dtype and on its
+        device.
     regions : Regions or None
-        Which part of the content takes which part of the styles, and their visibility; None:
-        everything takes all styles.
+        Regions of the content with their style sources, and visibility; None: one region with all
+        styles.
     tile : int or None
-        The side of the tiles in which the content's features are computed; None: the whole.
+        Side of the tiles in which the content's features are computed; None: the whole image.
     style_statistics : dict of Source to statistics, or None
         Cache of the styles' statistics; missing ones are computed and added.
     on_tile : callable or None
@@ -165,7 +165,7 @@ class Objective:
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
         self._grid = TileGrid(settings.network, settings.layers_in_use)
         self._visible = regions.visible if regions else None
-        self._area: float = content.shape[-2] * content.shape[-1]  # pixels that can be seen
+        self._area: float = content.shape[-2] * content.shape[-1]  # visible pixels
         if self._visible is not None:
             self._area = float(self._visible.sum(dtype=wide_dtype(content.device)))
         self._targets = Targets(
@@ -182,7 +182,7 @@ class Objective:
 
     @property
     def dropped(self) -> Sequence[Sequence[str]]:
-        """For each region, the layers where it or its sources have no position left."""
+        """For each region, the layers where it or its sources have no position."""
         layers = self.settings.style_layers.active
         count = len(self._targets.regions)
         return [
@@ -227,9 +227,9 @@ class Objective:
         Notes
         -----
         Style losses are functions of sums over the whole image.  So there are two passes over
-        the tiles: the first adds up the sums without gradients; in the second each tile gets the
-        gradient of its features in closed form, and adds the gradient at the pixels it reads to
-        the image's.  This is exact.  A single tile needs one pass.
+        the tiles: the first computes the sums; in the second each tile computes the gradient at
+        its features in closed form, and adds the gradient at the pixels it reads to the image's.
+        This is exact.  A single tile needs one pass.
         """
         image = image.detach()
         on_tile = on_tile or _nothing
@@ -371,7 +371,7 @@ class _LayerTerm:
 
 
 def _sum(values: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Return the sum of scalars, a zero of the same device and dtype as a tensor for none."""
+    """Return the sum of scalars; without any, a zero of the dtype and device of a tensor."""
     return sum(values[1:], start=values[0]) if values else like.new_zeros(())
 
 
@@ -390,7 +390,7 @@ def _nothing() -> None:
 def extractor_for(
     settings: StyleTransferSettings, device: torch.device | str, dtype: torch.dtype
 ) -> FeatureExtractor:
-    """Return the network that the settings name, with every layer in use."""
+    """Load the network that the settings name, up to the deepest layer in use."""
     loaded = weights.load(settings.network, settings.weights, settings.weights_format)
     return FeatureExtractor(
         settings.network,

@@ -1,4 +1,4 @@
-r"""The losses of neural style transfer, as pure functions.
+r"""The losses of neural style transfer and their gradients, as pure functions.
 
 For a layer with N channels and M positions, F (generated) and P (content) are its features as
 N x M matrices.  Gatys, Ecker and Bethge (arXiv 1508.06576) define
@@ -9,9 +9,8 @@ N x M matrices.  Gatys, Ecker and Bethge (arXiv 1508.06576) define
     G_{ij} &= \sum_k F_{ik} F_{jk}                                           && (3) \\
     E &= \frac{1}{4 N^2 M^2} \sum_{ij} (G_{ij} - A_{ij})^2                   && (4)
 
-The functions of features (`content_loss`, `gram_matrix`, `style_loss`) say just that, and
-autograd differentiates them.  The functions that end in ``_term`` are what a run uses: they have
-their gradients in closed form, and those of style are functions of `Statistics`.
+The gradients are in closed form.  The style losses are functions of `Statistics`, and divide each
+Gram matrix by its own number of positions M, which is equation 4 where the sizes agree.
 """
 
 from __future__ import annotations
@@ -21,13 +20,12 @@ from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-from torch.nn import functional
 
 from napari_nst.engine.network.statistics import TINY, WASSERSTEIN_RIDGE, Statistics
 from napari_nst.engine.resources.decompositions import eigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
@@ -38,9 +36,7 @@ __all__ = [
     "ContentTerm",
     "Damp",
     "StyleTerm",
-    "content_loss",
     "content_term",
-    "gram_matrix",
     "gram_moments_term",
     "gram_term",
     "no_damping",
@@ -48,8 +44,6 @@ __all__ = [
     "relative_gram_moments_term",
     "relative_gram_term",
     "relative_wasserstein_term",
-    "style_loss",
-    "total_variation",
     "variation_term",
     "wasserstein_term",
 ]
@@ -58,115 +52,9 @@ Damp: TypeAlias = "Callable[[str, Tensor], Tensor]"
 """Takes the name of a quantity and a gradient with respect to it; returns the gradient to use."""
 
 
-def gram_matrix(features: Tensor) -> Tensor:
-    """Return the Gram matrix of features, F F^T (equation 3), divided by nothing.
-
-    Parameters
-    ----------
-    features : Tensor
-        Shape (..., N, H, W).
-
-    Returns
-    -------
-    Tensor
-        Shape (..., N, N).
-    """
-    matrix = features.flatten(-2)
-    return matrix @ matrix.mT
-
-
-def content_loss(generated: Tensor, content: Tensor) -> Tensor:
-    """Return half the sum of squared differences between features (equation 1).
-
-    Parameters
-    ----------
-    generated, content : Tensor
-        Features of one layer, of one shape.
-    """
-    return 0.5 * _sum_of_squares(generated - content)
-
-
-def style_loss(generated: Tensor, style: Tensor) -> Tensor:
-    """Return the paper's style loss E of one layer (equation 4), from features.
-
-    The paper's style image has the content's size.  Here each Gram matrix is divided by its own
-    number of positions M, which is equation 4 where the sizes agree.
-
-    Parameters
-    ----------
-    generated, style : Tensor
-        Features of one layer, shape (1, N, H, W) or (N, H, W); H and W may differ.
-    """
-    one, other = (Statistics.from_features(features) for features in (generated, style))
-    difference = one.second_moment - other.second_moment
-    return difference.square().sum() / (4 * difference.shape[0] ** 2)
-
-
-def total_variation(image: Tensor) -> Tensor:
-    """Return the total variation of an image over nine points, independent of its size.
-
-    The mean squared difference to the right, downwards and along both diagonals, the diagonals
-    at half weight for being twice as far (squared): weights 1/3, 1/3, 1/12 and 1/12, times two
-    (crowsonkb, style-transfer-pytorch).  The border is replicated.
-
-    Parameters
-    ----------
-    image : Tensor
-        Shape (1, C, H, W), values in [0, 1].
-    """
-    padded = functional.pad(image, (0, 1, 0, 1), mode="replicate")
-    parts = [weight * d.square().sum() for weight, d, _, _ in _differences(padded)]
-    return torch.stack(parts).sum() / image.numel()
-
-
-def variation_term(padded: Tensor, weights: Tensor | None = None) -> ContentTerm:
-    """Return the sum that `total_variation` is the mean of, for a part of an image.
-
-    Parameters
-    ----------
-    padded : Tensor
-        Shape (1, C, H + 1, W + 1): the part, and a row and a column of what follows it.
-    weights : Tensor, optional
-        Shape (1, H + 1, W + 1), 0 or more: the weight of each pixel; two neighbours count as the
-        lesser of them.  None: all 1.
-
-    Returns
-    -------
-    ContentTerm
-        Its gradient is that at all of `padded`.
-    """
-    value, gradient = padded.new_zeros(()), torch.zeros_like(padded)
-    for weight, difference, more, less in _differences(padded):
-        if weights is None:
-            value.add_(difference.square().sum(), alpha=weight)
-        else:
-            both = torch.minimum(weights[more], weights[less])
-            value.add_((both * difference.square()).sum(), alpha=weight)
-            difference *= both
-        gradient[more].add_(difference, alpha=2 * weight)
-        gradient[less].sub_(difference, alpha=2 * weight)
-    return ContentTerm(value, gradient)
-
-
-_Index: TypeAlias = tuple[EllipsisType, slice, slice]
-_FORMER, _LATTER = slice(None, -1), slice(1, None)
-_NEIGHBOURS: tuple[tuple[float, _Index, _Index], ...] = (
-    (2 / 3, (..., _FORMER, _LATTER), (..., _FORMER, _FORMER)),
-    (2 / 3, (..., _LATTER, _FORMER), (..., _FORMER, _FORMER)),
-    (1 / 6, (..., _LATTER, _LATTER), (..., _FORMER, _FORMER)),
-    (1 / 6, (..., _FORMER, _LATTER), (..., _LATTER, _FORMER)),
-)
-
-
-def _differences(padded: Tensor) -> Iterator[tuple[float, Tensor, _Index, _Index]]:
-    """Yield the weight of each kind of neighbours, their differences, and where they are."""
-    for weight, more, less in _NEIGHBOURS:
-        yield weight, padded[more] - padded[less], more, less
-
-
 @dataclass(frozen=True)
 class ContentTerm:
-    """A loss and its gradient with respect to what it was given."""
+    """A loss and its gradient with respect to features or pixels."""
 
     value: Tensor
     gradient: Tensor
@@ -191,6 +79,52 @@ class StyleTerm:
     moment_gradient: Tensor
 
 
+# Pairs of neighbours: their weight, and the later and the earlier pixel of each.
+_Index: TypeAlias = tuple[EllipsisType, slice, slice]
+_BEFORE, _AFTER = slice(None, -1), slice(1, None)
+_NEIGHBOURS: tuple[tuple[float, _Index, _Index], ...] = (
+    (2 / 3, (..., _BEFORE, _AFTER), (..., _BEFORE, _BEFORE)),
+    (2 / 3, (..., _AFTER, _BEFORE), (..., _BEFORE, _BEFORE)),
+    (1 / 6, (..., _AFTER, _AFTER), (..., _BEFORE, _BEFORE)),
+    (1 / 6, (..., _BEFORE, _AFTER), (..., _AFTER, _BEFORE)),
+)
+
+
+def variation_term(padded: Tensor, weights: Tensor | None = None) -> ContentTerm:
+    """Return the total variation of a part of an image over nine points, as a sum.
+
+    The sum of squared differences to the right, downwards and along both diagonals, the diagonals
+    at half weight for being twice as far (squared): weights 1/3, 1/3, 1/12 and 1/12, times two
+    (crowsonkb, style-transfer-pytorch).
+
+    Parameters
+    ----------
+    padded : Tensor
+        Shape (1, C, H + 1, W + 1), values in [0, 1]: the part, with the next row and column; at
+        the border of the image they are replicated.
+    weights : Tensor, optional
+        Shape (1, H + 1, W + 1), 0 or more: weight of each pixel; a pair has the smaller weight of
+        its pixels.  None: all 1.
+
+    Returns
+    -------
+    ContentTerm
+        Its gradient has the shape of `padded`.
+    """
+    value, gradient = padded.new_zeros(()), torch.zeros_like(padded)
+    for weight, after, before in _NEIGHBOURS:
+        difference = padded[after] - padded[before]
+        if weights is None:
+            value.add_(difference.square().sum(), alpha=weight)
+        else:
+            both = torch.minimum(weights[after], weights[before])
+            value.add_((both * difference.square()).sum(), alpha=weight)
+            difference *= both
+        gradient[after].add_(difference, alpha=2 * weight)
+        gradient[before].sub_(difference, alpha=2 * weight)
+    return ContentTerm(value, gradient)
+
+
 def content_term(generated: Tensor, content: Tensor, weights: Tensor | None = None) -> ContentTerm:
     """Return equation 1 with its gradient F - P (equation 2).
 
@@ -199,7 +133,7 @@ def content_term(generated: Tensor, content: Tensor, weights: Tensor | None = No
     generated, content : Tensor
         Features of one layer, of one shape.
     weights : Tensor, optional
-        Shape (H, W), 0 or more: what each position counts.  None: all 1.
+        Shape (H, W), 0 or more: weights of the positions.  None: all 1.
     """
     difference = generated - content
     return ContentTerm(0.5 * _sum_of_squares(difference, weights), _weighted(difference, weights))
@@ -215,8 +149,8 @@ def relative_content_term(
     generated, content : Tensor
         Features of one layer, of one shape.
     energy : float
-        The sum of the content's squared features, with the same weights.  The loss is 1 where the
-        features are 0, at every size and for every image.
+        Sum of the content's squared features, with the same weights.  So the loss is 1 for
+        features of 0, at every size and for every image.
     weights : Tensor, optional
         As for `content_term`.
     """
@@ -227,23 +161,23 @@ def relative_content_term(
 
 
 def _sum_of_squares(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Return the sum in float32 or wider: half precision can hardly count it."""
+    """Return the weighted sum of squares in float32 or wider: half precision is too coarse."""
     wide = torch.promote_types(values.dtype, torch.float32)
     return _weighted(values.square(), weights).sum(dtype=wide)
 
 
 def _weighted(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Multiply by what each position counts, in place."""
+    """Multiply by the weights of the positions, in place."""
     return values if weights is None else values.mul_(weights.to(values.dtype))
 
 
 def no_damping(quantity: str, gradient: Tensor) -> Tensor:
-    """Return a gradient as it is."""
+    """Return a gradient unchanged."""
     return gradient
 
 
 def gram_term(generated: Statistics, target: Statistics, damp: Damp = no_damping) -> StyleTerm:
-    """Return equation 4 with its gradient (equation 6), from statistics."""
+    """Return equation 4 with its gradient (equation 6)."""
     difference = generated.second_moment - target.second_moment
     scale = 1 / (4 * difference.shape[0] ** 2)
     value, gradient = difference.square().sum() * scale, 2 * scale * difference
@@ -255,16 +189,15 @@ def _normalized(
 ) -> tuple[Tensor, Tensor]:
     r"""Return (sum d^2 / sum |d|) / level, and a share of its gradient at d.
 
-    Sums over the last two dimensions, which are kept.
+    Sums over the last two dimensions, with keepdim.
 
-    The numerator is the form of normalising by the gradient that is itself the gradient of a
-    function: its gradient's size does not vanish as the difference does, so that a layer that is
-    nearly right goes on improving.  The level (`Statistics.moment_level`: the same of the target
-    alone) makes the loss 1 where the generated quantity is 0, at every layer and for every style,
-    so that no layer drowns another: unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades
-    apart.
+    Unlike a gradient divided by its norm, this is the gradient of a function.  It does not vanish
+    with the difference, so layers close to their target keep improving.  The level
+    (`Statistics.moment_level`: the same quotient of the target alone) makes the loss 1 for
+    generated features of 0, at every layer and for every style, so that no layer dominates:
+    unnormalised, relu1_1 and relu4_1 of VGG-16 are four decades apart.
     """
-    # Not vector_norm: its order of adding up depends on the number of threads.
+    # Not vector_norm: its order of summation depends on the number of threads.
     squared, absolute = (
         part.sum(dim=(-2, -1), keepdim=True) for part in (difference.square(), difference.abs())
     )
@@ -296,9 +229,9 @@ def gram_moments_term(
 ) -> StyleTerm:
     """Return equation 4 plus the squared differences of means and of standard deviations.
 
-    The Gram matrix mixes the mean of the features with their spread, and can trade one for the
-    other; matching both apart holds colours and brightness (Galerne et al., arXiv 2212.13459,
-    section 3.3).  Means and deviations enter as 1/N of the sum over the channels.
+    The Gram matrix mixes the means of the features with their spread, and one can compensate for
+    the other; matching both separately preserves colours and brightness (Galerne et al., arXiv
+    2212.13459, section 3.3).  Means and deviations enter as 1/N of the sum over the channels.
     """
     channels = generated.mean.shape[0]
     gram = gram_term(generated, target, damp)
@@ -311,10 +244,7 @@ def gram_moments_term(
 def relative_gram_moments_term(
     generated: Statistics, target: Statistics, damp: Damp = no_damping
 ) -> StyleTerm:
-    """Return the normalised differences of Gram matrices, of means and of deviations.
-
-    Half of it is the Gram matrices', a quarter each the means' and the deviations'.
-    """
+    """Return the normalised differences of Gram matrices (1/2), means and deviations (1/4 each)."""
     gram, of_gram = _relative_gram(generated, target, 1 / 2)
     difference = generated.moments - target.moments
     moments, of_moments = _normalized(difference, target.moment_levels, 1 / 4)
@@ -349,19 +279,19 @@ def wasserstein_term(
         \frac{\partial L}{\partial S} &= \frac1N (I - T), \quad
         T = S_t^{1/2} (S_t^{1/2} S S_t^{1/2})^{-1/2} S_t^{1/2}
 
-    T is the optimal transport from the one to the other, so that the gradient moves every
-    feature straight to where it should be.
+    T is the optimal transport between the two: the gradient moves every feature straight to its
+    target.
 
-    Rounding takes the smallest eigenvalues of S_t^(1/2) S S_t^(1/2) and mixes their vectors.  So
-    only the vectors V of the decomposition are used: P = (S_t^(1/2) V)^T S (S_t^(1/2) V), which
-    is almost diagonal, has the eigenvalues to nearly all digits, and they are at least the square
-    of the ridge; what is beside its diagonal corrects P^(-1/2) to first order.  The gradient at
-    the features is then within 1e-7 of that of a singular value decomposition, which squares
-    nothing, and which takes 1.5 times as long on a processor and 6 times on a GPU.
+    Rounding destroys the smallest eigenvalues of S_t^(1/2) S S_t^(1/2) and mixes their vectors.
+    So only the vectors V of the decomposition are used: P = (S_t^(1/2) V)^T S (S_t^(1/2) V) is
+    almost diagonal and has the eigenvalues to nearly all digits, at least the square of the
+    ridge; its off-diagonal elements correct P^(-1/2) to first order.  The gradient at the features
+    is then within 1e-7 of that from a singular value decomposition, which squares nothing, and
+    takes 1.5 times as long on a CPU and 6 times on a GPU.
 
-    The gradient is never damped: T of an image a few steps ago, where some direction had hardly
-    any spread, blows up what has spread there by now (tried), and of means alone damping gains
-    nothing.
+    The gradient is not damped.  T of an image a few steps ago, with hardly any spread in some
+    direction, diverges once there is spread in that direction, and damping the means alone does
+    not help (both tried).
     """
     mean = generated.mean - target.mean
     channels = mean.shape[0]
@@ -408,4 +338,4 @@ FLOAT64_STYLE_LOSSES = frozenset({"wasserstein"})
 """Style losses that need sums in float64: rounding changes the smallest eigenvalues."""
 
 MEAN_STYLE_LOSSES = frozenset({"gram+moments", "wasserstein"})
-"""Style losses that need the means of the features, and not only those of their products."""
+"""Style losses that need the means of the features besides those of their products."""

@@ -1,4 +1,4 @@
-"""The total variation of an image, tile by tile."""
+"""Total variation of an image, tile by tile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from napari_nst.engine.losses import terms as losses
+from napari_nst.engine.losses.terms import variation_term
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,28 +19,29 @@ __all__ = ["add_variation"]
 def add_variation(
     gradient: Tensor, window: Tensor, part: Tile, weight: float, visible: Tensor | None
 ) -> Tensor:
-    """Add the gradient of a tile's variation to that at the pixels it reads; return the sum.
+    """Add the gradient of a tile's total variation to a gradient; return the unweighted loss.
 
     Parameters
     ----------
     gradient, window : Tensor
-        Shape (1, C, H, W): the gradient, which is changed, and the pixels that the tile reads.
+        Shape (1, C, H, W): the gradient, changed in place, and the pixels that the tile reads.
     part : Tile
         The tile.
     weight : float
-        Of the gradient.
+        Weight of the loss.
     visible : Tensor or None
-        Shape (1, H, W): what can be seen of those pixels; None: all of it.
+        Shape (1, H, W): visibility of those pixels; None: all visible.
 
     Notes
     -----
-    It takes a row and a column more than the tile owns; where the image ends, the last ones again.
+    The interior of the tile is extended by a row and a column, replicated at the end of the image.
     """
     rows, columns = (_with_next(span) for span in (part.rows, part.columns))
     padded = _with_border(window)[..., rows, columns]
     seen = None if visible is None else _with_border(visible)[..., rows, columns]
-    term = losses.variation_term(padded, seen)
+    term = variation_term(padded, seen)
     found = term.gradient
+    # The gradient at a replicated pixel belongs to the original one.
     if rows.stop > window.shape[-2]:
         found[..., -2, :].add_(found[..., -1, :])
     if columns.stop > window.shape[-1]:
@@ -51,10 +52,10 @@ def add_variation(
 
 
 def _with_border(pixels: Tensor) -> Tensor:
-    """Return pixels with the last row and the last column twice."""
+    """Return pixels with the last row and column replicated."""
     return functional.pad(pixels, (0, 1, 0, 1), mode="replicate")
 
 
 def _with_next(span: Span) -> slice:
-    """Return the pixels that a tile owns and the next, counted in what it reads."""
+    """Return the interior of a tile and the next pixel, as indices of the pixels it reads."""
     return slice(span.start - span.read_start, span.stop - span.read_start + 1)

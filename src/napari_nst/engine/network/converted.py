@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Converted", "find", "find_intact", "sha256_of", "write"]
+__all__ = ["Converted", "cannot_write", "find", "find_intact", "sha256_of", "write"]
 
 _NAME = "vgg19_features"
 
@@ -77,11 +77,16 @@ def write(tensors: Mapping[str, Tensor], source: str) -> Path:
         with atomic_write(note) as scratch:
             scratch.write_text(json.dumps(described, indent=1), encoding="utf-8")
     except OSError as error:
-        raise WeightsError(
-            f"{file} cannot be written ({error.strerror}): make room there, or name another "
-            "directory in the environment variable NAPARI_NST_CACHE."
-        ) from None
+        raise cannot_write(file, error) from None
     return file
+
+
+def cannot_write(file: Path, error: OSError) -> WeightsError:
+    """Return the error for a file in the cache directory that cannot be written."""
+    return WeightsError(
+        f"{file} cannot be written ({error.strerror}): make room there, or name another "
+        "directory in the environment variable NAPARI_NST_CACHE."
+    )
 
 
 def sha256_of(file: Path) -> str:

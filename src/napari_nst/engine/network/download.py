@@ -148,19 +148,20 @@ def download(
             farthest = max(farthest, size)
             if failures == _ATTEMPTS:
                 raise WeightsError(
-                    f"{url} could not be downloaded in {_ATTEMPTS} attempts ({reason}): look after "
-                    f"the connection and fetch it again; the {_megabytes(size)} that are here stay."
+                    f"{url} could not be downloaded in {_ATTEMPTS} attempts ({reason}): check "
+                    "the connection and fetch it again, which continues after the "
+                    f"{_megabytes(size)} that are here."
                 )
             _wait(pause * 2 ** (failures - 1), target, cancelled)
         sha256 = converted.sha256_of(target)
         if not sha256.startswith(sha256_prefix):
             target.unlink()
             raise WeightsError(
-                f"What came from {url} is damaged and was deleted (its sha256 is {sha256[:8]}..., "
+                f"The file from {url} is damaged and was deleted (its sha256 is {sha256[:8]}..., "
                 f"and should begin with {sha256_prefix}): fetch it again."
             )
     except OSError as error:  # those of the network are TransientError
-        raise _unwritable(target, error) from None
+        raise converted.cannot_write(target, error) from None
 
 
 @contextmanager
@@ -185,13 +186,6 @@ def _locked(
         yield
     finally:
         lock.release()
-
-
-def _unwritable(file: Path, error: OSError) -> WeightsError:
-    return WeightsError(
-        f"{file} cannot be written ({error.strerror}): make room there, or name another "
-        "directory in the environment variable NAPARI_NST_CACHE."
-    )
 
 
 def _receive(

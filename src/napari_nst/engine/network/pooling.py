@@ -1,4 +1,4 @@
-"""Max pooling and its gradient, for which only the positions of the maxima are kept."""
+"""Max pooling and its gradient, storing only the positions of the maxima."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Maxima", "max_pool", "max_unpool"]
 
-_SPAN = 2**15  # positions that 16 bits can tell apart beside their sign
+_SPAN = 2**15  # positions that int16 can index
 
 
 class Maxima(NamedTuple):
@@ -23,9 +23,8 @@ class Maxima(NamedTuple):
     Attributes
     ----------
     indices : Tensor
-        Shape (1, N, H // 2, W // 2), int16 or int32: the position of each maximum in its strip of
-        rows (on a processor) or in its channel.  The 8 bytes that torch has for each would be
-        more than the features themselves.
+        Shape (1, N, H // 2, W // 2), int16 or int32: position of each maximum in its strip of
+        rows (on a CPU) or in its channel.  torch's int64 would need more memory than the features.
     shape : torch.Size
         Shape of the input of the pooling.
     """
@@ -40,8 +39,7 @@ def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
     Parameters
     ----------
     x : Tensor
-        Shape (1, N, H, W), channels last in memory.  A last row or column that fills no window is
-        left out.
+        Shape (1, N, H, W), channels last in memory.  An odd last row or column is ignored.
     """
     height, width = x.shape[-2:]
     if _device_type(x) != "cpu":
@@ -62,7 +60,7 @@ def max_pool(x: Tensor) -> tuple[Tensor, Maxima]:
 
 
 def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
-    """Return the gradient at the input of a max pooling, from that at its output.
+    """Return the gradient at the input of a max pooling from the gradient at its output.
 
     Parameters
     ----------
@@ -73,13 +71,13 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
 
     Notes
     -----
-    As windows do not overlap, it is their gradient at the maxima and zero elsewhere.  On a
-    processor torch's unpooling writes that in a third of the time of its pooling's gradient.
+    Windows do not overlap, so it is the output's gradient at the maxima and zero elsewhere.  On a
+    CPU torch's unpooling takes a third of the time of its pooling's gradient.
     """
     indices, (*_, height, width) = maxima
     device = _device_type(gradient)
     if device not in ("cpu", "cuda"):
-        # torch's own gradient takes the maxima from the input on Apple's GPUs, not the indices.
+        # On Apple's GPUs torch's own gradient reads the input, not the indices.
         found = gradient.new_zeros((*maxima.shape[:-2], height * width))
         found.scatter_(-1, indices.long().flatten(-2), gradient.flatten(-2))
         return found.view(maxima.shape).contiguous(memory_format=torch.channels_last)
@@ -90,8 +88,7 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
         memory_format=torch.channels_last,
     )
     if device == "cuda":
-        # torch takes only shape and layout from the input, which is not kept: the result stands
-        # in for it.
+        # torch reads only shape and layout of the input, which is not stored: pass the result.
         geometry = ([2, 2], [2, 2], [0, 0], [1, 1], False)
         torch.ops.aten.max_pool2d_with_indices_backward.grad_input(
             gradient, found, *geometry, indices.long(), grad_input=found
@@ -108,14 +105,14 @@ def max_unpool(gradient: Tensor, maxima: Maxima) -> Tensor:
 
 
 def _device_type(x: Tensor) -> str:
-    """Return the type of a tensor's device; on "cpu" strips of rows stay in the cache."""
+    """Return the type of a tensor's device; tests replace it."""
     return x.device.type
 
 
 def _strips(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield slices of the rows of the input, and of their windows in the output.
+    """Yield slices of input rows and output rows; the last strip includes an odd last row.
 
-    The last ones take a row along that fills no window.
+    On a CPU the temporary results of a strip stay in the cache.
     """
     count = max(_SPAN // (2 * width), 1)
     for first in range(0, height // 2, count):

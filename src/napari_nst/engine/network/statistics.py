@@ -1,10 +1,10 @@
-"""Additive sums of features: the one path from features to every style loss.
+"""Additive sums of features, which all style losses are functions of.
 
 With F the features of a layer as an N x M matrix, the sums are M, sum F and sum F F^T.  Sums of
 tiles add up to the sums of the whole image; the Gram matrix, the mean, the standard deviation and
 the covariance are quotients of sums.  A loss that depends on features through its means g1 = dL /
 d(mean F) and G2 = dL / d(mean F F^T) has the gradient ``(g1 + 2 G2 F) / M`` with respect to the
-features: that is all a tile needs to know of the rest of the image.
+features: all that a tile needs from the rest of the image.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 # style-transfer-pytorch): where there are fewer positions than channels it is singular.
 WASSERSTEIN_RIDGE = 1e-4
 
-# Keeps quotients finite where generated and target features agree to the last bit.
+# Keeps quotients finite where generated and target features are equal.
 TINY = 1e-20
 
 # Added to a variance before its root is taken.
@@ -49,17 +49,17 @@ _VARIANCE_FLOOR = 1e-8
 
 @dataclass(frozen=True)
 class PositionWeights:
-    """Positions of a layer that count, and their weights.
+    """Positions of a layer with nonzero weights.
 
-    Regions lie side by side: without the positions that each leaves out, all of them together
-    cost no more than one that is everywhere.
+    Regions lie side by side: without the positions outside each, all of them together cost no
+    more than one region of the whole image.
 
     Attributes
     ----------
     indices : Tensor
-        Shape (K,), int64: the positions, row by row, in ascending order.
+        Shape (K,), int64: positions in row-major order, ascending.
     values : Tensor
-        Shape (K,): their weights, greater than 0.
+        Shape (K,): their weights, above 0.
     total : float
         The sum of the weights.
     """
@@ -70,7 +70,7 @@ class PositionWeights:
 
     @classmethod
     def from_mask(cls, mask: Tensor) -> PositionWeights:
-        """Select the positions of a mask that are not 0; on a GPU this waits for the device.
+        """Return the nonzero positions of a mask; on a GPU this waits for the device.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class PositionWeights:
         return cls(indices, values, float(values.sum(dtype=wide_dtype(mask.device))))
 
     def between(self, first: int, last: int) -> slice:
-        """Return the slice of the positions from `first` to before `last`; for processors."""
+        """Return the slice of positions from `first` to before `last`; on a GPU it would wait."""
         bounds = torch.tensor([first, last], device=self.indices.device)
         start, stop = torch.searchsorted(self.indices, bounds).tolist()
         return slice(start, stop)
@@ -96,16 +96,16 @@ class Statistics:
     Attributes
     ----------
     weight : float
-        The sum of the positions' weights w: their number M where none are given.
+        Sum of the weights w of the positions; without weights, their number M.
     feature_sum : Tensor or None
-        The sum of w F.  Shape (N,).  None: it was not asked for.
+        Sum of w F, shape (N,); None if it was not computed.
     outer_sum : Tensor
-        The sum of w F F^T.  Shape (N, N).
+        Sum of w F F^T, shape (N, N).
 
     Notes
     -----
-    The sums are kept in float64 where the device has it: a loss is a small difference of large
-    sums, and these matrices are small.
+    The sums are in float64 if the device supports it: a loss is a small difference of large sums,
+    and these matrices are small.
     """
 
     weight: float
@@ -131,10 +131,10 @@ class Statistics:
             Weights of the positions.  The sums are sum w, sum w F and sum w F F^T, which are
             those of features guided by T = sqrt(w) (arXiv 1611.07865, equation 2).
         exact : bool
-            Multiply in float64, too, where there are fewer positions than channels.  The covariance
-            is singular then, and a Wasserstein distance sees the rounding of products in float32.
+            Also multiply in float64 if there are fewer positions than channels.  The covariance is
+            singular then, and the Wasserstein distance is sensitive to rounding in float32.
         means : bool
-            Whether to sum F itself; Gram matrices do without it.
+            Whether to sum F, which Gram matrices do not need.
         """
         channels, height, width = features.shape[-3:]
         positions = height * width if weights is None else len(weights.indices)
@@ -146,20 +146,20 @@ class Statistics:
 
     def __add__(self, other: Statistics) -> Statistics:
         """Return the sums over the positions of both."""
-        sums = None
+        feature_sum = None
         if self.feature_sum is not None and other.feature_sum is not None:
-            sums = self.feature_sum + other.feature_sum
-        return Statistics(self.weight + other.weight, sums, self.outer_sum + other.outer_sum)
+            feature_sum = self.feature_sum + other.feature_sum
+        return Statistics(self.weight + other.weight, feature_sum, self.outer_sum + other.outer_sum)
 
     def scaled(self, factor: float) -> Statistics:
         """Return the sums with every position's weight multiplied by a factor."""
-        sums = None if self.feature_sum is None else self.feature_sum * factor
-        return Statistics(self.weight * factor, sums, self.outer_sum * factor)
+        feature_sum = None if self.feature_sum is None else self.feature_sum * factor
+        return Statistics(self.weight * factor, feature_sum, self.outer_sum * factor)
 
     @cached_property
     def mean(self) -> Tensor:
         """The mean of F, shape (N,)."""
-        assert self.feature_sum is not None, "the means were not asked for"
+        assert self.feature_sum is not None, "the sum of the features was not computed"
         return self.feature_sum / self.weight
 
     @cached_property
@@ -200,30 +200,27 @@ class Statistics:
 
     @cached_property
     def moment_level(self) -> float:
-        """The sum of the squared second moments over the sum of their sizes.
-
-        Reading it the first time waits for the device.
-        """
+        """Quotient sum x^2 / sum |x| of the second moments; the first access waits for a GPU."""
         return float(_level(self.second_moment))
 
     @cached_property
     def moment_levels(self) -> Tensor:
-        """The same of the means and of the standard deviations, shape (2, 1, 1)."""
+        """The same quotient of the means and of the standard deviations, shape (2, 1, 1)."""
         return _level(self.moments)
 
     @staticmethod
     def blend(statistics: Iterable[Statistics], weights: Iterable[float]) -> Statistics:
-        """Blend several styles: the statistics of a picture that is so much of each.
+        """Return the statistics of a mixture of several styles.
 
-        Means and moments are blended, never covariances: a half-and-half picture of two flat
-        colours is not flat.
+        Means and second moments are averaged, not covariances: the mixture of two flat colours is
+        not flat.
 
         Parameters
         ----------
         statistics : iterable of Statistics
-            One for each style, whatever the size of the style image.
+            Statistics of each style; the sizes of the style images do not matter.
         weights : iterable of float
-            The share of each; they need not sum to one.
+            Share of each style; they need not sum to one.
         """
         pairs = list(zip(statistics, weights, strict=True))
         total = sum(weight for _, weight in pairs)
@@ -232,6 +229,7 @@ class Statistics:
 
 
 def _level(values: Tensor) -> Tensor:
+    """Return sum x^2 / sum |x| over the last two dimensions."""
     squares, sizes = (
         part.sum(dim=(-2, -1), keepdim=True) for part in (values.square(), values.abs())
     )
@@ -254,64 +252,60 @@ def feature_gradient(
     features : Tensor
         Shape (..., N, H, W).
     mean_gradient : Tensor or None
-        g1, shape (N,); None where the loss does not depend on the mean of F.
+        g1, shape (N,); None if the loss does not depend on the mean of F.
     moment_gradient : Tensor
-        G2, shape (N, N).  Symmetric.
+        G2, shape (N, N), symmetric.
     weights : PositionWeights, optional
-        The weights w of the positions, where the sums have them.
+        Weights w of the positions; None: all 1.
     scale : float
-        A factor: 1 / (sum of w), if the gradients are those with respect to the means.
+        Factor: 1 / (sum of w) for gradients with respect to means.
     onto : Tensor, optional
-        Of the features' shape and dtype: the gradient is added to it, in place.
+        Tensor of the features' shape and dtype; the gradient is added to it in place.
 
     Returns
     -------
     Tensor
-        ``scale w (g1 + 2 G2 F)``, in the shape and dtype of the features, channels last in
-        memory as the network's features are.
+        ``scale w (g1 + 2 G2 F)``, in the shape and dtype of the features, channels last.
     """
-    double = torch.mul(moment_gradient, 2 * scale).to(features.dtype)
-    first = None if mean_gradient is None else (scale * mean_gradient).to(features.dtype)
+    slope = torch.mul(moment_gradient, 2 * scale).to(features.dtype)
+    offset = None if mean_gradient is None else (scale * mean_gradient).to(features.dtype)
     matrix = _as_matrix(features)
     if onto is None:
         onto = features.new_zeros(matrix.shape[::-1]).mT.reshape(features.shape)
     if weights is not None:
         gradient = matrix.new_zeros(matrix.shape[::-1])
-        chosen = _linear(matrix[:, weights.indices], first, double)
-        gradient[weights.indices] = chosen.mul_(weights.values.to(matrix.dtype)[:, None])
+        selected = _linear(matrix[:, weights.indices], offset, slope)
+        gradient[weights.indices] = selected.mul_(weights.values.to(matrix.dtype)[:, None])
     elif _is_for_onednn(matrix):
-        kernel = double[..., None, None]
-        here = functional.conv2d(_as_features(matrix), kernel, first)
-        return onto.add_(here.reshape(onto.shape))
+        gradient = functional.conv2d(_as_features(matrix), slope[..., None, None], offset)
+        return onto.add_(gradient.reshape(onto.shape))
     elif _rows_are_adjacent(onto):
-        _as_matrix(onto).mT.addmm_(matrix.mT, double)
-        return onto if first is None else onto.add_(first[:, None, None])
+        _as_matrix(onto).mT.addmm_(matrix.mT, slope)
+        return onto if offset is None else onto.add_(offset[:, None, None])
     else:
-        gradient = _linear(matrix, first, double)
+        gradient = _linear(matrix, offset, slope)
     return onto.add_(gradient.mT.reshape(onto.shape))
 
 
 def _rows_are_adjacent(features: Tensor) -> bool:
-    """Return whether features can be viewed as a matrix: nothing lies between their rows."""
+    """Return whether the rows of features are contiguous, so that a matrix can view them."""
     *_, width = features.shape
-    *_, of_row, of_column = features.stride()
-    return features.shape[-2] == 1 or of_row == width * of_column
+    *_, row_stride, column_stride = features.stride()
+    return features.shape[-2] == 1 or row_stride == width * column_stride
 
 
-def _linear(matrix: Tensor, first: Tensor | None, double: Tensor) -> Tensor:
-    """Return (first + double F)^T, of shape (M, N)."""
-    if first is None:
-        return matrix.mT @ double
-    return torch.addmm(first, matrix.mT, double)
+def _linear(matrix: Tensor, offset: Tensor | None, slope: Tensor) -> Tensor:
+    """Return (offset + slope F)^T, shape (M, N)."""
+    return matrix.mT @ slope if offset is None else torch.addmm(offset, matrix.mT, slope)
 
 
 def _sums(
     features: Tensor, weights: PositionWeights | None, dtype: torch.dtype, means: bool
 ) -> tuple[Tensor | None, Tensor]:
-    """Return the sums of w F and w F F^T, of products in a dtype added up in float64."""
+    """Return the sums of w F and w F F^T, with products in a dtype and sums in float64."""
     wide = wide_dtype(features.device)
     channels, _, width = features.shape[-3:]
-    first = second = None
+    feature_sum = outer_sum = None
     for rows in strips(features):
         strip = _as_matrix(features[..., rows, :])
         if weights is not None:
@@ -324,14 +318,14 @@ def _sums(
         if weights is not None:
             weighted = strip * values.to(dtype)
         if means:
-            here = weighted.sum(dim=1).to(wide)
-            first = here if first is None else first.add_(here)
+            part = weighted.sum(dim=1).to(wide)
+            feature_sum = part if feature_sum is None else feature_sum.add_(part)
         products = _products(weighted, strip).to(wide)
-        second = products if second is None else second.add_(products)
-    if second is None:  # a tile without a row of this layer
-        second = torch.zeros((channels, channels), dtype=wide, device=features.device)
-        first = second.new_zeros(channels) if means else None
-    return first, second
+        outer_sum = products if outer_sum is None else outer_sum.add_(products)
+    if outer_sum is None:  # a tile without a row of this layer
+        outer_sum = torch.zeros((channels, channels), dtype=wide, device=features.device)
+        feature_sum = outer_sum.new_zeros(channels) if means else None
+    return feature_sum, outer_sum
 
 
 def _products(one: Tensor, other: Tensor) -> Tensor:
@@ -345,23 +339,22 @@ def _products(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _is_for_onednn(matrix: Tensor) -> bool:
-    """Return whether to write products of matrices as convolutions.
+    """Return whether to compute products of matrices as convolutions.
 
-    With a kernel of 1 x 1 a convolution is F -> G F, and its gradient with respect to the kernel
-    is a sum of products.  In float32 oneDNN does them in half the time of torch's BLAS on an AMD
-    processor with AVX-512, and rounds alike.  It works on blocks of 16 channels, and asks for at
-    least one position.
+    A convolution with a kernel of 1 x 1 is F -> G F, and its gradient with respect to the kernel
+    is a sum of products.  In float32 oneDNN takes half the time of torch's BLAS on an AMD CPU
+    with AVX-512, and rounds alike.  It needs multiples of 16 channels and at least one position.
     """
     on_cpu = matrix.device.type == "cpu" and matrix.dtype == torch.float32
     return on_cpu and matrix.shape[0] % 16 == 0 and matrix.numel() > 0
 
 
 def _as_matrix(features: Tensor) -> Tensor:
-    """View features (..., N, H, W) as a matrix (N, M); a view in either memory layout."""
+    """View features (..., N, H, W) as a matrix (N, M), in either memory layout."""
     return features.reshape(features.shape[-3:]).flatten(1)
 
 
 def _as_features(matrix: Tensor) -> Tensor:
-    """View a matrix (N, M) as features (1, N, 1, M), channels last in memory as oneDNN has them."""
+    """Return a matrix (N, M) as features (1, N, 1, M), channels last as oneDNN needs them."""
     rows = matrix.mT.contiguous()
     return rows.view(1, 1, *rows.shape).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
 """VGG as a feature extractor with frozen weights, up to the last layer in use.
 
-The backward pass is written out here.  With frozen weights it needs only the outputs of ReLUs and
-the positions of maxima, half of what autograd keeps; gradients are accumulated in place.
+The backward pass does not use autograd.  With frozen weights it needs only the outputs of ReLUs
+and the positions of maxima, half of what autograd stores; gradients are accumulated in place.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _AVERAGE_POOLING_GAIN = 2
 
 
 class ForwardTape:
-    """Features of an image, and the backward pass to its pixels; for one use.
+    """Features of an image, and the backward pass to its pixels, which can run once.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class ForwardTape:
         self._kept = kept
 
     def gradient(self, add: Callable[[str, Tensor, Tensor], None]) -> Tensor:
-        """Return the gradient of a loss at the image; features are freed on the way.
+        """Return the gradient of a loss at the image; frees the features layer by layer.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class ForwardTape:
 
 
 class FeatureExtractor:
-    """The part of a VGG network that some layers need, with frozen weights.
+    """A VGG network up to the deepest layer in use, with frozen weights.
 
     Parameters
     ----------
@@ -133,11 +133,11 @@ class FeatureExtractor:
     Attributes
     ----------
     layers : frozenset of str
-        The layers whose features are wanted.
+        The layers in use.
     steps : tuple of NetworkStep
-        The order in which they are computed.
+        The operations of the forward pass.
     device : torch.device
-        Where the convolutions are computed.
+        The device of the convolutions.
 
     Raises
     ------
@@ -164,7 +164,7 @@ class FeatureExtractor:
         self._padding = padding
         self._pooling_divisor = 4 // _AVERAGE_POOLING_GAIN if rescale_pooling else 4
         self._weights = {
-            # In one go: the tensors are mapped from their file, and this is their only copy.
+            # One conversion: the tensors are memory-mapped, and this is their only copy.
             f"{step.layer.name}.{part}": weights[f"{step.layer.name}.{part}"]
             .to(device, dtype, memory_format=_layout(part))
             .requires_grad_(False)
@@ -194,25 +194,19 @@ class FeatureExtractor:
         Returns
         -------
         dict of str to Tensor
-            Shape (1, N, H', W') per layer asked for, in the order of the network.
+            Shape (1, N, H', W') for each layer in use, in the order of the network.
         """
         with _reproducible(self.device):
             return self._forward(image, None)
 
     def record_tape(self, image: Tensor) -> ForwardTape:
-        """Return the features of an image with the tape for the backward pass.
-
-        Parameters
-        ----------
-        image : Tensor
-            As above.
-        """
+        """Return the features of an image with the tape for the backward pass."""
         kept: list[_Kept] = []
         with _reproducible(self.device):
             return ForwardTape(self, image, self._forward(image, kept), kept)
 
     def _forward(self, image: Tensor, kept: list[_Kept] | None) -> dict[str, Tensor]:
-        """Return the features; append what the backward pass of each step needs to `kept`."""
+        """Return the features; append the data for the backward pass of each step to `kept`."""
         deviation = self._deviation.to(image.dtype)
         x = ((image.expand(-1, 3, -1, -1) - self._mean.to(image.dtype)) / deviation).to(self._dtype)
         x = x.contiguous(memory_format=torch.channels_last)
@@ -272,7 +266,7 @@ class FeatureExtractor:
         return found if channels == 3 else found.sum(dim=1, keepdim=True)
 
     def _convolve_back(self, name: str, gradient: Tensor) -> Tensor:
-        # The gradient of a convolution with respect to its input is the transposed one.
+        # The gradient at the input of a convolution is the transposed convolution.
         weight = self._weights[f"{name}.weight"]
         if name != "conv1_1" or self._padding != "replicate":
             return functional.conv_transpose2d(gradient, weight, padding=1)
@@ -287,9 +281,9 @@ class FeatureExtractor:
 
 @contextlib.contextmanager
 def _reproducible(device: torch.device) -> Iterator[None]:
-    """Make cuDNN deterministic within this context; it costs no time here.
+    """Make cuDNN deterministic within this context, which costs no time here.
 
-    By default it adds up float32 gradients in no fixed order (measured on an H200).
+    By default it sums float32 gradients in a varying order (measured on an H200).
     """
     cudnn = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
@@ -302,19 +296,19 @@ def _reproducible(device: torch.device) -> Iterator[None]:
 
 
 def _has_fused_convolutions(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether a device has cuDNN, which adds bias and ReLU within the convolution.
+    """Return whether the device has cuDNN, which fuses bias and ReLU with a convolution.
 
-    Apart they are two more passes over the features: half of the time of a convolution of 64
-    channels on an H200.  The results are the same in float32; float64 it has not.
+    Separately they are two more passes over the features: half of the time of a convolution of 64
+    channels on an H200.  The results are the same in float32; cuDNN does not fuse in float64.
     """
     on_cuda = device.type == "cuda" and torch.version.hip is None and dtype != torch.float64
     return on_cuda and bool(torch.backends.cudnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def _fused_relus(steps: Sequence[NetworkStep]) -> dict[int, int]:
-    """Return the indices of convolutions that a ReLU follows, and those of these ReLUs.
+    """Return a mapping from indices of convolutions to those of their ReLUs.
 
-    A max pooling between them makes no difference: see `Network.steps`.
+    There may be a max pooling in between, with which a ReLU commutes: see `Network.steps`.
     """
     found = {}
     for index, step in enumerate(steps):

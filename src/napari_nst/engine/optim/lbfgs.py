@@ -26,7 +26,7 @@ __all__ = ["LBFGS"]
 
 T = TypeVar("T")
 
-_COARSE_SHARE = 1.0  # with more, steps are too long now and then, and waste an evaluation
+_COARSE_SHARE = 1.0  # with more, some steps are too long and waste an evaluation
 
 
 @dataclass
@@ -189,9 +189,8 @@ class LBFGS:
 
     def _remember(self, step: Tensor, change: Tensor) -> None:
         curvature = _dot(step, change)
-        if curvature > 1e-10 * _dot(
-            change, change
-        ):  # else the inverse Hessian would not be positive
+        # Otherwise the inverse Hessian would not be positive definite.
+        if curvature > 1e-10 * _dot(change, change):
             self._pairs.append((step, change, 1 / curvature))
             del self._pairs[: -self.history]
 

@@ -26,7 +26,7 @@ _FAR, _NEAR = 0.25, 0.75
 def _kernel(like: Tensor) -> Tensor:
     """Return the kernel of bilinear interpolation to twice the size, shape (1, 1, 4, 4).
 
-    It is filled on the device: copying it there would wait for a GPU.
+    It is filled on the device, because a copy would wait for a GPU.
     """
     kernel = like.new_full((1, 1, 4, 4), _FAR * _FAR)
     kernel[..., 1:3, :].fill_(_NEAR * _FAR)

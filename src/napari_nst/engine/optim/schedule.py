@@ -59,7 +59,7 @@ def fit(height: int, width: int, longest: float, shortest: int = 1) -> tuple[int
     height, width : int
         Original size.
     longest : float
-        Longest side asked for.
+        Requested longest side.
     shortest : int
         Minimum of the shortest side; takes precedence over `longest`.
     """

@@ -59,7 +59,7 @@ def keep_freed_memory() -> Iterator[None]:
 
 
 def release_freed_memory() -> None:
-    """Return the freed memory that glibc has kept to the system."""
+    """Return unused memory of glibc's heap to the system."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

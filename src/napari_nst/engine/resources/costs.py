@@ -73,7 +73,7 @@ def estimate(
     """
     scales = scales_for(settings, height, width, device)
     last, styles = scales[-1], tuple(styles)
-    # Images whose size differs from the working size are held at both sizes.
+    # Images whose size differs from the working size are in memory at both sizes.
     sizes = [((height, width), (last.height, last.width))]
     sizes += [(style, style_size(settings, style, last, k)) for k, style in enumerate(styles)]
     originals = IMAGE_BYTES * sum(h * w for (h, w), working in sizes if (h, w) != working)

@@ -19,8 +19,8 @@ _ROUNDS = 3
 def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the eigenvalues, in ascending order, and the eigenvectors of a symmetric matrix.
 
-    They are computed in float64, on the matrix's device or on the processor: consumer cards
-    compute in float64 at a 64th of their speed, and Apple's not at all.
+    They are computed in float64, on the matrix's device or on the CPU: consumer GPUs compute in
+    float64 at a 64th of their speed, and Apple's not at all.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Tensor
         Shape (N,), in the matrix's dtype and on its device.
     Tensor
-        Shape (N, N), likewise; the columns are the vectors.
+        Shape (N, N), likewise, with the vectors as columns.
     """
     device = fastest_device(matrix.device)
     values, vectors = torch.linalg.eigh(matrix.to(device, torch.float64))
@@ -40,16 +40,16 @@ def eigh(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def fastest_device(device: torch.device) -> torch.device:
-    """Return where to decompose matrices of a device: there, or on the processor.
+    """Return the device for decompositions of a device's matrices: itself, or the CPU.
 
-    For a CUDA device this is measured once for each card and version of torch, and kept in the
+    For a CUDA device this is measured once for each card and version of torch, and stored in the
     cache directory.
     """
-    processor = torch.device("cpu")
+    cpu = torch.device("cpu")
     if device.type != "cuda":
-        return processor
+        return cpu
     key = f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return device if _card_is_faster(device, key) else processor
+    return device if _card_is_faster(device, key) else cpu
 
 
 @cache
@@ -62,7 +62,7 @@ def _card_is_faster(device: torch.device, key: str) -> bool:
 
 
 def _seconds(home: torch.device, device: torch.device) -> float:
-    """Return the seconds of decomposing a matrix of one device on another: the best of three."""
+    """Return the seconds to decompose a matrix of one device on another: the best of three."""
     generator = torch.Generator().manual_seed(0)
     factor = torch.randn((_SIDE, _SIDE), generator=generator, dtype=torch.float64).to(home)
     matrix = factor @ factor.mT

@@ -119,7 +119,7 @@ class Device:
             allocator.release_freed_memory()
 
     def keep_freed_memory(self) -> AbstractContextManager[None]:
-        """Return a context in which freed memory is kept to be reused; on a GPU torch does it."""
+        """Return a context in which the process reuses freed memory; on a GPU torch does it."""
         return allocator.keep_freed_memory() if self.torch_device.type == "cpu" else nullcontext()
 
     @property

@@ -27,8 +27,8 @@ def wide_dtype(device: torch.device) -> torch.dtype:
 def bfloat16_is_faster(device: torch.device, name: str) -> bool:
     """Return whether bfloat16 is clearly faster than float32 on a device.
 
-    The measurement takes a second or less, once for each device and version of torch; the cache
-    directory keeps the answer.
+    The measurement takes a second or less, once for each device and version of torch; the answer
+    is stored in the cache directory.
 
     Parameters
     ----------
