@@ -99,10 +99,10 @@ def test_written_settings_can_be_read(tmp_path: Path) -> None:
 
 
 def test_command_line_uses_presets_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
-    from napari_nst.cli._choices import gather
+    from napari_nst.cli._choices import settings_from_options
 
     own_presets.save("My etching", SETTINGS, "For lines.")
     assert main(["presets"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.split() == ["my-etching", "For", "lines."]
-    assert gather(None, ["seed=2"], {}, "my etching") == SETTINGS.replace(seed=2)
+    assert settings_from_options(None, ["seed=2"], {}, "my etching") == SETTINGS.replace(seed=2)

@@ -34,7 +34,6 @@ __all__ = [
 
 LayerData: TypeAlias = tuple[NDArray[np.uint8], dict[str, Any], str]
 
-STYLES = ("impasto", "stained-glass", "woodcut", "pointillism")
 _GAP = 24  # pixels between content and style in the viewer
 
 
@@ -72,7 +71,7 @@ class Sample:
     content_name
         Name of the content image in `skimage.data`.
     style_name
-        Name of the style image in `STYLES`.
+        Name of the style image: the name of a file in ``data/styles``.
     """
 
     key: str
@@ -124,26 +123,11 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
 )
 
 
-def coffee_impasto() -> list[LayerData]:
-    """Return layers of a cup of coffee and of impasto swirls."""
-    return SAMPLES["coffee_impasto"].layers()
+STYLES = tuple(dict.fromkeys(sample.style_name for sample in SAMPLES.values()))
 
-
-def chelsea_pointillism() -> list[LayerData]:
-    """Return layers of a cat and of pointillist dots."""
-    return SAMPLES["chelsea_pointillism"].layers()
-
-
-def astronaut_woodcut() -> list[LayerData]:
-    """Return layers of an astronaut and of a woodcut print."""
-    return SAMPLES["astronaut_woodcut"].layers()
-
-
-def ihc_stained_glass() -> list[LayerData]:
-    """Return layers of a stained tissue section and of a stained glass window."""
-    return SAMPLES["ihc_stained_glass"].layers()
-
-
-def camera_woodcut() -> list[LayerData]:
-    """Return layers of a grey photograph of a cameraman and of a woodcut print."""
-    return SAMPLES["camera_woodcut"].layers()
+# The functions that napari.yaml names.
+coffee_impasto = SAMPLES["coffee_impasto"].layers
+chelsea_pointillism = SAMPLES["chelsea_pointillism"].layers
+astronaut_woodcut = SAMPLES["astronaut_woodcut"].layers
+ihc_stained_glass = SAMPLES["ihc_stained_glass"].layers
+camera_woodcut = SAMPLES["camera_woodcut"].layers

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_nst.cli._sheet import Tile, draw_sheet, shrink
+from napari_nst.cli._sheet import Thumbnail, draw_sheet, shrink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,10 +21,12 @@ def plain(height: int, width: int, color: tuple[int, int, int]) -> NDArray[np.ui
 
 
 def draw(box: tuple[int, int], heading: str, note: str, title: str = "") -> NDArray[np.uint8]:
-    tile = Tile(plain(*box, RED), note, title)
+    thumbnail = Thumbnail(plain(*box, RED), note, title)
     headings = [] if title else [heading] * 2
     source = (plain(100, 80, GREEN), heading)
-    sheet = draw_sheet([source, source], [heading], [[tile, tile]] * 2, headings, headings, box)
+    sheet = draw_sheet(
+        [source, source], [heading], [[thumbnail, thumbnail]] * 2, headings, headings, box
+    )
     assert sheet.dtype == np.float32
     return np.rint(sheet * 255).astype(np.uint8)
 
@@ -51,16 +53,16 @@ def test_texts_enlarge_the_sheet() -> None:
 
 
 def test_missing_picture_is_a_grey_box() -> None:
-    tiles = [[Tile(plain(50, 200, RED), "1 s"), Tile(None, "not made")]]
-    sheet = np.rint(draw_sheet([], [], tiles, [], ["a", "b"], (50, 200)) * 255)
+    thumbnails = [[Thumbnail(plain(50, 200, RED), "1 s"), Thumbnail(None, "not made")]]
+    sheet = np.rint(draw_sheet([], [], thumbnails, [], ["a", "b"], (50, 200)) * 255)
     grey = (sheet == 236).all(axis=-1)
     assert 0.8 * 50 * 200 < grey.sum() < 50 * 200  # the box without the letters
     assert grey[:, 0].sum() == 0
 
 
 def test_last_row_may_be_shorter() -> None:
-    tile = Tile(plain(50, 200, RED), "1 s", "A")
-    sheet = np.rint(draw_sheet([], [], [[tile] * 3, [tile]], [], [], (50, 200)) * 255)
+    thumbnail = Thumbnail(plain(50, 200, RED), "1 s", "A")
+    sheet = np.rint(draw_sheet([], [], [[thumbnail] * 3, [thumbnail]], [], [], (50, 200)) * 255)
     assert (sheet == RED).all(axis=-1).sum() == 4 * 50 * 200
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, presets, stylize
 from napari_nst.cli import main
-from napari_nst.cli._grid import Grid
+from napari_nst.cli._choices import parse_values
+from napari_nst.cli._grid import Grid, make_grid
 from napari_nst.errors import InputError, OutOfMemoryError
 from napari_nst.files import read_image, read_metadata, write_image
 
@@ -42,9 +44,10 @@ def sweep(*options: str) -> int:
     return main(["sweep", "content.png", "style.png", "-o", "sheet.png", *options])
 
 
-def grid(**options: Any) -> Grid:
-    usual: dict[str, Any] = {"rows": None, "columns": None, "wanted_presets": None, "file": None}
-    return Grid.from_options(**usual | {"pairs": [], "named": {}, "preset": None} | options)
+def grid(longest_side: int = 40, pairs: Any = (), named: Any = None, **options: Any) -> Grid:
+    usual = dict.fromkeys(("rows", "columns", "preset_names", "file", "preset"))
+    values = parse_values(pairs, named or {})
+    return make_grid(**usual | options, values=values, longest_side=longest_side)
 
 
 def kept() -> list[tuple[str, RunRecord]]:
@@ -76,11 +79,12 @@ def test_cells_have_the_settings_of_their_row_and_column() -> None:
     assert made.rows == ("style weight 1", "style weight 2")
     assert made.columns == ("pooling max", "pooling average")
     common = presets.preset("draft").replace(seed=3, output_size="working")
-    assert {(cell.row, cell.column): cell.settings for cell in made.cells} == {
-        (row, column): common.replace(style_weight=weight, pooling=pooling)
-        for row, weight in enumerate((1, 2))
-        for column, pooling in enumerate(("max", "average"))
-    }
+    assert made.width == 2
+    assert [cell.settings for cell in made.cells] == [
+        common.replace(style_weight=weight, pooling=pooling)
+        for weight in (1, 2)
+        for pooling in ("max", "average")
+    ]
     assert made.cells[1].heading == "style weight 1, pooling average"
     assert made.cells[1].name == "pooling=average,style_weight=1"
 
@@ -113,26 +117,26 @@ def test_layers_can_be_compared() -> None:
 
 def test_one_axis_is_a_strip() -> None:
     across, down = grid(columns="seed=1,2,3"), grid(rows="seed=1,2,3")
-    assert [(cell.row, cell.column) for cell in across.cells] == [(0, 0), (0, 1), (0, 2)]
-    assert [(cell.row, cell.column) for cell in down.cells] == [(0, 0), (1, 0), (2, 0)]
+    assert (len(across.cells), across.width) == (3, 3)
+    assert (len(down.cells), down.width) == (3, 1)
     assert (across.rows, down.columns) == ((), ())
 
 
 def test_presets_wrap_to_several_rows() -> None:
-    made = grid(wanted_presets="all")
-    assert made.titled
+    made = grid(preset_names="all")
+    assert (made.rows, made.columns) == ((), ())
     assert [cell.heading for cell in made.cells] == [
         preset.name for preset in presets.presets().values()
     ]
-    assert {cell.row for cell in made.cells} == {0, 1}
-    assert made.cells[0].settings == StyleTransferSettings(output_size="working")
+    assert math.ceil(len(made.cells) / made.width) == 2
+    assert made.cells[0].settings == StyleTransferSettings(size=40, output_size="working")
 
 
 def test_presets_use_the_free_axis() -> None:
-    made = grid(columns="seed=1,2", wanted_presets="Draft, keep-colours", named={"iterations": 5})
+    made = grid(columns="seed=1,2", preset_names="Draft, keep-colours", named={"iterations": 5})
     assert made.rows == ("Draft", "Keep colours")
     assert made.columns == ("seed 1", "seed 2")
-    options = {"iterations": 5, "output_size": "working", "seed": 2}
+    options = {"iterations": 5, "output_size": "working", "seed": 2, "size": 40}
     assert made.cells[3].settings == presets.preset("keep-colours").replace(**options)
 
 
@@ -144,13 +148,11 @@ def test_presets_use_the_free_axis() -> None:
         ({"columns": "seed=1,2", "named": {"size": "auto"}}, 1000, ["auto", "auto"]),
         ({"columns": "seed=1,2", "pairs": ["size=none"]}, 1000, [None, None]),
         ({"columns": "size=auto,99"}, 1000, ["auto", 99]),
-        ({"wanted_presets": "balanced,draft"}, 1000, [256, 192]),
+        ({"preset_names": "balanced,draft"}, 1000, [256, 192]),
     ],
 )
 def test_default_size_is_small(options: dict[str, Any], longest: int, sizes: list[Any]) -> None:
-    assert [
-        cell.settings.size for cell in grid(**options).with_default_size(longest).cells
-    ] == sizes
+    assert [cell.settings.size for cell in grid(longest, **options).cells] == sizes
 
 
 @pytest.mark.parametrize(
@@ -165,10 +167,10 @@ def test_default_size_is_small(options: dict[str, Any], longest: int, sizes: lis
         ({"rows": "seed=1,2", "columns": "seed=3"}, "--rows and --columns are both seed"),
         ({"rows": "style_weight=1,2,1.0"}, "style_weight has the value 1 twice."),
         ({"rows": "preset=draft,balanced"}, "presets have --presets draft,balanced."),
-        ({"wanted_presets": "draft,best"}, "There is no preset 'best'; there are balanced"),
-        ({"wanted_presets": "draft,Draft"}, "--presets names 'draft' twice"),
-        ({"wanted_presets": "all", "preset": "draft"}, "--presets goes through settings to begin"),
-        ({"rows": "seed=1", "columns": "tv_weight=1", "wanted_presets": "all"}, "three axes"),
+        ({"preset_names": "draft,best"}, "There is no preset 'best'; there are balanced"),
+        ({"preset_names": "draft,Draft"}, "--presets names 'draft' twice"),
+        ({"preset_names": "all", "preset": "draft"}, "--presets goes through settings to begin"),
+        ({"rows": "seed=1", "columns": "tv_weight=1", "preset_names": "all"}, "three axes"),
     ],
 )
 def test_invalid_axes_are_refused(options: dict[str, Any], message: str) -> None:

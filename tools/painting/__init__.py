@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["PAINTERS", "paint"]
 
 PAINTERS: Mapping[str, Callable[[np.random.Generator, int, int], Floats]] = {
-    "impasto": impasto,
-    "stained-glass": stained_glass,
-    "woodcut": woodcut,
-    "pointillism": pointillism,
+    painter.__name__.replace("_", "-"): painter
+    for painter in (impasto, stained_glass, woodcut, pointillism)
 }
 
 

@@ -150,13 +150,18 @@ def stylize(
 
     Ctrl-C stops the run and writes the current image; a second Ctrl-C exits immediately.
     """
-    from napari_nst.cli._choices import gather, parse_intensities, parse_plane, parse_planes
+    from napari_nst.cli._choices import (
+        parse_intensities,
+        parse_plane,
+        parse_planes,
+        settings_from_options,
+    )
     from napari_nst.cli._stylize import stylize_files
 
     named = {"size": size, "iterations": iterations, "style_weight": style_weight}
     if init_image is not None:
         named["init"] = "image"
-    chosen = gather(settings, choices or [], named, preset)
+    chosen = settings_from_options(settings, choices or [], named, preset)
     stylize_files(
         content,
         styles,
@@ -201,14 +206,15 @@ def demo(
 
     --size and --iterations apply to the image and imply --headless.
     """
-    from napari_nst.cli._choices import gather
+    from napari_nst.cli._choices import settings_from_options
     from napari_nst.cli._demo import why_headless, write_demo
 
     named = {"size": size, "iterations": iterations}
     asked = headless or out is not None or any(value is not None for value in named.values())
     reason = "as requested" if asked else why_headless()
     if reason is not None:
-        write_demo(reason, out or Path("napari-nst-demo.png"), gather(None, [], named))
+        chosen = settings_from_options(None, [], named)
+        write_demo(reason, out or Path("napari-nst-demo.png"), chosen)
         return
     from napari_nst.plugin.demo import open_demo
 

@@ -129,7 +129,7 @@ def batch(
     """
     from napari_nst.batch import Batch, make_plan
     from napari_nst.cli._batch_messages import BatchProgress, say_before, say_report
-    from napari_nst.cli._choices import gather, parse_intensities, parse_plane
+    from napari_nst.cli._choices import parse_intensities, parse_plane, settings_from_options
     from napari_nst.cli._progress import say
 
     named = {"size": size, "iterations": iterations, "style_weight": style_weight}
@@ -137,7 +137,7 @@ def batch(
         contents,
         styles,
         out,
-        gather(settings, choices or [], named, preset),
+        settings_from_options(settings, choices or [], named, preset),
         seeds=None if seeds is None else _seeds(seeds),
         masks=masks,
         intensities=parse_intensities(intensities),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari_nst import speed
 from napari_nst.batch.layout import Layout
-from napari_nst.cli._progress import JobsProgress, say
+from napari_nst.cli._progress import JobsProgress, say, time_estimate
 from napari_nst.durations import format_duration
 from napari_nst.engine.resources import costs
 from napari_nst.files import open_stack, shape_of
@@ -46,9 +46,7 @@ def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
     operations = {job.result: _operations(job, kind) for job in work.pending}
     text += f"{count} result{'s' * (count > 1)} to make"
     if scheduler is None:
-        per_second, measured = speed.load_speed(kind)
-        seconds = sum(operations.values()) / per_second
-        say(f"{text}: {'about' if measured else 'roughly'} {format_duration(seconds)} on {kind}.")
+        say(f"{text}: {time_estimate({kind: sum(operations.values())})}.")
     else:
         say(f"{text} on the workers of {scheduler}.")
     return operations

@@ -13,10 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["gather", "parse_intensities", "parse_plane", "parse_planes", "parse_value"]
+__all__ = [
+    "initial_settings",
+    "parse_intensities",
+    "parse_plane",
+    "parse_planes",
+    "parse_value",
+    "parse_values",
+    "settings_from_options",
+]
 
 
-def gather(
+def settings_from_options(
     file: Path | None,
     pairs: Iterable[str],
     named: Mapping[str, object],
@@ -26,28 +34,50 @@ def gather(
 
     Parameters
     ----------
-    file : Path or None
-        JSON file with the initial settings.
-    pairs : iterable of str
-        ``"name=value"``, where the value is JSON or a word. They override the file.
-    named : mapping
-        Settings with an option of their own; None if it was not given. They override both.
-    preset : str or None
-        Preset of the package or the user with the initial settings, instead of the file.
+    file, preset
+        As for `initial_settings`.
+    pairs, named
+        As for `parse_values`.
 
     Raises
     ------
     InputError
         If a name, a value or the file is invalid.
     """
-    if preset is not None:
-        if file is not None:
-            raise InputError("--preset and --settings both name settings to begin with: give one.")
-        settings = own_presets.preset(preset)
-    else:
-        settings = StyleTransferSettings() if file is None else own_presets.read_settings(file)
-    given = {name: value for name, value in named.items() if value is not None}
-    return settings.replace(**dict(map(_parse, pairs)) | given)
+    return initial_settings(file, preset).replace(**parse_values(pairs, named))
+
+
+def initial_settings(file: Path | None, preset: str | None) -> StyleTransferSettings:
+    """Return the settings of a JSON file, of a preset, or the defaults.
+
+    Raises
+    ------
+    InputError
+        If both are given, or one is invalid.
+    """
+    if preset is None:
+        return StyleTransferSettings() if file is None else own_presets.read_settings(file)
+    if file is not None:
+        raise InputError("--preset and --settings both name settings to begin with: give one.")
+    return own_presets.preset(preset)
+
+
+def parse_values(pairs: Iterable[str], named: Mapping[str, object]) -> dict[str, Any]:
+    """Return values of settings by name.
+
+    Parameters
+    ----------
+    pairs : iterable of str
+        ``"name=value"``, where the value is JSON or a word.
+    named : mapping
+        Settings with an option of their own; None if it was not given. They override `pairs`.
+
+    Raises
+    ------
+    InputError
+        If a pair has no "=".
+    """
+    return dict(map(_parse_pair, pairs)) | {k: v for k, v in named.items() if v is not None}
 
 
 def parse_value(text: str) -> Any:
@@ -111,7 +141,7 @@ def parse_planes(texts: Sequence[str] | None, count: int) -> list[tuple[int, ...
     return planes
 
 
-def _parse(pair: str) -> tuple[str, Any]:
+def _parse_pair(pair: str) -> tuple[str, Any]:
     name, equals, value = pair.partition("=")
     if not equals:
         raise InputError(f"--set is {pair!r}; it must be a setting's name, '=' and its value.")

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from napari_nst import speed
 from napari_nst.durations import format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from napari_nst.engine.run.transfer import StyleTransfer
 
-__all__ = ["JobsProgress", "progress_bar", "run_with_progress", "say"]
+__all__ = ["JobsProgress", "progress_bar", "run_with_progress", "say", "time_estimate"]
 
 _SECONDS_BETWEEN_UPDATES = 0.1
 
@@ -24,6 +25,17 @@ _SECONDS_BETWEEN_UPDATES = 0.1
 def say(message: str) -> None:
     """Print a message to standard error."""
     print("napari-nst:", message, file=sys.stderr)
+
+
+def time_estimate(operations: Mapping[str, float]) -> str:
+    """Return the duration of operations by kind of device, such as "about 3 min on cuda"."""
+    speeds = {device: speed.load_speed(device) for device in operations}
+    seconds = sum(count / speeds[device][0] for device, count in operations.items())
+    measured = all(measured for _, measured in speeds.values())
+    return (
+        f"{'about' if measured else 'roughly'} {format_duration(seconds)} on "
+        f"{' and '.join(sorted(operations))}"
+    )
 
 
 def progress_bar() -> Progress:

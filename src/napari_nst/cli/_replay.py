@@ -2,7 +2,6 @@
 
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,14 +61,10 @@ def replay(
 
     from napari_nst.batch.reading import plane_of
     from napari_nst.cli._choices import parse_plane, parse_planes
-    from napari_nst.cli._stylize import read_labels_files, run_to_file
-    from napari_nst.files import check_writable
+    from napari_nst.cli._stylize import check_output, read_labels_files, run_to_file
     from napari_nst.record import RunRecord
 
-    check_writable(out)
-    inputs = [record, content, *styles]
-    if os.path.exists(out) and any(os.path.exists(i) and out.samefile(i) for i in inputs):
-        raise InputError(f"{out} is also an input: name another file for the result.")
+    check_output(out, (record, content, *styles))
     try:
         run_record = RunRecord.model_validate_json(_text(record))
     except ValidationError:

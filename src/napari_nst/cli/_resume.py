@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from napari_nst.cli._options import DepthOption, OutOption
-from napari_nst.errors import InputError
 
 __all__ = ["resume"]
 
@@ -25,12 +24,9 @@ def resume(
     On the same machine with the same versions, the result has the same bytes as that of an
     uninterrupted run. The run continues to be saved to the file.
     """
-    from napari_nst.cli._stylize import run_to_file
-    from napari_nst.files import check_writable
+    from napari_nst.cli._stylize import check_output, run_to_file
 
-    check_writable(out)
-    if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
+    check_output(out, depth=depth)
     from napari_nst.engine.run.transfer import StyleTransfer
 
     run_to_file(StyleTransfer.load(run), out, depth, run)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -14,28 +14,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Tile", "draw_sheet", "shrink"]
+__all__ = ["Thumbnail", "draw_sheet", "shrink"]
 
 _WHITE, _BLACK, _GREY, _EMPTY = (255, 255, 255), (24, 24, 24), (84, 84, 84), (236, 236, 236)
 _MAX_LINES = 3
 _MIN_WIDTH = 8  # of a text, in heights of its letters: "style weight" fits
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A cell of a contact sheet.
+class Thumbnail(NamedTuple):
+    """A cell of a contact sheet: a title, an image from `shrink` or an empty box, and a note."""
 
-    Attributes
-    ----------
-    picture : ndarray or None
-        As `shrink` returns it; None draws an empty box.
-    note : str
-        Text below the picture, or in the empty box.
-    title : str
-        Text above the picture.
-    """
-
-    picture: NDArray[np.uint8] | None
+    image: NDArray[np.uint8] | None
     note: str
     title: str = ""
 
@@ -52,22 +41,18 @@ def shrink(image: NDArray[Any], height: int, width: int) -> NDArray[np.uint8]:
     """
     full = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
     values = np.nan_to_num(image.astype(np.float32) / full).clip(0, 1)
-    if values.ndim == 2:
-        values = np.repeat(values[..., None], 3, axis=2)
-    if values.shape[2] == 4:
+    if values.ndim == 3 and values.shape[2] == 4:
         values = 1 - values[..., 3:] * (1 - values[..., :3])
-    picture = Image.fromarray(np.rint(values * 255).astype(np.uint8))
+    picture = Image.fromarray(np.rint(values * 255).astype(np.uint8)).convert("RGB")
     scale = min(height / picture.height, width / picture.width)
     size = max(round(picture.width * scale), 1), max(round(picture.height * scale), 1)
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+    return np.asarray(picture.resize(size, Image.Resampling.LANCZOS))
 
 
 def draw_sheet(
     sources: Sequence[tuple[NDArray[Any], str]],
     about: Sequence[str],
-    tiles: Sequence[Sequence[Tile]],
+    thumbnails: Sequence[Sequence[Thumbnail]],
     rows: Sequence[str],
     columns: Sequence[str],
     box: tuple[int, int],
@@ -79,81 +64,59 @@ def draw_sheet(
     sources : sequence of (ndarray, str)
         Content and styles with their captions, shown small at the top.
     about : sequence of str
-        Lines of text beside them.
-    tiles : sequence of sequence of Tile
+        Lines of text beside or below them.
+    thumbnails : sequence of sequence of Thumbnail
         The cells, row by row; the last row may be shorter.
     rows, columns : sequence of str
         The headings, or none.
     box : tuple of int
-        Height and width of the largest picture.
+        Height and width of the largest image.
     """
     large, small = max(15, round(max(box) / 16)), max(13, round(max(box) / 20))
-    gap, cell = large, max(box[1], _MIN_WIDTH * large)
-    headings = [_text(heading, large, _MIN_WIDTH * large) for heading in rows]
-    left = max((heading.width for heading in headings), default=0)
+    column = max(box[1], _MIN_WIDTH * large)
+    blank = [Image.new("RGB", (1, 0))] * bool(rows)  # above and below the headings of rows
+    lines = [blank + [_text(heading, large, column) for heading in columns]]
+    for number, row in enumerate(thumbnails):
+        notes = [thumbnail.note if thumbnail.image is not None else "" for thumbnail in row]
+        lines += [
+            blank + [_text(thumbnail.title, large, column) for thumbnail in row],
+            [_text(heading, large, _MIN_WIDTH * large) for heading in rows[number : number + 1]]
+            + [_image_or_box(thumbnail, small, box) for thumbnail in row],
+            blank + [_text(note, small, column, _GREY) for note in notes],
+            [Image.new("RGB", (1, large // 2), _WHITE)],
+        ]
+    body = _table(lines, large, large // 4)
 
-    def line(
-        blocks: Sequence[Image.Image], down: float, after: int, heading: Image.Image | None = None
-    ) -> Image.Image:
-        """Return blocks above their columns, with a row's heading and white below."""
-        height = max(block.height for block in (*blocks, *([heading] if heading else [])))
-        placed = [_place(block, cell, height, 0.5, down) for block in blocks]
-        if headings:
-            placed.insert(0, _place(heading or _text("", large, 1), left, height, 0, 0.5))
-        return ImageOps.expand(_join(placed, gap), (0, 0, 0, after if height else 0), _WHITE)
-
-    grid = []
-    if columns:
-        grid.append(line([_text(heading, large, cell) for heading in columns], 1, gap // 2))
-    for number, row in enumerate(tiles):
-        pictures = [
-            _place(_text(tile.note, small, box[1], _GREY, _EMPTY), *box[::-1], 0.5, 0.5, _EMPTY)
-            if tile.picture is None
-            else Image.fromarray(tile.picture)
-            for tile in row
-        ]
-        notes = [
-            _text(tile.note if tile.picture is not None else "", small, cell, _GREY) for tile in row
-        ]
-        grid += [
-            line([_text(tile.title, large, cell) for tile in row], 1, gap // 2),
-            line(pictures, 0, gap // 4, headings[number] if headings else None),
-            line(notes, 0, gap),
-        ]
-    body = _join(grid, 0, downwards=True)
-    width = max(body.width, 2 * _MIN_WIDTH * large)
     side = max(96, round(max(box) * 0.6))
     shown = [_source(image, caption, side, small) for image, caption in sources]
-    head = _flow(shown, about, small, gap, width)
-    sheet = ImageOps.expand(_join([*head, body], gap, downwards=True), gap, _WHITE)
-    return np.asarray(sheet, np.float32) / np.float32(255)
+    width = max(body.width, 2 * _MIN_WIDTH * large)
+    room = width - sum(block.width + large for block in shown)
+    beside = room >= 2 * _MIN_WIDTH * small
+    texts = [[_text(text, small, room if beside else width)] for text in about]
+    text = _table(texts, 0, small // 4, align=0)
+    per_line = max(1, width // (side + large))
+    head = [shown[start : start + per_line] for start in range(0, len(shown), per_line)]
+    head = [[*shown, text]] if beside else [*head, [text]]
+    parts = [*(_table([line], large, 0, align=0) for line in head), body]
+    sheet = _table([[part] for part in parts], 0, large, align=0)
+    return np.asarray(ImageOps.expand(sheet, large, _WHITE), np.float32) / np.float32(255)
+
+
+def _image_or_box(thumbnail: Thumbnail, size: int, box: tuple[int, int]) -> Image.Image:
+    """Return the image of a thumbnail, or its note in an empty box."""
+    if thumbnail.image is not None:
+        return Image.fromarray(thumbnail.image)
+    note = _text(thumbnail.note, size, box[1], _GREY, _EMPTY)
+    canvas = Image.new("RGB", box[::-1], _EMPTY)
+    canvas.paste(note, ((box[1] - note.width) // 2, (box[0] - note.height) // 2))
+    return canvas
 
 
 def _source(image: NDArray[Any], caption: str, side: int, size: int) -> Image.Image:
     """Return a small image with its caption below."""
     picture = Image.fromarray(shrink(image, *(min(side, length) for length in image.shape[:2])))
     text = _text(caption, size, max(picture.width, _MIN_WIDTH * size))
-    return _join([picture, text], size // 4, downwards=True)
-
-
-def _flow(
-    blocks: Sequence[Image.Image], about: Sequence[str], size: int, gap: int, width: int
-) -> list[Image.Image]:
-    """Return blocks and then text in lines of at most a width."""
-    lines: list[list[Image.Image]] = [[]]
-    room = width
-    for block in blocks:
-        if lines[-1] and block.width > room:
-            lines.append([])
-            room = width
-        lines[-1].append(block)
-        room -= block.width + gap
-    if room < 2 * _MIN_WIDTH * size:
-        lines.append([])
-        room = width
-    texts = [_text(text, size, room) for text in about]
-    lines[-1].extend([_join(texts, size // 4, downwards=True)] if texts else [])
-    return [_join(line, gap) for line in lines if line]
+    return _table([[picture], [text]], 0, size // 4, align=0)
 
 
 def _text(
@@ -165,13 +128,12 @@ def _text(
 ) -> Image.Image:
     """Return a text wrapped to a width, shortened to a number of lines."""
     font = ImageFont.load_default(size)
+    lines: list[str] = []
     for characters in range(min(len(text), width), 0, -1):
         lines = textwrap.wrap(text, characters, max_lines=_MAX_LINES, placeholder="…")
-        longest = max(map(font.getlength, lines), default=0)
-        if longest + 2 <= width or characters == 1:
+        if max(map(font.getlength, lines), default=0) + 2 <= width:
             break
-    else:
-        return Image.new("RGB", (1, 0), _WHITE)
+    longest = max(map(font.getlength, lines), default=0)
     step = sum(font.getmetrics())  # type: ignore[union-attr]
     block = Image.new("RGB", (int(longest) + 2, step * len(lines)), ground)
     for number, line in enumerate(lines):
@@ -179,29 +141,21 @@ def _text(
     return block
 
 
-def _place(
-    block: Image.Image,
-    width: int,
-    height: int,
-    across: float,
-    down: float,
-    ground: tuple[int, int, int] = _WHITE,
+def _table(
+    lines: Sequence[Sequence[Image.Image]], gap_x: int, gap_y: int, align: float = 0.5
 ) -> Image.Image:
-    """Return a block at a share of the free width and height of a larger one."""
-    canvas = Image.new("RGB", (width, height), ground)
-    at = int((width - block.width) * across), int((height - block.height) * down)
-    canvas.paste(block, at)
-    return canvas
-
-
-def _join(blocks: Sequence[Image.Image], gap: int, *, downwards: bool = False) -> Image.Image:
-    """Return blocks side by side or, downwards, one below the other."""
-    lengths = [block.height if downwards else block.width for block in blocks]
-    breadth = max(block.width if downwards else block.height for block in blocks)
-    length = sum(lengths) + gap * (len(blocks) - 1)
-    canvas = Image.new("RGB", (breadth, length) if downwards else (length, breadth), _WHITE)
-    at = 0
-    for block, own in zip(blocks, lengths, strict=True):
-        canvas.paste(block, (0, at) if downwards else (at, 0))
-        at += own + gap
-    return canvas
+    """Return blocks in rows and columns; `align` is the share of free space before a block."""
+    lines = [line for line in lines if any(block.height for block in line)]
+    widths = [max(block.width for block in column if block) for column in zip_longest(*lines)]
+    heights = [max(block.height for block in line) for line in lines]
+    size = sum(widths) + gap_x * (len(widths) - 1), sum(heights) + gap_y * (len(heights) - 1)
+    table = Image.new("RGB", (max(size[0], 0), max(size[1], 0)), _WHITE)
+    top = 0
+    for line, height in zip(lines, heights, strict=True):
+        left = 0
+        for block, width in zip(line, widths, strict=False):
+            x, y = (width - block.width) * align, (height - block.height) * align
+            table.paste(block, (left + int(x), top + int(y)))
+            left += width + gap_x
+        top += height + gap_y
+    return table

@@ -22,14 +22,14 @@ from napari_nst.files import check_writable, read_labels
 from napari_nst.ranges import check_intensities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["read_inputs", "read_labels_files", "run_to_file", "stylize_files"]
+__all__ = ["check_output", "read_inputs", "read_labels_files", "run_to_file", "stylize_files"]
 
 _SECONDS_BETWEEN_SAVES = 60.0
 
@@ -83,19 +83,13 @@ def stylize_files(
     typer.Exit
         If Ctrl-C stopped the run.
     """
-    check_writable(out)
-    if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
-        raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
     sources = (content, *styles)
+    check_output(out, (*sources, init_image, content_labels, *style_labels), depth)
     pictures = read_inputs(content, styles, intensities, plane, style_planes)
     initial = None
     if init_image is not None:
         initial = read_init_image(init_image, pictures[0], intensities, plane)
     labels = read_labels_files(content_labels, style_labels)
-    inputs = [path for path in (*sources, init_image, content_labels, *style_labels) if path]
-    inputs = [path for path in inputs if os.path.exists(path)]
-    if os.path.exists(out) and any(map(out.samefile, inputs)):
-        raise InputError(f"{out} is also an input: name another file for the result.")
     # importing torch takes seconds: errors in files are reported before
     from napari_nst.engine.run.transfer import StyleTransfer
 
@@ -104,6 +98,38 @@ def stylize_files(
         pictures[0], pictures[1:], settings, init_image=initial, names=names, **labels
     )
     run_to_file(run, out, depth, checkpoint)
+
+
+def check_output(
+    out: Path,
+    inputs: Iterable[Path | None] = (),
+    depth: str | None = None,
+    what: str = "result",
+) -> None:
+    """Check before a run that its output can be written and is not an input.
+
+    Parameters
+    ----------
+    out : Path
+        File of the output.
+    inputs : iterable of Path or None
+        Files that it must not replace.
+    depth : {"8", "16"} or None
+        Bits per channel.
+    what : str
+        Name of the output in messages.
+
+    Raises
+    ------
+    InputError
+        If that is not so.
+    """
+    check_writable(out)
+    if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
+        raise InputError(f"{out} cannot have 16 bits, for JPEG has 8: name a .png or .tif file.")
+    existing = [path for path in inputs if path is not None and os.path.exists(path)]
+    if os.path.exists(out) and any(map(out.samefile, existing)):
+        raise InputError(f"{out} is also an input: name another file for the {what}.")
 
 
 def read_inputs(

@@ -86,23 +86,21 @@ def sweep(
 
     Ctrl-C stops and writes the unfinished sheet; a second Ctrl-C exits immediately.
     """
-    from napari_nst.cli._grid import Grid
-
-    named = {"size": size, "iterations": iterations}
-    grid = Grid.from_options(
-        rows=rows,
-        columns=columns,
-        wanted_presets=presets,
-        file=settings,
-        pairs=choices or [],
-        named=named,
-        preset=preset,
+    from napari_nst.batch.run import make_folder
+    from napari_nst.cli._choices import (
+        parse_intensities,
+        parse_plane,
+        parse_planes,
+        parse_values,
     )
+    from napari_nst.cli._grid import is_all, make_grid
+    from napari_nst.cli._stylize import check_output, read_inputs
+    from napari_nst.cli._sweep_run import run_sweep
 
-    from napari_nst.cli._choices import parse_intensities, parse_plane, parse_planes
-    from napari_nst.cli._stylize import read_inputs
-    from napari_nst.cli._sweep_jobs import sweep_files
-
+    sources = (content, *styles)
+    check_output(out, sources, what="sheet")
+    if keep is not None:
+        make_folder(keep, "--keep")
     pictures = read_inputs(
         content,
         styles,
@@ -110,4 +108,13 @@ def sweep(
         parse_plane(plane, "--plane"),
         parse_planes(style_plane, len(styles)),
     )
-    sweep_files((content, *styles), pictures, out, grid, keep)
+    grid = make_grid(
+        rows=rows,
+        columns=columns,
+        preset_names=presets,
+        file=settings,
+        preset=preset,
+        values=parse_values(choices or [], {"size": size, "iterations": iterations}),
+        longest_side=max(pictures[0].values.shape[:2]),
+    )
+    run_sweep(sources, pictures, out, grid, keep, all_presets=is_all(presets))
