@@ -83,7 +83,7 @@ def draw_sheet(
             [_text(heading, large, _MIN_WIDTH * large) for heading in rows[number : number + 1]]
             + [_image_or_box(thumbnail, small, box) for thumbnail in row],
             blank + [_text(note, small, column, _GREY) for note in notes],
-            [Image.new("RGB", (1, large // 2), _WHITE)],
+            blank + [Image.new("RGB", (column, large // 2), _WHITE)] * len(row),
         ]
     body = _table(lines, large, large // 4)
 
