@@ -153,7 +153,7 @@ def test_unreadable_style_fails_its_own_jobs(folder: Path) -> None:
     report = batch("in", ["bad.png", "s.png"], "out", **TINY)
     assert statuses(report) == ["failed", "made"] * 2
     assert all(
-        "bad.png cannot be read, for it is not an image" in (o.error or "") for o in report.failed
+        "bad.png is not an image of a supported format" in (o.error or "") for o in report.failed
     )
     assert report.failed[0].traceback is None
     assert not Path("out/napari-nst-batch.log").exists()
@@ -274,7 +274,7 @@ def test_interrupts_end_the_batch(
 def test_error_if_no_job_can_run(folder: Path) -> None:
     Path("bad.png").write_bytes(b"not a picture")
     Path("worse.png").write_bytes(b"")
-    with pytest.raises(InputError, match=r"bad\.png cannot be read, for it is not an image"):
+    with pytest.raises(InputError, match=r"bad\.png is not an image of a supported format"):
         batch("in", ["bad.png", "worse.png"], "out", **TINY)
     with pytest.raises(InputError, match="device is 'cuda:99'"):
         batch("in", "s.png", "out", device="cuda:99", **TINY)
@@ -588,9 +588,7 @@ def test_file_not_made_by_a_batch_is_not_replaced(folder: Path, name: str, photo
     Path(name).write_bytes(b"a drawing")
     report = batch("in", "s.png", "out", masks="masks", **TINY)
     assert statuses(report) == ["failed", "made"]
-    assert f"{Path(name)} is there already and is no result of a batch" in str(
-        report.failed[0].error
-    )
+    assert f"{Path(name)} exists and is not a result of a batch" in str(report.failed[0].error)
     assert Path(name).read_bytes() == b"a drawing"
     Path(name).unlink()
     assert statuses(batch("in", "s.png", "out", masks="masks", **TINY)) == ["made", "skipped"]

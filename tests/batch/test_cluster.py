@@ -84,7 +84,7 @@ def test_tasks_of_a_killed_worker_are_run_again(folder: Path, client: Client) ->
     )
     assert killed
     assert statuses(report) == ["made"] * 6 + ["failed", "made"]
-    assert "bad.png cannot be read, for it is not an image" in (report.failed[0].error or "")
+    assert "bad.png is not an image of a supported format" in (report.failed[0].error or "")
     assert victim not in client.run(os.getpid).values()
     assert pictures("out") == pictures("serial")
     np.testing.assert_array_equal(planes("out"), planes("serial"))

@@ -96,7 +96,7 @@ def test_masks_are_found_by_the_name_of_the_content(write_files: Callable[..., N
         ({"contents": []}, "There is no content: name"),
         ({"seeds": [1, 1]}, "seeds is"),
         ({"seeds": []}, "seeds is"),
-        ({"masks": "none"}, "none is no folder"),
+        ({"masks": "none"}, "none is not a folder"),
         ({"intensities": "all"}, "intensities is 'all'"),
         ({"intensities": (5.0, 5.0)}, "intensities is"),
         ({"start_from": "next"}, "start_from is 'next'"),

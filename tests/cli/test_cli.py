@@ -226,7 +226,7 @@ def spoil(path: str, value: float) -> None:
             "init is 'image' and init_image",
         ),
         (["content.png", "style.png", "--init-image", "empty.png"], "empty.png is an empty file"),
-        (["text.png", "style.png"], "text.png cannot be read, for it is not an image"),
+        (["text.png", "style.png"], "text.png is not an image of a supported format"),
         (["dot.png", "style.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["content.png", "dot.png"], "dot.png is 1 x 1 pixels; it must be at least 8 x 8."),
         (["nan.tif", "style.png"], "nan.tif has 1 value that is not finite; replace it"),
@@ -272,7 +272,7 @@ def test_invalid_input_is_one_line(
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        (["nowhere/out.png"], "nowhere/out.png cannot be written, for "),
+        (["nowhere/out.png"], "nowhere/out.png cannot be written: there is no folder "),
         (["out.gif"], "out.gif has no suffix that can be written"),
         (["."], ". has no suffix that can be written"),
         (["content.png"], "content.png is also an input: name another file for the result."),

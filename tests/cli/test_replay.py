@@ -112,5 +112,5 @@ def test_picture_of_another_program_has_no_record() -> None:
         write_image(name, np.zeros((9, 9, 3), np.float32))
         assert not read_metadata(name)
     Path("noise.png").write_bytes(b"\x89PNG and no more")
-    with pytest.raises(InputError, match=r"noise\.png cannot be read"):
+    with pytest.raises(InputError, match=r"noise\.png is not an image of a supported format"):
         read_metadata("noise.png")

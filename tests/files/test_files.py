@@ -718,7 +718,7 @@ def test_error_for_missing_empty_and_unknown_files(tmp_path: Path) -> None:
     assert error_of(read_image, tmp_path) == "is a folder: name an image file in it."
     assert error_of(read_image, tmp_path / "empty.png") == "is an empty file: name an image file."
     assert error_of(read_image, tmp_path / "text.png") == (
-        "cannot be read, for it is not an image of an accepted kind: name a PNG, JPEG, JPEG 2000, "
+        "is not an image of a supported format: name a PNG, JPEG, JPEG 2000, "
         "TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD file."
     )
 
@@ -849,7 +849,7 @@ def test_error_for_paths_that_cannot_be_written(
     assert error_of(call, tmp_path / "folder.png") == "is a folder: name a file in it."
     for folder in ("none", "file.d"):
         assert error_of(call, tmp_path / folder / "a.png") == (
-            f"cannot be written, for {tmp_path / folder} is no folder: make it first."
+            f"cannot be written: there is no folder {tmp_path / folder}."
         )
     assert sorted(tmp_path.iterdir()) == before
 

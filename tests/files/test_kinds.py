@@ -171,5 +171,5 @@ def test_error_for_a_zarr_collection_names_an_existing_image(
 @pytest.mark.parametrize("about", [{}, {"plate": {"wells": [{"path": "A/1"}]}}])
 def test_error_for_a_zarr_group_without_images(tmp_path: Path, about: dict[str, Any]) -> None:
     zarr.open_group(tmp_path / "a.zarr", mode="w").attrs.update(about)
-    with pytest.raises(InputError, match="there is no image or array in it: copy it"):
+    with pytest.raises(InputError, match="without an image or array in it: copy it"):
         open_stack(tmp_path / "a.zarr")

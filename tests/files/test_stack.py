@@ -181,7 +181,7 @@ def test_error_for_files_that_are_not_stacks(
 ) -> None:
     with pytest.raises(InputError, match="does not exist"):
         open_stack(tmp_path / "a.tif")
-    with pytest.raises(InputError, match="no Zarr store"):
+    with pytest.raises(InputError, match="not a Zarr store"):
         open_stack(tmp_path)
     (tmp_path / "bad.tif").write_bytes(b"II*\0 and no more")
     with pytest.raises(InputError, match="cannot be read as a stack"):

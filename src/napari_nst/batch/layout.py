@@ -66,7 +66,7 @@ class Layout:
         if layout.channel_count > _MAX_COLOURS:
             raise InputError(
                 f"{prefix} has {layout.channel_count} channels, of which 2 or 3 can be red, green "
-                "and blue: choose 'separate', or save the ones that are meant."
+                "and blue: choose 'separate', or save 2 or 3 of them."
             )
         return layout
 

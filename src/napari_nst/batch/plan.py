@@ -210,7 +210,7 @@ def _masks_of(contents: Sequence[Path], folder: Path | None) -> list[Path | None
     if folder is None:
         return [None] * len(contents)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder: name the one with the masks.")
+        raise InputError(f"{folder} is not a folder: name the folder with the masks.")
     by_stem: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         stem, suffix = split_name(path)

@@ -348,7 +348,7 @@ def _plane_index(
             return 0
         prefix = f"{path} has {count} planes, and a {what} is one picture: "
         if option is None:
-            raise InputError(f"{prefix}save the one that is meant ({along}) as a file of its own.")
+            raise InputError(f"{prefix}save one ({along}) as a separate file.")
         all_of_it = what == "content" and "frame" not in lengths
         rest = ", or restyle all with 'napari-nst batch'" if all_of_it else ""
         raise InputError(f"{prefix}name one with {option} {names} ({along}){rest}.")

@@ -142,10 +142,6 @@ class BatchRecord(_Record):
     limits: tuple[float, float] | tuple[tuple[float, float], ...]
     run: RunRecord | StackRecord
 
-    def to_json(self) -> str:
-        """Return the record as JSON."""
-        return self.model_dump_json(indent=2)
-
 
 def is_up_to_date(job: BatchJob, fingerprint: JobFingerprint) -> tuple[bool, str | None]:
     """Return whether the result of a job exists with this fingerprint; if it is outdated, why.
@@ -191,7 +187,7 @@ def _check_replaceable(job: BatchJob) -> None:
     for path in (job.result, mask_result):
         if path is not None and os.path.lexists(path):
             raise InputError(
-                f"{path} is there already and is no result of a batch: move it, or name another "
+                f"{path} exists and is not a result of a batch: move it, or name another "
                 f"folder than {job.result.parent} for the results."
             )
 

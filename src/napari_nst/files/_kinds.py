@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["camera_raw_error", "check_kind", "not_an_image_error"]
 
-_ACCEPTED = "PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD"
+_SUPPORTED = "PNG, JPEG, JPEG 2000, TIFF, WebP, AVIF, BMP, GIF, PPM, TGA or PSD"
 
 _HEAD_BYTES = 4096  # examined; an SVG may begin with comments
 _EXPORT = "export it as PNG, JPEG or TIFF"
@@ -117,10 +117,7 @@ def camera_raw_error(path: Path) -> InputError:
 
 def not_an_image_error(path: Path) -> InputError:
     """Return the error for a file of an unknown kind."""
-    return InputError(
-        f"{path} cannot be read, for it is not an image of an accepted kind: name a {_ACCEPTED} "
-        "file."
-    )
+    return InputError(f"{path} is not an image of a supported format: name a {_SUPPORTED} file.")
 
 
 def _unsupported_error(path: Path, kind: str, advice: str) -> InputError:

@@ -65,7 +65,7 @@ def open_stack(path: Path | str) -> Stack:
     with decoding(path, "cannot be read as a stack", "name a TIFF file or a Zarr store"):
         if path.is_dir():
             if not is_zarr(path):
-                raise InputError(f"{path} is a folder, and no Zarr store: name a file in it.")
+                raise InputError(f"{path} is a folder but not a Zarr store: name a file in it.")
             return _check(ZarrStack(path))
         return _check(TiffStack(path))
 

@@ -91,7 +91,7 @@ class TiffStack(Stack):
             shapes = " and ".join(" x ".join(map(str, series.shape)) for series in images[:3])
             raise InputError(
                 f"{self.path} holds {len(images)} images ({shapes}{', ...' * (len(images) > 3)}): "
-                "save the one that is meant as a file of its own."
+                "save one of them as a separate file."
             )
         self._series = series = images[0]
         self._page = page = series.keyframe
@@ -169,7 +169,7 @@ class TiffStack(Stack):
         if plane.shape != self.plane_shape:
             raise InputError(
                 f"Plane {k} of {self.path} has shape {plane.shape}, and the first "
-                f"{self.plane_shape}: save it as a file of its own."
+                f"{self.plane_shape}: save it as a separate file."
             )
         white_is_0 = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         return self._invert(plane) if white_is_0 else plane

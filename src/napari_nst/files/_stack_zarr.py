@@ -76,13 +76,12 @@ class ZarrStack(Stack):
                 node = node[self._level]
             except KeyError:
                 raise InputError(
-                    f"{path} says that its image is in {self._level!r}, and there is nothing: "
-                    "copy it again."
+                    f"{path} names {self._level!r} as its image, which is missing: copy it again."
                 ) from None
         self._array: Any = node
         if not hasattr(node, "dtype") or node.ndim < 2:
             raise InputError(
-                f"{path} is no stack of planes: name an array of at least two axes, or an "
+                f"{path} is not a stack of planes: name an array of at least two axes, or an "
                 "OME-Zarr image."
             )
         self.shape = tuple(node.shape)
@@ -202,9 +201,7 @@ def _full_resolution(path: Path, group: Any) -> str:
     kind = collection or "Zarr group without an image of OME-Zarr"
     inside = _first_image(group, _MAX_DEPTH)
     if inside is None:
-        raise InputError(
-            f"{path} is a {kind}, and there is no image or array in it: copy it again."
-        )
+        raise InputError(f"{path} is a {kind} without an image or array in it: copy it again.")
     raise InputError(f"{path} is a {kind}: name an image in it, such as {path / inside}.")
 
 

@@ -133,7 +133,7 @@ def check_writable(path: Path | str) -> None:
         raise InputError(f"{path} is a folder: name a file in it.")
     folder = Path(os.path.realpath(path)).parent
     if not os.path.isdir(folder):
-        raise InputError(f"{path} cannot be written, for {folder} is no folder: make it first.")
+        raise InputError(f"{path} cannot be written: there is no folder {folder}.")
     try:
         path.lstat()
     except FileNotFoundError:
