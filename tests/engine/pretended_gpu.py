@@ -1,4 +1,4 @@
-"""A GPU that is not there: whole runs on tensors that have a device and no values."""
+"""A simulated GPU: whole runs on fake tensors, which have a device but no values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-# Operators that start no kernel: views, and memory without values.
+# Operators that launch no kernel: views, and uninitialised memory.
 _WITHOUT_KERNELS = frozenset(
     {
         *("alias", "as_strided", "detach", "diagonal", "expand", "permute", "select", "slice"),
@@ -30,21 +30,21 @@ _WITHOUT_KERNELS = frozenset(
         *("device", "promote_types", "is_same_size", "sym_size", "sym_stride"),
     }
 )
-# Methods of tensors that need values, and so wait for a GPU.
+# Methods of tensors that need values, and so synchronise with a GPU.
 _WAITS = ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "cpu")
 
 
 class PretendedGpu(TorchFunctionMode):
-    """Answers methods that need values, and counts what a device would be asked to do.
+    """Answer methods that need values, and count kernels and synchronisations.
 
     Attributes
     ----------
     float64 : bool
-        Whether it has float64.
+        Whether the device supports float64.
     kernels : Counter
-        Operators on tensors of the device that start a kernel, by name.
+        Operators on tensors of the device that launch a kernel, by name.
     waits : Counter
-        Methods called on tensors of the device that wait for it, by name.
+        Methods of tensors of the device that synchronise with it, by name.
     """
 
     def __init__(self, float64: bool) -> None:
@@ -63,13 +63,13 @@ class PretendedGpu(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
-        if name == "cudnn_convolution_relu":  # one kernel, for which there is no pretended one
+        if name == "cudnn_convolution_relu":  # one kernel, without a fake implementation
             return torch.nn.functional.conv2d(*args)
         tensor = next((each for each in args if isinstance(each, torch.Tensor)), None)
         if tensor is None or name not in (*_WAITS, "to", "nonzero"):
             return function(*args, **kwargs)
         here = tensor.device.type == "cuda"
-        if name == "nonzero":  # its size depends on values: every position counts
+        if name == "nonzero":  # its size depends on values: select every position
             self.waits[name] += here
             return tensor.new_zeros((tensor.numel(), tensor.dim()), dtype=torch.int64)
         if name in ("to", "cpu"):
@@ -87,7 +87,7 @@ class PretendedGpu(TorchFunctionMode):
 
 
 class _Operators(TorchDispatchMode):
-    """Counts operators, and raises what a GPU without float64 would."""
+    """Count operators, and raise on float64 as a GPU without it would."""
 
     def __init__(self, gpu: PretendedGpu) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Operators(TorchDispatchMode):
 
 
 def _moved(tensor: torch.Tensor, device: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-    """Return what `Tensor.to` does, which asks for a driver before it converts anything."""
+    """Return the result of `Tensor.to`, which would initialise CUDA's driver first."""
     dtype, device = kwargs.get("dtype"), kwargs.get("device", device)
     for each in args:
         if isinstance(each, torch.dtype):
@@ -136,14 +136,14 @@ def _dtype(tensor: torch.Tensor) -> Any:
 def pretended_gpu(
     monkeypatch: pytest.MonkeyPatch, *, float64: bool = True
 ) -> Iterator[PretendedGpu]:
-    """Make "cuda" a device of this machine, whose tensors have no values.
+    """Return a context in which "cuda" is a device whose tensors have no values.
 
     Parameters
     ----------
     monkeypatch : pytest.MonkeyPatch
-        Undoes what this changes.
+        For patches of torch and of the engine.
     float64 : bool
-        False: like Apple's, it has neither float64 nor decompositions; either raises.
+        False: float64 and decompositions raise, as on Apple's GPUs.
     """
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a pretended card")
@@ -154,7 +154,7 @@ def pretended_gpu(
     monkeypatch.setattr(decompositions, "fastest_device", lambda device: home)
     if not float64:
         monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"cuda"})
-    loaded = weights.load("vgg16")  # a file of values cannot be read among tensors without
+    loaded = weights.load("vgg16")  # files cannot be read in fake tensor mode
     monkeypatch.setattr(weights, "load", lambda *_: loaded)
     gpu = PretendedGpu(float64)
     with FakeTensorMode(allow_non_fake_inputs=True), _Operators(gpu), gpu:

@@ -1,4 +1,4 @@
-"""A VGG of a few channels: the geometry of the real ones, at a hundredth of their cost."""
+"""VGG networks with few channels: the geometry of VGG at a hundredth of the cost."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHANNELS = {64: 4, 128: 5, 256: 6, 512: 7, 3: 3}
 
 
 def weights(network: str, seed: int = 0) -> dict[str, Tensor]:
-    """Random kernels that keep the features alive, and biases."""
+    """Return random weights that keep the size of activations."""
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for layer in NETWORKS[network].layers.values():
@@ -34,7 +34,7 @@ def weights(network: str, seed: int = 0) -> dict[str, Tensor]:
 def extractor(
     settings: StyleTransferSettings, dtype: torch.dtype = torch.float64
 ) -> FeatureExtractor:
-    """The thin network, with the settings' layers, pooling and padding."""
+    """Return the thin network with the layers, pooling and padding of the settings."""
     return FeatureExtractor(
         settings.network,
         weights(settings.network),
@@ -47,7 +47,7 @@ def extractor(
 
 
 def picture(seed: int, height: int, width: int, **options: Any) -> Tensor:
-    """Noise over a gradient, in [0, 1]."""
+    """Return noise over a gradient, in [0, 1]."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand((1, 3, height, width), generator=generator, dtype=torch.float64)
     return (0.6 * noise + 0.4 * torch.linspace(0, 1, width, dtype=torch.float64)).to(**options)

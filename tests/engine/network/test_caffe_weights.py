@@ -1,4 +1,4 @@
-"""The VGG team's own weights: BGR in 0-255 less the mean, known by their hash or by a setting."""
+"""The VGG team's own weights for BGR in 0-255 minus the mean, by their hash or by a setting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-# As the model cards have it: in the order of the file's channels, blue first.
+# From the model cards, in the order of the file's channels, blue first.
 MEAN_BGR = np.array([103.939, 116.779, 123.68]).reshape(3, 1, 1)
 LAYERS = ("conv1_1", "relu1_2", "relu2_1")
 
@@ -33,11 +33,10 @@ PLACES = {
 
 
 def state(network: str, key: str = "features.{place}") -> dict[str, Tensor]:
-    """Return made-up weights for images in 0-255: two blocks of them, and little of the rest."""
+    """Return random weights of two blocks for images in 0-255, and constant ones of the others."""
     generator, found = torch.Generator().manual_seed(7), {}
-    plan = NETWORKS[network]
-    for name, place in zip(plan.convolutions, PLACES[network], strict=True):
-        layer = plan.layer(name)
+    for name, place in zip(NETWORKS[network].convolutions, PLACES[network], strict=True):
+        layer = NETWORKS[network].layer(name)
         prefix = key.format(place=place, name=name)
         shape = (layer.out_channels, layer.in_channels, 3, 3)
         if name.startswith(("conv1", "conv2")):
@@ -50,18 +49,18 @@ def state(network: str, key: str = "features.{place}") -> dict[str, Tensor]:
     return found
 
 
-def as_caffe_does(network: str, image: Tensor, padding: str) -> dict[str, Tensor]:
-    """Compute two blocks as the VGG team's prototxt has them, from RGB in [0, 1], in float64."""
+def caffe_features(network: str, image: Tensor, padding: str) -> dict[str, Tensor]:
+    """Return features of two blocks by the VGG team's prototxt, from RGB in [0, 1], in float64."""
     bgr = 255 * image.numpy()[0, ::-1] - MEAN_BGR
     x, features = torch.from_numpy(bgr)[None], {}
-    made = state(network, "{name}")
+    random = state(network, "{name}")
     for name in ("conv1_1", "conv1_2", "pool1", "conv2_1"):
         if name == "pool1":
             x = functional.max_pool2d(x, 2)
             continue
         replicate = padding == "replicate" and name == "conv1_1"
         x = functional.pad(x, (1, 1, 1, 1), mode="replicate" if replicate else "constant")
-        weight, bias = (made[f"{name}.{part}"].double() for part in ("weight", "bias"))
+        weight, bias = (random[f"{name}.{part}"].double() for part in ("weight", "bias"))
         x = functional.conv2d(x, weight, bias)
         features[name] = x
         x = features[f"relu{name[4:]}"] = x.clamp(min=0)
@@ -70,7 +69,7 @@ def as_caffe_does(network: str, image: Tensor, padding: str) -> dict[str, Tensor
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file of VGG-16's that nothing is known of."""
+    """Return a file with weights of VGG-16 and an unknown hash."""
     torch.save(state("vgg16"), tmp_path / "mine.pth")
     return tmp_path / "mine.pth"
 
@@ -106,21 +105,21 @@ def extractor(loaded: weights.Weights, padding: Any) -> FeatureExtractor:
 def test_the_features_are_those_of_the_caffe_pipeline(
     tmp_path: Path, image: Tensor, network: str, padding: str, key: str, classifier: bool
 ) -> None:
-    # The original's classifier counts the dropouts: torchvision's names begin at 0.
+    # The original classifier counts its dropouts, so no name of torchvision's fits.
     rest = {"classifier.1.weight": torch.ones(1).expand(4096, 25088)} if classifier else {}
     torch.save(state(network, key) | rest, tmp_path / "mine.pth")
     loaded = weights.load(network, str(tmp_path / "mine.pth"), "caffe")
     assert (loaded.format, loaded.normalization) == ("caffe", CAFFE)
-    found, expected = extractor(loaded, padding)(image), as_caffe_does(network, image, padding)
+    found, expected = extractor(loaded, padding)(image), caffe_features(network, image, padding)
     for name in LAYERS:
-        assert expected[name].std() > 0.1, f"{name} is dead: the test would see nothing"
+        assert expected[name].std() > 0.1, f"{name} is dead"
         scale = float(expected[name].abs().max())
-        # float32, the precision of the file, is where the factor of 255 is folded in
+        # The factor of 255 is folded into the kernels in float32.
         torch.testing.assert_close(found[name], expected[name], rtol=0, atol=3e-7 * scale, msg=name)
 
 
 def test_the_mean_is_subtracted_before_the_zeros_are_added(image: Tensor, file: Path) -> None:
-    """As a bias it would differ at the border, and there alone."""
+    """As a bias it would only change the border."""
     loaded = weights.load("vgg16", str(file), "caffe")
     kernel, bias = (loaded.tensors[f"conv1_1.{part}"].double() for part in ("weight", "bias"))
     mean = torch.tensor(CAFFE.mean, dtype=torch.float64)
@@ -137,7 +136,7 @@ def test_the_mean_is_subtracted_before_the_zeros_are_added(image: Tensor, file: 
 def test_a_grey_image_equals_three_equal_channels(image: Tensor, file: Path) -> None:
     extract = extractor(weights.load("vgg16", str(file), "caffe"), "zero")
     grey = image[:, :1]
-    expected = as_caffe_does("vgg16", grey.expand(-1, 3, -1, -1), "zero")["relu2_1"]
+    expected = caffe_features("vgg16", grey.expand(-1, 3, -1, -1), "zero")["relu2_1"]
     scale = float(expected.abs().max())
     torch.testing.assert_close(extract(grey)["relu2_1"], expected, rtol=0, atol=3e-7 * scale)
 
@@ -150,8 +149,8 @@ def test_half_precision_does_not_overflow(tmp_path: Path) -> None:
     assert tensors["conv1_1.weight"].double().eq(300 * 255).all()  # beyond the largest half, 65504
 
 
-def known(monkeypatch: pytest.MonkeyPatch, file: Path, digits: int = 8) -> None:
-    """Let a file's hash be one of those of the published files."""
+def publish(monkeypatch: pytest.MonkeyPatch, file: Path, digits: int = 8) -> None:
+    """Add the hash of a file to those of the published files."""
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     monkeypatch.setattr(weights, "_CAFFE_SHA256", ("0" * 64, sha256[:digits]))
 
@@ -161,20 +160,20 @@ def known(monkeypatch: pytest.MonkeyPatch, file: Path, digits: int = 8) -> None:
 def test_a_published_file_is_recognised_by_its_hash(
     tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, name: str, digits: int
 ) -> None:
-    known(monkeypatch, file, digits)
+    publish(monkeypatch, file, digits)
     renamed = file.rename(tmp_path / name)
     assert weights.load("vgg16", str(renamed)).format == "caffe"
-    # What is said goes before what is known.
+    # The setting takes precedence over the hash.
     assert weights.load("vgg16", str(renamed), "torchvision").format == "torchvision"
 
 
-def test_an_unknown_file_is_torchvisions(tmp_path: Path) -> None:
-    for key in ("features.{place}", "{name}"):  # the latter as in the authors' own file
-        made, file = state("vgg19", key), tmp_path / f"{key[:5]}.pth"
-        torch.save(made, file)
+def test_an_unknown_file_has_the_torchvision_format(tmp_path: Path) -> None:
+    for key in ("features.{place}", "{name}"):  # the latter as in the file of Gatys et al.
+        tensors, file = state("vgg19", key), tmp_path / f"{key[:5]}.pth"
+        torch.save(tensors, file)
         loaded = weights.load("vgg19", str(file))
         assert (loaded.format, loaded.normalization) == ("torchvision", TORCHVISION)
-        kernel = made[f"{key.format(place=0, name='conv1_1')}.weight"]
+        kernel = tensors[f"{key.format(place=0, name='conv1_1')}.weight"]
         assert torch.equal(loaded.tensors["conv1_1.weight"], kernel)
 
 
@@ -189,11 +188,11 @@ def test_a_caffe_name_with_an_unknown_hash_raises(tmp_path: Path, file: Path, na
         f"({sha256[:8]}...): set weights_format to 'caffe' (it takes BGR in 0-255) or "
         "'torchvision' (RGB in 0-1)."
     )
-    for said in ("caffe", "torchvision"):
-        assert weights.load("vgg16", str(file), said).format == said
+    for chosen in ("caffe", "torchvision"):
+        assert weights.load("vgg16", str(file), chosen).format == chosen
 
 
-def test_the_hashes_are_hashes() -> None:
+def test_published_hashes_are_distinct_and_hexadecimal() -> None:
     published = weights._CAFFE_SHA256
     assert len(set(published)) == len(published)
     for sha256 in published:
@@ -210,18 +209,18 @@ def test_the_format_without_a_file_raises(network: str) -> None:
     )
 
 
-def test_the_packaged_weights_are_torchvisions() -> None:
+def test_the_packaged_weights_have_the_torchvision_format() -> None:
     assert weights.load("vgg16").format == "torchvision"
     assert weights.load("vgg16", None, "torchvision").normalization == TORCHVISION
 
 
-def test_the_setting() -> None:
+def test_the_setting_is_validated() -> None:
     assert StyleTransferSettings().weights_format == "auto"
     with pytest.raises(InputError, match="weights_format is 'bgr'; it must be 'auto', 'torchv"):
         StyleTransferSettings(weights_format="bgr")
 
 
-def test_the_objective_takes_the_weights_as_the_settings_say(image: Tensor, file: Path) -> None:
+def test_the_objective_uses_the_weights_format_of_the_settings(image: Tensor, file: Path) -> None:
     settings = StyleTransferSettings(
         weights=file,
         weights_format="caffe",
@@ -234,7 +233,7 @@ def test_the_objective_takes_the_weights_as_the_settings_say(image: Tensor, file
     content, style, generated = image, image.flip(3).square(), image.flip(2)
     objective = Objective(content, [style], settings)
     losses, _ = objective.loss_and_gradient(generated)
-    f, p, s = (as_caffe_does("vgg16", x, "zero") for x in (generated, content, style))
+    f, p, s = (caffe_features("vgg16", x, "zero") for x in (generated, content, style))
     expected = 0.5 * (f["relu2_1"] - p["relu2_1"]).square().sum()
     assert losses.content_layers["relu2_1"] == pytest.approx(float(expected), rel=1e-5)
     gram, target = (x["relu1_2"][0].flatten(1) @ x["relu1_2"][0].flatten(1).T for x in (f, s))

@@ -43,7 +43,7 @@ def target(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fetch(server: Any, target: Path) -> Callable[..., None]:
-    """Download the server's file, impatiently."""
+    """Download the server's file with a short timeout and no pauses."""
     server.content = CONTENT
 
     def fetch(**options: Any) -> None:
@@ -186,7 +186,7 @@ def test_an_unknown_length_is_accepted(
     target.unlink()
     server.will_answer({"length": False, "upto": 1_000_000})
     with pytest.raises(WeightsError, match="is damaged and was deleted"):
-        fetch()  # no way to tell where it was cut: half a file does not pass
+        fetch()  # only the hash shows that the file is incomplete
 
 
 def test_without_a_connection_the_download_raises(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_cancel_before_the_next_attempt(fetch: Callable[..., None], server: Any)
     assert len(server.ranges) == 1
 
 
-def test_a_full_disk_is_one_sentence(fetch: Callable[..., None], target: Path) -> None:
+def test_a_full_disk_raises_one_sentence(fetch: Callable[..., None], target: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
     target.parent.mkdir()
@@ -236,10 +236,10 @@ def test_a_full_disk_is_one_sentence(fetch: Callable[..., None], target: Path) -
     )
 
 
-def test_a_directory_that_cannot_be_made_is_one_sentence(
+def test_a_directory_that_cannot_be_created_raises_one_sentence(
     fetch: Callable[..., None], target: Path, server: Any
 ) -> None:
-    target.parent.write_text("a file")  # stops root, too
+    target.parent.write_text("a file")  # even root cannot create a directory here
     with pytest.raises(WeightsError, match=r"cannot be written .*NAPARI_NST_CACHE"):
         fetch()
     assert server.ranges == []
@@ -255,13 +255,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def files(cache: Path) -> set[str]:
-    """The names of all files but the empty one that is locked."""
+    """Return the names of all files except the lock."""
     return {file.name for file in cache.iterdir() if file.suffix != ".lock"}
 
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Torch hub's cache, empty."""
+    """Use an empty cache of torch hub."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return tmp_path / "hub" / "checkpoints"
 
@@ -316,7 +316,7 @@ def test_vgg19_is_fetched_converted_and_found(cache: Path, name: str, server: An
         assert weight.min() == weight.max() == k + 0.5
         assert bias.min() == bias.max() == -k - 0.5
     assert fetch_vgg19() == file
-    assert len(server.ranges) == 1  # there is nothing to fetch any more
+    assert len(server.ranges) == 1  # nothing more is fetched
 
 
 def test_the_converted_file_takes_precedence_over_torch_hub(
@@ -327,7 +327,7 @@ def test_the_converted_file_takes_precedence_over_torch_hub(
     assert weights.find("vgg19") == hub / name
     file = fetch_vgg19()
     assert weights.find("vgg19") == file
-    (cache / "vgg19_features.json").unlink()  # as if the end of the conversion was never reached
+    (cache / "vgg19_features.json").unlink()  # as after an interrupted conversion
     assert weights.find("vgg19") == hub / name
 
 
@@ -383,13 +383,13 @@ def test_a_mirror_must_have_the_same_file(
     forged = server.content
     server.content = genuine
     with pytest.raises(WeightsError, match=r"is damaged and was deleted"):
-        fetch_vgg19(url=f"{server.url}/mirror/{name}")  # true to its name, but not torchvision's
+        fetch_vgg19(url=f"{server.url}/mirror/{name}")  # the hash fits its name, not torchvision's
     server.content = forged
     assert fetch_vgg19(url=f"{server.url}/mirror/any-name") == weights.find("vgg19")
     assert other != name
 
 
-# Two at once
+# Concurrent downloads
 
 
 def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
@@ -404,7 +404,7 @@ def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
 
 def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: Any) -> None:
     half, seen = len(server.content) // 2, threading.Event()
-    # The first comes no farther than this before the second has begun to wait.
+    # The first one stops here until the second one waits.
     server.will_answer({"upto": half, "before_the_end": lambda: seen.wait(30)})
 
     def second() -> Path:
@@ -416,7 +416,7 @@ def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: An
         both = pool.submit(fetch_vgg19), pool.submit(second)
         assert {each.result(60) for each in both} == {weights.find("vgg19")}
     assert seen.is_set()
-    assert server.ranges == [None, f"bytes={half}-"]  # both of them the first one's
+    assert server.ranges == [None, f"bytes={half}-"]  # both of the first one
     assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}
 
 
@@ -437,7 +437,7 @@ def test_the_second_continues_when_the_first_is_cancelled(
     assert given[0] is None and len(given) == 2 and 0 < (given[1] or 0) <= half
 
 
-def test_without_locks_the_file_is_fetched_all_the_same(
+def test_the_file_is_fetched_on_file_systems_without_locks(
     cache: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -457,7 +457,7 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the other program uses flock")
-def test_another_process_is_waited_for_until_it_ends(cache: Path, name: str, server: Any) -> None:
+def test_a_download_waits_for_another_process_to_end(cache: Path, name: str, server: Any) -> None:
     cache.mkdir()
     command = [sys.executable, "-c", HOLD, str(cache / f"{name}.part.lock")]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -469,8 +469,8 @@ def test_another_process_is_waited_for_until_it_ends(cache: Path, name: str, ser
                 on_progress=lambda done, total: waited.append(done),
                 cancelled=lambda: len(waited) == 3,
             )
-        assert server.ranges == []  # nothing while it is held
+        assert server.ranges == []  # none while the other process has the lock
         other.kill()
         other.wait()
-        assert fetch_vgg19() == weights.find("vgg19")  # the lock file left behind is not locked
+        assert fetch_vgg19() == weights.find("vgg19")  # the remaining lock file is not locked
     assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}

@@ -12,17 +12,17 @@ from napari_nst.engine.network.pooling import max_pool, max_unpool
 
 @given(
     st.integers(2, 9),
-    # The last ones: rows that go one by one, and such that 16 bits do not reach.
+    # The widest: strips of a single row, and indices beyond int16.
     st.integers(2, 9) | st.sampled_from([2**13, 2**14 - 1, 2**14, 2**14 + 1, 2**15 + 3]),
     st.sampled_from([torch.bfloat16, torch.float32, torch.float64]),
     st.sampled_from(["cpu", "cuda", "mps"]),
     st.integers(0, 99),
 )
-def test_maxima_and_their_gradient_are_torchs(
+def test_maxima_and_their_gradient_match_torch(
     height: int, width: int, dtype: torch.dtype, as_on: str, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    # Few values, so that there are equal ones among four.
+    # Few values, so that windows have several maxima.
     x = torch.randint(-3, 4, (1, 5, height, width), generator=generator).to(dtype)
     x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
     expected = functional.max_pool2d(x, 2)
@@ -39,7 +39,7 @@ def test_maxima_and_their_gradient_are_torchs(
 
 
 @pytest.mark.parametrize("width", [600, 2**14 + 2])
-def test_strips_make_no_difference(width: int) -> None:
+def test_pooling_in_strips_matches_torch(width: int) -> None:
     x = torch.rand(1, 3, 131, width).contiguous(memory_format=torch.channels_last)
     expected, where = functional.max_pool2d(x, 2, return_indices=True)
     found, maxima = max_pool(x)
@@ -50,7 +50,7 @@ def test_strips_make_no_difference(width: int) -> None:
 
 @pytest.mark.parametrize("as_on", ["cpu", "cuda", "mps"])
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
-def test_features_stay_channels_last_and_little_is_kept(
+def test_features_stay_channels_last_and_indices_are_narrow(
     size: tuple[int, int], as_on: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pooling, "_device_type", lambda x: as_on)

@@ -25,7 +25,7 @@ DEVIATION = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 
 
 
 def named(modules: torch.nn.Sequential) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Name torchvision's anonymous modules by counting them."""
+    """Yield torchvision's modules with the names of their layers."""
     block, index = 1, 0
     for module in modules:
         if isinstance(module, torch.nn.Conv2d):
@@ -38,9 +38,9 @@ def named(modules: torch.nn.Sequential) -> Iterator[tuple[str, torch.nn.Module]]
             block, index = block + 1, 0
 
 
-def torchvisions(network: str) -> torch.nn.Sequential:
-    """Return torchvision's network, with weights that keep random features alive and apart."""
-    with torch.device("meta"):  # without the classifier's half gigabyte
+def torchvision_network(network: str) -> torch.nn.Sequential:
+    """Return torchvision's network with random weights that keep the size of activations."""
+    with torch.device("meta"):  # the classifier would need half a gigabyte
         modules = getattr(torchvision.models, network)(weights=None).features
     modules = modules.to_empty(device="cpu").double()
     generator = torch.Generator().manual_seed(1)
@@ -50,7 +50,7 @@ def torchvisions(network: str) -> torch.nn.Sequential:
     return modules.requires_grad_(False)
 
 
-def ours(modules: torch.nn.Sequential) -> Weights:
+def weights_of(modules: torch.nn.Sequential) -> Weights:
     return {
         f"{name}.{part}": parameter.detach().clone()
         for name, module in named(modules)
@@ -60,12 +60,12 @@ def ours(modules: torch.nn.Sequential) -> Weights:
 
 @pytest.fixture(scope="module")
 def vgg16() -> torch.nn.Sequential:
-    return torchvisions("vgg16")
+    return torchvision_network("vgg16")
 
 
 @pytest.fixture(scope="module")
 def weights(vgg16: torch.nn.Sequential) -> Weights:
-    return ours(vgg16)
+    return weights_of(vgg16)
 
 
 @pytest.fixture(scope="module")
@@ -73,13 +73,13 @@ def image() -> Tensor:
     return torch.rand(1, 3, 39, 45, generator=torch.Generator().manual_seed(2)).double()
 
 
-def directly(
+def reference(
     modules: torch.nn.Sequential,
     image: Tensor,
     pool: Callable[[Tensor], Tensor],
     padding: str = "zero",
 ) -> dict[str, Tensor]:
-    """Compute every layer one after the other, nothing in place."""
+    """Return the features of every layer, computed out of place."""
     x = (image - MEAN) / DEVIATION
     features = {}
     for name, module in named(modules):
@@ -98,25 +98,25 @@ def directly(
 def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert list(found) == list(expected)
     for name, value in expected.items():
-        assert value.abs().max() > 1e-3, f"{name} is dead: the test would see nothing"
+        assert value.abs().max() > 1e-3, f"{name} is dead"
         torch.testing.assert_close(found[name], value, rtol=1e-10, atol=1e-10, msg=name)
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-def test_every_layer_is_torchvisions(network: str, image: Tensor) -> None:
-    modules = torchvisions(network)
+def test_every_layer_matches_torchvision(network: str, image: Tensor) -> None:
+    modules = torchvision_network(network)
     expected, x = {}, (image - MEAN) / DEVIATION
     for name, module in named(modules):
         x = module(x.clone())  # its ReLUs work in place
         expected[name] = x
     extract = FeatureExtractor(
-        network, ours(modules), expected, padding="zero", dtype=torch.float64
+        network, weights_of(modules), expected, padding="zero", dtype=torch.float64
     )
     same(extract(image), expected)
 
 
 @pytest.mark.parametrize(("rescale", "gain"), [(True, 2.0), (False, 1.0)])
-def test_average_pooling_is_the_mean_of_four_and_rescaled_if_asked(
+def test_average_pooling_is_the_mean_of_four_pixels_optionally_rescaled(
     vgg16: torch.nn.Sequential, weights: Weights, image: Tensor, rescale: bool, gain: float
 ) -> None:
     def pool(x: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def test_average_pooling_is_the_mean_of_four_and_rescaled_if_asked(
         corners = x[..., ::2, ::2] + x[..., 1::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, 1::2]
         return corners * gain / 4
 
-    expected = directly(vgg16, image, pool)
+    expected = reference(vgg16, image, pool)
     extract = FeatureExtractor(
         "vgg16",
         weights,
@@ -137,10 +137,10 @@ def test_average_pooling_is_the_mean_of_four_and_rescaled_if_asked(
     same(extract(image), expected)
 
 
-def test_replicate_padding_is_that_of_the_first_convolution_alone(
+def test_replicate_padding_affects_only_the_first_convolution(
     vgg16: torch.nn.Sequential, weights: Weights, image: Tensor
 ) -> None:
-    expected = directly(vgg16, image, lambda x: functional.max_pool2d(x, 2), "replicate")
+    expected = reference(vgg16, image, lambda x: functional.max_pool2d(x, 2), "replicate")
     extract = FeatureExtractor("vgg16", weights, expected, padding="replicate", dtype=torch.float64)
     same(extract(image), expected)
 
@@ -148,56 +148,54 @@ def test_replicate_padding_is_that_of_the_first_convolution_alone(
 @pytest.mark.parametrize(
     "layers", [("conv2_1",), ("relu2_1",), ("conv2_1", "relu2_1"), ("relu1_2", "pool1")]
 )
-def test_any_choice_of_layers_gives_the_same_features(
+def test_features_do_not_depend_on_the_other_layers_in_use(
     vgg16: torch.nn.Sequential, weights: Weights, image: Tensor, layers: tuple[str, ...]
 ) -> None:
-    every = directly(vgg16, image, lambda x: functional.max_pool2d(x, 2))
+    every = reference(vgg16, image, lambda x: functional.max_pool2d(x, 2))
     extract = FeatureExtractor("vgg16", weights, layers, padding="zero", dtype=torch.float64)
     same(extract(image), {name: every[name] for name in layers})
 
 
-def test_a_convolution_beside_its_relu_keeps_what_is_negative(
-    weights: Weights, image: Tensor
-) -> None:
+def test_a_relu_does_not_overwrite_a_convolution_in_use(weights: Weights, image: Tensor) -> None:
     extract = FeatureExtractor("vgg16", weights, ("conv1_2", "relu1_2"), dtype=torch.float64)
     features = extract(image)
     assert features["conv1_2"].min() < 0
     assert torch.equal(features["conv1_2"].clamp(min=0), features["relu1_2"])
 
 
-def test_features_come_in_the_order_of_the_network(weights: Weights, image: Tensor) -> None:
+def test_features_are_in_the_order_of_the_network(weights: Weights, image: Tensor) -> None:
     extract = FeatureExtractor(
         "vgg16", weights, ("relu2_1", "pool1", "conv1_1"), dtype=torch.float64
     )
     assert list(extract(image)) == ["conv1_1", "pool1", "relu2_1"]
 
 
-def test_nothing_beyond_the_last_layer_in_use_is_needed(weights: Weights, image: Tensor) -> None:
+def test_layers_beyond_the_deepest_in_use_are_not_computed(weights: Weights, image: Tensor) -> None:
     first = {key: value for key, value in weights.items() if key.startswith("conv1_")}
     extract = FeatureExtractor("vgg16", first, ("relu1_2",), dtype=torch.float64)
-    # five poolings would leave nothing of 2 x 2 pixels
+    # Five poolings of 2 x 2 pixels would raise.
     assert extract(image[..., :2, :2])["relu1_2"].shape == (1, 64, 2, 2)
 
 
-def test_grey_is_seen_by_all_three_channels(weights: Weights, image: Tensor) -> None:
+def test_a_grey_image_equals_three_equal_channels(weights: Weights, image: Tensor) -> None:
     extract = FeatureExtractor("vgg16", weights, ("relu2_2",), dtype=torch.float64)
     grey = image[:, :1].clone()
-    traces = [extract.record_tape(seen) for seen in (grey, grey.repeat(1, 3, 1, 1))]
-    features, expected = (trace.features["relu2_2"] for trace in traces)
+    tapes = [extract.record_tape(pixels) for pixels in (grey, grey.repeat(1, 3, 1, 1))]
+    features, expected = (tape.features["relu2_2"] for tape in tapes)
     torch.testing.assert_close(features, expected, rtol=1e-12, atol=1e-12)
-    found, three = (trace.gradient(of_squares) for trace in traces)
+    found, three = (tape.gradient(add_square_gradient) for tape in tapes)
     torch.testing.assert_close(found, three.sum(dim=1, keepdim=True), rtol=1e-9, atol=1e-9)
 
 
-def of_squares(layer: str, features: Tensor, gradient: Tensor) -> None:
+def add_square_gradient(layer: str, features: Tensor, gradient: Tensor) -> None:
     """Add the gradient of the sum of squares."""
     gradient.add_(features, alpha=2)
 
 
-def test_a_fused_relu_makes_no_difference(
+def test_fused_relus_change_neither_features_nor_gradient(
     weights: Weights, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on a card: here cuDNN's function is its own definition."""
+    """On the CPU, with cuDNN's function replaced by its definition."""
     convolved: list[int] = []
 
     def fused(x: Tensor, weight: Tensor, bias: Tensor, *geometry: Any) -> Tensor:
@@ -211,9 +209,9 @@ def test_a_fused_relu_makes_no_difference(
                 monkeypatch.setattr(vgg, "_has_fused_convolutions", lambda *_, it=has_fused: it)
                 monkeypatch.setattr(torch, "cudnn_convolution_relu", fused)
                 network: Any = {"pooling": pooling, "dtype": torch.float64}
-                trace = FeatureExtractor("vgg16", weights, layers, **network).record_tape(image)
-                features = dict(trace.features)
-                found.append((features, trace.gradient(of_squares)))
+                tape = FeatureExtractor("vgg16", weights, layers, **network).record_tape(image)
+                features = dict(tape.features)
+                found.append((features, tape.gradient(add_square_gradient)))
             same(found[1][0], found[0][0])
             torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-12, atol=1e-12)
     assert convolved.count(64) > 4 and convolved.count(128) > 4
@@ -226,13 +224,13 @@ def test_a_fused_relu_makes_no_difference(
     [
         ("relu3_1",),
         ("relu1_1", "relu2_1", "relu3_2"),
-        ("conv1_1", "conv1_2", "conv2_2"),  # beside ReLUs and poolings that others need
+        ("conv1_1", "conv1_2", "conv2_2"),  # with their ReLUs and pooling not in use
         ("relu1_2", "pool1", "conv2_1", "relu2_1"),
         ("pool1", "pool2"),
     ],
     ids=" ".join,
 )
-def test_the_way_back_is_autograds(
+def test_the_gradient_matches_autograd(
     vgg16: torch.nn.Sequential,
     weights: Weights,
     image: Tensor,
@@ -245,54 +243,54 @@ def test_the_way_back_is_autograds(
         "average": lambda x: 2 * functional.avg_pool2d(x, 2),
     }
     pixels = image.clone().requires_grad_()
-    every = directly(vgg16, pixels, pools[pooling], padding)
+    every = reference(vgg16, pixels, pools[pooling], padding)
     torch.autograd.backward(torch.stack([every[name].square().sum() for name in layers]).sum())
     assert pixels.grad is not None
     extract = FeatureExtractor(
         "vgg16", weights, layers, pooling=pooling, padding=padding, dtype=torch.float64
     )
-    trace = extract.record_tape(image)
-    same(trace.features, {name: every[name].detach() for name in layers})
+    tape = extract.record_tape(image)
+    same(tape.features, {name: every[name].detach() for name in layers})
     order: list[str] = []
 
     def add(layer: str, features: Tensor, gradient: Tensor) -> None:
         order.append(layer)
-        of_squares(layer, features, gradient)
+        add_square_gradient(layer, features, gradient)
 
-    found = trace.gradient(add)
+    found = tape.gradient(add)
     assert order == list(reversed(layers))
-    assert trace.features == {}  # given up on the way
+    assert tape.features == {}  # freed on the way
     scale = pixels.grad.abs().max()
     torch.testing.assert_close(found / scale, pixels.grad / scale, rtol=0, atol=1e-12)
 
 
-def test_the_way_back_lets_go_of_what_it_has_passed(weights: Weights, image: Tensor) -> None:
+def test_the_backward_pass_frees_features_layer_by_layer(weights: Weights, image: Tensor) -> None:
     extract = FeatureExtractor(
         "vgg16", weights, ("relu1_1", "relu2_1", "relu3_1"), dtype=torch.float64
     )
-    trace = extract.record_tape(image)
-    held = {name: weakref.ref(features) for name, features in trace.features.items()}
+    tape = extract.record_tape(image)
+    references = {name: weakref.ref(features) for name, features in tape.features.items()}
 
     def add(layer: str, features: Tensor, gradient: Tensor) -> None:
-        alive = [name for name, reference in held.items() if reference() is not None]
+        alive = [name for name, weak in references.items() if weak() is not None]
         assert alive[-1] == layer
 
-    trace.gradient(add)
-    assert all(reference() is None for reference in held.values())
+    tape.gradient(add)
+    assert all(weak() is None for weak in references.values())
 
 
-def test_weights_are_frozen_and_stay_as_they_were(weights: Weights, image: Tensor) -> None:
+def test_weights_and_image_are_not_changed(weights: Weights, image: Tensor) -> None:
     before = {name: tensor.clone() for name, tensor in weights.items()}
     extract = FeatureExtractor("vgg16", weights, ("relu2_1",), dtype=torch.float64)
     pixels = image.clone()
-    assert extract.record_tape(pixels).gradient(of_squares).abs().sum() > 0
+    assert extract.record_tape(pixels).gradient(add_square_gradient).abs().sum() > 0
     assert all(tensor.grad is None for tensor in weights.values())
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights.items())
     assert torch.equal(pixels, image)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
-def test_convolutions_are_computed_in_the_precision_asked_for(
+def test_convolutions_are_computed_in_the_requested_precision(
     weights: Weights, image: Tensor, dtype: torch.dtype
 ) -> None:
     exact: Any = FeatureExtractor("vgg16", weights, ("conv2_1",), dtype=torch.float64)
@@ -305,13 +303,13 @@ def test_convolutions_are_computed_in_the_precision_asked_for(
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-def test_a_layer_the_network_lacks_is_an_error(network: str, weights: Weights) -> None:
+def test_an_unknown_layer_raises(network: str, weights: Weights) -> None:
     with pytest.raises(InputError, match=rf"^{network} has no layer 'relu6_1'; "):
         FeatureExtractor(network, weights, ("relu1_1", "relu6_1"))
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-def test_channels_are_those_torchvision_has(network: str) -> None:
+def test_numbers_of_channels_match_torchvision(network: str) -> None:
     with torch.device("meta"):
         modules = getattr(torchvision.models, network)(weights=None).features
     for name, module in named(modules):

@@ -42,9 +42,9 @@ NAMES = {
 
 
 def state(network: str, key: str) -> dict[str, Tensor]:
-    """Return a state dict whose k-th kernel is k + 0.5 throughout, its bias - k - 0.5.
+    """Return a state dict whose k-th kernel is k + 0.5 everywhere, its bias - k - 0.5.
 
-    One stored number each, expanded: a file of a few kilobytes.
+    Each stores one number, expanded, so the file has a few kilobytes.
     """
     found, inputs = {}, 3
     for k, (place, outputs) in enumerate(zip(PLACES[network], CHANNELS[network], strict=True)):
@@ -64,7 +64,7 @@ def is_the_state(network: str, tensors: Any) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Path]:
-    """Torch hub's checkpoints in a folder of our own."""
+    """Use a temporary folder for the checkpoints of torch hub."""
     before = torch.hub.get_dir()
     torch.hub.set_dir(tmp_path / "hub")
     checkpoints = tmp_path / "hub" / "checkpoints"
@@ -103,7 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch, root: Path, content: bytes | None) 
 
 
 @pytest.mark.parametrize("position", [0, 500, -1])
-def test_one_flipped_bit_in_the_packaged_file_is_noticed(
+def test_a_flipped_bit_in_the_packaged_file_raises(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, position: int
 ) -> None:
     content = bytearray(PACKAGED.read_bytes())
@@ -116,18 +116,14 @@ def test_one_flipped_bit_in_the_packaged_file_is_noticed(
     assert "55151668" in str(caught.value) and "again" in str(caught.value)
 
 
-def test_a_truncated_packaged_file_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_truncated_packaged_file_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = install(monkeypatch, tmp_path, PACKAGED.read_bytes()[:-1000])
     with pytest.raises(WeightsError, match="is damaged") as caught:
         weights.load("vgg16")
     assert str(file) in str(caught.value)
 
 
-def test_a_missing_packaged_file_is_noticed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_packaged_file_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = install(monkeypatch, tmp_path, None)
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg16")

@@ -36,7 +36,7 @@ def adam_in_numpy(
     betas: tuple[float, float] = (0.8, 0.9),
     epsilon: float = 1e-8,
 ) -> NDArray[Any]:
-    """Algorithm 1 of arXiv 1412.6980 on the loss times the pixels, each iterate clipped."""
+    """Return iterates of Algorithm 1 of arXiv 1412.6980, with gradients times pixels, clipped."""
     m, v = np.zeros_like(image), np.zeros_like(image)
     iterates = []
     for t, g in enumerate(gradients * PIXELS, start=1):
@@ -56,7 +56,7 @@ def adam(image: NDArray[Any], gradients: NDArray[Any], optimizer: Adam) -> list[
     return iterates
 
 
-def test_adam_moves_patches_as_well_as_pixels() -> None:
+def test_adam_preconditions_its_steps() -> None:
     gradient = torch.from_numpy(images(1)[0])
     start = torch.full(SHAPE, 0.5).double()
     alone = Adam(0.05, coarse_share=0).step(start, 0.0, gradient.clone()) - start
@@ -67,7 +67,7 @@ def test_adam_moves_patches_as_well_as_pixels() -> None:
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])
 @pytest.mark.parametrize("scale", [1.0, 1e-9])
-def test_adam_is_the_papers_algorithm(rate: float, scale: float) -> None:
+def test_adam_matches_the_paper(rate: float, scale: float) -> None:
     start, gradients = np.full(SHAPE, 0.5), images(12) * scale
     expected = adam_in_numpy(start, gradients, rate=rate)
     assert (expected == 1).any() == (rate > 0.1)  # the large rate reaches the border
@@ -75,14 +75,14 @@ def test_adam_is_the_papers_algorithm(rate: float, scale: float) -> None:
     np.testing.assert_allclose(np.array([x.numpy() for x in found]), expected, atol=1e-12)
 
 
-def test_adam_takes_other_constants() -> None:
+def test_adam_uses_the_given_constants() -> None:
     start, gradients = np.full(SHAPE, 0.5), images(6)
     expected = adam_in_numpy(start, gradients, rate=0.01, betas=(0.5, 0.9), epsilon=3.0)
     found = adam(start, gradients, Adam(0.01, betas=(0.5, 0.9), epsilon=3.0, coarse_share=0))
     np.testing.assert_allclose(found[-1].numpy(), expected[-1], atol=1e-12)
 
 
-def test_adams_first_step_is_the_learning_rate_against_the_sign() -> None:
+def test_the_first_step_is_the_learning_rate_times_the_sign() -> None:
     gradient = images(1)[0]
     optimizer = Adam(0.05, coarse_share=0)
     moved = optimizer.step(torch.full(SHAPE, 0.5).double(), 0.0, torch.from_numpy(gradient.copy()))
@@ -91,25 +91,25 @@ def test_adams_first_step_is_the_learning_rate_against_the_sign() -> None:
 
 @settings(max_examples=20)
 @given(st.floats(0.001, 10), st.integers(0, 100))
-def test_adam_stays_in_the_range_of_an_image(rate: float, seed: int) -> None:
+def test_adam_clamps_to_the_unit_range(rate: float, seed: int) -> None:
     for image in adam(np.full(SHAPE, 0.9), images(3, seed), Adam(rate)):
         assert 0 <= float(image.min()) <= float(image.max()) <= 1
 
 
-def test_adam_leaves_images_alone() -> None:
+def test_adam_does_not_change_images_in_place() -> None:
     start, gradients = torch.full(SHAPE, 0.5), images(3)
     optimizer, x = Adam(), start
     x = optimizer.step(x, 0.0, torch.from_numpy(gradients[0]).float())
-    first, best = x.clone(), optimizer.output_image(x)
-    kept = best.clone()
+    first, output = x.clone(), optimizer.output_image(x)
+    copied = output.clone()
     optimizer.step(x, 0.0, torch.from_numpy(gradients[1]).float())
     assert torch.equal(start, torch.full(SHAPE, 0.5))
     assert torch.equal(x, first)
-    assert torch.equal(best, kept)
+    assert torch.equal(output, copied)
 
 
 @pytest.mark.parametrize("iterations", [5, 40, 300])
-def test_adam_delivers_the_average_of_a_tenth_of_the_iterates(iterations: int) -> None:
+def test_the_output_is_the_ema_over_a_tenth_of_the_iterations(iterations: int) -> None:
     optimizer = Adam(0.05, iterations=iterations)
     iterates = adam(np.full(SHAPE, 0.5), images(9), optimizer)
     decay = 1 - 1 / max(iterations / 10, 1)
@@ -118,7 +118,7 @@ def test_adam_delivers_the_average_of_a_tenth_of_the_iterates(iterations: int) -
     np.testing.assert_allclose(optimizer.output_image(iterates[-1]).numpy(), expected, atol=1e-12)
 
 
-def test_adams_average_begins_anew_when_it_is_steered() -> None:
+def test_another_objective_restarts_the_ema() -> None:
     optimizer = Adam(0.05, iterations=100)
     iterates = adam(np.full(SHAPE, 0.5), images(4), optimizer)
     optimizer.on_objective_changed()
@@ -128,9 +128,9 @@ def test_adams_average_begins_anew_when_it_is_steered() -> None:
 
 
 @pytest.mark.parametrize("factor", [1e-4, 0.01, 100.0, 1e4])
-def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float) -> None:
-    # Adam does not know the scale of a function; a change of it half-way must not show either.
-    # A start far from the border, and small steps: nothing is clamped.
+def test_scaling_the_objective_does_not_change_the_steps(factor: float) -> None:
+    # Adam does not depend on the scale of a function, nor on a change of it halfway.  The start is
+    # far from 0 and 1 and the steps are small, so nothing is clamped.
     start, target = torch.full(SHAPE, 0.5).double(), torch.as_tensor(images(1)[0]).double()
 
     def path(scale: float) -> list[torch.Tensor]:
@@ -143,13 +143,12 @@ def test_adam_goes_on_as_before_when_the_whole_function_is_scaled(factor: float)
             found.append(image)
         return found
 
-    # The scale is taken from the norms of two gradients that are one step apart, hence the bound.
-    for once, scaled in zip(path(1.0), path(factor), strict=True):
-        torch.testing.assert_close(scaled, once, rtol=0, atol=1e-12)
+    for plain, scaled in zip(path(1.0), path(factor), strict=True):
+        torch.testing.assert_close(scaled, plain, rtol=0, atol=1e-12)
 
 
-def test_adams_moments_move_to_another_size() -> None:
-    # Moments that are the same everywhere stay so: at any size the step is that of the one pixel.
+def test_moments_are_resampled_to_another_size() -> None:
+    # Constant moments stay constant: every pixel moves like a single one.
     values = [0.3, -1.0, 0.2]
     optimizer = Adam(0.01, coarse_share=0)
     adam(
@@ -157,7 +156,7 @@ def test_adams_moments_move_to_another_size() -> None:
     )
     optimizer.resize(6, 10, 50)
     image = torch.full((1, 1, 6, 10), 0.5).double()
-    g = torch.full_like(image, 0.7 * PIXELS / 60)  # the gradient of a mean falls with the pixels
+    g = torch.full_like(image, 0.7 * PIXELS / 60)  # a mean loss: 1 / pixels
     found = optimizer.step(image, 0.0, g)
     m = v = 0.0
     for value in [*values, 0.7]:
@@ -166,7 +165,7 @@ def test_adams_moments_move_to_another_size() -> None:
     np.testing.assert_allclose(found.numpy(), 0.5 - step, atol=1e-12)
 
 
-def test_adams_average_does_not_outlive_its_scale() -> None:
+def test_resizing_restarts_the_ema() -> None:
     optimizer = Adam(0.05, iterations=100)
     adam(np.full(SHAPE, 0.5), images(4), optimizer)
     optimizer.resize(8, 10, 200)
@@ -180,8 +179,8 @@ def test_adams_average_does_not_outlive_its_scale() -> None:
 
 
 @pytest.mark.parametrize("coarse_share", [0.0, 0.5])
-def test_adam_survives_moments_that_bicubic_resampling_overshoots(coarse_share: float) -> None:
-    # Pixels without a gradient beside one that has a large one, as where the content is kept.
+def test_steps_stay_bounded_if_bicubic_resampling_overshoots(coarse_share: float) -> None:
+    # Pixels without a gradient beside one with a large gradient, as beside kept pixels.
     optimizer = Adam(0.02, coarse_share=coarse_share)
     spike = torch.zeros(1, 1, 6, 6)
     spike[0, 0, 3, 3] = 1e3
@@ -190,13 +189,12 @@ def test_adam_survives_moments_that_bicubic_resampling_overshoots(coarse_share: 
     image = torch.full((1, 1, 17, 13), 0.5)
     for _ in range(3):
         before, image = image, optimizer.step(image, 0.0, torch.zeros_like(image))
-        # |m| <= sqrt(v), so a pixel's own step is no longer than the rate; patches add to it what
-        # such steps of all their pixels come to.
+        # |m| <= sqrt(v), so the step of a pixel is at most the rate before preconditioning.
         longest = 0.02 * float(precondition_(torch.ones(1, 1, 17, 13), coarse_share).max())
         assert float((image - before).abs().max()) <= 1.01 * longest
 
 
-def test_adam_may_be_resized_before_its_first_step() -> None:
+def test_resizing_before_the_first_step_has_no_effect() -> None:
     optimizer = Adam(0.05, coarse_share=0)
     optimizer.resize(8, 8, 50)
     image = torch.full((1, 1, 8, 8), 0.5)
@@ -204,13 +202,13 @@ def test_adam_may_be_resized_before_its_first_step() -> None:
     torch.testing.assert_close(moved, torch.full_like(image, 0.45))
 
 
-def shortened(iterations: int, step: int) -> float:
-    """Half a cosine from 1 to 0.3 (equation 5 of arXiv 1608.03983)."""
+def cosine_decay(iterations: int, step: int) -> float:
+    """Return half a cosine from 1 to 0.3 (equation 5 of arXiv 1608.03983)."""
     return 0.3 + 0.7 * (1 + math.cos(math.pi * step / iterations)) / 2
 
 
 def lengths(optimizer: Adam, number: int) -> list[float]:
-    """Return how far a pixel is moved by each step, the gradient being always the same."""
+    """Return the length of each step of a pixel with a constant gradient."""
     image, found = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), []
     for _ in range(number):
         moved = optimizer.step(image, 0.0, torch.ones_like(image))
@@ -218,14 +216,14 @@ def lengths(optimizer: Adam, number: int) -> list[float]:
     return found
 
 
-def test_adams_last_steps_become_shorter_by_half_a_cosine() -> None:
+def test_the_learning_rate_decays_by_half_a_cosine_in_the_last_scale() -> None:
     found = lengths(Adam(0.1, iterations=8, last=True), 8)
-    assert found == pytest.approx([0.1 * shortened(8, step) for step in range(8)], rel=1e-6)
+    assert found == pytest.approx([0.1 * cosine_decay(8, step) for step in range(8)], rel=1e-6)
     assert lengths(Adam(0.1, iterations=8), 8) == pytest.approx([0.1] * 8, rel=1e-6)
 
 
 @pytest.mark.parametrize("first", [0.8, 0.95])
-def test_adams_first_moment_becomes_steadier_as_steps_become_shorter(first: float) -> None:
+def test_beta1_rises_while_the_learning_rate_decays(first: float) -> None:
     gradients = images(8)
     optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, last=True, coarse_share=0)
     found = adam(np.full(SHAPE, 0.5), gradients, optimizer)
@@ -234,32 +232,32 @@ def test_adams_first_moment_becomes_steadier_as_steps_become_shorter(first: floa
         decay = first + (max(0.9, first) - first) * step / 8
         m, v, zeros = decay * m + (1 - decay) * g, 0.9 * v + 0.1 * g**2, zeros * decay
         root = np.sqrt(v / (1 - 0.9 ** (step + 1)))
-        image = image - 0.01 * shortened(8, step) * m / (1 - zeros) / (root + 1e-8)
+        image = image - 0.01 * cosine_decay(8, step) * m / (1 - zeros) / (root + 1e-8)
         np.testing.assert_allclose(found[step].numpy(), image, atol=1e-12)
 
 
-def test_adams_steps_stay_short_when_there_are_more_than_was_said() -> None:
+def test_the_learning_rate_stays_low_after_the_expected_iterations() -> None:
     assert lengths(Adam(0.1, iterations=4, last=True), 7)[4:] == pytest.approx([0.03] * 3)
 
 
-def test_adams_steps_become_shorter_in_the_scale_that_is_the_last() -> None:
+def test_the_learning_rate_decays_in_no_scale_but_the_last() -> None:
     optimizer = Adam(0.1, iterations=3)
     assert lengths(optimizer, 3) == pytest.approx([0.1] * 3, rel=1e-6)
     optimizer.resize(1, 1, 6, last=True)
-    expected = [0.1 * shortened(6, step) for step in range(6)]
+    expected = [0.1 * cosine_decay(6, step) for step in range(6)]
     assert lengths(optimizer, 6) == pytest.approx(expected, rel=1e-6)
 
 
-def test_adams_steps_are_long_again_after_it_is_steered() -> None:
+def test_another_objective_restarts_the_decay_of_the_learning_rate() -> None:
     optimizer = Adam(0.1, iterations=10, last=True)
     lengths(optimizer, 7)
     optimizer.on_objective_changed()
-    expected = [0.1 * shortened(3, step) for step in range(3)]
+    expected = [0.1 * cosine_decay(3, step) for step in range(3)]
     assert lengths(optimizer, 3) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("last", [True, False])
-def test_adam_goes_on_from_its_state_with_the_steps_it_would_have_made(last: bool) -> None:
+def test_a_restored_state_continues_with_the_same_steps(last: bool) -> None:
     optimizer, other = Adam(0.1, iterations=9, last=last), Adam(0.1, iterations=1)
     lengths(optimizer, 2)
     optimizer.resize(1, 1, 9, last=last)
@@ -271,37 +269,37 @@ def test_adam_goes_on_from_its_state_with_the_steps_it_would_have_made(last: boo
     assert lengths(other, 5) == lengths(optimizer, 5)
 
 
-def pulled(optimizer: Adam, value: float) -> float:
-    """Return a pull as it is damped, and take a step."""
+def damped(optimizer: Adam, value: float) -> float:
+    """Return a damped style gradient, and take a step."""
     found = float(optimizer.damping("relu3_1.0", "gram", torch.tensor([value]), finest=False))
     lengths(optimizer, 1)
     return found
 
 
-def test_a_step_of_adam_says_that_the_evaluation_counts() -> None:
+def test_a_step_commits_the_damping() -> None:
     optimizer = Adam()
-    assert pulled(optimizer, 1.0) == pytest.approx(1)
+    assert damped(optimizer, 1.0) == pytest.approx(1)
     mean = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
-    assert pulled(optimizer, 3.0) == pytest.approx(0.4 * 3 + 0.6 * mean)
+    assert damped(optimizer, 3.0) == pytest.approx(0.4 * 3 + 0.6 * mean)
 
 
-@pytest.mark.parametrize("change", ["steered", "resized"])
-def test_adam_forgets_what_another_function_pulled(change: str) -> None:
+@pytest.mark.parametrize("change", ["objective", "size"])
+def test_another_objective_or_size_restarts_the_damping(change: str) -> None:
     optimizer = Adam()
-    pulled(optimizer, 1.0)
-    if change == "steered":
+    damped(optimizer, 1.0)
+    if change == "objective":
         optimizer.on_objective_changed()
     else:
         optimizer.resize(1, 1, 5)
-    assert pulled(optimizer, 3.0) == pytest.approx(3)
+    assert damped(optimizer, 3.0) == pytest.approx(3)
 
 
-def test_adams_state_has_what_damps() -> None:
+def test_the_state_contains_the_damping() -> None:
     optimizer, other = Adam(), Adam()
-    pulled(optimizer, 1.0)
+    damped(optimizer, 1.0)
     other.load_state_dict(optimizer.state_dict())
-    assert pulled(other, 3.0) == pulled(optimizer, 3.0) != 3
+    assert damped(other, 3.0) == damped(optimizer, 3.0) != 3
 
 
-def test_adam_has_nothing_to_spare() -> None:
+def test_adam_has_no_memory_to_release() -> None:
     assert not Adam().release_memory()

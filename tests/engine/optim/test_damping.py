@@ -10,7 +10,7 @@ from napari_nst.engine.optim.damping import Damping
 
 
 def follow(damping: Damping, values: list[float], *, finest: bool = False) -> list[float]:
-    """Return what becomes of one number's gradients, evaluation by evaluation."""
+    """Return the damped gradients of one number over several evaluations."""
     found = []
     for value in values:
         found.append(float(damping("a", "gram", torch.tensor([value]), finest=finest)))
@@ -20,7 +20,7 @@ def follow(damping: Damping, values: list[float], *, finest: bool = False) -> li
 
 @pytest.mark.parametrize(("finest", "direct"), [(True, 0.7), (False, 0.4)])
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))
-def test_a_part_comes_at_once_and_the_rest_from_the_mean(
+def test_a_damped_gradient_is_a_blend_of_the_current_one_and_the_mean(
     finest: bool, direct: float, values: list[float]
 ) -> None:
     expected = []
@@ -32,7 +32,7 @@ def test_a_part_comes_at_once_and_the_rest_from_the_mean(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 
-def test_what_does_not_change_is_left_alone() -> None:
+def test_a_constant_gradient_is_unchanged() -> None:
     gradient = torch.randn(5, 5, generator=torch.Generator().manual_seed(0)).double()
     damping = Damping()
     for _ in range(20):
@@ -42,14 +42,14 @@ def test_what_does_not_change_is_left_alone() -> None:
         assert found.dtype == torch.float32
 
 
-def test_an_evaluation_that_is_repeated_counts_once() -> None:
+def test_a_repeated_evaluation_counts_once() -> None:
     once, repeated = Damping(), Damping()
     assert follow(once, [1.0]) == follow(repeated, [1.0])
     repeated("a", "gram", torch.tensor([7.0]), finest=False)
     assert follow(once, [2.0, 5.0]) == follow(repeated, [2.0, 5.0])
 
 
-def test_keys_have_nothing_in_common() -> None:
+def test_each_key_has_its_own_mean() -> None:
     damping = Damping()
     damping("a", "gram", torch.tensor([1.0]), finest=False)
     damping("b", "gram", torch.tensor([100.0]), finest=False)
@@ -60,7 +60,7 @@ def test_keys_have_nothing_in_common() -> None:
     assert follow(damping, [2.0]) == follow(alone, [2.0])
 
 
-def test_it_goes_on_from_its_means() -> None:
+def test_a_restored_state_continues_with_the_same_gradients() -> None:
     damping, other = Damping(), Damping()
     follow(damping, [1.0, 2.0])
     other.load_state_dict(
@@ -69,7 +69,7 @@ def test_it_goes_on_from_its_means() -> None:
     assert follow(other, [5.0, 3.0]) == follow(damping, [5.0, 3.0])
 
 
-def test_after_a_restart_it_has_seen_nothing() -> None:
+def test_a_restart_clears_the_means() -> None:
     damping = Damping()
     follow(damping, [1.0, 2.0])
     damping.restart()

@@ -31,14 +31,14 @@ def images(number: int, seed: int = 0) -> NDArray[np.float64]:
 def descend(
     function: Function, start: Tensor, evaluations: int, optimizer: LBFGS | None = None
 ) -> tuple[Tensor, list[float]]:
-    """Return what is delivered in the end, and the loss of what would have been after each."""
+    """Return the final output image, and the loss of the output after each evaluation."""
     optimizer = optimizer or LBFGS()
-    x, delivered = start, []
+    x, output_losses = start, []
     for _ in range(evaluations):
         loss, gradient = function(x)
         x = optimizer.step(x, float(loss), gradient)
-        delivered.append(float(function(optimizer.output_image(x))[0]))
-    return optimizer.output_image(x), delivered
+        output_losses.append(float(function(optimizer.output_image(x))[0]))
+    return optimizer.output_image(x), output_losses
 
 
 CURVATURES = torch.logspace(0, 2, 30, dtype=torch.float64)
@@ -57,21 +57,21 @@ def rosenbrock(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def walled(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x - 2 sqrt(x): smallest at 1, not a number below 0."""
+    """Return x - 2 sqrt(x): smallest at 1, NaN below 0."""
     return (x - 2 * x.sqrt()).sum(), 1 - 1 / x.sqrt()
 
 
 def overflowing(x: Tensor) -> tuple[Tensor, Tensor]:
-    """exp(10 (x - 1)) - 10 x: smallest at 1, nearly straight before and infinite soon after."""
+    """Return exp(10 (x - 1)) - 10 x: smallest at 1, almost linear below, infinite soon above."""
     power = torch.exp(10 * (x - 1))
     return (power - 10 * x).sum(), 10 * (power - 1)
 
 
 def test_lbfgs_finds_the_minimum_of_a_quadratic() -> None:
-    found, delivered = descend(quadratic, torch.zeros(30).double(), 120)
+    found, output_losses = descend(quadratic, torch.zeros(30).double(), 120)
     torch.testing.assert_close(found, MINIMUM, rtol=0, atol=1e-7)
-    assert float(found.min()) < 0 and float(found.max()) > 1  # it never clamps
-    assert delivered[-1] < 1e-12
+    assert float(found.min()) < 0 and float(found.max()) > 1  # not clamped
+    assert output_losses[-1] < 1e-12
 
 
 def test_lbfgs_finds_the_minimum_of_rosenbrocks_function() -> None:
@@ -80,10 +80,11 @@ def test_lbfgs_finds_the_minimum_of_rosenbrocks_function() -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "start", "wild"), [(walled, 30.0, math.isnan), (overflowing, 0.3, math.isinf)]
+    ("function", "start", "is_invalid"),
+    [(walled, 30.0, math.isnan), (overflowing, 0.3, math.isinf)],
 )
-def test_lbfgs_comes_back_from_where_there_is_no_number(
-    function: Function, start: float, wild: Callable[[float], bool]
+def test_lbfgs_recovers_from_losses_that_are_not_finite(
+    function: Function, start: float, is_invalid: Callable[[float], bool]
 ) -> None:
     optimizer, x = LBFGS(), torch.full((3,), start, dtype=torch.float64)
     losses = []
@@ -92,7 +93,7 @@ def test_lbfgs_comes_back_from_where_there_is_no_number(
         losses.append(float(loss))
         x = optimizer.step(x, losses[-1], gradient)
         assert math.isfinite(float(function(optimizer.output_image(x))[0]))
-    assert any(map(wild, losses))
+    assert any(map(is_invalid, losses))
     torch.testing.assert_close(optimizer.output_image(x), torch.ones(3).double(), rtol=0, atol=1e-7)
 
 
@@ -106,31 +107,29 @@ def test_lbfgs_comes_back_from_where_there_is_no_number(
     ],
 )
 @pytest.mark.parametrize("rate", [0.3, 1.0, 30.0])
-def test_what_lbfgs_delivers_never_gets_worse(
-    function: Function, start: Tensor, rate: float
-) -> None:
-    _, delivered = descend(function, start, 60, LBFGS(learning_rate=rate))
-    assert delivered[0] == float(function(start)[0])
-    assert all(later <= earlier for earlier, later in pairwise(delivered))
-    assert delivered[-1] < delivered[0]
+def test_the_loss_of_the_output_never_rises(function: Function, start: Tensor, rate: float) -> None:
+    _, output_losses = descend(function, start, 60, LBFGS(learning_rate=rate))
+    assert output_losses[0] == float(function(start)[0])
+    assert all(later <= earlier for earlier, later in pairwise(output_losses))
+    assert output_losses[-1] < output_losses[0]
 
 
-def test_lbfgs_rolls_back_a_step_that_made_it_worse_and_tries_half_of_it() -> None:
+def test_lbfgs_rolls_back_and_halves_a_step_that_raised_the_loss() -> None:
     optimizer, start = LBFGS(), torch.tensor([0.2, 0.7]).double()
     gradient = torch.tensor([1.0, -1.0]).double()
-    bold = optimizer.step(start, 1.0, gradient)
+    rejected = optimizer.step(start, 1.0, gradient)
     for loss in (2.0, math.inf, math.nan):
-        shorter = optimizer.step(bold, loss, torch.full_like(start, math.nan))
-        torch.testing.assert_close(shorter - start, (bold - start) / 2, rtol=1e-12, atol=0)
+        shorter = optimizer.step(rejected, loss, torch.full_like(start, math.nan))
+        torch.testing.assert_close(shorter - start, (rejected - start) / 2, rtol=1e-12, atol=0)
         assert torch.equal(optimizer.output_image(shorter), start)
-        bold = shorter
-    optimizer.step(bold, 0.9, gradient)
-    assert torch.equal(optimizer.output_image(bold), bold)
+        rejected = shorter
+    optimizer.step(shorter, 0.9, gradient)
+    assert torch.equal(optimizer.output_image(shorter), shorter)
 
 
-def test_lbfgs_shortens_a_first_step_until_it_helps() -> None:
-    # From a ten-millionth beside the minimum the first step is 0.01, a hundred thousand times too
-    # long: more halvings than there are of a step with curvature behind it.
+def test_lbfgs_halves_a_first_step_until_it_lowers_the_loss() -> None:
+    # 1e-7 from the minimum the first step of 0.01 is 1e5 times too long.  It takes more halvings
+    # than the maximum of a step with known curvature.
     optimizer, start = LBFGS(), torch.tensor([1e-7]).double()
     x, tried = start, []
     for _ in range(25):
@@ -139,12 +138,12 @@ def test_lbfgs_shortens_a_first_step_until_it_helps() -> None:
         if float(x**2) < float(start**2):
             break
     np.testing.assert_allclose(tried, [0.01 / 2**k for k in range(len(tried))], rtol=1e-6)
-    assert len(tried) == 17  # 0.01 / 2^16 is the first to land nearer to 0 than the start
+    assert len(tried) == 17  # 0.01 / 2^16 is the first step to a lower loss
     optimizer.step(x, float(x**2), 2 * x)
     assert torch.equal(optimizer.output_image(x), x)
 
 
-def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
+def test_lbfgs_clears_its_history_after_eight_halvings_of_a_step() -> None:
     optimizer, x = LBFGS(), torch.zeros(30).double()
     for _ in range(8):
         loss, gradient = quadratic(x)
@@ -155,13 +154,13 @@ def test_lbfgs_gives_up_its_history_after_eight_halvings_of_a_step() -> None:
         x = optimizer.step(x, math.inf, gradient)
         torch.testing.assert_close(x - accepted, direction / 2**k)
     _, gradient = quadratic(accepted)
-    x = optimizer.step(x, math.inf, gradient)  # now down the slope, a hundredth on average
+    x = optimizer.step(x, math.inf, gradient)  # along the gradient, by 0.01 on average
     expected = -gradient * 0.01 / gradient.abs().mean()
     torch.testing.assert_close(x - accepted, expected, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("coarse_share", [0.0, 2.0])
-def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average(coarse_share: float) -> None:
+def test_the_first_step_changes_pixels_by_a_hundredth_on_average(coarse_share: float) -> None:
     gradient = torch.from_numpy(images(1)[0])
     for scale in (1e-6, 1.0, 1e6):
         optimizer = LBFGS(learning_rate=2.0, coarse_share=coarse_share)
@@ -172,7 +171,7 @@ def test_lbfgs_first_step_changes_a_pixel_by_a_hundredth_on_average(coarse_share
 
 
 @pytest.mark.parametrize("coarse_share", [0.0, 2.0])
-def test_lbfgs_second_step_is_that_of_bfgs(coarse_share: float) -> None:
+def test_the_second_step_is_that_of_bfgs(coarse_share: float) -> None:
     # With one pair, H = (I - r s y^T) g S (I - r y s^T) + r s s^T, g = s.y / y.S y, r = 1 / s.y
     shape, pixels = (1, 1, 4, 5), 20
     generator = np.random.default_rng(0)
@@ -197,7 +196,7 @@ def test_lbfgs_second_step_is_that_of_bfgs(coarse_share: float) -> None:
     np.testing.assert_allclose(x2, x1 - h @ (a @ x1), rtol=1e-10)
 
 
-def test_lbfgs_begins_anew_at_another_scale() -> None:
+def test_resizing_clears_the_history() -> None:
     optimizer = LBFGS(coarse_share=0)
     descend(quadratic, torch.zeros(30).double(), 5, optimizer)
     optimizer.resize(8, 10, 50)
@@ -206,25 +205,25 @@ def test_lbfgs_begins_anew_at_another_scale() -> None:
     torch.testing.assert_close(optimizer.step(image, 1e9, gradient), image - 0.01)
 
 
-def test_lbfgs_leaves_images_and_gradients_alone() -> None:
+def test_lbfgs_changes_neither_images_nor_gradients() -> None:
     optimizer, x = LBFGS(), torch.tensor([-1.2, 1.0]).double()
     for _ in range(6):
         loss, gradient = rosenbrock(x)
-        kept, of_kept = x.clone(), gradient.clone()
+        image, of_image = x.clone(), gradient.clone()
         following = optimizer.step(x, float(loss), gradient)
-        assert torch.equal(x, kept) and torch.equal(gradient, of_kept)
+        assert torch.equal(x, image) and torch.equal(gradient, of_image)
         assert following.data_ptr() != x.data_ptr()
         x = following
 
 
-def test_lbfgs_stays_where_there_is_no_slope() -> None:
+def test_lbfgs_does_not_move_at_a_minimum() -> None:
     optimizer, x = LBFGS(), MINIMUM.clone()
     for _ in range(4):
         x = optimizer.step(x, 0.0, torch.zeros_like(x))
         assert torch.equal(x, MINIMUM)
 
 
-def test_lbfgs_forgets_the_older_half_where_memory_runs_out(
+def test_out_of_memory_drops_the_older_half_of_the_history(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     optimizer, x = LBFGS(), torch.zeros(30).double()
@@ -248,5 +247,5 @@ def test_lbfgs_forgets_the_older_half_where_memory_runs_out(
     torch.testing.assert_close(found, MINIMUM, rtol=0, atol=1e-6)
 
 
-def test_a_short_history_is_not_given_up() -> None:
+def test_a_short_history_is_not_dropped() -> None:
     assert not LBFGS().release_memory()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def halving(side: int) -> Array:
-    """The transpose of bilinear interpolation to twice the size along an axis, zeros around."""
+    """Return the transpose of bilinear interpolation to twice the size, with zeros around."""
     matrix = np.zeros((side // 2, side))
     for row in range(side // 2):
         for column, weight in enumerate((0.25, 0.75, 0.75, 0.25), start=2 * row - 1):
@@ -42,7 +42,7 @@ def in_numpy(step: Array, share: float) -> Array:
 @given(
     st.integers(1, 41), st.integers(1, 41), st.sampled_from([1, 3]), st.floats(0, 4), st.integers(0)
 )
-def test_a_step_gains_what_it_comes_to_at_coarser_sizes(
+def test_the_preconditioner_matches_numpy(
     height: int, width: int, channels: int, share: float, seed: int
 ) -> None:
     step = np.random.default_rng(seed).normal(size=(1, channels, height, width))
@@ -51,7 +51,7 @@ def test_a_step_gains_what_it_comes_to_at_coarser_sizes(
     np.testing.assert_allclose(found.numpy(), in_numpy(step, share), atol=1e-12)
 
 
-def test_what_goes_down_goes_down_and_a_patch_goes_further_than_a_pixel() -> None:
+def test_descent_stays_descent_and_patches_gain_more_than_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, 64, 64, generator=generator, dtype=torch.float64)
     patch = torch.ones_like(noise)
@@ -64,5 +64,5 @@ def test_what_goes_down_goes_down_and_a_patch_goes_further_than_a_pixel() -> Non
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_a_step_of_one_pixel_stays_what_it_is(share: float) -> None:
+def test_an_image_one_pixel_high_is_unchanged(share: float) -> None:
     assert precondition_(torch.full((1, 3, 1, 9), 0.25), share).eq(0.25).all()

@@ -14,7 +14,7 @@ counts = st.one_of(st.just("auto"), st.integers(1, 12))
 
 @settings(max_examples=200)
 @given(sides, sides, st.integers(1, 1000), counts, st.sampled_from([2, 4, 8, 16, 32]))
-def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
+def test_scales_grow_to_the_requested_size_within_the_requested_iterations(
     height: int, width: int, iterations: int, scales: int | str, shortest: int
 ) -> None:
     found = make_scales(height, width, iterations, scales, shortest)
@@ -34,22 +34,22 @@ def test_a_plan_grows_to_the_size_asked_for_within_the_iterations_asked_for(
         assert small.height <= large.height and small.width <= large.width
     if scales != "auto":
         assert len(found) <= int(scales)
-    # Beyond the one that each has at least, and up to rounding: the first of several scales has
-    # three tenths, and of the rest each before the last has a third of what the last has.
+    # Each scale has at least one iteration.  Of the others, up to rounding, the first of several
+    # scales has three tenths; each one in between has a third of the last one's.
     if len(found) > 1:
         first, *between, last = (scale.iterations - 1 for scale in found)
-        spare = iterations - len(found)
-        assert first == pytest.approx(0.3 * spare, abs=1)
-        assert last == pytest.approx(0.7 * spare / (1 + len(between) / 3), abs=1)
+        others = iterations - len(found)
+        assert first == pytest.approx(0.3 * others, abs=1)
+        assert last == pytest.approx(0.7 * others / (1 + len(between) / 3), abs=1)
         assert between == pytest.approx([last / 3] * len(between), abs=2)
 
 
 @settings(max_examples=50)
 @given(sides, sides, st.integers(12, 1000))
-def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
+def test_automatic_scales_start_near_256_pixels_or_at_half_the_size_and_double(
     height: int, width: int, iterations: int
 ) -> None:
-    assume(40 * min(height, width) > max(height, width))  # else the short side is the limit
+    assume(40 * min(height, width) > max(height, width))  # the short side is no limit
     found = make_scales(height, width, iterations, "auto", 2)
     first = max(found[0].height, found[0].width)
     longest = max(height, width)
@@ -64,7 +64,7 @@ def test_an_automatic_plan_begins_near_256_pixels_or_at_half_and_doubles(
         assert growth == pytest.approx(2, abs=0.03)
 
 
-def test_a_plan_by_hand() -> None:
+def test_examples_of_scales() -> None:
     assert make_scales(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
     assert make_scales(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
     assert make_scales(768, 1024, 100) == (
@@ -81,7 +81,7 @@ def test_a_plan_by_hand() -> None:
     ("height", "width", "iterations", "scales", "expected"),
     [
         (100, 120, 50, "auto", 1),
-        (512, 512, 2, "auto", 2),  # an iteration for each
+        (512, 512, 2, "auto", 2),  # one iteration each
         (512, 512, 1, 9, 1),
         (512, 64, 100, "auto", 2),  # 64 and 32 pixels on the short side
         (512, 512, 100, 2, 2),
@@ -95,7 +95,7 @@ def test_the_number_of_scales(
     assert len(make_scales(height, width, iterations, scales, 32)) == expected
 
 
-def test_one_scale_is_the_whole_run() -> None:
+def test_a_single_scale_has_all_iterations() -> None:
     assert make_scales(50, 70, 9, 1) == (Scale(50, 70, 9),)
 
 
@@ -117,13 +117,13 @@ def test_fit_keeps_the_aspect_ratio_and_the_shortest_side(
     [
         ((30, 40), 80, 1, (60, 80)),
         ((400, 300), 100, 1, (100, 75)),
-        ((20, 1200), 512, 32, (32, 1920)),  # the short side comes first
+        ((20, 1200), 512, 32, (32, 1920)),  # the short side takes precedence
         ((7, 9), 9, 1, (7, 9)),
         ((1, 1000), 10, 1, (1, 1000)),
         ((50, 100), 64.4, 1, (32, 64)),
     ],
 )
-def test_fit_by_hand(
+def test_examples_of_fit(
     size: tuple[int, int], longest: float, shortest: int, expected: tuple[int, int]
 ) -> None:
     assert fit(*size, longest, shortest) == expected

@@ -1,4 +1,4 @@
-"""Runs in tiles: as large as memory allows, and smaller where it turns out to allow less."""
+"""Tile and history sizes: chosen before a run, and reduced when memory runs out."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     Image = NDArray[np.float32]
 
 GIB = 2**30
-SHARE = 0.8  # of the memory there is that tiles may fill
+SHARE = 0.8  # of the free memory that a run plans to use
 
 ERRORS = {
     "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
@@ -56,7 +56,7 @@ def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
     return Workload(run.settings, run.scales[-1], (style.shape[:2],)).bytes_needed(tile)
 
 
-# Chosen before
+# Chosen before the run
 
 
 def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None:
@@ -71,7 +71,7 @@ def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None
         assert side is not None
         found = needed(run, style, side)
         assert found <= budget
-        # of all there are, none fits that needs more
+        # The best of all sizes.
         assert found == max(bytes_ for bytes_ in memory.values() if bytes_ <= budget)
     whole = StyleTransfer(big, style, quick(memory_limit=(memory[None] + 1) / SHARE / GIB))
     assert tile_sizes(whole) == [None]
@@ -121,7 +121,7 @@ def test_requested_tiles_are_not_changed(
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_run_in_tiles_paints_the_same_picture(optimizer: str, big: Image, style: Image) -> None:
+def test_tiles_do_not_change_the_result(optimizer: str, big: Image, style: Image) -> None:
     settings = quick(optimizer=optimizer, init="noise")
     whole = stylize(big, style, settings)
     tiled = stylize(big, style, settings.replace(tile=64))
@@ -133,19 +133,19 @@ def test_a_run_in_tiles_paints_the_same_picture(optimizer: str, big: Image, styl
     assert again.image.tobytes() == tiled.image.tobytes()
 
 
-# Halved during it
+# Halved during the run
 
 
 def fail_above(
     monkeypatch: pytest.MonkeyPatch, pixels: int, error: Callable[[], Exception], after: int = 0
 ) -> tuple[list[int], list[Any]]:
-    """Let memory run out for windows of more pixels; note all windows and failed tensors."""
+    """Raise for windows of more pixels; return the sizes of all windows, and failed tensors."""
     windows: list[int] = []
     failed: list[Any] = []
 
     def limited(original: Callable[..., Any]) -> Callable[..., Any]:
         def limit(self: FeatureExtractor, image: torch.Tensor) -> Any:
-            # What failed is gone before anything is tried again.
+            # The tensors of the failed attempt are freed before the retry.
             assert [ref for ref in failed if ref() is not None] == []
             found = original(self, image)
             windows.append(image.shape[-2] * image.shape[-1])
@@ -157,14 +157,14 @@ def fail_above(
 
         return limit
 
-    for name in ("__call__", "record_tape"):  # one way, and both
+    for name in ("__call__", "record_tape"):
         original = getattr(FeatureExtractor, name)
         monkeypatch.setattr(FeatureExtractor, name, limited(original))
     return windows, failed
 
 
 def alike(one: Image, other: Image) -> None:
-    """Compare pictures whose gradients were rounded otherwise: here and there a ReLU differs."""
+    """Compare images of runs with different rounding: a few ReLUs differ."""
     difference = np.abs(one - other)
     assert difference.mean() < 1e-4
     assert difference.max() < 0.02
@@ -198,7 +198,7 @@ def test_out_of_memory_halves_the_tile_and_continues(
         iterations.append(snapshot.iteration)
         gc.collect()
         assert [ref() for ref in failed if ref() is not None] == []
-    assert iterations == [1, 2, 3, 4]  # none is lost, and none done twice
+    assert iterations == [1, 2, 3, 4]  # none is lost or repeated
     assert len(failed) > 0
     assert tile_sizes(run) == [132]
     assert run.record.status == "finished"
@@ -213,7 +213,7 @@ def test_out_of_memory_halves_the_tile_and_continues(
 def test_a_run_that_ran_out_of_memory_is_replayed_up_to_rounding(
     at: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
-    """Calls of the network: content and style, 2 evaluations at the first size, and so on."""
+    """The network is called for content and style, then for the evaluations of each scale."""
     settings = quick(optimizer=optimizer, scales=2, iterations=6, init="noise")
     with monkeypatch.context() as patch:
         fail_above(patch, 90 * 90, ERRORS["cpu"], after=at)
@@ -295,7 +295,7 @@ def test_other_errors_are_not_retried(
     assert len(windows) == 3
 
 
-def test_a_steer_may_run_out_of_memory_too(
+def test_out_of_memory_after_steering_halves_the_tile(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     run = StyleTransfer(big, style, quick())
@@ -312,7 +312,7 @@ def test_a_steer_may_run_out_of_memory_too(
 # The history of L-BFGS
 
 
-def test_lbfgs_shortens_its_history_where_it_would_not_fit(big: Image, style: Image) -> None:
+def test_lbfgs_has_a_shorter_history_if_the_default_does_not_fit(big: Image, style: Image) -> None:
     settings = quick(optimizer="lbfgs", tile="off", init="noise")
     plain = StyleTransfer(big, style, settings)
     assert plain.record.resolved.lbfgs_history == 10
@@ -323,35 +323,35 @@ def test_lbfgs_shortens_its_history_where_it_would_not_fit(big: Image, style: Im
         run = StyleTransfer(big, style, limited)
     list(run)
     assert run.record.resolved.lbfgs_history == 4
-    # The same history when it is done again, without a warning, whatever memory there is.
+    # A replay uses the recorded history without a warning.
     again = StyleTransfer(big, style, settings, replay=run.record)
     list(again)
     assert again.record.resolved.lbfgs_history == 4
     assert again.result().image.tobytes() == run.result().image.tobytes()
 
 
-def test_out_of_memory_shortens_the_history_where_tiles_are_off(
+def test_out_of_memory_without_tiles_shortens_the_history(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=12))
-    for _ in range(10):  # steps that were too long leave nothing to remember
+    for _ in range(10):  # rejected steps do not enter the history
         next(run)
     original, calls = FeatureExtractor.record_tape, []
 
-    def once(self: FeatureExtractor, image: torch.Tensor) -> Any:
+    def fail_once(self: FeatureExtractor, image: torch.Tensor) -> Any:
         calls.append(1)
         if len(calls) == 1:
             raise ERRORS["cpu"]()
         return original(self, image)
 
-    monkeypatch.setattr(FeatureExtractor, "record_tape", once)
+    monkeypatch.setattr(FeatureExtractor, "record_tape", fail_once)
     with pytest.warns(StyleTransferWarning, match="Memory ran out: L-BFGS remembers 3 steps"):
         next(run)
     assert len(list(run)) == 1
     assert run.record.resolved.lbfgs_history == 3
     (event,) = run.record.out_of_memory_events
     assert (event.iteration, event.lbfgs_history) == (10, 10)
-    # A replay remembers three from the start.
+    # A replay has three from the start.
     again = StyleTransfer(big, style, run.settings, replay=run.record)
     assert len(list(again)) == 12
     assert again.record.resolved == run.record.resolved

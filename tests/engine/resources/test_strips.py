@@ -19,7 +19,9 @@ def features(channels: int, height: int, width: int) -> Tensor:
 
 
 @given(st.integers(1, 1024), st.integers(0, 3000), st.integers(0, 3000))
-def test_strips_are_all_the_rows_and_small(channels: int, height: int, width: int) -> None:
+def test_strips_cover_all_rows_and_have_at_most_4_mib(
+    channels: int, height: int, width: int
+) -> None:
     found = list(strips(features(channels, height, width)))
     assert [row for rows in found for row in range(height)[rows]] == list(range(height))
     assert all(one.stop == other.start for one, other in pairwise(found))
@@ -29,6 +31,6 @@ def test_strips_are_all_the_rows_and_small(channels: int, height: int, width: in
         assert count == 1 or 4 * channels * width * count <= 4 * 2**20
 
 
-def test_another_device_has_all_at_once() -> None:
+def test_other_devices_have_a_single_strip() -> None:
     image: Any = SimpleNamespace(shape=(1, 512, 4000, 5000), device=torch.device("cuda"))
     assert list(strips(image)) == [slice(0, 4000)]

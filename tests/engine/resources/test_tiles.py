@@ -1,4 +1,4 @@
-"""Tiles: how an image is cut, and that nobody can tell from the loss or the gradient."""
+"""Tiles: their geometry, and equality of loss and gradient with those of the whole image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-# Where an image is cut
+# Geometry
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
         ("vgg19", "relu5_4", 16, 128),
     ],
 )
-def test_the_halo_is_what_the_deepest_layer_sees(
+def test_the_halo_covers_the_receptive_field_of_the_deepest_layer(
     network: str, layer: str, stride: int, halo: int
 ) -> None:
     grid = TileGrid(network, ["relu1_1", layer])
     assert (grid.stride, grid.halo) == (stride, halo)
-    sees = NETWORKS[network].layer(layer).receptive_field
-    assert halo - stride < (sees - stride) / 2 <= halo
+    field = NETWORKS[network].layer(layer).receptive_field
+    assert halo - stride < (field - stride) / 2 <= halo
 
 
 @settings(max_examples=60)
@@ -55,7 +55,7 @@ def test_the_halo_is_what_the_deepest_layer_sees(
     st.one_of(st.none(), st.integers(16, 420)),
     st.sampled_from(["relu1_2", "relu3_1", "relu5_1", "relu5_3"]),
 )
-def test_every_position_of_every_layer_is_owned_once(
+def test_interiors_cover_every_position_of_every_layer_once(
     height: int, width: int, size: int | None, deepest: str
 ) -> None:
     grid = TileGrid("vgg16", [deepest])
@@ -80,13 +80,13 @@ def test_every_position_of_every_layer_is_owned_once(
         for part in parts:
             view = part.read(image)
             features = torch.ones(view.shape[-2] // stride, view.shape[-1] // stride)
-            owned = part.interior(features, stride)
-            part.cells(whole, stride).add_(owned)
-            assert part.cells(whole, stride).shape == owned.shape
+            interior = part.interior(features, stride)
+            part.cells(whole, stride).add_(interior)
+            assert part.cells(whole, stride).shape == interior.shape
         assert (whole == 1).all()
 
 
-def test_the_whole_is_one_tile_and_tiles_are_even() -> None:
+def test_tiles_are_evenly_large() -> None:
     grid = TileGrid("vgg16", ["relu5_1"])
     image = torch.zeros(1, 3, 100, 530)
     (whole,) = grid.tiles(image, None)
@@ -97,7 +97,7 @@ def test_the_whole_is_one_tile_and_tiles_are_even() -> None:
     assert grid.max_tile_pixels(100, 530, None) == 100 * 530
 
 
-# The loss and the gradient
+# Loss and gradient
 
 
 def chosen(**choices: Any) -> StyleTransferSettings:
@@ -114,7 +114,7 @@ def chosen(**choices: Any) -> StyleTransferSettings:
 
 
 def regions_of(settings: StyleTransferSettings, height: int, width: int) -> Regions:
-    """Three softly bordered regions and some pixels without one; a label is one's source."""
+    """Return three regions with soft borders and pixels outside them; one source is a label."""
     left = torch.zeros(3, height, width, dtype=torch.float64)
     left[0, :, : width // 3] = left[1, : height // 2, width // 3 : -9] = 1
     left[2, height // 2 :, width // 3 : -9] = 1
@@ -157,10 +157,10 @@ def same(
     tile: int | None,
     tolerance: float,
 ) -> float:
-    """Compare one's whole evaluation with the other's in tiles; return how far it is off."""
+    """Compare a whole evaluation with one in tiles; return the relative error of the gradient."""
     losses, gradient = one.loss_and_gradient(image)
     tiled, found = other.loss_and_gradient(image, tile)
-    # Against the total: a single layer's loss can be a tiny difference of large sums.
+    # Relative to the total: the loss of a layer can be a tiny difference of large sums.
     alike = {"rel": tolerance, "abs": tolerance * losses.total}
     assert tiled.total == pytest.approx(losses.total, rel=tolerance)
     assert dict(tiled.content_layers) == pytest.approx(dict(losses.content_layers), **alike)
@@ -180,12 +180,12 @@ def same(
     ("size", "tile"),
     [
         ((110, 163), 64),  # odd
-        ((97, 193), 96),  # a row and a column that the pooling drops
-        ((33, 301), 80),  # a sliver of an image
-        ((50, 80), 16),  # as small as can be: a tile that owns no cell
+        ((97, 193), 96),  # pooling drops a row and a column
+        ((33, 301), 80),  # a narrow image
+        ((50, 80), 16),  # the smallest tiles: one has no cell in its interior
     ],
 )
-def test_tiles_make_no_difference(
+def test_tiles_do_not_change_loss_and_gradient(
     network: str, pooling: str, padding: str, size: tuple[int, int], tile: int
 ) -> None:
     settings = chosen(network=network, pooling=pooling, padding=padding)
@@ -199,7 +199,7 @@ def test_tiles_make_no_difference(
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["64", "32"]
 )
-def test_tiles_make_no_difference_to_any_style_loss(
+def test_tiles_do_not_change_any_style_loss(
     style_loss: str, normalize: bool, regions: str | None, dtype: torch.dtype, tolerance: float
 ) -> None:
     settings = chosen(
@@ -225,13 +225,15 @@ def test_tiles_make_no_difference_to_any_style_loss(
     ],
     ids=lambda choices: " ".join(map(str, choices.values())),
 )
-def test_tiles_make_no_difference_whatever_is_compared(choices: dict[str, Any]) -> None:
+def test_tiles_do_not_change_losses_of_any_layers(choices: dict[str, Any]) -> None:
     size = (97, 163)
     whole = objective(chosen(**choices), size)
     same(whole, whole, thin_vgg.picture(4, *size), 64, 1e-10)
 
 
-def test_targets_found_in_tiles_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_targets_computed_in_tiles_equal_those_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     size = (150, 203)
     settings = chosen()
     whole = objective(settings, size, regions=True)
@@ -243,7 +245,7 @@ def test_targets_found_in_tiles_are_those_of_the_whole(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("network", "deepest"), [("vgg16", "relu5_1"), ("vgg16", "relu5_3"), ("vgg19", "relu5_4")]
 )
-def test_a_narrower_halo_is_wrong(
+def test_a_narrower_halo_changes_the_gradient(
     monkeypatch: pytest.MonkeyPatch, network: str, deepest: str
 ) -> None:
     size = (40, 400)
@@ -267,11 +269,11 @@ def test_a_narrower_halo_is_wrong(
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=["64", "32"]
 )
-def test_the_bundled_network_in_tiles(
+def test_tiles_do_not_change_losses_of_the_packaged_network(
     style_loss: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    # Its deepest layers have fewer positions here than channels: the smallest eigenvalues are the
-    # ridge alone, 1e-8 of the largest, and their vectors lose as many digits.
+    # Deep layers have fewer positions here than channels.  The smallest eigenvalues are those of
+    # the ridge, 1e-8 of the largest, and their vectors lose as many digits.
     if style_loss == "wasserstein" and dtype == torch.float64:
         tolerance = 1e-9
     settings = chosen(style_loss=style_loss)
@@ -280,8 +282,8 @@ def test_the_bundled_network_in_tiles(
     same(whole, whole, image, 64, tolerance)
 
 
-def test_something_is_called_before_each_tile_and_can_end_it() -> None:
-    class EnoughError(Exception):
+def test_on_tile_is_called_before_each_tile_and_can_abort() -> None:
+    class AbortError(Exception):
         pass
 
     size = (64, 200)
@@ -291,7 +293,7 @@ def test_something_is_called_before_each_tile_and_can_end_it() -> None:
     def count() -> None:
         calls.append(1)
         if len(calls) == stop_at:
-            raise EnoughError
+            raise AbortError
 
     stop_at = 0
     grid = TileGrid("vgg16", ["relu5_1"])
@@ -307,17 +309,17 @@ def test_something_is_called_before_each_tile_and_can_end_it() -> None:
     assert len(calls) == 2 * parts
     for stop_at in (2, parts + 1):
         calls.clear()
-        with pytest.raises(EnoughError):
+        with pytest.raises(AbortError):
             whole.loss_and_gradient(image, 64, count)
         assert len(calls) == stop_at
     calls.clear()
     stop_at = 3
-    with pytest.raises(EnoughError):
+    with pytest.raises(AbortError):
         objective(settings, size, tile=64, on_tile=count)
     assert len(calls) == 3
 
 
-def test_corners_lie_where_the_pooling_falls() -> None:
+def test_corners_lie_on_multiples_of_the_deepest_stride() -> None:
     grid = TileGrid("vgg16", ["relu5_1"])
     for size in (tiles.SMALLEST_TILE, 70, 100, 250):
         spans = {(p.columns.start, p.columns.stop) for p in grid.tiles(torch.zeros(1, 500), size)}
