@@ -121,11 +121,11 @@ def test_jpeg_blends_alpha_over_white(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_values_are_rounded_and_clipped(tmp_path: Path, dtype: str) -> None:
-    whole = np.iinfo(dtype).max
+    top = np.iinfo(dtype).max
     values = np.array(
-        [[-1, 0, 0.49 / whole, 0.51 / whole, (whole - 0.51) / whole, 1, 2, np.inf, -np.inf, np.nan]]
+        [[-1, 0, 0.49 / top, 0.51 / top, (top - 0.51) / top, 1, 2, np.inf, -np.inf, np.nan]]
     )
-    expected = np.array([[0, 0, 0, 1, whole - 1, whole, whole, whole, 0, 0]], dtype)
+    expected = np.array([[0, 0, 0, 1, top - 1, top, top, top, 0, 0]], dtype)
     for kind in (np.float32, np.float64):
         write_image(tmp_path / "a.png", values.astype(kind), dtype=dtype)  # type: ignore[arg-type]
         assert_same(read_image(tmp_path / "a.png"), expected)
@@ -222,9 +222,9 @@ def test_cmyk_jpeg_becomes_rgb(tmp_path: Path) -> None:
 def test_cmyk_tiff_becomes_rgb(tmp_path: Path, dtype: str) -> None:
     inks = picture((5, 6, 4), dtype)
     tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated", planarconfig="contig")
-    whole = np.iinfo(dtype).max
-    light = 1 - inks / whole
-    expected = light[..., :3] * light[..., 3:] * whole
+    top = np.iinfo(dtype).max
+    light = 1 - inks / top
+    expected = light[..., :3] * light[..., 3:] * top
     result = read_image(tmp_path / "a.tif")
     assert result.dtype == inks.dtype
     assert np.abs(result - expected).max() <= 0.51
@@ -328,14 +328,14 @@ def test_12_bits_are_scaled_to_16(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_premultiplied_alpha_is_divided_out(tmp_path: Path, dtype: str) -> None:
-    whole = 1 if dtype == "float32" else np.iinfo(dtype).max
-    image = np.array([[[0.2, 0.1, 0, 0.4], [0, 0, 0, 0], [0.7, 0.8, 0.9, 1]]]) * whole
+    top = 1 if dtype == "float32" else np.iinfo(dtype).max
+    image = np.array([[[0.2, 0.1, 0, 0.4], [0, 0, 0, 0], [0.7, 0.8, 0.9, 1]]]) * top
     image = image.astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb", extrasamples=["assocalpha"])
     result = read_image(tmp_path / "a.tif")
     assert result.dtype == dtype
     expected = np.array([[[0.5, 0.25, 0, 0.4], [0, 0, 0, 0], [0.7, 0.8, 0.9, 1]]])
-    np.testing.assert_allclose(result / whole, expected, atol=1e-6 if whole == 1 else 2 / whole)
+    np.testing.assert_allclose(result / top, expected, atol=1e-6 if top == 1 else 2 / top)
 
 
 def test_extra_samples_other_than_alpha_are_dropped(tmp_path: Path) -> None:
@@ -467,18 +467,18 @@ def test_rgb_profile_is_converted_to_srgb(
     tmp_path: Path, suffix: str, dtype: str, channels: int
 ) -> None:
     image = picture((40, 40, channels), dtype)
-    whole = np.iinfo(dtype).max
+    top = np.iinfo(dtype).max
     save(tmp_path / f"a{suffix}", image, profile())
     result = read_image(tmp_path / f"a{suffix}")
     assert result.dtype == image.dtype
-    linear = (image[..., :3] / whole) ** 1.8
+    linear = (image[..., :3] / top) ** 1.8
     expected = encode_srgb(linear @ (np.linalg.inv(to_xyz(SRGB)) @ to_xyz(DISPLAY_P3)).T)
     # Profiles store the matrix with 16 fractional bits; the rounding error is largest in the dark.
-    error = np.abs(result[..., :3] / whole - expected)
+    error = np.abs(result[..., :3] / top - expected)
     assert error.max() < (1.0 / 255 if dtype == "uint8" else 1e-3)
     assert error[expected > 0.2].max() < (0.8 / 255 if dtype == "uint8" else 2e-4)
     np.testing.assert_array_equal(result[..., 3:], image[..., 3:])
-    assert np.abs(image[..., :3] / whole - expected).max() > 0.1
+    assert np.abs(image[..., :3] / top - expected).max() > 0.1
 
 
 def test_profile_of_a_jpeg_is_converted_to_srgb(tmp_path: Path) -> None:
@@ -492,13 +492,13 @@ def test_profile_of_a_jpeg_is_converted_to_srgb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_grey_profile_is_converted_to_srgb(tmp_path: Path, suffix: str, dtype: str) -> None:
-    whole = np.iinfo(dtype).max
-    image = np.linspace(0, whole, 256).astype(dtype).reshape(16, 16)
+    top = np.iinfo(dtype).max
+    image = np.linspace(0, top, 256).astype(dtype).reshape(16, 16)
     save(tmp_path / f"a{suffix}", image, profile(gamma=1.0, kind="gray"))
     result = read_image(tmp_path / f"a{suffix}")
     assert result.dtype == image.dtype
     assert result.shape == image.shape
-    assert np.abs(result / whole - encode_srgb(image / whole)).max() < 1.1 / whole
+    assert np.abs(result / top - encode_srgb(image / top)).max() < 1.1 / top
 
 
 def test_cmyk_profile_is_converted_to_srgb(tmp_path: Path) -> None:
@@ -610,7 +610,9 @@ def test_picture_is_written_even_if_its_record_cannot_be(tmp_path: Path) -> None
     obstacle.mkdir()
     with pytest.raises(InputError) as caught:
         write_image(file, as_unit(picture((8, 8, 3))), metadata="x" * 70_000)
-    assert str(caught.value).startswith(f"{file} was written, but {obstacle}, for its record, ")
+    assert str(caught.value).startswith(
+        f"{file} was written, but its record {obstacle} cannot be written ("
+    )
     assert read_image(file).shape == (8, 8, 3)
     assert set(tmp_path.iterdir()) == {file, obstacle}
 
@@ -746,8 +748,8 @@ def test_error_for_a_truncated_file(tmp_path: Path, name: str, part: float) -> N
         write_image(tmp_path / name, as_unit(image), dtype=image.dtype.name)  # type: ignore[arg-type]
     else:
         Image.fromarray(image).save(tmp_path / name)
-    whole = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(whole[: int(len(whole) * part)])
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(len(content) * part)])
     message = error_of(read_image, tmp_path / name)
     assert message.startswith("is damaged or cut short (")
     assert message.endswith("): save or copy it again.")
@@ -764,17 +766,17 @@ def damaged(draw: Callable[..., Any], original: bytes) -> bytes:
 @settings(deadline=None, max_examples=200)
 def test_damaged_file_is_read_or_raises_input_error(data: st.DataObject, kind: str) -> None:
     if kind == "PNG16":
-        whole = imagecodecs.png_encode(picture((6, 5, 3), "uint16"))
+        content = imagecodecs.png_encode(picture((6, 5, 3), "uint16"))
     else:
         buffer = io.BytesIO()
         if kind == "TIFF16":
             tifffile.imwrite(buffer, picture((6, 5, 3), "uint16"), photometric="rgb")
         else:
             Image.fromarray(picture((6, 5, 3))).save(buffer, kind)
-        whole = buffer.getvalue()
+        content = buffer.getvalue()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "damaged")
-        path.write_bytes(damaged(data.draw, whole))
+        path.write_bytes(damaged(data.draw, content))
         try:
             image = read_image(path)
         except InputError as error:

@@ -164,6 +164,19 @@ def test_zarr_array_round_trip(tmp_path: Path, version: Any) -> None:
         np.testing.assert_array_equal(np.stack(list(rewritten)), COLORS)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need privileges on Windows")
+def test_symbolic_link_to_a_stack_is_kept(tmp_path: Path) -> None:
+    zarr.create_array(tmp_path / "a.zarr", data=COLORS)
+    zarr.create_array(tmp_path / "old.zarr", data=COLORS[:1])
+    (tmp_path / "link.zarr").symlink_to("old.zarr")
+    with open_stack(tmp_path / "a.zarr") as stack:
+        write_stack(tmp_path / "link.zarr", stack, stack)
+    assert (tmp_path / "link.zarr").is_symlink()
+    with open_stack(tmp_path / "old.zarr") as stack:
+        np.testing.assert_array_equal(np.stack(list(stack)), COLORS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "link.zarr", "old.zarr"]
+
+
 def test_pictures_are_not_stacks(tmp_path: Path) -> None:
     for name, depth in (("a.tif", "uint16"), ("b.tif", "uint8"), ("c.png", "uint16")):
         write_image(tmp_path / name, np.zeros((20, 24)), dtype=depth)  # type: ignore[arg-type]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +14,6 @@ from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -70,9 +71,12 @@ def decoding(
 
 @contextmanager
 def write_atomically(path: Path, advice: str) -> Iterator[Path]:
-    """Yield a temporary path as `atomic_write` does; raise InputError if writing fails."""
+    """Yield a temporary path as `atomic_write` does; raise InputError if writing fails.
+
+    A symbolic link stays one: its target is replaced.
+    """
     try:
-        with atomic_write(path) as scratch:
+        with atomic_write(Path(os.path.realpath(path))) as scratch:
             yield scratch
     except InputError:
         raise

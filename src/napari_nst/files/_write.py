@@ -14,9 +14,16 @@ import numpy as np
 import tifffile
 from PIL import Image, PngImagePlugin
 
-from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
-from napari_nst.files._common import PNG_HEADER, RECORD_MARK, RECORD_TAG, detail, rounded, sidecar
+from napari_nst.files._common import (
+    PNG_HEADER,
+    RECORD_MARK,
+    RECORD_TAG,
+    detail,
+    rounded,
+    sidecar,
+    write_atomically,
+)
 from napari_nst.files._tiff_options import tiff_options
 
 if TYPE_CHECKING:
@@ -92,23 +99,17 @@ def write_image(
     if dtype is not None:
         # In float64, like the values of layers, so that halves are rounded the same way.
         image = rounded(image.astype(np.float64) * np.iinfo(dtype).max, dtype)
-    try:
-        _replace(path, encode(image, metadata))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be written ({detail(error)}): name another file or format."
-        ) from error
+    with write_atomically(path, "name another file or format") as scratch:
+        scratch.write_bytes(encode(image, metadata))
     if not too_long:
         with suppress(OSError):  # of the picture that was replaced
             record_file.unlink()
         return None
     try:
-        _replace(record_file, text)
-    except OSError as error:
-        raise InputError(
-            f"{path} was written, but {record_file}, for its record, cannot be ({detail(error)}): "
-            "name a .png or .tif file, which holds its own."
-        ) from error
+        with write_atomically(record_file, "name a .png or .tif file, which holds it") as scratch:
+            scratch.write_bytes(text)
+    except InputError as error:
+        raise InputError(f"{path} was written, but its record {error}") from error
     return record_file
 
 
@@ -187,9 +188,3 @@ _ENCODERS = {
     **dict.fromkeys((".jpg", ".jpeg"), _encode_jpeg),
     **dict.fromkeys((".tif", ".tiff"), _encode_tiff),
 }
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Replace a file, or the target of a symbolic link."""
-    with atomic_write(Path(os.path.realpath(path))) as scratch:
-        scratch.write_bytes(content)
