@@ -34,7 +34,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         monkeypatch.setattr(
             StyleTransferPanel,
             name,
-            lambda _, layer, name=name: calls.append((name, layer)),
+            lambda _, layer=None, name=name: calls.append((name, layer)),
             raising=False,
         )
     return calls

@@ -54,7 +54,7 @@ def stylize_layers(
         The result.
     """
     viewer = napari.current_viewer()
-    content = _own(content)
+    content = _unwrap(content)
     if content is None or style is None:
         selected = [] if viewer is None else selected_images(viewer)
         if content is None and selected:
@@ -70,7 +70,7 @@ def stylize_layers(
         style,
         _settings(settings),
         intensities=intensities,
-        **_place(content, point, viewer),
+        **_point_arguments(content, point, viewer),
     )
 
 
@@ -113,7 +113,7 @@ def continue_layer(
         than `point`.
     """
     viewer = napari.current_viewer()
-    init_image = _own(init_image)
+    init_image = _unwrap(init_image)
     if init_image is None:
         raise InputError(
             "There is no result to continue from: select one, or give the command one."
@@ -122,7 +122,7 @@ def continue_layer(
         init_image,
         [] if viewer is None else list(viewer.layers),
         None if viewer is None else View.from_dims(viewer.dims),
-        content=_own(content),
+        content=_unwrap(content),
         styles=style if style is None or isinstance(style, Image) else list(style),
         settings=_settings(settings),
         point=point,
@@ -131,7 +131,7 @@ def continue_layer(
     )
 
 
-def _own(layer: Image | None) -> Image | None:
+def _unwrap(layer: Image | None) -> Image | None:
     """Return the layer that napari wrapped in a proxy."""
     return getattr(layer, "__wrapped__", layer)
 
@@ -148,7 +148,7 @@ def _settings(choices: Any) -> StyleTransferSettings | None:
     return StyleTransferSettings(**choices)
 
 
-def _place(content: Any, point: Any, viewer: Viewer | None) -> dict[str, Any]:
+def _point_arguments(content: Any, point: Any, viewer: Viewer | None) -> dict[str, Any]:
     if viewer is None or content not in viewer.layers:
         return {"point": point}
     if point is None:

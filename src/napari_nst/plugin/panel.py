@@ -20,6 +20,7 @@ from napari_nst.plugin.widgets.controls import Controls
 from napari_nst.plugin.widgets.curves import LossCurves
 from napari_nst.plugin.widgets.fetch_button import FetchButton
 from napari_nst.plugin.widgets.job_maker import JobMaker
+from napari_nst.plugin.widgets.layouts import column_layout
 from napari_nst.plugin.widgets.presets_box import PresetsBox
 from napari_nst.plugin.widgets.progress_view import (
     ProgressView,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.plugin.run.job import Outcome, Report
-    from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["StyleTransferPanel"]
 
@@ -137,7 +137,7 @@ class StyleTransferPanel(QWidget):
         try:
             self._begin(init_image=self.results.require_result(layer))
         except InputError as error:
-            self._show_status(str(error), problem=True)
+            self._show_problem(str(error))
 
     def reuse(self, layer: Image | None = None) -> None:
         """Set the controls to a result: the given one, the selected or the last."""
@@ -145,10 +145,13 @@ class StyleTransferPanel(QWidget):
             layer = self.results.require_result(layer)
             gone = self.controls.reuse(layer)
         except InputError as error:
-            self._show_status(str(error), problem=True)
+            self._show_problem(str(error))
             return
-        missing = f"  Gone or changed since: {', '.join(gone)}." if gone else ""
-        self._show_status(f"The settings are those of {layer.name}.{missing}", problem=bool(gone))
+        text = f"The settings are those of {layer.name}."
+        if gone:
+            self._show_problem(f"{text}  Gone or changed since: {', '.join(gone)}.")
+        else:
+            self._show_status(text)
 
     def pause(self) -> None:
         """Pause or resume the run."""
@@ -210,7 +213,6 @@ class StyleTransferPanel(QWidget):
     def _lay_out(self) -> None:
         label = QLabel("Pr&eset")
         label.setBuddy(self.presets.combo)
-        self.presets.combo.setMinimumContentsLength(6)
         self.controls.form.insertRow(_PRESET_ROW, label, self.presets)
         running = ButtonGrid(
             (self._start_button, self._draft_button),
@@ -245,9 +247,7 @@ class StyleTransferPanel(QWidget):
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         area.setWidget(inside)
-        outside = QVBoxLayout(self)
-        outside.setContentsMargins(0, 0, 0, 0)
-        outside.addWidget(area)
+        column_layout(self, area)
         self.setMinimumWidth(_WIDTH)
 
     def _connect(self) -> None:
@@ -256,13 +256,13 @@ class StyleTransferPanel(QWidget):
         self.controls.regions.info.connect(self._show_status)
         self.controls.regions.painted.connect(self._show_estimate)
         self.fetch_button.info.connect(self._show_status)
-        self.fetch_button.warning.connect(lambda text: self._show_status(text, problem=True))
-        self.presets.chosen.connect(self._on_preset)
-        self.presets.warning.connect(lambda text: self._show_status(text, problem=True))
-        self.results.continue_requested.connect(lambda: self.continue_from())
-        self.results.reuse_requested.connect(lambda: self.reuse())
+        self.fetch_button.warning.connect(self._show_problem)
+        self.presets.chosen.connect_setattr(self.controls, "settings", maxargs=1)
+        self.presets.warning.connect(self._show_problem)
+        self.results.continue_requested.connect(self.continue_from)
+        self.results.reuse_requested.connect(self.reuse)
         self.results.info.connect(self._show_status)
-        self.results.warning.connect(lambda text: self._show_status(text, problem=True))
+        self.results.warning.connect(self._show_problem)
         self.steering.info.connect(self._progress.show_notice)
         for name in _SLICING:
             self._viewer.dims.events[name].connect(self._on_dims)
@@ -280,7 +280,7 @@ class StyleTransferPanel(QWidget):
         try:
             job = self.jobs.job(**how)
         except InputError as error:
-            self._show_status(str(error), problem=True)
+            self._show_problem(str(error))
             return
         self.results.show_result()
         self.curves.clear()
@@ -303,9 +303,6 @@ class StyleTransferPanel(QWidget):
             self.presets.show_for(self.controls.settings)
         except InputError:
             return  # the estimate shows the problem
-
-    def _on_preset(self, settings: StyleTransferSettings) -> None:
-        self.controls.settings = settings
 
     def _on_dims(self) -> None:
         self.controls.offer_planes()
@@ -348,7 +345,7 @@ class StyleTransferPanel(QWidget):
         self.steering.end()
         self._progress.end(finished=outcome.status == "finished")
         if outcome.status == "failed":
-            self._show_status(outcome.message, problem=True)
+            self._show_problem(outcome.message)
             show_error(outcome.message)
             return
         self._show_evolution(outcome)
@@ -366,8 +363,11 @@ class StyleTransferPanel(QWidget):
             self.evolution.add_to(self._viewer, layer)
         self.evolution.clear()
 
-    def _show_status(self, text: str, *, problem: bool = False) -> None:
-        self._progress.show_status(text, problem=problem)
+    def _show_status(self, text: str) -> None:
+        self._progress.show_status(text)
+
+    def _show_problem(self, text: str) -> None:
+        self._progress.show_status(f"⚠ {text}")
 
 
 def _calm_spinners(window: QWidget) -> None:

@@ -21,7 +21,7 @@ from napari_nst.cache import cache_directory
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
 from napari_nst.plugin.layers.source import level_of
-from napari_nst.plugin.provenance.finding import RunInput, find_layer
+from napari_nst.plugin.provenance.finding import RunInput, find_layer, origins_from
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, Origin, record_of
 from napari_nst.plugin.provenance.python_code import restore_code, take_code
 
@@ -50,14 +50,14 @@ class _NamedInput:
 
     role: str  # a key of _OPTIONS
     variable: str
-    picture: RunInput
+    run_input: RunInput
 
     @property
     def origin(self) -> Origin | None:
-        return next(iter(self.picture.origins), None)
+        return next(iter(self.run_input.origins), None)
 
 
-def _record_of_picture(layer: Layer) -> dict[str, Any]:
+def _record_of_plane(layer: Layer) -> dict[str, Any]:
     record = record_of(layer)
     if "start_from" in record:
         raise InputError(
@@ -85,7 +85,7 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
     InputError
         If the layer has no record.
     """
-    record = _record_of_picture(layer)
+    record = _record_of_plane(layer)
     inputs = [*_inputs(layer, record), *_replacements(layer, record)]
     layers = list(layers)
     blocks = ["\n".join(_load_in_python(one, layers)) for one in inputs]
@@ -138,19 +138,19 @@ def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
     InputError
         If the layer has no record, or an input no longer exists.
     """
-    record = _record_of_picture(layer)
+    record = _record_of_plane(layer)
     text = json.dumps(record, indent=2)
     folder = cache_directory() / "replays" / hashlib.sha256(text.encode()).hexdigest()[:12]
     layers = list(layers)
     files: dict[str, list[str]] = {role: [] for role in _OPTIONS}
     for one in _inputs(layer, record):
         files[one.role].append(_file(one, layers, folder))
-    put_in = list(_replacements(layer, record))
-    for number, needed in enumerate(_steered_in(record), start=1):
+    replacements = list(_replacements(layer, record))
+    for number, needed in enumerate(_replacement_records(record), start=1):
         variable = f"replacement_{number}"
         tries = [
-            _NamedInput("replacement", variable, RunInput((needed,), one.picture.origins))
-            for one in put_in
+            _NamedInput("replacement", variable, RunInput((needed,), one.run_input.origins))
+            for one in replacements
         ]
         files["replacement"].append(_first_file(tries, layers, folder))
     if files["style_labels"]:
@@ -178,8 +178,7 @@ def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
         for number, (one, origin) in enumerate(zip(records, padded, strict=False), start=1):
             if one is not None:
                 variable = role if len(records) == 1 else f"{role}_{number}"
-                origins = () if origin is None else (Origin.from_dict(origin),)
-                yield _NamedInput(role, variable, RunInput((one,), origins))
+                yield _NamedInput(role, variable, RunInput((one,), origins_from(origin)))
 
 
 def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
@@ -187,19 +186,19 @@ def _replacements(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]
 
     The replay finds them by hash, so order and extra ones do not matter.
     """
-    needed = tuple(_steered_in(record))
+    needed = tuple(_replacement_records(record))
     if not needed:
         return
     origins = layer.metadata.get(ORIGINS_KEY, {}).get("replacements", ())
     for number, origin in enumerate(origins, start=1):
-        picture = RunInput(needed, (Origin.from_dict(origin),))
-        yield _NamedInput("replacement", f"replacement_{number}", picture)
+        run_input = RunInput(needed, origins_from(origin))
+        yield _NamedInput("replacement", f"replacement_{number}", run_input)
     if not origins:
         for number, one in enumerate(needed, start=1):
             yield _NamedInput("replacement", f"replacement_{number}", RunInput((one,)))
 
 
-def _steered_in(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _replacement_records(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the records of inputs that were new during the run, each once."""
     labels = (record.get("content_labels"), *(record.get("style_labels") or ()))
     known = {one["sha256"] for one in (*record["styles"], *labels) if one}
@@ -219,7 +218,7 @@ def _load_in_python(one: _NamedInput, layers: Sequence[Layer]) -> Iterator[str]:
     """Yield the lines that assign an input to its variable, in the engine's form."""
     expression, found = _source_in_python(one, layers)
     if layers and not found:
-        name = json.dumps(one.picture.name)
+        name = json.dumps(one.run_input.name)
         yield f"# No layer has these pixels now: bring back {name}, or insert its array here."
     yield f"{one.variable} = {expression}"
     if one.origin is not None:
@@ -233,19 +232,19 @@ def _source_in_python(one: _NamedInput, layers: Sequence[Layer]) -> tuple[str, b
     origin = one.origin
     for expression, read in () if origin is None else origin.sources():
         # Painting a sample takes seconds: do not paint the second of two to compare it.
-        if expression.endswith(".style()") or _is_it(one, read):
+        if expression.endswith(".style()") or _still_matches(one, read):
             return expression, True
-    layer = find_layer(one.picture, layers)
-    name = one.picture.name if layer is None else layer.name
+    layer = find_layer(one.run_input, layers)
+    name = one.run_input.name if layer is None else layer.name
     level = "" if origin is None or origin.level is None else f"[{origin.level}]"
     return f"viewer.layers[{name!r}].data{level}", layer is not None
 
 
-def _is_it(one: _NamedInput, read: Any) -> bool:
+def _still_matches(one: _NamedInput, read: Any) -> bool:
     """Return whether a source still has the input; the file may have changed."""
     assert one.origin is not None
     try:
-        return one.picture.has_pixels(one.origin.take(read()))
+        return one.run_input.has_pixels(one.origin.take(read()))
     except Exception:  # whatever the file contains, it is not this input
         return False
 
@@ -286,7 +285,7 @@ def _file(one: _NamedInput, layers: Sequence[Layer], folder: Path) -> str:
     origin = one.origin
     if origin is not None and origin.path is not None and Path(origin.path).is_file():
         try:
-            if one.picture.has_pixels(read_image(origin.path)):
+            if one.run_input.has_pixels(read_image(origin.path)):
                 return str(Path(origin.path).absolute())
         except InputError:  # not a single image
             pass
@@ -298,26 +297,26 @@ def _file(one: _NamedInput, layers: Sequence[Layer], folder: Path) -> str:
 
 
 def _array(one: _NamedInput, layers: Sequence[Layer]) -> NDArray[Any]:
-    origin, picture = one.origin, one.picture
-    layer = find_layer(picture, layers)
+    origin = one.origin
+    layer = find_layer(one.run_input, layers)
     if layer is not None:
         if origin is None:
             return np.asarray(layer.data)
         return origin.take(level_of(layer, origin.level))
     for _, read in () if origin is None else origin.sources():
-        if origin is not None and _is_it(one, read):
+        if origin is not None and _still_matches(one, read):
             return origin.take(read())
     raise InputError(
-        f"{picture.name} has changed since the run began: no layer and no file has its "
-        f"pixels{picture.shape_text}.  Bring back the layer as it was, or copy as Python and "
+        f"{one.run_input.name} has changed since the run began: no layer and no file has its "
+        f"pixels{one.run_input.shape_text}.  Bring back the layer as it was, or copy as Python and "
         "insert the array."
     )
 
 
 def as_file_name(name: str) -> str:
     """Return a name with underscores for characters that file systems forbid."""
-    kept = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
-    return kept or "result"
+    allowed = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
+    return allowed or "result"
 
 
 def _indented(text: str) -> str:

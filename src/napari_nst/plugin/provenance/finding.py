@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from napari_nst.plugin.layers.value_range import LayerIntensities
 
-__all__ = ["RunInput", "RunInputs", "find_layer", "origin_of", "require_layer"]
+__all__ = [
+    "RunInput",
+    "RunInputs",
+    "find_layer",
+    "origin_of",
+    "origins_from",
+    "require_layer",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,7 +266,7 @@ class _OriginTable:
             *(origins.get("style_labels") or ()),
             *(origins.get("replacements") or ()),
         ]
-        self._all = tuple(origin for fields in every for origin in _origins_from(fields))
+        self._all = tuple(origin for fields in every for origin in origins_from(fields))
 
     def input(self, records: Sequence[Any], role: str) -> RunInput | None:
         """Return the input of a role; None if there is none."""
@@ -292,12 +299,13 @@ class _OriginTable:
 
 
 def _joined(records: Sequence[Any], fields: Any) -> RunInput | None:
-    known, origins = tuple(one for one in records if one is not None), _origins_from(fields)
+    known, origins = tuple(one for one in records if one is not None), origins_from(fields)
     return RunInput(known or ({},), origins) if known or origins else None
 
 
-def _origins_from(fields: Any) -> tuple[Origin, ...]:
+def origins_from(fields: Any) -> tuple[Origin, ...]:
+    """Return the origin of `Origin.to_dict`; empty for None and for fields of another version."""
     try:
         return () if fields is None else (Origin.from_dict(fields),)
-    except TypeError:  # written by another version
+    except TypeError:
         return ()

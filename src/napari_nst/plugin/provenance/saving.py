@@ -78,7 +78,7 @@ def save_with_record(layer: Image, path: Path | str) -> SavedFiles:
 
     Returns
     -------
-    Saved
+    SavedFiles
         The two files.
 
     Raises

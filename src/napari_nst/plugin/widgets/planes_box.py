@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox
 from psygnal import Signal
-from qtpy.QtWidgets import QCheckBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_nst.plugin.layers.geometry import axis_name, full_shape, shown_axes
 from napari_nst.plugin.layers.value_range import channel_axis
 from napari_nst.plugin.run.job import StackOptions
+from napari_nst.plugin.widgets.buttons import check_box
 from napari_nst.plugin.widgets.fields import control
+from napari_nst.plugin.widgets.layouts import column_layout
 
 if TYPE_CHECKING:
     from napari.components import Dims
@@ -51,21 +53,18 @@ class PlanesBox(QWidget):
             "Along other hidden axes the position that is shown is used.",
             choices=[_THIS],
         )
-        self.from_previous = QCheckBox("Start from the plane before")
-        self.from_previous.setToolTip(
+        self.from_previous = check_box(
+            "Start from the plane before",
             "Each plane starts from the result of the one before: neighbours agree, and the run is "
-            "faster.  Otherwise each starts from its own content, as channels always do."
+            "faster.  Otherwise each starts from its own content, as channels always do.",
+            checked=True,
         )
-        self.from_previous.setChecked(True)
-        self.on_disk = QCheckBox("Keep the planes on disk")
-        self.on_disk.setToolTip(
+        self.on_disk = check_box(
+            "Keep the planes on disk",
             "In the cache folder, so that an interrupted run resumes when you start it again.  "
-            "Results that would fill the memory are always kept there."
+            "Results that would fill the memory are always kept there.",
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.from_previous, self.on_disk):
-            layout.addWidget(widget)
+        column_layout(self, self.from_previous, self.on_disk)
         self.choice.changed.connect(self._on_choice)
         self.from_previous.toggled.connect(self._on_toggled)
         self.on_disk.toggled.connect(self._on_toggled)

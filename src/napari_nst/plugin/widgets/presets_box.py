@@ -75,9 +75,9 @@ class PresetsBox(QWidget):
             (
                 "&Export settings ...",
                 "Write the settings to a file for napari-nst stylize --settings.",
-                self._ask_out,
+                self._ask_export,
             ),
-            ("&Import settings ...", "Read exported settings from a file.", self._ask_in),
+            ("&Import settings ...", "Read exported settings from a file.", self._ask_import),
         ):
             action = QAction(text, self.menu)
             action.triggered.connect(callback)
@@ -126,11 +126,12 @@ class PresetsBox(QWidget):
 
     def choose(self, key: str) -> None:
         """Show a preset and emit its settings."""
-        if key not in own_presets.all_presets():
+        preset = own_presets.all_presets().get(key)
+        if preset is None:
             self.warning.emit(f"There is no preset {key!r} any more.")
             self.refresh()
             return
-        settings = _on(own_presets.all_presets()[key], self._valid_settings())
+        settings = _on(preset, self._valid_settings())
         self._show(key)
         self.chosen.emit(settings)
 
@@ -193,27 +194,27 @@ class PresetsBox(QWidget):
 
     def _ask_name(self) -> None:
         name, agreed = QInputDialog.getText(self, "Save as a preset", "Name of the preset:")
-        before = own_presets.user_preset(name) if agreed else None
-        if before is not None and QMessageBox.question(
-            self, "Save as a preset", f"Replace the preset {before.name!r}?"
-        ) != (QMessageBox.StandardButton.Yes):
+        if not agreed:
             return
-        if agreed:
+        before = own_presets.user_preset(name)
+        if before is None or self._agrees(
+            "Save as a preset", f"Replace the preset {before.name!r}?"
+        ):
             self.save(name)
 
     def _ask_deletion(self) -> None:
-        question = f"Delete the preset {self.combo.currentText()!r}?"
-        if QMessageBox.question(self, "Delete a preset", question) == (
-            QMessageBox.StandardButton.Yes
-        ):
+        if self._agrees("Delete a preset", f"Delete the preset {self.combo.currentText()!r}?"):
             self.delete()
 
-    def _ask_out(self) -> None:
+    def _agrees(self, title: str, question: str) -> bool:
+        return bool(QMessageBox.question(self, title, question) == QMessageBox.StandardButton.Yes)
+
+    def _ask_export(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Export settings", "settings.json", _JSON)
         if path:
             self.export(path)
 
-    def _ask_in(self) -> None:
+    def _ask_import(self) -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Import settings", "", _JSON)
         if path:
             self.import_from(path)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QLabel, QProgressBar, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QProgressBar, QWidget
 
 from napari_nst.durations import format_duration
+from napari_nst.plugin.widgets.layouts import column_layout
 
 if TYPE_CHECKING:
     from napari_nst.plugin.run.job import Machine, Outcome, Report
@@ -35,10 +36,7 @@ class ProgressView(QWidget):
         self._notice_timer.setSingleShot(True)
         self._notice_timer.setInterval(_NOTICE_MILLISECONDS)
         self._notice_timer.timeout.connect(lambda: self._notice.setVisible(False))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._bar, self._status, self._notice, self._machine):
-            layout.addWidget(widget)
+        column_layout(self, self._bar, self._status, self._notice, self._machine)
 
     @property
     def status(self) -> str:
@@ -50,9 +48,9 @@ class ProgressView(QWidget):
         """Text about the device."""
         return str(self._machine.text())
 
-    def show_status(self, text: str, *, problem: bool = False) -> None:
-        """Show a status, marked if it is a problem."""
-        self._status.setText(f"⚠ {text}" if problem else text)
+    def show_status(self, text: str) -> None:
+        """Show a status."""
+        self._status.setText(text)
 
     @property
     def notice(self) -> str:
