@@ -33,9 +33,9 @@ def test_saved_preset_is_found_by_key_and_name_until_deleted(folder: Path) -> No
     assert own_presets.all_presets() == presets.presets()
     assert own_presets.save("  My  Gravure, grün ", SETTINGS, "For prints.") == "my-gravure-grün"
     assert [file.name for file in folder.iterdir()] == ["my-gravure-grün.json"]
-    kept = own_presets.user_presets()["my-gravure-grün"]
-    assert (kept.name, kept.purpose) == ("My Gravure, grün", "For prints.")
-    assert set(kept.settings) == {"style_weight", "color", "style_layers"}
+    saved = own_presets.user_presets()["my-gravure-grün"]
+    assert (saved.name, saved.purpose) == ("My Gravure, grün", "For prints.")
+    assert set(saved.settings) == {"style_weight", "color", "style_layers"}
     for name in ("my-gravure-grün", "my gravure, GRÜN"):
         assert own_presets.preset(name) == SETTINGS
     assert list(own_presets.all_presets()) == [*presets.presets(), "my-gravure-grün"]
@@ -50,9 +50,9 @@ def test_saved_preset_is_found_by_key_and_name_until_deleted(folder: Path) -> No
 def test_packaged_presets_cannot_be_replaced_or_deleted() -> None:
     with pytest.raises(InputError, match="'Draft' is a preset of the package: choose another"):
         own_presets.save("Draft", SETTINGS)
-    with pytest.raises(InputError, match="'draft' is the package's: only an own preset"):
+    with pytest.raises(InputError, match="'draft' is a preset of the package: only your own"):
         own_presets.delete("draft")
-    with pytest.raises(InputError, match="'mine' is none: only an own preset"):
+    with pytest.raises(InputError, match="'mine' is no preset: only your own"):
         own_presets.delete("mine")
 
 

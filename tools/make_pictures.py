@@ -28,15 +28,15 @@ IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
 
 def wait(until: Callable[[], bool], seconds: float) -> None:
-    """Run the event loop until a condition is true or the time is up."""
+    """Run the event loop until a condition is true, at most for some seconds."""
     loop, poll = QEventLoop(), QTimer()
     end = time.perf_counter() + seconds
 
-    def look() -> None:
+    def check() -> None:
         if until() or time.perf_counter() > end:
             loop.quit()
 
-    poll.timeout.connect(look)
+    poll.timeout.connect(check)
     poll.start(50)
     loop.exec()
 

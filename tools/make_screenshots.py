@@ -1,4 +1,4 @@
-"""Picture the panel in the real viewer, dark and light: docs/images/panel-STATE-THEME.png.
+"""Make screenshots of the panel in the dark and light theme: docs/images/panel-STATE-THEME.png.
 
 Needs a display; without one::
 
@@ -27,7 +27,7 @@ from napari_nst.samples import SAMPLES
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 THEMES = ("dark", "light")
-SIZE = (1366, 768)  # a small laptop's screen
+SIZE = (1366, 768)  # of a small laptop's screen
 MOST_BYTES = 400_000
 
 
@@ -37,7 +37,7 @@ class Studio:
     Parameters
     ----------
     folder : Path
-        Where the pictures go.
+        Folder of the screenshots.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,30 +51,32 @@ class Studio:
         self.panel: Any = widget
         self.panel.controls.size.value = 256
         self.content = self.viewer.layers[0]
-        wait(lambda: self.panel.controls.advanced.isVisible(), 3)  # until the engine is there
+        wait(lambda: self.panel.controls.advanced.isVisible(), 3)  # until torch is imported
         self.show(self.content)
 
     def show(self, *layers: Any) -> None:
-        """Show these layers and no others, as large as they can be."""
+        """Show only these layers, zoomed to the content."""
         for layer in self.viewer.layers:
             layer.visible = layer in layers
         height, width = self.content.data.shape[:2]
         self.viewer.scene.camera.center = (height / 2, width / 2)
-        self.viewer.scene.camera.zoom = 1.15  # the styles, which lie beside it, are not shown
+        self.viewer.scene.camera.zoom = 1.15  # the styles beside it are outside
 
     def until(self, iteration: int) -> None:
-        """Wait until a run is so far."""
-        seen: list[int] = []
-        self.panel.session.reported.connect(lambda report: seen.append(report.snapshot.iteration))
-        wait(lambda: bool(seen and seen[-1] >= iteration), 900)
+        """Wait until a run reaches an iteration."""
+        iterations: list[int] = []
+        self.panel.session.reported.connect(
+            lambda report: iterations.append(report.snapshot.iteration)
+        )
+        wait(lambda: bool(iterations and iterations[-1] >= iteration), 900)
 
     def end(self) -> None:
-        """End a run, and remove its picture."""
+        """Cancel a run, which removes its layer."""
         self.panel.cancel()
         wait(lambda: self.panel.session.state is State.IDLE, 60)
 
     def take(self, name: str, state: State = State.IDLE) -> None:
-        """Write a picture in each theme; the session has to be in this state all the time."""
+        """Write a screenshot in each theme; raise RuntimeError if the session leaves the state."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for theme in THEMES:
             self.viewer.theme = theme
@@ -91,7 +93,7 @@ class Studio:
         bar.setValue(round(share * bar.maximum()))
 
     def regions(self) -> None:
-        """Paint the cup for one style, and what is around it for another."""
+        """Label the cup for one style and the rest for another."""
         height, width = self.content.data.shape[:2]
         rows, columns = np.mgrid[:height, :width]
         cup = ((rows / height - 0.42) / 0.40) ** 2 + ((columns / width - 0.46) / 0.30) ** 2 < 1
@@ -107,7 +109,7 @@ class Studio:
                 section.expand()
 
     def stack(self) -> None:
-        """Open planes of 16 bits, and ask for all of them."""
+        """Open a 16-bit stack, and select all planes."""
         coins = np.asarray(data.coins())[:192, :240].astype(np.uint16) * 16  # type: ignore[no-untyped-call]
         planes = np.stack([np.roll(coins, 5 * plane, axis=1) for plane in range(6)])
         layer = self.viewer.add_image(planes, name="coins", axis_labels=("z", "y", "x"))
@@ -122,7 +124,7 @@ class Studio:
 
 
 def _png(shot: Any) -> bytes:
-    """Return a PNG with as many bits of each colour as fit: the eye sees no loss in six."""
+    """Return a PNG of limited size with as many bits per colour as fit."""
     for bits in (8, 7, 6, 5):
         png = io.BytesIO()
         ImageOps.posterize(Image.fromarray(shot), bits).save(png, "PNG", optimize=True)
@@ -132,18 +134,18 @@ def _png(shot: Any) -> bytes:
 
 
 def main() -> None:
-    """Go through what a panel can show."""
+    """Make a screenshot of each state of the panel."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=IMAGES)
     folder = parser.parse_args().folder
-    # What this machine remembers of its speed, and its user's presets, are no business of readers.
+    # Show neither the measured speed of this machine nor the user's presets.
     for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
         os.environ[name] = tempfile.mkdtemp()
     studio = Studio(folder)
     panel = studio.panel
     studio.take("idle")
 
-    panel.controls.fields["iterations"].value = 300  # more than are done while pictures are taken
+    panel.controls.fields["iterations"].value = 300  # more than run until the last screenshot
     panel.start()
     studio.until(150)
     studio.take("running", State.RUNNING)

@@ -140,7 +140,7 @@ class Network:
         -----
         ReLU and max pooling commute: max(relu(x)) = relu(max(x)).  A ReLU whose features are not
         in use therefore follows the max pooling, where it has a fourth of the work, and the input
-        of the pooling need not be kept for the backward pass.
+        of the pooling is not needed for the backward pass.
         """
         order = [(layer.kind, layer, layer.name in names) for layer in self.layers_up_to(names)]
         for index, (before, pool) in enumerate(pairwise(list(order))):

@@ -137,8 +137,8 @@ def delete(name: str) -> None:
     key = _key(name)
     file = _folder() / f"{key}.json"
     if not key or not file.is_file():
-        whose = "is the package's" if key in presets.presets() else "is none"
-        raise InputError(f"{name!r} {whose}: only an own preset can be deleted.")
+        reason = "is a preset of the package" if key in presets.presets() else "is no preset"
+        raise InputError(f"{name!r} {reason}: only your own presets can be deleted.")
     try:
         file.unlink()
     except OSError as error:

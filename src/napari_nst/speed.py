@@ -10,15 +10,15 @@ from napari_nst.cache import read_json, write_json
 
 __all__ = ["MIN_ITERATIONS", "load_speed", "save_speed"]
 
-MIN_ITERATIONS = 40  # of a run whose speed is worth saving: a shorter one mostly starts up
+MIN_ITERATIONS = 40  # shorter runs are mostly start-up, so their speed is not saved
 
 _FILE = "speed.json"
-_RUNS = 8  # latest runs that are kept of each kind of device
+_RUNS = 8  # number of latest runs that are saved per kind of device
 
-# Operations per second of a small GPU that has not been measured.  A low guess is better: a run
-# that ends early annoys nobody.
+# Operations per second of a small GPU that has not been measured.  Rather too low: a run may
+# end earlier than estimated, but not much later.
 _GUESS = {"cuda": 5e12, "mps": 1e12}
-_SIDE = 512  # of the matrices whose product measures the processor
+_SIDE = 512  # of the square matrices that are multiplied to measure the processor
 
 
 def load_speed(device: str) -> tuple[float, bool]:

@@ -33,27 +33,29 @@ def test_results_are_made_once_and_then_skipped(
     Image.fromarray(np.ones((40, 48), np.uint8)).save("masks/a.png")
     command = ["batch", "in/*.png", "--styles", "s.png", "t.png", "-o", "out", "--masks", "masks"]
     assert main([*command, *TINY]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("napari-nst: 4 results to make: ")
-    assert said[1].startswith("napari-nst: 1 of 4: a.png x s.png, ")
-    assert said[1].endswith(" left.")
-    assert said[-2] == "napari-nst: no mask for b.png."
-    assert said[-1].startswith("napari-nst: 4 made, 0 skipped, 0 failed in ")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("napari-nst: 4 results to make: ")
+    assert lines[1].startswith("napari-nst: 1 of 4: a.png x s.png, ")
+    assert lines[1].endswith(" left.")
+    assert lines[-2] == "napari-nst: no mask for b.png."
+    assert lines[-1].startswith("napari-nst: 4 made, 0 skipped, 0 failed in ")
     assert Path("out/masks/a__t.png").exists()
     assert main([*command, *TINY]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert said[0] == "napari-nst: 4 of 4 there from before; nothing to make."
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "napari-nst: 4 of 4 there from before; nothing to make."
     assert main([*command, *TINY, "--style-weight", "2"]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert "a__s.png is there, but its style_weight was 1.0, not 2.0: it is made" in said[0]
+    lines = capsys.readouterr().err.splitlines()
+    assert "a__s.png is there, but its style_weight was 1.0, not 2.0: it is made" in lines[0]
 
 
-def test_bad_file_is_named_at_the_end(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_file_is_named_at_the_end(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("in/a0.png").write_bytes(b"no picture")
     assert main(["batch", "in", "--styles", "s.png", "--out", "out", *TINY]) == 1
-    said = capsys.readouterr().err.splitlines()
-    assert said[-2].startswith("napari-nst: a0.png failed. ")
-    assert said[-1].startswith("napari-nst: 2 made, 0 skipped, 1 failed in ")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2].startswith("napari-nst: a0.png failed. ")
+    assert lines[-1].startswith("napari-nst: 2 made, 0 skipped, 1 failed in ")
 
 
 def test_unexpected_error_is_one_line_and_its_traceback_is_logged(
@@ -90,12 +92,12 @@ def test_unexpected_error_is_one_line_and_its_traceback_is_logged(
         (["in", "--styles", "s.png", "-o", "out", "--set", "sizes=3"], "no setting 'sizes'"),
     ],
 )
-def test_wrong_options_are_one_line(
+def test_invalid_option_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
     assert main(["batch", *options]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and message in said[0]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and message in lines[0]
     assert not Path("out").exists()
 
 

@@ -134,11 +134,11 @@ def test_record_too_long_for_jpeg_is_written_beside_it(
     assert capsys.readouterr().err.splitlines()[-1] == (
         "napari-nst: the record is too long for a JPEG file; wrote it to out.jpg.napari-nst.json."
     )
-    kept = RunRecord.model_validate_json((folder / "out.jpg.napari-nst.json").read_text("utf-8"))
-    assert kept.status == "finished"
+    record = RunRecord.model_validate_json((folder / "out.jpg.napari-nst.json").read_text("utf-8"))
+    assert record.status == "finished"
 
 
-def test_several_styles(folder: Path) -> None:
+def test_several_styles_are_mixed_in_one_picture(folder: Path) -> None:
     write_image("other.png", picture((30, 30), seed=2))
     arguments = ["content.png", "style.png", "other.png", "-o", "out.png", *TINY]
     assert main(["stylize", *arguments, "--set", "style_weights=[0.7, 0.3]"]) == 0
@@ -148,13 +148,13 @@ def test_several_styles(folder: Path) -> None:
 
 
 def test_options_override_set_and_set_overrides_the_file(folder: Path) -> None:
-    kept = StyleTransferSettings(iterations=7, pooling="average", seed=3, style_weight=9)
-    Path("kept.json").write_text(kept.to_json())
-    arguments = ["content.png", "style.png", "-o", "out.png", "--settings", "kept.json", *TINY]
+    saved = StyleTransferSettings(iterations=7, pooling="average", seed=3, style_weight=9)
+    Path("saved.json").write_text(saved.to_json())
+    arguments = ["content.png", "style.png", "-o", "out.png", "--settings", "saved.json", *TINY]
     choices = ["iterations=9", "seed=4", "padding=zero", 'style_layers={"relu1_1": 1}']
     sets = [word for choice in choices for word in ("--set", choice)]
     assert main(["stylize", *arguments, *sets, "--style-weight", "2.5"]) == 0
-    assert record_of("out.png").settings == kept.replace(
+    assert record_of("out.png").settings == saved.replace(
         size=40,
         iterations=2,
         seed=4,
@@ -164,7 +164,7 @@ def test_options_override_set_and_set_overrides_the_file(folder: Path) -> None:
     )
 
 
-def test_start_sets_the_initial_image(folder: Path) -> None:
+def test_init_image_option_implies_init_image(folder: Path) -> None:
     write_image("start.png", picture((20, 30, 3), seed=3))
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", *TINY]
     assert main([*arguments, "--init-image", "start.png"]) == 0
@@ -179,7 +179,7 @@ def test_start_sets_the_initial_image(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "longest"), [("none", 48), ("auto", 48), ("32", 38)])
-def test_sizes(folder: Path, size: str, longest: int) -> None:
+def test_size_limits_the_longest_side(folder: Path, size: str, longest: int) -> None:
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", "--iterations", "1"]
     assert main([*arguments, "--size", size, "--set", "output_size=working"]) == 0
     assert max(read_image("out.png").shape) == longest
@@ -301,7 +301,9 @@ def test_invalid_output_is_refused_before_the_run(
     assert Path("content.png").read_bytes() == before
 
 
-def test_missing_output_option(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_output_option_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["stylize", "content.png", "style.png"]) == 2
     assert capsys.readouterr().err == "napari-nst: Missing option '-o' / '--output'.\n"
 
@@ -389,7 +391,7 @@ def test_ctrl_c_writes_the_current_picture(
     assert last.startswith("napari-nst: stopped early; wrote out.png, 48 x 40 pixels after 2 iter")
 
 
-def test_ctrl_c_before_the_first_iteration(
+def test_ctrl_c_before_the_first_iteration_leaves_the_old_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     press_ctrl_c(monkeypatch, at=1)
@@ -409,7 +411,7 @@ def test_ctrl_c_twice_exits_immediately(folder: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signals between processes")
-def test_ctrl_c_in_a_subprocess(folder: Path) -> None:
+def test_ctrl_c_in_a_subprocess_writes_the_current_picture(folder: Path) -> None:
     process = run_program(
         "stylize",
         *("content.png", "style.png", "-o", "out.png", "--size", "40", "--iterations", "100000"),
@@ -441,7 +443,7 @@ def test_help_does_not_import_torch_or_napari(folder: Path) -> None:
         assert arguments == ["--version"] or "Usage: napari-nst" in out
 
 
-def test_error_in_a_subprocess(folder: Path) -> None:
+def test_error_in_a_file_is_reported_without_importing_torch(folder: Path) -> None:
     report = "import atexit\natexit.register(lambda: print('torch' in sys.modules))"
     process = run_program("stylize", "none.png", "style.png", "-o", "out.png", before=report)
     out, err = process.communicate()
@@ -450,7 +452,7 @@ def test_error_in_a_subprocess(folder: Path) -> None:
     assert err == "napari-nst: none.png does not exist: name an image file that does.\n"
 
 
-def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_command_error_suggests_a_similar_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stylise"]) == 2
     assert capsys.readouterr().err == (
         "napari-nst: No such command 'stylise'. Did you mean 'stylize'?\n"
@@ -460,7 +462,7 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
 # Info
 
 
-def test_info(
+def test_info_shows_versions_devices_and_weights(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("napari_nst.cli._info.unused_gpu", lambda: "mend it")
@@ -482,7 +484,9 @@ def test_info(
 # Demo
 
 
-def test_demo_as_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_writes_a_picture_to_the_output_option(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["demo", "-o", "out.png", *TINY]) == 0
     assert read_image("out.png").shape == (400, 600, 3)
     record = record_of("out.png")
@@ -500,7 +504,7 @@ def test_demo_as_a_picture(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         ([], "because there is no display (neither DISPLAY nor WAYLAND_DISPLAY is set)"),
     ],
 )
-def test_demo_without_a_viewer(
+def test_demo_without_a_viewer_gives_the_reason(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
 ) -> None:
     painted = []
@@ -530,7 +534,7 @@ def test_demo_with_a_display_opens_napari(monkeypatch: pytest.MonkeyPatch, varia
     assert opened == [True]
 
 
-def test_demo_without_qt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_without_qt_is_headless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_demo, "installed_qt", list)
     monkeypatch.setenv("DISPLAY", ":0")
     assert "there is no Qt" in (_demo.why_headless() or "")

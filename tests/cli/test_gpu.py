@@ -40,21 +40,25 @@ def test_no_message_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _gpu.unused_gpu() is None
 
 
-def test_torch_without_cuda(nvidia: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_built_without_cuda_is_explained(
+    nvidia: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     sentence = _gpu.unused_gpu() or ""
     assert sentence.startswith("This machine has an NVIDIA GPU (Great Card, Greater Card), but t")
     assert "is built without CUDA: install torch again" in sentence
 
 
-def test_driver_too_old(nvidia: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = "The driver is too old (found version 11040). Please update it. More."
-    monkeypatch.setattr(torch.cuda, "init", failing(said))
+def test_error_of_the_driver_is_quoted(nvidia: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = "The driver is too old (found version 11040). Please update it. More."
+    monkeypatch.setattr(torch.cuda, "init", failing(error))
     sentence = _gpu.unused_gpu() or ""
     assert "(The driver is too old (found version 11040)): update the NVIDIA driver" in sentence
 
 
-def test_hidden_gpu(nvidia: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_that_hides_the_gpu_is_named(
+    nvidia: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "init", failing("No CUDA GPUs are available"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert (_gpu.unused_gpu() or "").endswith(
@@ -62,7 +66,9 @@ def test_hidden_gpu(nvidia: None, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_driver_that_does_not_answer(nvidia: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_is_guessed_if_the_driver_does_not_answer(
+    nvidia: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*_: Any, **__: Any) -> None:
         raise subprocess.CalledProcessError(9, "nvidia-smi")
 
@@ -84,7 +90,7 @@ def test_driver_that_does_not_answer(nvidia: None, monkeypatch: pytest.MonkeyPat
         (["sm_90a", "sm_120"], [(6, 1), (12, 0)], True),
     ],
 )
-def test_generations_of_gpus(
+def test_torch_must_be_compiled_for_the_generation_of_the_gpu(
     nvidia: None,
     monkeypatch: pytest.MonkeyPatch,
     compiled: list[str],
@@ -103,7 +109,7 @@ def test_generations_of_gpus(
     ("built", "available", "expected"),
     [(True, True, None), (True, False, "update macOS"), (False, False, "for arm64")],
 )
-def test_metal(
+def test_unavailable_metal_is_explained(
     monkeypatch: pytest.MonkeyPatch, built: bool, available: bool, expected: str | None
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -86,8 +86,8 @@ def test_invalid_labels_are_one_line(
 def test_interrupted_run_is_resumed_to_the_same_picture(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ["stylize", "content.png", "a.png", "--content-labels", "labels.png", *TINY]
-    assert main([*asked, "-o", "whole.png"]) == 0
+    options = ["stylize", "content.png", "a.png", "--content-labels", "labels.png", *TINY]
+    assert main([*options, "-o", "whole.png"]) == 0
     original = StyleTransfer.__next__
 
     def interrupted(run: StyleTransfer) -> object:
@@ -98,7 +98,7 @@ def test_interrupted_run_is_resumed_to_the_same_picture(
 
     with monkeypatch.context() as patch:
         patch.setattr(StyleTransfer, "__next__", interrupted)
-        assert main([*asked, "-o", "part.png", "--save-run", "run.nst"]) == 130
+        assert main([*options, "-o", "part.png", "--save-run", "run.nst"]) == 130
     assert "napari-nst resume run.nst -o part.png" in capsys.readouterr().err
     assert record_of("part.png").iterations == 2
     assert main(["resume", "run.nst", "-o", "resumed.png"]) == 0
@@ -113,7 +113,7 @@ def test_file_without_a_run_is_one_line(folder: Path, capsys: pytest.CaptureFixt
     assert not Path("out.png").exists()
 
 
-def test_set_accepts_every_setting_of_regions(folder: Path) -> None:
+def test_settings_file_can_have_settings_of_regions(folder: Path) -> None:
     Path("settings.json").write_text(
         json.dumps({"region_styles": {"1": 0}, "region_guidance": "inside", "region_softness": 0})
     )
@@ -126,10 +126,10 @@ def test_set_accepts_every_setting_of_regions(folder: Path) -> None:
 
 def test_warning_of_a_run_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_image("large.png", np.zeros((800, 800), np.float32) + 0.5)
-    asked = ["--size", "none", "--iterations", "1", "--set", "optimizer=lbfgs", "--set"]
+    options = ["--size", "none", "--iterations", "1", "--set", "optimizer=lbfgs", "--set"]
     shallow = ["--set", "style_layers=relu1_1", "--set", "content_layers=relu1_1"]
     limit = ["memory_limit=0.5", "--set", "tile=128", *shallow]
-    assert main(["stylize", "large.png", "b.png", "-o", "out.png", *asked, *limit]) == 0
-    said = capsys.readouterr().err
-    (line,) = (line for line in said.splitlines() if "L-BFGS remembers" in line)
+    assert main(["stylize", "large.png", "b.png", "-o", "out.png", *options, *limit]) == 0
+    message = capsys.readouterr().err
+    (line,) = (line for line in message.splitlines() if "L-BFGS remembers" in line)
     assert line.startswith("napari-nst: L-BFGS remembers ") and "memory_limit is 0.5 GiB" in line

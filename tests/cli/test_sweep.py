@@ -99,12 +99,12 @@ def test_cells_have_the_settings_of_their_row_and_column() -> None:
         ('color="match",luminance', ["match", "luminance"]),
     ],
 )
-def test_values_are_json_or_words(columns: str, expected: list[Any]) -> None:
+def test_values_of_an_axis_are_json_or_words(columns: str, expected: list[Any]) -> None:
     name = columns.partition("=")[0]
     assert [getattr(cell.settings, name) for cell in grid(columns=columns).cells] == expected
 
 
-def test_layers_can_be_compared() -> None:
+def test_layer_weights_can_be_an_axis() -> None:
     columns = 'style_layers={"relu1_1": 1, "relu2_1": 0.5},["relu3_1"]'
     made = grid(columns=columns)
     assert [dict(cell.settings.style_layers) for cell in made.cells] == [
@@ -115,7 +115,7 @@ def test_layers_can_be_compared() -> None:
     assert all(re.fullmatch(r"[\w.=,+-]+", cell.name) for cell in made.cells)
 
 
-def test_one_axis_is_a_strip() -> None:
+def test_single_axis_gives_one_row_or_column() -> None:
     across, down = grid(columns="seed=1,2,3"), grid(rows="seed=1,2,3")
     assert (len(across.cells), across.width) == (3, 3)
     assert (len(down.cells), down.width) == (3, 1)
@@ -169,7 +169,7 @@ def test_default_size_is_small(options: dict[str, Any], longest: int, sizes: lis
         ({"rows": "preset=draft,balanced"}, "presets have --presets draft,balanced."),
         ({"preset_names": "draft,best"}, "There is no preset 'best'; there are balanced"),
         ({"preset_names": "draft,Draft"}, "--presets names 'draft' twice"),
-        ({"preset_names": "all", "preset": "draft"}, "--presets goes through settings to begin"),
+        ({"preset_names": "all", "preset": "draft"}, "--presets compares initial settings"),
         ({"rows": "seed=1", "columns": "tv_weight=1", "preset_names": "all"}, "three axes"),
     ],
 )
@@ -202,7 +202,7 @@ def test_sheet_shows_the_results_of_stylize(shape: tuple[int, ...]) -> None:
         assert shows(sheet, np.rint(made * 255).astype(np.uint8))
 
 
-def test_lines_before_the_sweep_after_each_run_and_at_the_end(
+def test_sweep_prints_lines_before_after_each_run_and_at_the_end(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert sweep(*TWO, *TINY) == 0

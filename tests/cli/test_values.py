@@ -76,8 +76,8 @@ def test_tiff_has_the_values_of_the_content_and_png_their_share_of_the_range(
     assert "are 0 to" not in capsys.readouterr().err
     assert main(["stylize", "a.tif", "style.png", "-o", "new.png", *TINY]) == 0
     first, last = record_in("new.png").content.range or (0, 1)
-    said = f"its values from {first:g} to {last:g} are 0 to 65535 in new.png."
-    assert said in capsys.readouterr().err
+    message = f"its values from {first:g} to {last:g} are 0 to 65535 in new.png."
+    assert message in capsys.readouterr().err
     unit = (made.astype(float) - first) / (last - first)
     np.testing.assert_allclose(values_in("new.png") / 65_535, unit, atol=1e-3)
 
@@ -107,8 +107,8 @@ def test_intensities_are_as_in_batch(scene: Any, choice: str, span: Any) -> None
         found = Range.from_percentiles(counts)
         span = (found.low, found.high)
     assert record_in("new.tif").content.range == span
-    meant = RangedImage(counts, None if span is None else Range(*span))
-    expected = stylize(meant, read_image("style.png"), **CHOICES).record
+    content = RangedImage(counts, None if span is None else Range(*span))
+    expected = stylize(content, read_image("style.png"), **CHOICES).record
     assert record_in("new.tif").losses == expected.losses
 
 
@@ -121,8 +121,8 @@ def test_plane_of_the_content_is_required(scene: Any, capsys: pytest.CaptureFixt
     )
     for plane in ("1", "3,0", "0,0,0"):
         assert main([*command, "--plane", plane]) == 2
-        said = capsys.readouterr().err
-        assert f"--plane is {plane}, and stack.ome.tif has 6 planes: give N,N (z 0" in said
+        message = capsys.readouterr().err
+        assert f"--plane is {plane}, and stack.ome.tif has 6 planes: give N,N (z 0" in message
     with tifffile.TiffFile("stack.ome.tif") as tiff:
         stack = tiff.asarray()
     for c, span in ((0, (0, 4095)), (1, (0, 65_535))):

@@ -23,7 +23,7 @@ FETCH = ["weights", "fetch", "vgg19"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache directory and a torch hub of our own."""
+    """A cache directory and an empty torch hub."""
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     for variable in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -54,7 +54,7 @@ def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
-def test_fetch_list_and_verify(
+def test_fetched_weights_are_listed_and_verified(
     url: str, cache: Path, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*FETCH, "--yes"]) == 0
@@ -134,7 +134,7 @@ def test_fetch_asks_with_the_size(
     assert (cache / "vgg19_features.safetensors").exists()
 
 
-def test_fetch_stops_after_no(
+def test_fetch_downloads_nothing_after_no(
     url: str, cache: Path, server: Any, typed: Callable[[str], None]
 ) -> None:
     typed("n\n")
@@ -153,7 +153,7 @@ def test_fetch_without_a_terminal_needs_yes(
     assert server.ranges == []
 
 
-def test_ctrl_c_at_the_question(
+def test_ctrl_c_at_the_question_exits_silently(
     url: str, server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Terminal(io.StringIO):
@@ -166,7 +166,7 @@ def test_ctrl_c_at_the_question(
     assert server.ranges == []
 
 
-def test_ctrl_c_during_the_download(
+def test_interrupted_download_is_continued(
     url: str, cache: Path, server: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = cache / f"{url.rsplit('/', 1)[1]}.part"
@@ -185,10 +185,10 @@ def test_ctrl_c_during_the_download(
         "napari-nst: cancelled; 'napari-nst weights fetch vgg19' continues the download."
     )
     assert set(cache.iterdir()) == {part, part.with_name(f"{part.name}.lock")}
-    kept = part.stat().st_size
-    assert 300_000 <= kept <= 400_000
+    size = part.stat().st_size
+    assert 300_000 <= size <= 400_000
     assert main([*FETCH, "--yes"]) == 0
-    assert server.ranges == [None, f"bytes={kept}-"]
+    assert server.ranges == [None, f"bytes={size}-"]
     assert {each.suffix for each in cache.iterdir()} == {".json", ".lock", ".safetensors"}
 
 

@@ -120,7 +120,7 @@ def test_an_archive_without_the_checkpoint_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_the_script_reads_the_sdist_and_writes_the_file(
+def test_script_reads_the_sdist_and_writes_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = pickled({"VGG16_0": layers()})
@@ -132,6 +132,6 @@ def test_the_script_reads_the_sdist_and_writes_the_file(
     assert hashlib.sha256(output.read_bytes()).hexdigest() in capsys.readouterr().out
 
 
-def test_the_file_goes_where_the_package_looks_for_it() -> None:
+def test_default_output_is_the_weights_file_of_the_package() -> None:
     assert build.OUTPUT == SCRIPT.parents[1] / "src/napari_nst/data/vgg16_features.safetensors"
     assert build.OUTPUT.is_file()

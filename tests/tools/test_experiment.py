@@ -25,7 +25,7 @@ def two_squares() -> np.ndarray:
     return labels
 
 
-def test_dice() -> None:
+def test_dice_counts_the_overlap_of_nonzero_pixels() -> None:
     mask = two_squares()
     half = np.where(mask == 1, mask, 0)
     assert experiment.dice(mask, mask) == 1
@@ -54,7 +54,7 @@ def test_the_spectrum_of_twice_the_contrast_is_six_decibels_away() -> None:
     assert experiment.spectrum_distance(image, 2 * image + 3) == pytest.approx(20 * np.log10(2))
 
 
-def test_contrast_and_texture() -> None:
+def test_texture_distance_ignores_contrast() -> None:
     image = noise()
     deviation = experiment.local_deviation(image).mean()
     assert experiment.contrast_distance(image, 2 * image) == pytest.approx(deviation)

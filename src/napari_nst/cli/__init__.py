@@ -210,8 +210,8 @@ def demo(
     from napari_nst.cli._demo import why_headless, write_demo
 
     named = {"size": size, "iterations": iterations}
-    asked = headless or out is not None or any(value is not None for value in named.values())
-    reason = "as requested" if asked else why_headless()
+    requested = headless or out is not None or any(value is not None for value in named.values())
+    reason = "as requested" if requested else why_headless()
     if reason is not None:
         chosen = settings_from_options(None, [], named)
         write_demo(reason, out or Path("napari-nst-demo.png"), chosen)

@@ -58,7 +58,7 @@ def initial_settings(file: Path | None, preset: str | None) -> StyleTransferSett
     if preset is None:
         return StyleTransferSettings() if file is None else own_presets.read_settings(file)
     if file is not None:
-        raise InputError("--preset and --settings both name settings to begin with: give one.")
+        raise InputError("--preset and --settings both name initial settings: give one.")
     return own_presets.preset(preset)
 
 

@@ -79,8 +79,8 @@ def make_grid(
     down, across = _axes(rows, columns, preset_names)
     if preset_names is not None and (preset is not None or file is not None):
         raise InputError(
-            "--presets goes through settings to begin with, and --preset and --settings "
-            "name some: leave one of them out."
+            "--presets compares initial settings, and --preset and --settings name some: leave "
+            "one of them out."
         )
     cells = []
     headings = product(down.headings or ("",), across.headings or ("",))
@@ -126,7 +126,7 @@ def _axes(rows: str | None, columns: str | None, preset_names: str | None) -> tu
             "--columns style_weight=1,2,4."
         )
     if down.name == across.name:
-        raise InputError(f"--rows and --columns are both {down.name}; let one be another.")
+        raise InputError(f"--rows and --columns are both {down.name}; choose another for one.")
     return down, across
 
 
@@ -163,8 +163,8 @@ def _preset_axis(text: str) -> _Axis:
 def _check_unique(axis: _Axis, cells: Sequence[Cell]) -> None:
     """Refuse equal values, also 1 and 1.0; two presets may have the same settings."""
     settings = [cell.settings for cell in cells]
-    for value, own in zip(axis.values, settings, strict=True):
-        if axis.name != "preset" and settings.count(own) > 1:
+    for value, settings_of_value in zip(axis.values, settings, strict=True):
+        if axis.name != "preset" and settings.count(settings_of_value) > 1:
             raise InputError(f"{axis.name} has the value {abridged(value)} twice.")
 
 

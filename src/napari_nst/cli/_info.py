@@ -42,8 +42,8 @@ def report() -> Iterator[str]:
             chosen.torch_device.type,
             0,
         )
-        taken = ', taken by device "auto"' if first else ""
-        yield _line(name, f"{device.name}, {device.free_bytes / 2**30:.1f} GiB free{taken}")
+        note = ', taken by device "auto"' if first else ""
+        yield _line(name, f"{device.name}, {device.free_bytes / 2**30:.1f} GiB free{note}")
     yield _line("threads", str(torch.get_num_threads()))
     yield _line("precision", chosen.precision)
     largest = automatic_size(chosen.torch_device.type)

@@ -76,7 +76,7 @@ def replay(
     content_plane = parse_plane(plane, "--plane")
     pictures = [
         _read(content, content_plane),
-        *(_read(path, plane_of(path, own)) for path, own in zip(styles, planes, strict=True)),
+        *(_read(path, plane_of(path, p)) for path, p in zip(styles, planes, strict=True)),
     ]
     more: dict[str, Any] = {
         "init_image": None

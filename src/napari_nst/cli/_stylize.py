@@ -154,11 +154,11 @@ def read_inputs(
     check_intensities(intensities)
     planes = list(style_planes) or [None] * len(styles)
     if len(styles) > 1 and len(set(planes)) == 1:  # only for the styles that have several
-        own = [plane_of(path, planes[0]) for path in styles]
-        planes = own if any(own) else planes
+        planes_of_styles = [plane_of(path, planes[0]) for path in styles]
+        planes = planes_of_styles if any(planes_of_styles) else planes
     return [
         read_picture(content, intensities, plane),
-        *(read_style(path, intensities, own) for path, own in zip(styles, planes, strict=True)),
+        *(read_style(path, intensities, p) for path, p in zip(styles, planes, strict=True)),
     ]
 
 
