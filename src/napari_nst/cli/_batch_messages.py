@@ -26,12 +26,7 @@ _MOST_NAMED = 5
 def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
     """Print what a batch will make and how long it takes; return the operations of each result.
 
-    Parameters
-    ----------
-    work : Batch
-        The batch.
-    scheduler : str or None
-        Address of a cluster, whose speed is unknown.
+    The duration is not printed for a cluster, whose speed is unknown.
     """
     for number, reason in work.outdated.items():
         job = work.jobs[number]
@@ -55,12 +50,7 @@ def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
 class BatchProgress(JobsProgress):
     """Progress of a batch.
 
-    Parameters
-    ----------
-    operations : dict of Path to float
-        Operations of each result.
-    measure_speed : bool
-        Whether to save the speed of the jobs; only if this machine runs them one by one.
+    `measure_speed` saves the speed of the jobs; it needs them to run one by one on this machine.
     """
 
     def __init__(self, operations: Mapping[Path, float], *, measure_speed: bool) -> None:

@@ -30,20 +30,7 @@ def settings_from_options(
     named: Mapping[str, object],
     preset: str | None = None,
 ) -> StyleTransferSettings:
-    """Return the settings for the options.
-
-    Parameters
-    ----------
-    file, preset
-        As for `initial_settings`.
-    pairs, named
-        As for `parse_values`.
-
-    Raises
-    ------
-    InputError
-        If a name, a value or the file is invalid.
-    """
+    """Return the settings for the options: see `initial_settings` and `parse_values`."""
     return initial_settings(file, preset).replace(**parse_values(pairs, named))
 
 

@@ -32,17 +32,7 @@ def why_headless() -> str | None:
 
 
 def write_demo(reason: str, out: Path, settings: StyleTransferSettings) -> None:
-    """Restyle the demo's sample and write the image.
-
-    Parameters
-    ----------
-    reason : str
-        Why there is no viewer: the end of a sentence.
-    out : Path
-        File of the image.
-    settings : StyleTransferSettings
-        All settings.
-    """
+    """Restyle the demo's sample and write the image; `reason` says why there is no viewer."""
     check_writable(out)
     say(f"writing a picture instead of opening napari, {reason}.")
     layers = next(iter(SAMPLES.values())).layers()

@@ -57,12 +57,7 @@ def progress_bar() -> Progress:
 def run_with_progress(run: StyleTransfer, after: Callable[[], object] | None = None) -> None:
     """Iterate a run to its end with a bar or, outside a terminal, a line per scale.
 
-    Parameters
-    ----------
-    run : StyleTransfer
-        The run.
-    after : callable, optional
-        Called after each iteration.
+    `after` is called after each iteration.
     """
     shown, scale = 0.0, 0
     with progress_bar() as bar:
@@ -89,12 +84,7 @@ def run_with_progress(run: StyleTransfer, after: Callable[[], object] | None = N
 class JobsProgress:
     """Progress of several jobs: a line at the end of each and, in a terminal, a bar.
 
-    Parameters
-    ----------
-    count : int
-        Number of jobs.
-    operations : float
-        Sum of the operations of all jobs.
+    `operations` is the sum over all jobs.
     """
 
     def __init__(self, count: int, operations: float) -> None:
@@ -113,17 +103,7 @@ class JobsProgress:
     def end(
         self, title: str, operations: float, seconds: float = 0.0, error: str | None = None
     ) -> None:
-        """Print how a job ended, and how long the others will take.
-
-        Parameters
-        ----------
-        title, operations : str, float
-            Name and operations of the job.
-        seconds : float
-            Duration of the job.
-        error : str or None
-            Why it failed.
-        """
+        """Print how a job ended, or the error if it failed, and how long the others will take."""
         self._ended += 1
         self._done += operations
         if error is not None:

@@ -51,30 +51,10 @@ def stylize_files(
 ) -> None:
     """Restyle a picture in a file, and write the result.
 
-    Parameters
-    ----------
-    content, styles : Path, sequence of Path
-        The pictures.
-    init_image : Path or None
-        Initial image, with ``init="image"``.
-    out : Path
-        File of the result.
-    settings : StyleTransferSettings
-        All settings.
-    depth : {"8", "16"} or None
-        Bits per channel of the result; None: 8 if the content has 8, else 16.
-    intensities : {"auto", "full", "percentiles"} or tuple of float
-        Which values are black and white.
-    plane : tuple of int or None
-        Plane of the content and of the initial image, if they have several.
-    style_planes : sequence of tuple of int or None
-        Plane of each style.
-    content_labels : Path or None
-        Labels of the content.
-    style_labels : sequence of Path
-        Labels of each style, "none" for a style without; or empty.
-    checkpoint : Path or None
-        File to save the run to.
+    `init_image` needs ``init="image"``. `depth` is in bits per channel; None: 8 if the content has
+    8, else 16. `plane` is that of the content and of the initial image, if they have several.
+    `style_labels` has "none" for a style without labels, or is empty. The run is saved to
+    `checkpoint`.
 
     Raises
     ------
@@ -108,21 +88,13 @@ def check_output(
 ) -> None:
     """Check before a run that its output can be written and is not an input.
 
-    Parameters
-    ----------
-    out : Path
-        File of the output.
-    inputs : iterable of Path or None
-        Files that it must not replace.
-    depth : {"8", "16"} or None
-        Bits per channel.
-    what : str
-        Name of the output in messages.
+    `inputs` are files that it must not replace, `depth` is in bits per channel, and `what` is the
+    name of the output in messages.
 
     Raises
     ------
     InputError
-        If that is not so.
+        If it cannot be written, or is an input.
     """
     check_writable(out)
     if depth == "16" and out.suffix.lower() in (".jpg", ".jpeg"):
@@ -140,11 +112,6 @@ def read_inputs(
     style_planes: Sequence[tuple[int, ...] | None],
 ) -> list[RangedImage]:
     """Read a content and its styles.
-
-    Parameters
-    ----------
-    content, styles, intensities, plane, style_planes
-        As for `stylize_files`.
 
     Raises
     ------
@@ -188,16 +155,8 @@ def run_to_file(
 ) -> None:
     """Iterate a run to its end or to Ctrl-C, and write the image with its record.
 
-    Parameters
-    ----------
-    run : StyleTransfer
-        The run, before its first iteration or loaded from a file.
-    out : Path
-        File of the result.
-    depth : {"8", "16"} or None
-        Bits per channel of the file; None: as in the content.
-    checkpoint : Path or None
-        File to save the run to, every minute and at its end.
+    `run` has not started, or is loaded from a file. It is saved to `checkpoint` every minute and at
+    its end.
 
     Raises
     ------

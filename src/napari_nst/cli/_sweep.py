@@ -12,6 +12,8 @@ from napari_nst.cli._options import (
     IntensitiesOption,
     IterationsOption,
     PlaneOption,
+    PresetOption,
+    SetOption,
     SettingsOption,
     StylePlaneOption,
     StylesArgument,
@@ -68,19 +70,9 @@ def sweep(
     intensities: IntensitiesOption = "auto",
     plane: PlaneOption = None,
     style_plane: StylePlaneOption = None,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Preset of all pictures."),
-    ] = None,
+    preset: PresetOption = None,
     settings: SettingsOption = None,
-    choices: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any setting of all pictures. Can be repeated.",
-        ),
-    ] = None,
+    choices: SetOption = None,
 ) -> None:
     """Run several settings or presets on one pair, and write a contact sheet.
 
