@@ -1,6 +1,6 @@
-"""A GPU in one table: whole runs and single iterations, by size, style loss and precision.
+"""Measure iterations and whole runs on a CUDA device, by size, style loss and precision.
 
-For `python benchmarks/gpu.py` on a machine with a CUDA device; see README.md beside this file.
+See README.md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "wasserstein": {"style_loss": "wasserstein"},
     "L-BFGS": {"optimizer": "lbfgs"},
 }
-_LARGEST_COMPARED = 2048  # pixels a side: beyond it the plain loop takes too much memory
+_LARGEST_COMPARED = 2048  # pixels per side: the plain loop needs too much memory above
 _WARM_UP, _REPEATS = 5, 20
 
 
@@ -53,7 +53,7 @@ def pictures(size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def measure_run(choices: dict[str, Any], size: int, times: int = 2) -> list[float]:
-    """Return the seconds of whole runs, from the images to the result, one after another."""
+    """Return the seconds of consecutive runs, from the images to the result."""
     content, style = pictures(size)
     settings = StyleTransferSettings(**{**choices, "size": size})
     seconds = []
@@ -73,13 +73,13 @@ class Iteration(NamedTuple):
     Attributes
     ----------
     precision : str
-        Of the convolutions.
+        Precision of the convolutions.
     milliseconds : float
-        Mean of an iteration, the card waited for after each.
+        Mean of an iteration, synchronised after each.
     plain, convolutions : float or None
-        The same of a plain loop (see `iteration.plain_loop`), and of the convolutions alone.
+        The same of the plain loop (`iteration.plain_loop`) and of the convolutions alone.
     peak, estimate : int
-        Bytes on the card at the peak, and what was estimated.
+        Peak memory on the GPU in bytes, and its estimate.
     """
 
     precision: str
@@ -91,7 +91,7 @@ class Iteration(NamedTuple):
 
 
 def measure_iteration(choices: dict[str, Any], size: int) -> Iteration:
-    """Measure an iteration at one size, height and width."""
+    """Measure an iteration of a square image."""
     settings = StyleTransferSettings(**choices)
     device = Device.from_settings(settings)
     torch.cuda.empty_cache()
@@ -126,10 +126,10 @@ def _milliseconds(work: Callable[[], object]) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print both tables."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024, 2048, 4096])
-    parser.add_argument("--variants-at", type=int, default=512, help="size of the other choices")
+    parser.add_argument("--variants-at", type=int, default=512, help="size of the other variants")
     options = parser.parse_args(arguments)
     card = f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
     console = Console(width=110)

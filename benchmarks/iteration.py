@@ -1,6 +1,6 @@
-"""One iteration: seconds and memory by size, tile, precision, optimizer, style loss and network.
+"""Measure an iteration: seconds and memory by size, tile, precision, optimizer and style loss.
 
-Every row is measured in a process of its own; see README.md beside this file.
+Every row is measured in its own process; see README.md.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 
 __all__ = ["iteration", "measure", "plain_loop", "profiled"]
 
-_LARGEST_COMPARED = 1024  # pixels a side: beyond it the plain loop takes too long, or too much
+_LARGEST_COMPARED = 1024  # pixels per side: the plain loop needs too much time and memory above
 _LARGEST_REPEATED = 2048
 _VARIANTS_FROM = 512
 _UNTIL_EXIT = ExitStack()  # contexts that last as long as the process
-_ALL = 100  # iterations of the run that the measured ones are taken to belong to
+_ITERATIONS = 100  # of the run that the measured iterations belong to
 
-# What an iteration's operators are, by what is in their names; the first that fits counts.
-_CLASSES: Mapping[str, tuple[str, ...]] = {
+# Kinds of operators, by parts of their names; the first match counts.
+_KINDS: Mapping[str, tuple[str, ...]] = {
     "convolutions": ("convolution", "conv2d", "conv_"),
     "ReLU": ("relu", "threshold"),
     "pooling": ("pool",),
@@ -78,7 +78,7 @@ _CLASSES: Mapping[str, tuple[str, ...]] = {
 
 
 class Row(NamedTuple):
-    """What is measured: a name, the settings that are not the default's, and at what size."""
+    """A row of the table: name, changed settings, size in pixels, tile size."""
 
     name: str
     choices: dict[str, Any]
@@ -92,14 +92,14 @@ def plain_loop(
     style: Tensor,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Callable[[], None]:
-    """Return an iteration as a textbook has it: float32, Gram losses, autograd, torch's Adam."""
+    """Return a textbook iteration: float32, Gram losses, autograd, torch's Adam."""
     loaded = weights.load(settings.network, settings.weights, settings.weights_format)
     tensors = {name: tensor.to(content) for name, tensor in loaded.tensors.items()}
     for name, tensor in tensors.items():
         if name.endswith("weight"):
             tensors[name] = tensor.contiguous(memory_format=layout)
-    wanted, styled = settings.content_layers.active, settings.style_layers.active
-    plan = NETWORKS[settings.network].layers_up_to((*wanted, *styled))
+    content_layers, style_layers = settings.content_layers.active, settings.style_layers.active
+    layers = NETWORKS[settings.network].layers_up_to(settings.layers_in_use)
     mean, deviation = (
         content.new_tensor(values).view(1, 3, 1, 1)
         for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -107,7 +107,7 @@ def plain_loop(
 
     def features(image: Tensor) -> dict[str, Tensor]:
         x, found = ((image - mean) / deviation).contiguous(memory_format=layout), {}
-        for layer in plan:
+        for layer in layers:
             if layer.kind == "conv":
                 weight, bias = (tensors[f"{layer.name}.{part}"] for part in ("weight", "bias"))
                 x = functional.conv2d(x, weight, bias, padding=1)
@@ -115,7 +115,7 @@ def plain_loop(
                 x = functional.max_pool2d(x, 2)
             else:
                 x = functional.relu(x)
-            if layer.name in wanted or layer.name in styled:
+            if layer.name in settings.layers_in_use:
                 found[layer.name] = x
         return found
 
@@ -125,9 +125,9 @@ def plain_loop(
 
     with torch.no_grad():
         found = features(content)
-        targets = {name: found[name] for name in wanted}
+        targets = {name: found[name] for name in content_layers}
         found = features(style)
-        grams = {name: gram(found[name]) for name in styled}
+        grams = {name: gram(found[name]) for name in style_layers}
     image = content.clone().requires_grad_()
     optimizer = torch.optim.Adam([image], lr=0.02)
 
@@ -141,7 +141,7 @@ def plain_loop(
             loss = loss + functional.mse_loss(gram(found[name]), target)
         torch.autograd.backward(loss)
         optimizer.step()
-        image.detach().flatten()[0].item()  # a GPU is waited for
+        image.detach().flatten()[0].item()  # synchronises
 
     return step
 
@@ -149,22 +149,22 @@ def plain_loop(
 def iteration(
     settings: StyleTransferSettings, size: int, tile: int | None, device: Device
 ) -> tuple[Callable[[], None], Callable[[], int]]:
-    """Return one iteration as the loop does it, and how many pairs L-BFGS has.
+    """Return an iteration of a run, and a function for the history size of L-BFGS.
 
-    The targets are computed here, and are not part of an iteration.
+    The targets are computed before.
     """
     _UNTIL_EXIT.enter_context(device.keep_freed_memory())  # as a run with ample memory does
     content, style, image = _images(size, device)
     network = extractor_for(settings, device.torch_device, device.dtype)
     objective = Objective(content, [style], settings, network, tile=tile)
-    optimizer = RunState(settings).make_optimizer(_ALL)
+    optimizer = RunState(settings).make_optimizer(_ITERATIONS)
 
     def step() -> None:
         nonlocal image
         losses, gradient = objective.loss_and_gradient(image, tile, damping=optimizer.damping)
         loss = losses.total if isinstance(optimizer, LBFGS) else 0.0
         image = optimizer.step(image, loss, gradient)
-        image.flatten()[0].item()  # a GPU is waited for
+        image.flatten()[0].item()  # synchronises
 
     return step, lambda: len(optimizer.state_dict().numbers.get("scales", ()))
 
@@ -175,50 +175,50 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
     Returns
     -------
     dict
-        Seconds of an iteration, of the plain loop in both layouts and of the convolutions alone
-        (medians, taken in turns; all but the first only of the whole image); bytes before, at the
-        peak, and estimated; and the precision.
+        Median seconds of an iteration and, for the whole image, of the plain loop in both layouts
+        and of the convolutions alone, measured in turns; bytes before, at the peak, and
+        estimated; and the precision.
 
     Notes
     -----
-    Without repeats the first iteration is timed, and nothing else.
+    Without repeats only the first iteration is timed.
     """
     from speed import convolutions_seconds  # beside this file
 
     settings = StyleTransferSettings(**choices)
     device = Device.from_settings(settings)
-    before = _held(device)
+    before = _allocated(device)
     step, pairs = iteration(settings, size, tile, device)
-    taken: dict[str, list[float]] = {"seconds": []}
+    times: dict[str, list[float]] = {"seconds": []}
     if repeats:
-        # L-BFGS costs and holds most when its history is full; a step may be refused.
+        # L-BFGS is slowest with a full history; a step may be rejected.
         for _ in range(LBFGS_HISTORY + 3 if settings.optimizer == "lbfgs" else 2):
             step()
     else:
-        taken["seconds"].append(_timed(step))
+        times["seconds"].append(_timed(step))
     peak = _peak(device)
     scale = Scale(size, size, 1)
     if repeats and tile is None and size <= _LARGEST_COMPARED:
         content, style, _ = _images(size, device)
         layouts = {"plain": torch.contiguous_format, "channels_last": torch.channels_last}
-        rivals = {
+        loops = {
             name: plain_loop(settings, content, style, layout) for name, layout in layouts.items()
         }
-        taken |= {name: [] for name in (*rivals, "convolutions")}
-        for rival in rivals.values():  # the first call prepares its kernels
-            rival()
+        times |= {name: [] for name in (*loops, "convolutions")}
+        for loop in loops.values():  # the first call prepares its kernels
+            loop()
         convolutions_seconds(settings, scale, device)
     else:
-        rivals = {}
+        loops = {}
     for _ in range(repeats):
-        taken["seconds"].append(_timed(step))
-        for name, rival in rivals.items():
-            taken[name].append(_timed(rival))
-        if rivals:
-            taken["convolutions"].append(convolutions_seconds(settings, scale, device))
+        times["seconds"].append(_timed(step))
+        for name, loop in loops.items():
+            times[name].append(_timed(loop))
+        if loops:
+            times["convolutions"].append(convolutions_seconds(settings, scale, device))
     workload = Workload(settings, scale, ((size, size),), device.dtype.itemsize)
     needed = workload.bytes_needed(tile, pairs())
-    found: dict[str, Any] = {name: median(values) for name, values in taken.items()}
+    found: dict[str, Any] = {name: median(values) for name, values in times.items()}
     return found | {
         "before": before,
         "peak": peak,
@@ -228,7 +228,7 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
 
 
 def profiled(choices: dict[str, Any], size: int, repeats: int) -> dict[str, float]:
-    """Return the seconds of an iteration by what its operators do, and of all of it."""
+    """Return the seconds of an iteration by kind of operator, and in total."""
     from torch.profiler import ProfilerActivity, profile
 
     settings = StyleTransferSettings(**choices)
@@ -236,28 +236,28 @@ def profiled(choices: dict[str, Any], size: int, repeats: int) -> dict[str, floa
     step, _ = iteration(settings, size, None, device)
     for _ in range(2):
         step()
-    activities, on = [ProfilerActivity.CPU], "self_cpu_time_total"
+    activities, time_of = [ProfilerActivity.CPU], "self_cpu_time_total"
     if device.torch_device.type == "cuda":
-        activities, on = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
+        activities, time_of = [*activities, ProfilerActivity.CUDA], "self_device_time_total"
     repeats = max(repeats, 1)
     with profile(activities=activities) as recorded:
         whole = _timed(lambda: [step() for _ in range(repeats)]) / repeats
-    seconds = dict.fromkeys(_CLASSES, 0.0)
+    seconds = dict.fromkeys(_KINDS, 0.0)
     for event in recorded.key_averages():
-        # A kernel of a GPU has a row of its own beside that of the operator it belongs to.
+        # Kernels of a GPU have separate rows beside those of their operators.
         if event.key.startswith("aten::") and (kind := _kind(event.key)) is not None:
-            seconds[kind] += getattr(event, on) / 1e6 / repeats
+            seconds[kind] += getattr(event, time_of) / 1e6 / repeats
     return seconds | {"rest": whole - sum(seconds.values()), "all": whole}
 
 
 def _kind(operator: str) -> str | None:
     return next(
-        (kind for kind, parts in _CLASSES.items() if any(part in operator for part in parts)), None
+        (kind for kind, parts in _KINDS.items() if any(part in operator for part in parts)), None
     )
 
 
 def _images(size: int, device: Device) -> list[Tensor]:
-    """Return content, style and image: their values make no difference to time or memory."""
+    """Return a random content, style and image: values do not affect time or memory."""
     generator = torch.Generator().manual_seed(0)
     return [
         torch.rand((1, 3, size, size), generator=generator).to(device.torch_device)
@@ -271,20 +271,20 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _held(device: Device) -> int:
-    """Return what is held now."""
+def _allocated(device: Device) -> int:
+    """Return the bytes in use."""
     if device.torch_device.type == "cuda":
         return torch.cuda.memory_allocated(device.torch_device)
     return int(psutil.Process().memory_info().rss)
 
 
 def _peak(device: Device) -> int:
-    """Return the most that was held."""
+    """Return the peak of the bytes in use."""
     if device.torch_device.type == "cuda":
         return torch.cuda.max_memory_allocated(device.torch_device)
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: on Linux its peak begins with that of the process that began this one.
+        # Not getrusage: on Linux its peak includes that of the parent process.
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -292,7 +292,7 @@ def _peak(device: Device) -> int:
 
 
 def _weights_for(network: str, folder: str) -> dict[str, Any]:
-    """Return the settings of a network; its weights are random ones if it has none here."""
+    """Return the settings of a network, with random weights if there are none here."""
     try:
         weights.find(network)
     except WeightsError:
@@ -302,7 +302,7 @@ def _weights_for(network: str, folder: str) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for layer in map(NETWORKS[network].layer, NETWORKS[network].convolutions):
-        # So that activations keep their size from layer to layer (He et al., arXiv 1502.01852).
+        # These keep the size of activations from layer to layer (He et al., arXiv 1502.01852).
         weight = torch.randn((layer.out_channels, layer.in_channels, 3, 3), generator=generator)
         tensors[f"{layer.name}.weight"] = weight * math.sqrt(2 / (9 * layer.in_channels))
         tensors[f"{layer.name}.bias"] = torch.zeros(layer.out_channels)
@@ -338,10 +338,10 @@ def _middle(sizes: Sequence[int]) -> int:
     return next((size for size in sizes if size >= _VARIANTS_FROM), sizes[-1])
 
 
-def _apart(asked: dict[str, Any], limit: float) -> dict[str, Any] | str:
-    """Measure in a process of its own; return what it found, or why it found nothing."""
-    command = [sys.executable, __file__, "--one", json.dumps(asked)]
-    quiet = os.environ | {"KINETO_LOG_LEVEL": "99"}  # the profiler's own messages
+def _in_process(arguments: dict[str, Any], limit: float) -> dict[str, Any] | str:
+    """Measure in a separate process; return the result, or the reason for its failure."""
+    command = [sys.executable, __file__, "--one", json.dumps(arguments)]
+    quiet = os.environ | {"KINETO_LOG_LEVEL": "99"}  # messages of the profiler
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=limit, env=quiet)
     except subprocess.TimeoutExpired:
@@ -361,22 +361,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--largest", type=int, default=0, metavar="N", help="one iteration at this size, in tiles"
     )
     parser.add_argument(
-        "--bfloat16", action="store_true", help="measure it even where float32 is faster"
+        "--bfloat16", action="store_true", help="measure it even if float32 is faster"
     )
-    parser.add_argument("--profile", action="store_true", help="what an iteration's time goes to")
+    parser.add_argument(
+        "--profile", action="store_true", help="divide the time of an iteration by operator"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="timed iterations (default: 3)")
     parser.add_argument(
-        "--limit", type=float, default=1800, help="seconds that a row may take (default: 1800)"
+        "--limit", type=float, default=1800, help="maximum seconds of a row (default: 1800)"
     )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.one:
-        asked = json.loads(options.one)
-        work: Callable[..., dict[str, Any]] = profiled if asked.pop("profile", 0) else measure
-        print(json.dumps(work(**asked)))
+        given = json.loads(options.one)
+        work: Callable[..., dict[str, Any]] = profiled if given.pop("profile", 0) else measure
+        print(json.dumps(work(**given)))
         return 0
     if min(options.sizes) < 1 or options.repeats < 1:
-        parser.error("sizes and repeats are 1 or more")
+        parser.error("sizes and repeats must be 1 or more")
     options.sizes.sort()
     with TemporaryDirectory() as folder:
         network = _weights_for(options.network, folder)
@@ -394,8 +396,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _print_profile(console: Console, options: argparse.Namespace, network: dict[str, Any]) -> int:
     size = _middle(options.sizes)
-    asked = {"choices": network, "size": size, "repeats": options.repeats, "profile": 1}
-    found = _apart(asked, options.limit)
+    request = {"choices": network, "size": size, "repeats": options.repeats, "profile": 1}
+    found = _in_process(request, options.limit)
     if isinstance(found, str):
         console.print(f"{size} pixels: {found}")
         return 1
@@ -412,11 +414,11 @@ def _print_table(console: Console, options: argparse.Namespace, network: dict[st
     whole: dict[int, dict[str, Any]] = {}
     status = 0
     for row in _rows(options, network):
-        asked = {"choices": row.choices, "size": row.size, "tile": row.tile}
+        request = {"choices": row.choices, "size": row.size, "tile": row.tile}
         once = row.size > _LARGEST_REPEATED or row.size == options.largest
-        asked["repeats"] = 0 if once else options.repeats
-        found = _apart(asked, options.limit)
-        # Said at once, too: a run that is broken off has not measured for nothing.
+        request["repeats"] = 0 if once else options.repeats
+        found = _in_process(request, options.limit)
+        # Print immediately, too, in case the benchmark is interrupted.
         print(row.name, row.size, found, file=sys.stderr, flush=True)
         if isinstance(found, str):
             table.add_row(row.name, str(row.size), "", found)
@@ -451,7 +453,7 @@ def _ratio(value: float, to: float | None) -> str:
 
 
 def _fit(values: Mapping[int, float], unit: float, name: str) -> str:
-    """Describe the power of the pixels that fits values best: least squares of the logarithms."""
+    """Describe the power law of the pixels by least squares of the logarithms."""
     pixels = [math.log(count / 2**20) for count in values]
     logs = [math.log(value / unit) for value in values.values()]
     slope, at_one = linear_regression(pixels, logs)

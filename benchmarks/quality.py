@@ -1,4 +1,4 @@
-"""Are the pictures of the default settings still as good? See README.md beside this file."""
+"""Compare the quality of the default settings' results with a reference; see README.md."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ __all__ = ["Measures", "measure"]
 _PAIRS = ("coffee_impasto", "chelsea_pointillism", "astronaut_woodcut")
 _REFERENCE = Path(__file__).with_suffix(".json")
 
-# The judge reads layers that the default does not optimise.
-_JUDGE = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-_BLURS = (1.0, 2.0, 4.0)  # pixels: the scales of the edges that make structure
+# Layers of the style distance: none that the default optimises.
+_LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
+_BLURS = (1.0, 2.0, 4.0)  # pixels: scales of the edges
 
 # Worse than the reference by more than this share of it is a failure.
 _TOLERANCE = {"style_distance": 0.05, "structure": 0.05, "noise": 0.1}
@@ -53,18 +53,18 @@ _MORE_IS_BETTER = ("structure",)
 
 @dataclass(frozen=True)
 class Measures:
-    """How good a picture is, and how long it took.
+    """Quality of a result, and duration of the run.
 
     Attributes
     ----------
     style_distance : float
-        Mean over the judge's layers of ||G - A|| / ||A||; 0 is the style's own statistics.
+        Mean of ||G - A|| / ||A|| over `_LAYERS`; 0 for the statistics of the style.
     structure : float
         Correlation of the edges of result and content, from -1 to 1.
     noise : float
-        Energy of the finest detail, as a multiple of the style's.
+        Energy of the finest detail, relative to the style's.
     seconds : float
-        Of the run.
+        Duration of the run.
     """
 
     style_distance: float
@@ -74,16 +74,16 @@ class Measures:
 
 
 def measure(key: str, settings: StyleTransferSettings, folder: Path | None = None) -> Measures:
-    """Carry out a sample's transfer and judge its picture.
+    """Run the transfer of a sample and measure its result.
 
     Parameters
     ----------
     key : str
-        Of `napari_nst.samples.SAMPLES`.
+        Key in `napari_nst.samples.SAMPLES`.
     settings : StyleTransferSettings
-        Every choice; the result must have the size worked at.
+        Settings of the run; the result must have the working size.
     folder : Path, optional
-        Where to put the picture, to look at it.
+        Where to save the result.
     """
     content, style = SAMPLES[key].content(), SAMPLES[key].style()
     began = time.perf_counter()
@@ -112,7 +112,7 @@ def _resized(image: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.flo
 
 
 def _style_distance(result: NDArray[np.float32], style: NDArray[np.float32]) -> float:
-    network = FeatureExtractor("vgg16", weights.load("vgg16").tensors, _JUDGE)
+    network = FeatureExtractor("vgg16", weights.load("vgg16").tensors, _LAYERS)
     with torch.no_grad():
         of_result, of_style = (
             {
@@ -132,7 +132,7 @@ def _style_distance(result: NDArray[np.float32], style: NDArray[np.float32]) -> 
 
 
 def _structure(result: NDArray[np.float32], content: NDArray[np.float32]) -> float:
-    """Return the mean correlation of the strengths of edges, over several widths of edges."""
+    """Return the mean correlation of edge strengths over several blurs."""
     correlations = []
     for blur in _BLURS:
         edges = [sobel(_blurred(rgb2gray(image), blur)) for image in (result, content)]  # type: ignore[no-untyped-call]
@@ -151,11 +151,10 @@ def _blurred(grey: NDArray[np.float32], blur: float) -> NDArray[np.float32]:
 
 
 @contextmanager
-def _convolutions_like_the_hardware() -> Iterator[None]:
-    """Compute convolutions in float32 and round what goes in and out, forward and back.
+def _emulated_bfloat16() -> Iterator[None]:
+    """Compute convolutions in float32, with inputs and outputs rounded to bfloat16.
 
-    That is what processors and GPUs with bfloat16 do: they add up in float32.  Without them torch
-    does it many times slower.
+    This is what hardware with bfloat16 does.  On other hardware torch is many times slower.
     """
     convolve = functional.conv2d
 
@@ -171,13 +170,13 @@ def _convolutions_like_the_hardware() -> Iterator[None]:
 
 
 def _worse(measured: Measures, reference: Mapping[str, float]) -> list[str]:
-    """Return the names of the measures that are out of tolerance."""
+    """Return the names of the measures that are worse by more than the tolerance."""
     now = asdict(measured)
     names = []
     for name, tolerance in _TOLERANCE.items():
         sign = -1 if name in _MORE_IS_BETTER else 1
         excess = sign * (now[name] - reference[name])
-        if not excess <= tolerance * abs(reference[name]):  # so that NaN is worse, too
+        if not excess <= tolerance * abs(reference[name]):  # NaN is also worse
             names.append(name)
     return names
 
@@ -201,19 +200,17 @@ def _table(results: Mapping[str, Measures], references: Mapping[str, Mapping[str
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
-    parser.add_argument(
-        "--iterations", type=int, help="for a quick try: nothing is compared with the reference"
-    )
+    parser.add_argument("--iterations", type=int, help="for a quick try, without a comparison")
     parser.add_argument(
         "--bfloat16",
         action="store_true",
-        help="compute features in bfloat16; without hardware for it, with the same rounding",
+        help="compute features in bfloat16, emulated without hardware for it",
     )
     parser.add_argument("--save", action="store_true", help=f"write {_REFERENCE.name}")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the results there")
     options = parser.parse_args(arguments)
     if options.save and (options.iterations or options.bfloat16):
-        parser.error("--save is for the default: leave --iterations and --bfloat16 out")
+        parser.error("--save is for the default: leave out --iterations and --bfloat16")
     settings = StyleTransferSettings(size=options.size, output_size="working")
     if options.iterations:
         settings = settings.replace(iterations=options.iterations)
@@ -223,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.bfloat16:
         settings = settings.replace(precision="bfloat16")
         if Device.from_settings(StyleTransferSettings()).dtype != torch.bfloat16:
-            rounding = _convolutions_like_the_hardware()
+            rounding = _emulated_bfloat16()
 
     with rounding:
         results = {key: measure(key, settings, options.pictures) for key in _PAIRS}

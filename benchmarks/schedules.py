@@ -1,7 +1,4 @@
-"""How soon is a picture good?  Schedules compared by their loss at the final size.
-
-See README.md beside this file.
-"""
+"""Compare schedules by their loss at the final size against time; see README.md."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["Point", "follow"]
 
 
-# Of Adam in crowsonkb's style-transfer-pytorch.
-_PEERS_RATE, _PEERS_BETAS = 0.02, (0.9, 0.99)
+# Learning rate and betas of Adam in crowsonkb's style-transfer-pytorch.
+_OTHER_RATE, _OTHER_BETAS = 0.02, (0.9, 0.99)
 
 
 class Point(NamedTuple):
-    """A run after some time, judged at the final size."""
+    """Losses of a run at the final size after some time."""
 
     seconds: float
     iteration: int
@@ -48,7 +45,7 @@ class Point(NamedTuple):
 
 
 class Judge:
-    """The loss of a picture at the final size, whatever size it has now."""
+    """Evaluate the loss of images of any size at the final size."""
 
     def __init__(self, pair: str, settings: StyleTransferSettings) -> None:
         sample = SAMPLES[pair]
@@ -75,11 +72,11 @@ class Judge:
         return self._of(resize(picture, *self._size))
 
     def plain(self, iterations: int, every: int) -> list[Point]:
-        """Judge what other programs do: one scale, and steps that are all alike."""
+        """Return the points of a schedule of other programs: one scale, constant steps."""
         image = self._pictures[0]
-        dtype = Device.from_settings(self._settings).dtype  # as the runs have it
+        dtype = Device.from_settings(self._settings).dtype  # that of the runs
         objective = self._objective_in(dtype)
-        optimizer = Adam(_PEERS_RATE, _PEERS_BETAS, iterations=iterations, coarse_share=0)
+        optimizer = Adam(_OTHER_RATE, _OTHER_BETAS, iterations=iterations, coarse_share=0)
         points: list[Point] = []
         spent = 0.0
         for iteration in range(1, iterations + 1):
@@ -97,7 +94,7 @@ class Judge:
 
 
 def follow(judge: Judge, settings: StyleTransferSettings, every: int) -> list[Point]:
-    """Carry out a run and judge what it would deliver now and then; judging is not timed."""
+    """Return the points of a run; evaluating them is not timed."""
     points: list[Point] = []
     run = StyleTransfer(judge.content, judge.style, settings.replace(output_size="working"))
     spent = 0.0
@@ -114,8 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pair", default="coffee_impasto", choices=list(SAMPLES))
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--iterations", type=int, default=160, help="of one scale alone")
-    parser.add_argument("--every", type=int, default=8, help="iterations between two judgements")
+    parser.add_argument("--iterations", type=int, default=160, help="of a single scale")
+    parser.add_argument("--every", type=int, default=8, help="iterations between two points")
     parser.add_argument("--curves", type=Path, help="write the points there, as JSON")
     options = parser.parse_args(arguments)
     base = StyleTransferSettings(size=options.size)
@@ -129,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "one scale, L-BFGS": alone.replace(optimizer="lbfgs"),
         "auto, L-BFGS": base.replace(optimizer="lbfgs"),
     }
-    goal_name = "one scale, steps all alike"
+    goal_name = "one scale as other programs have it"
     curves = {goal_name: judge.plain(options.iterations, options.every)}
     curves |= {name: follow(judge, chosen, options.every) for name, chosen in schedules.items()}
     goal = curves[goal_name][-1]
@@ -148,8 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     console = Console()
     console.print(
-        f"{options.pair} at {options.size} pixels.  The goal is what one scale with steps all "
-        f"alike reaches in {options.iterations} iterations: a total of {goal.total:.4f} in "
+        f"{options.pair} at {options.size} pixels.  The goal is the loss that one scale with "
+        f"constant steps reaches in {options.iterations} iterations: {goal.total:.4f} in "
         f"{goal.seconds:.1f} s."
     )
     console.print(table)

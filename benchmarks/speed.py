@@ -1,4 +1,4 @@
-"""How much slower is a run than its convolutions alone? See README.md beside this file."""
+"""Compare the time of a run with that of its convolutions alone; see README.md."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SECONDS_BETWEEN_SAMPLES = 0.005
 
 
 class Times(NamedTuple):
-    """Seconds of a run, from the call on."""
+    """Seconds from the call to the first snapshot and to the result."""
 
     first_snapshot: float
     total: float
@@ -45,23 +45,22 @@ class Times(NamedTuple):
 def time_run(
     content: NDArray[np.uint8], style: NDArray[np.uint8], settings: StyleTransferSettings
 ) -> Times:
-    """Carry out a run and time it."""
+    """Time a run."""
     began = time.perf_counter()
     run = StyleTransfer(content, style, settings)
     first = 0.0
     for snapshot in run:
         if not first:
-            snapshot.image()  # fetched from the device, so what computes it is done
+            snapshot.image()  # synchronises with the device
             first = time.perf_counter() - began
     run.result()
     return Times(first, time.perf_counter() - began)
 
 
 def convolutions_seconds(settings: StyleTransferSettings, scale: Scale, device: Device) -> float:
-    """Return the time of one evaluation's convolutions, forward and back to the pixels.
+    """Return the seconds of the convolutions of an evaluation, forward and backward.
 
-    Each is computed on its own, at the shape and in the layout and precision of the run, with
-    nothing around it.
+    Each is computed separately, with the shape, memory layout and precision of the run.
     """
     total = 0.0
     for layer in NETWORKS[settings.network].layers_up_to(settings.layers_in_use):
@@ -90,7 +89,7 @@ def peak_bytes(
     settings: StyleTransferSettings,
     device: Device,
 ) -> tuple[Times, int]:
-    """Carry out a run; return its times, and the memory it took at its peak beyond that before."""
+    """Return the times of a run, and the growth of memory at its peak in bytes."""
     if device.torch_device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device.torch_device)
         before = torch.cuda.memory_allocated(device.torch_device)
@@ -125,7 +124,7 @@ def _wait(device: Device) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
-    parser.add_argument("--iterations", type=int, help="default: the settings' own")
+    parser.add_argument("--iterations", type=int, help="default: that of the settings")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs (default: 3)")
     options = parser.parse_args(arguments)
     settings = StyleTransferSettings(size=options.size)
@@ -136,15 +135,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     content, style = sample.content()[:, 33:566], sample.style()  # 4:3, and 5:4
     scales = StyleTransfer(content, style, settings).scales
 
-    # The first run finds the process as a user's first run does: nothing cached, memory fresh.
+    # The first run is cold, as for a user: nothing is cached, and memory is fresh.
     cold, peak = peak_bytes(content, style, settings, device)
     runs: list[Times] = []
     passes: dict[Scale, list[float]] = {scale: [] for scale in scales}
-    for _ in range(options.repeats):  # interleaved: a machine slows down and speeds up
+    for _ in range(options.repeats):  # interleaved, as the speed of a machine varies
         runs.append(time_run(content, style, settings))
-        for scale, taken in passes.items():
+        for scale, times in passes.items():
             convolutions_seconds(settings, scale, device)  # the first call prepares its kernels
-            taken.extend(convolutions_seconds(settings, scale, device) for _ in range(3))
+            times.extend(convolutions_seconds(settings, scale, device) for _ in range(3))
     one_pass = median(passes[scales[0]])
     all_passes = sum(scale.iterations * median(passes[scale]) for scale in scales)
 

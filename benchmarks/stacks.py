@@ -1,4 +1,4 @@
-"""How far neighbouring planes of a restyled stack agree, and whether they are finished pictures."""
+"""Measure how far neighbouring planes of a stylized stack agree, and their losses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photo(size: int) -> NDArray[np.float32]:
 
 
 def drift(size: int, planes: int) -> Stack:
-    """Return a photograph over which the camera moves: 2 pixels along and 1 down a plane."""
+    """Return a photograph with a moving camera: 2 pixels right and 1 down per plane."""
     large = photo(2 * size)
     first = size // 4
     return [
@@ -40,7 +40,7 @@ def drift(size: int, planes: int) -> Stack:
 
 
 def disc(size: int, planes: int) -> Stack:
-    """Return a photograph that stands still, and a disc that wanders over it."""
+    """Return a still photograph with a moving disc."""
     y, x = np.mgrid[:size, :size] / size
     stack = []
     for k in range(planes):
@@ -51,7 +51,7 @@ def disc(size: int, planes: int) -> Stack:
 
 
 def cells(size: int, planes: int) -> Stack:
-    """Return grey bodies of a volume, without noise, one section after another."""
+    """Return sections of a grey volume of blobs without noise."""
     rng = np.random.default_rng(1)
     centres = rng.random((40, 3)) * (1.4, 1, 1) - (0.2, 0, 0)
     radii, brightness = 0.04 + 0.05 * rng.random(40), 0.4 + 0.6 * rng.random(40)
@@ -75,7 +75,7 @@ def change(stack: Sequence[NDArray[Any]]) -> float:
 
 
 def still(contents: Stack, results: Stack) -> float:
-    """Return the same of the results where the contents stand still, in 255ths."""
+    """Return the mean absolute change of results where contents do not change, in 255ths."""
     changes = [
         np.abs(after - before)[np.abs(b - a) < 1 / 255]
         for (a, b), (before, after) in zip(
@@ -88,9 +88,9 @@ def still(contents: Stack, results: Stack) -> float:
 def loss(
     content: Any, style: Any, result: Any, settings: StyleTransferSettings, style_cache: StyleCache
 ) -> float:
-    """Return the loss of a picture as it is delivered."""
-    once = settings.replace(init="image", scales=1, iterations=1)
-    run = StyleTransfer(content, style, once, init_image=result, style_cache=style_cache)
+    """Return the loss of a result."""
+    evaluation = settings.replace(init="image", scales=1, iterations=1)
+    run = StyleTransfer(content, style, evaluation, init_image=result, style_cache=style_cache)
     return float(next(run).losses.total)
 
 
@@ -101,24 +101,26 @@ def measure(
     seconds: list[float] = []
     began = time.perf_counter()
 
-    def put(_: int, result: Any) -> None:
+    def on_plane_done(_: int, result: Any) -> None:
         nonlocal began
         results.append(result.image)
         seconds.append(time.perf_counter() - began)
         began = time.perf_counter()
 
-    for _ in StackTransfer(contents, style, settings, start_from=start_from, on_plane_done=put):
+    for _ in StackTransfer(
+        contents, style, settings, start_from=start_from, on_plane_done=on_plane_done
+    ):
         pass
     return results, seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=128, help="of a plane, in pixels")
+    parser.add_argument("--size", type=int, default=128, help="side of a plane, in pixels")
     parser.add_argument("--planes", type=int, default=6)
     parser.add_argument("--iterations", type=int, default=100)
     parser.add_argument("--stacks", nargs="+", choices=STACKS, default=list(STACKS))
-    parser.add_argument("--pictures", type=Path, help="a folder to keep the stacks in, as .npy")
+    parser.add_argument("--pictures", type=Path, help="folder for the stacks, as .npy")
     options = parser.parse_args()
     style = samples.SAMPLES["coffee_impasto"].style()
     settings = StyleTransferSettings(iterations=options.iterations, size=None)

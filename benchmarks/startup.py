@@ -1,7 +1,4 @@
-"""How soon is something there? Imports, --help and a first iteration; see README.md beside this.
-
-Everything is measured in processes of its own, as a shell starts them.
-"""
+"""Time imports, --help and a first iteration in new processes; see README.md."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["loaded_modules", "mapped_weights", "seconds_to_end"]
 
-# What takes long to import; those that are forbidden are for a later moment.
+# Packages that are slow to import, and those that must not be imported at the start.
 _FORBIDDEN = ("torch", "torchvision", "napari", "qtpy", "PyQt5", "PyQt6", "PySide6", "vispy")
 _HEAVY = (
     *_FORBIDDEN,
@@ -35,7 +32,7 @@ _HEAVY = (
 
 _HELP = "import sys; from napari_nst.cli import main; sys.exit(main(sys.argv[1:]))"
 
-# The program, ended as soon as the first snapshot's picture is there; 1 if there never is one.
+# The program, ended when the first snapshot has its image; the exit status is 1 without one.
 _FIRST_ITERATION = """
 import os, sys
 from napari_nst.cli import main
@@ -65,14 +62,14 @@ print(json.dumps(sorted({{name.partition(".")[0] for name in set(sys.modules) - 
 
 
 def seconds_to_end(command: Sequence[str]) -> float:
-    """Return the seconds from a process's start to its end, which has to be a good one."""
+    """Return the seconds of a process, which must succeed."""
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     return time.perf_counter() - began
 
 
 def loaded_modules(statement: str) -> list[str]:
-    """Return the packages that a statement loads in a fresh process."""
+    """Return the packages that a statement imports in a new process."""
     command = [sys.executable, "-c", _MODULES.format(statement=statement)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     found: list[str] = json.loads(done.stdout)
@@ -80,23 +77,23 @@ def loaded_modules(statement: str) -> list[str]:
 
 
 def mapped_weights(precision: str) -> dict[str, Any]:
-    """Load the weights and make the network in this process; return how its memory grew.
+    """Load the weights and build the network; return how the memory of this process grew.
 
     Returns
     -------
     dict
-        Bytes by which anonymous memory and mapped files grew with each of the two, and at the
-        peak; and the sizes of the weights as they are stored and as they are computed with.
+        Growth of anonymous memory and of mapped files in bytes with each of the two, and at the
+        peak; and the sizes of the weights as stored and as computed with.
     """
     import torch
 
-    from napari_nst.engine.losses.terms import objective
+    from napari_nst.engine.losses import objective
     from napari_nst.engine.network import weights
     from napari_nst.settings import StyleTransferSettings
 
     settings = StyleTransferSettings()
     dtype = getattr(torch, precision)
-    torch.ones(2**20).to(torch.bfloat16).sum().item()  # threads and buffers, there from now on
+    torch.ones(2**20).to(torch.bfloat16).sum().item()  # starts threads and allocates buffers
     began = _memory()
     loaded = weights.load(settings.network)
     read = _memory()
@@ -108,7 +105,7 @@ def mapped_weights(precision: str) -> dict[str, Any]:
         for layer in _convolutions(settings.network, settings.layers_in_use)
         for part in ("weight", "bias")
     )
-    assert network.layers  # held until here
+    assert network.layers  # keeps it alive until here
     return {
         "file": weights.find(settings.network).stat().st_size,
         "stored": stored,
@@ -127,7 +124,7 @@ def _convolutions(network: str, layers: Sequence[str]) -> list[str]:
 
 
 def _memory() -> dict[str, int]:
-    """Return what Linux says of this process's memory, in bytes."""
+    """Return the memory of this process by kind, in bytes; Linux only."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     fields = dict(line.split(":", 1) for line in lines)
     return {
@@ -138,8 +135,12 @@ def _memory() -> dict[str, int]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5, help="of each (default: 5)")
-    parser.add_argument("--size", type=int, default=64, help="of the content (default: 64)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="timed processes of each kind (default: 5)"
+    )
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of the images, in pixels (default: 64)"
+    )
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.memory:
@@ -168,20 +169,20 @@ def _print_seconds(console: Console, repeats: int, size: int) -> None:
                 *(_FIRST_ITERATION, "stylize", *pictures, "-o", out)
             ],
         }
-        taken: dict[str, list[float]] = {name: [] for name in commands}
+        times: dict[str, list[float]] = {name: [] for name in commands}
         for turn in range(repeats + 1):
             for name, code in commands.items():
                 seconds = seconds_to_end([sys.executable, "-c", *code])
-                if turn:  # the first time reads the files from the disk, and is not counted
-                    taken[name].append(seconds)
-    found = {name: median(seconds) for name, seconds in taken.items()}
+                if turn:  # the first turn reads the files from the disk
+                    times[name].append(seconds)
+    found = {name: median(seconds) for name, seconds in times.items()}
     table = Table("", "seconds", "least", "most", "/ python", "/ import torch")
     for name, seconds in found.items():
         table.add_row(
             name,
             f"{seconds:.3f}",
-            f"{min(taken[name]):.3f}",
-            f"{max(taken[name]):.3f}",
+            f"{min(times[name]):.3f}",
+            f"{max(times[name]):.3f}",
             f"{seconds / found['python']:.2f}",
             f"{seconds / found['import torch']:.2f}",
         )
@@ -190,7 +191,7 @@ def _print_seconds(console: Console, repeats: int, size: int) -> None:
 
 
 def _print_modules(console: Console) -> int:
-    """Print what is loaded; return 1 if something is that should not be."""
+    """Print the imported packages; return 1 if any of them is forbidden."""
     status = 0
     for name, statement in (
         ("import napari_nst", "import napari_nst"),
@@ -209,7 +210,7 @@ def _print_modules(console: Console) -> int:
 
 def _print_memory(console: Console) -> None:
     if not Path("/proc/self/status").exists():
-        console.print("How memory grows with the weights is measured on Linux only.")
+        console.print("The growth of memory with the weights is measured on Linux only.")
         return
     table = Table("MiB", "weights.load", "the network", "together", "peak", "weights' size")
     for precision in ("float32", "bfloat16"):

@@ -1,4 +1,4 @@
-"""How the viewer feels during a run: a 10 ms heartbeat in its thread, and the first picture.
+"""Measure the responsiveness of the viewer during a run, by gaps of a 10 ms timer.
 
 Needs a display; without one::
 
@@ -40,7 +40,7 @@ def wait(until: Callable[[], bool], seconds: float) -> None:
 
 @contextmanager
 def heartbeat() -> Iterator[list[float]]:
-    """Collect the seconds between the beats of a 10 ms timer."""
+    """Collect the seconds between the timeouts of a 10 ms timer."""
     gaps: list[float] = []
     last = time.perf_counter()
 
@@ -58,7 +58,7 @@ def heartbeat() -> Iterator[list[float]]:
 
 
 def run(panel: Any) -> dict[str, float]:
-    """Do one run, and return what was felt of it, in seconds."""
+    """Return the durations and the timer's gaps of a run, in seconds."""
     began = time.perf_counter()
     first: list[float] = []
     panel.session.reported.connect(lambda _: first.append(time.perf_counter() - began))
@@ -75,16 +75,16 @@ def run(panel: Any) -> dict[str, float]:
 
 
 def cycles(panel: Any, viewer: Any, count: int) -> str:
-    """Begin and end runs after ten to warm up, and return what they left behind."""
+    """Start and stop runs after ten to warm up; describe the leaks of threads and memory."""
 
-    def left() -> tuple[int, int]:
+    def usage() -> tuple[int, int]:
         gc.collect()
         return threading.active_count(), psutil.Process().memory_info().rss
 
     refs = []
     for number in range(10 + count):
         if number == 10:
-            threads, memory = left()
+            threads, memory = usage()
         panel.start()
         wait(lambda: panel.session.layer is not None, 60)
         refs.append(weakref.ref(panel.session.run))
@@ -92,7 +92,7 @@ def cycles(panel: Any, viewer: Any, count: int) -> str:
         wait(lambda: panel.session.state is State.IDLE, 60)
         if number % 2 == 0:
             viewer.layers.remove(panel.session.layer)
-    after = left()
+    after = usage()
     return (
         f"{count} cycles: {after[0] - threads:+d} threads, "
         f"{(after[1] - memory) / count / 1e6:+.3f} MB a cycle, "
@@ -101,35 +101,35 @@ def cycles(panel: Any, viewer: Any, count: int) -> str:
 
 
 def forecast(panel: Any) -> str:
-    """Do a run, and return how far off the time left was on the way."""
-    said: list[tuple[float, float]] = []
+    """Describe the errors of the remaining time that a run reported."""
+    reports: list[tuple[float, float]] = []
     began = time.perf_counter()
 
     def note(progress: Any) -> None:
         if progress.remaining is not None:
-            said.append((time.perf_counter() - began, progress.remaining))
+            reports.append((time.perf_counter() - began, progress.remaining))
 
     panel.session.reported.connect(note)
     panel.start()
     wait(lambda: panel.session.state is State.IDLE, 3600)
     whole = time.perf_counter() - began
-    off = []
+    errors = []
     for share in (0.2, 0.5, 0.8):
-        when, left = next(each for each in said if each[0] >= share * whole)
-        off.append(f"{(left - (whole - when)) / (whole - when):+.0%} at {share:.0%}")
-    return f"The time left of a run of {whole:.0f} s was off by {', '.join(off)}."
+        when, left = next(each for each in reports if each[0] >= share * whole)
+        errors.append(f"{(left - (whole - when)) / (whole - when):+.0%} at {share:.0%}")
+    return f"The time left of a run of {whole:.0f} s was off by {', '.join(errors)}."
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--cycles", type=int, default=0, help="begin and end so many runs, too")
+    parser.add_argument("--cycles", type=int, default=0, help="also start and stop this many runs")
     arguments = parser.parse_args()
     viewer = napari.Viewer()
     for data, options, _ in next(iter(samples.SAMPLES.values())).layers():
         viewer.add_image(data, **options)
-    wait(lambda: False, 2)  # the viewer's own start
+    wait(lambda: False, 2)  # until the viewer is ready
     began = time.perf_counter()
     _, panel = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
     opened = time.perf_counter() - began
@@ -137,7 +137,7 @@ def main() -> None:
     panel.controls.size.value = arguments.size
     panel.controls.fields["iterations"].value = arguments.iterations
     began = time.perf_counter()
-    with heartbeat() as held_up:
+    with heartbeat() as gaps:
         wait(
             lambda: hasattr(sys.modules.get("napari_nst.engine.run.transfer"), "StyleTransfer"), 60
         )
@@ -152,7 +152,7 @@ def main() -> None:
     console.print(
         f"The panel opened in {opened:.2f} s, torch {'' if loaded else 'not '}loaded; it was "
         f"imported in the background within {warmed:.1f} s, the longest gap meanwhile "
-        f"{max(held_up):.3f} s."
+        f"{max(gaps):.3f} s."
     )
     console.print(forecast(panel))
     if arguments.cycles:

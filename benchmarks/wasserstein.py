@@ -1,4 +1,4 @@
-"""How long does the Wasserstein term take, this way and another? See README.md beside this file."""
+"""Time the Wasserstein term against Newton-Schulz iterations; see README.md."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = ["measure", "newton_schulz_root", "newton_schulz_term", "root_gradient
 
 _LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 _ITERATIONS = 12
-_CONVERGED = 80  # iterations after which nothing changes any more
+_CONVERGED = 80  # iterations until convergence
 
 
 def newton_schulz_root(matrix: Tensor, iterations: int = _ITERATIONS) -> Tensor:
-    """Return the square root of a positive definite matrix, by products alone.
+    """Return the square root of a positive definite matrix, using only products.
 
     The coupled Newton-Schulz iteration (Higham, Functions of Matrices, 2008, equation 6.35):
     Y <- Y (3 I - Z Y) / 2 and Z <- (3 I - Z Y) Z / 2 from Y = A / ||A|| and Z = I, where Y tends
@@ -49,10 +49,10 @@ def newton_schulz_root(matrix: Tensor, iterations: int = _ITERATIONS) -> Tensor:
 def root_gradient(root: Tensor, gradient: Tensor, iterations: int = _ITERATIONS) -> Tensor:
     """Return dL/dA from dL/d(A^1/2), the solution X of the Lyapunov equation S X + X S = dL/dS.
 
-    By the sign of the block matrix [[S, G], [0, -S]], which has 2 X in its upper right corner, and
-    the Newton-Schulz iteration for the sign, U <- U (3 I - U^2) / 2 (Higham, equation 5.39; for
-    the gradient of a root: Lin and Maji, arXiv 1707.06772, section 3.2). Written out for the two
-    blocks that are not 0 or known, and for a symmetric S.
+    The matrix sign of the block matrix [[S, G], [0, -S]] has 2 X in its upper right corner.  It is
+    computed by the Newton-Schulz iteration for the sign, U <- U (3 I - U^2) / 2 (Higham, equation
+    5.39; for the gradient of a root: Lin and Maji, arXiv 1707.06772, section 3.2), for the two
+    upper blocks and a symmetric S.
     """
     norm = torch.linalg.matrix_norm(root)
     identity = torch.eye(len(root), dtype=root.dtype, device=root.device)
@@ -66,7 +66,7 @@ def root_gradient(root: Tensor, gradient: Tensor, iterations: int = _ITERATIONS)
 
 
 class _Root(torch.autograd.Function):
-    """The root and its gradient, as above, for autograd."""
+    """`newton_schulz_root` with the gradient of `root_gradient`, for autograd."""
 
     @staticmethod
     def forward(context: Any, matrix: Tensor, iterations: int) -> Tensor:
@@ -88,8 +88,8 @@ class Gradients(NamedTuple):
     mean: Tensor
     moment: Tensor
 
-    def differ(self, other: Gradients, statistics: Statistics) -> tuple[float, float]:
-        """Return how far another's value and gradient with respect to the features are off."""
+    def errors(self, other: Gradients, statistics: Statistics) -> tuple[float, float]:
+        """Return the relative errors of another value and gradient with respect to features."""
         mean = statistics.mean[None]
         one = mean.new_ones(1, 1)
         sums = torch.cat(
@@ -99,11 +99,11 @@ class Gradients(NamedTuple):
         root = vectors * values.clamp_min(0).sqrt()
 
         def size(first: Tensor, second: Tensor) -> float:
-            """|| first 1^T + 2 second F ||, without F, which is long."""
+            """Return || first 1^T + 2 second F || without computing with F, which is long."""
             return float((torch.cat([first[:, None], 2 * second], 1) @ root).norm())
 
-        off = size(other.mean - self.mean, other.moment - self.moment)
-        return abs(float(other.value / self.value) - 1), off / size(self.mean, self.moment)
+        error = size(other.mean - self.mean, other.moment - self.moment)
+        return abs(float(other.value / self.value) - 1), error / size(self.mean, self.moment)
 
 
 def newton_schulz_term(
@@ -120,11 +120,11 @@ def newton_schulz_term(
     Parameters
     ----------
     mean, moment : Tensor
-        Of the generated features: mu and the mean of F F^T.
+        Generated features: mu and the mean of F F^T.
     target_mean, target_covariance, root : Tensor
-        Of the target: mean, regularised covariance and the root of that, computed once.
+        Target: mean, regularised covariance and its root.
     iterations : int
-        Of the root and of its gradient, each.
+        Iterations of the root, and of its gradient.
     """
     mean, moment = (value.detach().requires_grad_() for value in (mean, moment))
     with torch.enable_grad():
@@ -137,17 +137,17 @@ def newton_schulz_term(
 
 
 class Row(NamedTuple):
-    """One layer: medians of seconds, and how far the ways differ from one another."""
+    """One layer: median seconds of each method, and errors of the others against ours."""
 
     layer: str
     channels: int
     positions: int
     seconds: tuple[float, ...]
-    differ: tuple[tuple[float, float], ...]
+    errors: tuple[tuple[float, float], ...]
 
 
 def measure(layer: str, generated: Statistics, target: Statistics, repeats: int) -> Row:
-    """Time the ways in turns, and compare their values and gradients."""
+    """Time the methods in turns, and compare their values and gradients."""
 
     def newton_schulz(dtype: torch.dtype, iterations: int = _ITERATIONS) -> Callable[[], Gradients]:
         arguments = [
@@ -171,26 +171,26 @@ def measure(layer: str, generated: Statistics, target: Statistics, repeats: int)
         assert term.mean_gradient is not None
         return Gradients(term.value, term.mean_gradient, term.moment_gradient)
 
-    ways = (ours, newton_schulz(torch.float32), newton_schulz(torch.float64))
-    expected, *others = (way() for way in ways)  # which also warms them up
+    methods = (ours, newton_schulz(torch.float32), newton_schulz(torch.float64))
+    expected, *others = (method() for method in methods)  # also warms up
     others.append(newton_schulz(torch.float64, _CONVERGED)())
-    seconds: tuple[list[float], ...] = tuple([] for _ in ways)
+    seconds: tuple[list[float], ...] = tuple([] for _ in methods)
     for _ in range(repeats):
-        for way, taken in zip(ways, seconds, strict=True):
+        for method, times in zip(methods, seconds, strict=True):
             began = time.perf_counter()
-            way()
-            taken.append(time.perf_counter() - began)
+            method()
+            times.append(time.perf_counter() - began)
     return Row(
         layer,
         len(generated.mean),
         int(generated.weight),
-        tuple(median(taken) for taken in seconds),
-        tuple(expected.differ(found, generated) for found in others),
+        tuple(median(times) for times in seconds),
+        tuple(expected.errors(found, generated) for found in others),
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure the layers of the default, and print the table."""
+    """Print the tables for the default style layers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="height and width of the pictures")
     parser.add_argument("--repeats", type=int, default=15, help="evaluations for each median")
@@ -215,15 +215,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table.add_row(
             *(str(each or "") for each in row[:3]),
             f"{1000 * ours:.1f}",
-            *(text for way in others for text in (f"{1000 * way:.1f}", f"{way / ours:.2f}")),
+            *(text for other in others for text in (f"{1000 * other:.1f}", f"{other / ours:.2f}")),
         )
-    differences = Table(title="Newton-Schulz differs from ours, relatively, by")
+    differences = Table(title="Relative difference of Newton-Schulz from ours")
     differences.add_column("layer")
-    for way in ("float32", "float64", f"{_CONVERGED} iterations"):
-        differences.add_column(f"{way}: value", justify="right")
+    for method in ("float32", "float64", f"{_CONVERGED} iterations"):
+        differences.add_column(f"{method}: value", justify="right")
         differences.add_column("gradient", justify="right")
     for row in rows:
-        differences.add_row(row.layer, *(f"{each:.1e}" for pair in row.differ for each in pair))
+        differences.add_row(row.layer, *(f"{each:.1e}" for pair in row.errors for each in pair))
     console = Console(width=110)
     console.print(table)
     console.print(differences)
