@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from napari_nst import presets
 from napari_nst.atomic import atomic_write
 from napari_nst.errors import InputError
-from napari_nst.presets import Preset
+from napari_nst.presets import Preset, preset_key
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def preset(name: str) -> StyleTransferSettings:
     InputError
         If there is no such preset, or its file is invalid.
     """
-    key = _key(name)
+    key = preset_key(name)
     if key in presets.presets():
         return presets.preset(key)
     file = _folder() / f"{key}.json"
@@ -89,7 +88,7 @@ def preset(name: str) -> StyleTransferSettings:
 
 def user_preset(name: str) -> Preset | None:
     """Return the user's preset that `save` would replace, or None."""
-    return user_presets().get(_key(name))
+    return user_presets().get(preset_key(name))
 
 
 def save(name: str, settings: StyleTransferSettings, purpose: str = "") -> str:
@@ -110,7 +109,7 @@ def save(name: str, settings: StyleTransferSettings, purpose: str = "") -> str:
         If the name is invalid or taken by the package, or the file cannot be written.
     """
     name = " ".join(name.split())
-    key = _key(name)
+    key = preset_key(name)
     if not key or len(name) > _LONGEST_NAME:
         raise InputError(
             f"The preset's name is {name!r}; it must have letters or digits, and at most "
@@ -134,7 +133,7 @@ def delete(name: str) -> None:
     InputError
         If the user has no such preset, or it cannot be deleted.
     """
-    key = _key(name)
+    key = preset_key(name)
     file = _folder() / f"{key}.json"
     if not key or not file.is_file():
         reason = "is a preset of the package" if key in presets.presets() else "is no preset"
@@ -176,10 +175,6 @@ def read_settings(path: Path | str) -> StyleTransferSettings:
 
 def _folder() -> Path:
     return config_directory() / "presets"
-
-
-def _key(name: str) -> str:
-    return re.sub(r"[^\w]+", "-", name.strip().lower()).strip("-")
 
 
 def _read(file: Path) -> Preset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Preset", "preset", "presets"]
+__all__ = ["Preset", "preset", "preset_key", "presets"]
 
 
 class Preset(BaseModel):
@@ -55,6 +56,11 @@ def presets() -> Mapping[str, Preset]:
     )
 
 
+def preset_key(name: str) -> str:
+    """Return the key of a preset's key or name, for example "keep-colours" for "Keep colours"."""
+    return re.sub(r"[^\w]+", "-", name.strip().lower()).strip("-")
+
+
 def preset(name: str) -> StyleTransferSettings:
     """Return the settings of a preset.
 
@@ -68,9 +74,8 @@ def preset(name: str) -> StyleTransferSettings:
     InputError
         If there is no such preset.
     """
-    wanted = name.strip().lower().replace(" ", "-")
     try:
-        return presets()[wanted].resolve()
+        return presets()[preset_key(name)].resolve()
     except KeyError:
         raise InputError(
             f"There is no preset {name!r}; there are {', '.join(presets())}."

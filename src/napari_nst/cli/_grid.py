@@ -150,9 +150,7 @@ def _setting_axis(option: str, text: str | None) -> _Axis:
 def _preset_axis(text: str) -> _Axis:
     """Parse ``"all"`` or ``"balanced,draft"``."""
     known = presets.presets()
-    keys = [key.strip().lower().replace(" ", "-") for key in text.split(",")]
-    if is_all(text):
-        keys = list(known)
+    keys = list(known) if is_all(text) else list(map(presets.preset_key, text.split(",")))
     for key in keys:
         presets.preset(key)  # raises InputError for an unknown name
         if keys.count(key) > 1:
