@@ -36,23 +36,7 @@ _one_at_a_time = threading.Lock()  # each picture uses all threads of its worker
 def run_on_cluster(
     jobs: Sequence[BatchJob], fingerprints: dict[int, JobFingerprint], scheduler: str | Client
 ) -> Iterator[tuple[int, JobOutcome]]:
-    """Run jobs on a cluster and yield each outcome when it is known.
-
-    Parameters
-    ----------
-    jobs : sequence of BatchJob
-        All jobs of the batch.
-    fingerprints : dict of int to JobFingerprint
-        The jobs to run, by their index.
-    scheduler : str or Client
-        The cluster.
-
-    Yields
-    ------
-    int
-        The index of the job.
-    JobOutcome
-        Its outcome.
+    """Run the jobs with a fingerprint on a cluster, and yield their indices and outcomes.
 
     Raises
     ------

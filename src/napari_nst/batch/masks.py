@@ -24,17 +24,7 @@ __all__ = ["check_mask", "copy_mask"]
 def check_mask(mask: Path, content: tuple[int, int]) -> tuple[int, int]:
     """Return the height and width of a mask after comparing its proportions with the content.
 
-    Parameters
-    ----------
-    mask : Path
-        The file.
-    content : tuple of int
-        Height and width of the content.
-
-    Raises
-    ------
-    InputError
-        If the mask cannot be read, or has other proportions than the content.
+    Raises InputError if the mask cannot be read, or has other proportions.
     """
     if is_stack(mask):
         with open_stack(mask) as stack:

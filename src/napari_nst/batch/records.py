@@ -201,13 +201,7 @@ def _has_record_inside(path: Path) -> bool:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write a record as JSON, completely or not at all.
-
-    Raises
-    ------
-    InputError
-        If it cannot be written.
-    """
+    """Write a record as JSON, completely or not at all; raise InputError if that fails."""
     text = json.dumps(record.model_dump(mode="json"), indent=2)
     with write_atomically(path, "name another folder") as scratch:
         scratch.write_text(text, encoding="utf-8")

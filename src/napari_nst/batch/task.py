@@ -86,16 +86,8 @@ def write_mask_and_record(
 ) -> None:
     """Copy the mask of a result that is written; then write its record, which completes it.
 
-    Parameters
-    ----------
-    job, fingerprint
-        As for `make_picture`.
-    mask_size, size : tuple of int
-        Height and width of the mask and of the result.
-    limits : tuple of float, or tuple of tuple of float
-        The values that were 0 and 1 in the run; one pair per channel if they differ.
-    run : RunRecord or StackRecord
-        Record of the run.
+    `mask_size` and `size` are the heights and widths of the mask and of the result; see
+    `BatchRecord` for `limits` and `run`.
     """
     mask_result = None
     if job.mask is not None and job.mask_result is not None and mask_size is not None:

@@ -48,14 +48,8 @@ def decoding(
 ) -> Iterator[None]:
     """Raise any exception of a decoder as InputError: damaged files cause all kinds of them.
 
-    Parameters
-    ----------
-    subject : object
-        The file, for the message.
-    failure, advice : str
-        What failed, and what to do about it.
-    if_missing : str
-        What to do if the file does not exist.
+    The message is "`subject` `failure` (reason): `advice`."  `if_missing` is the advice if the file
+    does not exist.
     """
     try:
         yield

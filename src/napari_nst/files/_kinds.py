@@ -88,15 +88,7 @@ _RAW_SUFFIXES = frozenset(
 
 
 def check_kind(path: Path) -> None:
-    """Raise InputError for a file of a known unsupported kind.
-
-    Raises
-    ------
-    InputError
-        If the file is of such a kind, with advice.
-    OSError
-        If the file cannot be opened.
-    """
+    """Raise InputError with advice for a file of a known unsupported kind."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     found = _kind_from_brands(head) if head[4:8] == b"ftyp" else None

@@ -27,13 +27,7 @@ _pillow_globals = threading.RLock()
 
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
-    """Open a picture with Pillow without decoding its pixels.
-
-    Raises
-    ------
-    InputError
-        If its format is not accepted, or its header exceeds the limits of `check_size`.
-    """
+    """Open a picture of a supported format and size with Pillow without decoding its pixels."""
     check_kind(path)
     # From a stream: Pillow maps files opened by path into memory, and then misreads rotated TIFFs.
     with without_pillow_limits(), path.open("rb") as stream:

@@ -81,15 +81,7 @@ class Stack(ABC):
         return math.prod(self.leading_shape)
 
     def __getitem__(self, k: int) -> NDArray[Any]:
-        """Read a plane.
-
-        Raises
-        ------
-        IndexError
-            If there is no such plane.
-        InputError
-            If it cannot be read.
-        """
+        """Read a plane; raise InputError if it cannot be read."""
         if not 0 <= k < len(self):
             raise IndexError(k)  # ends an iteration
         advice = "save or copy the stack again"

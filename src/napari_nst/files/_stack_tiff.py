@@ -64,16 +64,6 @@ class TiffStack(Stack):
     Planes are grey values as stored, or RGB or RGBA in sRGB: palettes are looked up, colour
     profiles converted, premultiplied alpha is divided out, and the orientation is applied.  Where 0
     is white, values are inverted within the range in use, and written with 0 as black.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Raises
-    ------
-    InputError
-        If it holds several images, or one that does not consist of planes.
     """
 
     def __init__(self, path: Path) -> None:

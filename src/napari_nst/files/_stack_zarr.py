@@ -44,16 +44,6 @@ class ZarrStack(Stack):
     OME-Zarr has axes and units in ``multiscales``; an array may name its dimensions (Zarr 3,
     xarray).  Otherwise its last two axes are those of planes, preceding an axis of three or four
     uint8 values, which are colours.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        If the package zarr is not installed, or the folder holds neither.
     """
 
     def __init__(self, path: Path) -> None:

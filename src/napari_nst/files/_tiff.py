@@ -48,14 +48,9 @@ def is_tiff(path: Path) -> bool:
 
 
 def open_tiff(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF file and check the sizes in its header; the caller closes it.
+    """Open a TIFF file after checking the sizes in its header; the caller closes it.
 
-    Raises
-    ------
-    InputError
-        If the file is a camera's raw file, or a size exceeds the limits.
-    Exception
-        Of any type, if the file is damaged.
+    Raises InputError for camera raw files and excessive sizes, and any exception for damaged files.
     """
     check_kind(path)
     tiff = tifffile.TiffFile(path)
@@ -75,14 +70,8 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
 def check_page(path: Path, page: Any) -> None:
     """Check that a page can be decoded within the memory limit.
 
-    Byte counts of segments are reduced to the size of the file.
-
-    Raises
-    ------
-    InputError
-        If a size exceeds the limits.
-    ValueError
-        If the file is too short for the page, or a segment's own header claims more pixels.
+    Byte counts of segments are reduced to the size of the file.  Raises InputError for excessive
+    sizes, and ValueError if the file is too short or a segment's own header claims more pixels.
     """
     key = page.keyframe
     if key.compression in _JPEG_XL:

@@ -13,15 +13,7 @@ __all__ = ["tiff_options"]
 
 
 def tiff_options(dtype: DTypeLike, plane_shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return colour space, alpha and compression for planes, so that common readers open them.
-
-    Parameters
-    ----------
-    dtype : dtype_like
-        Type of the values.
-    plane_shape : tuple of int
-        (H, W), (H, W, 3) or (H, W, 4).
-    """
+    """Return options for grey, RGB or RGBA planes that common readers support."""
     dtype, colour = np.dtype(dtype), len(plane_shape) == 3
     return {
         "photometric": "rgb" if colour else "minisblack",

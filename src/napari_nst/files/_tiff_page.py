@@ -48,13 +48,7 @@ def is_supported(page: Any) -> bool:
 
 
 def colour_space(path: Path, page: Any) -> str:
-    """Return the colour space of a page after decoding, a key of `COLOUR_CHANNELS`.
-
-    Raises
-    ------
-    InputError
-        If the space is not supported.
-    """
+    """Return the colour space of a page after decoding; raise InputError if it is not supported."""
     name = tifffile.PHOTOMETRIC(page.photometric).name
     if name == "YCBCR" and page.compression == tifffile.COMPRESSION.JPEG:
         return "rgb"  # converted by the JPEG decoder
@@ -102,11 +96,6 @@ def decode_page(
     as_picture : bool
         Whether samples become uint8, uint16 or float32, and integers with 0 as white are inverted.
         Otherwise their types and values are kept, except for palettes.
-
-    Raises
-    ------
-    InputError
-        If they are not one picture, or their type is not supported.
     """
     if page.axes.endswith("SYX"):
         stored = np.moveaxis(stored, -3, -1)
