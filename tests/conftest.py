@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-# Tests side by side have a core each: threads that wait for one another's turn take ten times as
-# long.  It has to be said before torch is loaded.
+# Parallel tests have one core each; more threads would take ten times as long.  Set before torch is
+# imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-# After a canvas exists under software OpenGL, the first import of triton (torch.optim does it)
-# crashes the process; triton that is there already does not.
+# Importing triton, as torch.optim does, crashes the process after a canvas was made with software
+# OpenGL, but not before.
 if sys.platform in ("linux", "win32") and importlib.util.find_spec("triton") is not None:
     importlib.import_module("triton")
 
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# The first example pays for loading torch: times say nothing here.
+# The first example includes importing torch, so deadlines would fail.
 hypothesis_settings.register_profile("napari-nst", deadline=None)
 hypothesis_settings.load_profile("napari-nst")
 
 
 def make_photo(height: int, width: int) -> NDArray[np.float32]:
-    """Return a smooth scene with an edge or two and a little noise, in [0, 1]."""
+    """Return a smooth scene with a few edges and little noise, in [0, 1]."""
     y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
     sky = np.stack([0.3 + 0.3 * y, 0.5 + 0.2 * y, 0.9 - 0.3 * y], axis=-1)
     ground = np.stack([0.5 - 0.2 * x, 0.4 + 0.1 * x, 0.2 + 0 * x], axis=-1)
@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
         default="cpu",
-        help="where the engine's runs are tested: cpu, cuda or mps (default: cpu)",
+        help="device of the engine's tests: cpu, cuda or mps (default: cpu)",
     )
 
 
@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if device != "cpu":
         import torch
 
-        # Rounded to 10 bits, convolutions would hide what the tests compare.
+        # TF32 rounds to 10 bits, more than the tolerances of the tests.
         torch.backends.cudnn.allow_tf32 = False
 
 
@@ -79,7 +79,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Neither read nor write the cache and presets of whoever runs the tests."""
+    """Use temporary folders instead of the user's cache and presets."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NAPARI_NST_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("NAPARI_NST_CONFIG", str(tmp_path_factory.mktemp("config")))
@@ -88,25 +88,25 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @dataclass
 class Answer:
-    """How a file server answers one request: well, unless told otherwise."""
+    """Response of the file server to one request; the defaults serve the file."""
 
     status: int | None = None  # an error instead of the file
-    upto: int | None = None  # ends before this byte of the file
-    stalls: bool = False  # and then says nothing, instead of hanging up
-    ranges: bool = True  # understands Range
-    shift: int = 0  # sends another part than the one asked for
-    length: bool = True  # says how long the answer is
+    upto: int | None = None  # end before this byte of the file
+    stalls: bool = False  # then keep the connection open
+    ranges: bool = True  # support Range
+    shift: int = 0  # offset from the requested part
+    length: bool = True  # send Content-Length
     before_the_end: Callable[[], object] | None = None
 
 
 @dataclass
 class FileServer:
-    """A server of one file on this machine, under any address that begins with `url`."""
+    """A local server of one file at every address that begins with `url`."""
 
     url: str
     content: bytes = b""
-    answers: list[Answer] = field(default_factory=list)  # the next ones; then it serves well
-    ranges: list[str | None] = field(default_factory=list)  # what was asked for
+    answers: list[Answer] = field(default_factory=list)  # to the next requests
+    ranges: list[str | None] = field(default_factory=list)  # Range header of each request
 
     def will_answer(self, *answers: dict[str, Any]) -> None:
         self.answers += [Answer(**options) for options in answers]
@@ -118,16 +118,18 @@ def server() -> Iterator[FileServer]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked = self.headers["Range"]
-            served.ranges.append(asked)
+            requested = self.headers["Range"]
+            served.ranges.append(requested)
             try:
-                self.answer(served.answers.pop(0) if served.answers else Answer(), asked)
-            except OSError:  # the other side has hung up
+                self.answer(served.answers.pop(0) if served.answers else Answer(), requested)
+            except OSError:  # the client closed the connection
                 return
 
-        def answer(self, answer: Answer, asked: str | None) -> None:
+        def answer(self, answer: Answer, requested: str | None) -> None:
             whole = len(served.content)
-            given = re.fullmatch(r"bytes=(\d+)-", asked) if asked and answer.ranges else None
+            given = (
+                re.fullmatch(r"bytes=(\d+)-", requested) if requested and answer.ranges else None
+            )
             start = int(given[1]) + answer.shift if given else 0
             if answer.status is not None or start >= whole:
                 self.send_error(answer.status or 416)
@@ -145,7 +147,7 @@ def server() -> Iterator[FileServer]:
                 released.wait()
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            """Keep quiet."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
         served = FileServer(f"http://127.0.0.1:{http.server_port}")
@@ -169,7 +171,7 @@ def stripes() -> Callable[[int, int], NDArray[np.float32]]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Images this small gain nothing from two, and wait for them where others are at work."""
+    """Use one thread: small images gain nothing from more."""
     import torch
 
     threads = torch.get_num_threads()
@@ -180,7 +182,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def content() -> NDArray[np.float32]:
-    """A content image of 40 x 48 pixels; nobody may write to it."""
+    """A content image of 40 x 48 pixels, read-only."""
     image = make_photo(40, 48)
     image.flags.writeable = False
     return image
@@ -188,7 +190,7 @@ def content() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session")
 def style() -> NDArray[np.float32]:
-    """A style image of 44 x 36 pixels; nobody may write to it."""
+    """A style image of 44 x 36 pixels, read-only."""
     image = make_stripes(44, 36)
     image.flags.writeable = False
     return image
