@@ -87,7 +87,7 @@ def sweep(
     )
     from napari_nst.cli._grid import is_all, make_grid
     from napari_nst.cli._stylize import check_output, read_inputs
-    from napari_nst.cli._sweep_run import run_sweep
+    from napari_nst.cli._sweep_run import Sweep
 
     sources = (content, *styles)
     check_output(out, sources, what="sheet")
@@ -109,4 +109,4 @@ def sweep(
         values=parse_values(choices or [], {"size": size, "iterations": iterations}),
         longest_side=max(pictures[0].values.shape[:2]),
     )
-    run_sweep(sources, pictures, out, grid, keep, all_presets=is_all(presets))
+    Sweep(sources, pictures, grid, keep, all_presets=is_all(presets)).run(out)

@@ -33,49 +33,12 @@ if TYPE_CHECKING:
     from napari_nst.ranges import RangedImage
     from napari_nst.record import RunRecord
 
-__all__ = ["run_sweep"]
+__all__ = ["Sweep"]
 
 _FAILED = 2
 _LOG = "napari-nst-sweep.log"  # beside the sheet
 _MAX_THUMBNAIL = 1024  # pixels: the sheet is looked at as a whole
 _SHOWN_ELSEWHERE = {"size", "output_size", "iterations"}  # a sheet has its own lines for these
-
-
-def run_sweep(
-    sources: Sequence[Path],
-    pictures: Sequence[RangedImage],
-    out: Path,
-    grid: Grid,
-    keep: Path | None,
-    *,
-    all_presets: bool,
-) -> None:
-    """Run the cells of a grid, and write the sheet.
-
-    `sources` and `pictures` are the files and images of the content and the styles. With
-    `all_presets`, cells whose weights are missing are left out.
-
-    Raises
-    ------
-    StyleTransferError
-        If a cell or an output is invalid, before the first run starts.
-    typer.Exit
-        If Ctrl-C was pressed or a run failed; the sheet is written if a picture is on it.
-    """
-    sweep = _Sweep(sources, pictures, grid, keep, all_presets=all_presets)
-    began = time.monotonic()
-    failed, stopped = sweep.run(out.with_name(_LOG))
-    shown = sum(image is not None for image in sweep.images)
-    if not shown:
-        say(f"there is no picture; {out} was not written.")
-    else:
-        write_image(out, sweep.sheet())
-        say(
-            f"{'stopped early; ' if stopped else ''}wrote {out}, {shown} of {len(sweep.jobs)} "
-            f"pictures in {format_duration(time.monotonic() - began)}."
-        )
-    if stopped or failed:
-        raise typer.Exit(INTERRUPTED if stopped else _FAILED)
 
 
 class _Job(NamedTuple):
@@ -84,21 +47,31 @@ class _Job(NamedTuple):
     number: int  # of the cell
     cell: Cell
     record: RunRecord
+    device: str  # "cpu", "cuda" or "mps"
+    shape: tuple[int, int]  # of the picture
     operations: float
     file: Path | None  # of the picture to keep
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        last = self.record.resolved.scales[-1]
-        return last.height, last.width
 
-    @property
-    def device(self) -> str:
-        return self.record.resolved.device.partition(":")[0]
+class Sweep:
+    """The runs of a grid's cells; the image and the note of each cell.
 
+    Parameters
+    ----------
+    sources, pictures : sequence of Path, sequence of RangedImage
+        Files and images of the content and the styles.
+    grid : Grid
+        The cells.
+    keep : Path or None
+        Folder for the single pictures.
+    all_presets : bool
+        Whether to leave out cells whose weights are missing.
 
-class _Sweep:
-    """The jobs of a sweep; the image and the note of each cell."""
+    Raises
+    ------
+    StyleTransferError
+        If a cell is invalid.
+    """
 
     def __init__(
         self,
@@ -113,14 +86,14 @@ class _Sweep:
         self.images: list[NDArray[np.uint8] | None] = [None] * len(grid.cells)
         self.notes = ["not made"] * len(grid.cells)
         self.jobs = []
-        for index, cell in enumerate(grid.cells):
+        for number, cell in enumerate(grid.cells):
             try:
-                self.jobs.append(self._make_job(index, cell, keep))
+                self.jobs.append(self._make_job(number, cell, keep))
             except WeightsError as error:
                 if not all_presets:
                     raise
                 say(f"{cell.heading} is left out. {error}")
-                self.notes[index] = "its network's weights are not on this machine"
+                self.notes[number] = "its network's weights are not on this machine"
         if not self.jobs:
             raise InputError("No preset can run on this machine: name others.")
         height, width = (max(job.shape[side] for job in self.jobs) for side in (0, 1))
@@ -128,13 +101,18 @@ class _Sweep:
         self.box = round(height * scale), round(width * scale)
         self.pending = [job for job in self.jobs if not self._show_kept(job)]
 
-    def run(self, log: Path) -> tuple[bool, bool]:
-        """Run the pending jobs; return whether one failed, and whether Ctrl-C was pressed.
+    def run(self, out: Path) -> None:
+        """Run the pending jobs, and write the sheet if a picture is on it.
 
-        The traceback of an unexpected error is appended to `log`.
+        The traceback of an unexpected error is appended to a log file beside the sheet.
+
+        Raises
+        ------
+        typer.Exit
+            If Ctrl-C was pressed or a run failed.
         """
         self._say_before()
-        failed = False
+        began, failed = time.monotonic(), False
         progress = JobsProgress(len(self.pending), sum(job.operations for job in self.pending))
         with StopOnCtrlC() as ctrl_c, progress.bar:
             for job in self.pending:
@@ -146,13 +124,23 @@ class _Sweep:
                         self.notes[job.number] = "failed"
                     sentence, text = error_sentence(error, "It"), unexpected_traceback(error)
                     if text is not None:
-                        sentence = log_traceback(sentence, text, log)
+                        sentence = log_traceback(sentence, text, out.with_name(_LOG))
                     progress.end(job.cell.heading, job.operations, error=sentence)
                 if ctrl_c.pressed:
                     break
-        return failed, ctrl_c.pressed
+        shown = sum(image is not None for image in self.images)
+        if not shown:
+            say(f"there is no picture; {out} was not written.")
+        else:
+            write_image(out, self._sheet())
+            say(
+                f"{'stopped early; ' if ctrl_c.pressed else ''}wrote {out}, {shown} of "
+                f"{len(self.jobs)} pictures in {format_duration(time.monotonic() - began)}."
+            )
+        if ctrl_c.pressed or failed:
+            raise typer.Exit(INTERRUPTED if ctrl_c.pressed else _FAILED)
 
-    def sheet(self) -> NDArray[np.float32]:
+    def _sheet(self) -> NDArray[np.float32]:
         """Return the sheet."""
         styles = [f"style {n}" for n in range(1, len(self.sources))]
         kinds = ["content", *(styles if len(styles) > 1 else ["style"])]
@@ -189,13 +177,14 @@ class _Sweep:
             ),
         ]
 
-    def _make_job(self, index: int, cell: Cell, keep: Path | None) -> _Job:
+    def _make_job(self, number: int, cell: Cell, keep: Path | None) -> _Job:
         record = self._make_run(cell).record
         height, width = self.pictures[0].values.shape[:2]
-        device = record.resolved.device.partition(":")[0]
+        device, last = record.resolved.device.partition(":")[0], record.resolved.scales[-1]
         operations = costs.estimate(cell.settings, height, width, device).operations
         file = None if keep is None else keep / f"{cell.name}-{_digest(record)}.png"
-        return _Job(index, cell, record, operations, file)
+        shape = last.height, last.width
+        return _Job(number, cell, record, device, shape, operations, file)
 
     def _make_run(self, cell: Cell) -> StyleTransfer:
         # imports torch, which takes seconds: errors in files are reported before
