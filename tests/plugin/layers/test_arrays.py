@@ -180,9 +180,9 @@ def test_every_kind_of_array_is_restored(
         assert picture.shape == expected.shape
         assert restored.dtype == np.dtype(dtype).newbyteorder("=")
         low, high = plane.limits
-        kept = expected.astype(float).clip(low, high)
+        clipped = expected.astype(float).clip(low, high)
         rounded = 0.5 if restored.dtype.kind in "iu" else 1e-4
-        np.testing.assert_allclose(restored[0].astype(float), kept, rtol=1e-3, atol=rounded)
+        np.testing.assert_allclose(restored[0].astype(float), clipped, rtol=1e-3, atol=rounded)
     assert picture.flags.writeable
     Image(restored, **plane.layer_kwargs(restored.shape))
 
@@ -344,8 +344,8 @@ def test_an_init_image_is_taken_with_the_range_of_the_content() -> None:
     layer = Image(data, contrast_limits=(0, 4000))
     content = take_plane(layer, dims_of(layer), intensities="percentiles")
     unit = content.load()
-    kept = content.restore(unit)
-    result = Image(kept, **content.layer_kwargs(kept.shape) | {"contrast_limits": (5, 99)})
+    restored = content.restore(unit)
+    result = Image(restored, **content.layer_kwargs(restored.shape) | {"contrast_limits": (5, 99)})
 
     np.testing.assert_allclose(
         take_init_image(result, dims_of(layer), content).load(), unit, atol=1e-3

@@ -113,23 +113,16 @@ class Evolution:
 
 def _with_time(layer: Image) -> dict[str, Any]:
     """Return the transform of a layer with a time axis of scale 1 before the others."""
-    labels = tuple(label.removeprefix("-") for label in layer.axis_labels)
-    plain = all(label.isdecimal() for label in labels)  # napari's default: "-2", "-1"
+    # All but scale and translation: napari's rotation and shear depend on the number of axes.
+    own = Affine(scale=layer.scale, translate=layer.translate, ndim=layer.ndim)
+    affine = np.eye(layer.ndim + 2)
+    affine[1:, 1:] = to_world(geometry_of(layer)).compose(own.inverse).affine_matrix
+    # napari's default labels are "-2", "-1".
+    plain = all(label.removeprefix("-").isdecimal() for label in layer.axis_labels)
     return {
         "scale": (1.0, *layer.scale),
         "translate": (0.0, *layer.translate),
-        "affine": _lifted(layer),
+        "affine": affine,
         "units": ("pixel", *layer.units),
         "axis_labels": None if plain else ("time", *layer.axis_labels),
     }
-
-
-def _lifted(layer: Image) -> NDArray[np.float64]:
-    """Return a layer's transform without scale and translation, with a time axis.
-
-    A matrix, since napari's rotation and shear depend on the number of axes.
-    """
-    own = Affine(scale=layer.scale, translate=layer.translate, ndim=layer.ndim)
-    lifted = np.eye(layer.ndim + 2)
-    lifted[1:, 1:] = to_world(geometry_of(layer)).compose(own.inverse).affine_matrix
-    return lifted

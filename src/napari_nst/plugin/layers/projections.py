@@ -52,5 +52,5 @@ class ProjectedArray:
 
     def axes_within(self, index: tuple[int | slice, ...]) -> tuple[int, ...]:
         """Return the projected axes, counted among the axes that an index leaves."""
-        kept = [a for a, i in enumerate(index) if a in self.thick or isinstance(i, slice)]
-        return tuple(kept.index(axis) for axis in sorted(self.thick))
+        left = [a for a, i in enumerate(index) if a in self.thick or isinstance(i, slice)]
+        return tuple(left.index(axis) for axis in sorted(self.thick))

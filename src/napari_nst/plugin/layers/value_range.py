@@ -39,13 +39,7 @@ _CHANNELS = ("c", "ch", "channel", "channels")  # axis labels in lower case
 
 
 def check_layer_intensities(choice: str) -> None:
-    """Refuse an unknown choice.
-
-    Raises
-    ------
-    InputError
-        Lists the choices.
-    """
+    """Raise InputError with the choices if a choice is unknown."""
     if choice not in get_args(LayerIntensities):
         offered = ", ".join(get_args(LayerIntensities))
         raise InputError(f"intensities is {choice!r}; it must be one of {offered}.")

@@ -13,6 +13,7 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,7 +102,7 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
     restoring = [] if content.origin is None else list(restore_code(content.origin, "picture"))
     if any("np." in line for line in restoring) and known["np."] not in imports:
         imports.insert(0, known["np."])
-    shown = pprint.pformat(record, width=96, sort_dicts=False)
+    shown = indent(pprint.pformat(record, width=96, sort_dicts=False), "    ")
     return "\n".join(
         [
             f"# Makes {json.dumps(layer.name)} again: the same bytes on the same machine, with",
@@ -111,7 +112,7 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
             "",
             text,
             "",
-            f"record = napari_nst.RunRecord.model_validate(\n{_indented(shown)}\n)",
+            f"record = napari_nst.RunRecord.model_validate(\n{shown}\n)",
             f"result = napari_nst.stylize({', '.join(_arguments(inputs, record))}, record=record)",
             "picture = result.image",
             *restoring,
@@ -317,7 +318,3 @@ def as_file_name(name: str) -> str:
     """Return a name with underscores for characters that file systems forbid."""
     allowed = "".join(c if c.isalnum() or c in " ._-+()" else "_" for c in name).strip(" .")
     return allowed or "result"
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from napari_nst.engine.run.updates import STEERABLE, SettingsUpdate
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import take_plane
+from napari_nst.plugin.run.layer_jobs import take_labels_on
 from napari_nst.plugin.run.session import State
 from napari_nst.plugin.run.stack_run import labels_along
 
@@ -139,7 +140,9 @@ class Steering:
             changes["names"] = [style.name for style in styles]
         labels = self._chosen_labels()
         if self._painted or _differ(labels, self._labels) or (new_styles and labels[0]):
-            on_content, on_styles = self._controls.regions.take(job.content, styles)
+            on_content, on_styles = take_labels_on(
+                job.content, styles, *self._controls.regions.chosen_labels
+            )
             planes += [on_content, *(on_styles or ())]
             if on_content is not None:
                 along = job.stack is not None

@@ -201,10 +201,10 @@ class _Plot:
         count = len(iterations)
         drawn = np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).astype(int))
         x = np.array(iterations, float)[drawn]
-        shown = {name: _positive(np.array(values, float)[drawn]) for name, values in losses.items()}
-        for name, curve in self._curves.items():
-            curve.setData(x, shown[name])
-        values = np.concatenate(list(shown.values()))
+        values = np.array([losses[name] for name in self._curves], float)[:, drawn]
+        values[~np.isfinite(values) | (values <= 0)] = np.nan
+        for curve, y in zip(self._curves.values(), values, strict=True):
+            curve.setData(x, y)
         self._item.getAxis("left").setTicks([_ticks(values[np.isfinite(values)])])
         while len(self._lines) > len(size_starts):
             self._item.removeItem(self._lines.pop())
@@ -249,10 +249,6 @@ def _legend(pg: Any) -> Any:
     legend.layout.setHorizontalSpacing(4)
     legend.layout.setContentsMargins(4, 0, 4, 0)
     return legend
-
-
-def _positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def _ticks(values: NDArray[np.float64]) -> list[tuple[float, str]]:

@@ -17,8 +17,7 @@ from napari_nst.engine.images.assignment import assign_styles
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.geometry import full_shape, geometry_of, result_transform, shown_axes
-from napari_nst.plugin.layers.labels import LabelsPlane, take_labels
-from napari_nst.plugin.run.layer_jobs import take_labels_on
+from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.widgets.buttons import push_button
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
 from napari_nst.plugin.widgets.layouts import column_layout, form_layout
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
 
     from napari.layers import Image
     from napari.viewer import Viewer
-
-    from napari_nst.plugin.layers.arrays import Plane
 
 __all__ = ["RegionsBox"]
 
@@ -143,18 +140,6 @@ class RegionsBox(QWidget):
         on_styles = [combo.value for combo in self.style_labels]
         none = all(layer is None for layer in on_styles)
         return self.content_labels.value, (None if none else on_styles)
-
-    def take(
-        self, content: Plane, styles: Sequence[Plane]
-    ) -> tuple[LabelsPlane | None, tuple[LabelsPlane | None, ...] | None]:
-        """Return the labels over planes of the content and of the styles.
-
-        Raises
-        ------
-        InputError
-            If a layer has no plane of labels.
-        """
-        return take_labels_on(content, styles, *self.chosen_labels)
 
     def check(self) -> None:
         """Refuse labels without a style, and styles without a label.

@@ -111,10 +111,8 @@ class StylesList(QWidget):
         row.choice.changed.disconnect()
         row.share.changed.disconnect()
         row.deleteLater()
+        self._shares = rebalanced(self._shares, index, 0)
         self._shares.pop(index)
-        total = sum(self._shares)
-        count = len(self._shares)
-        self._shares = [share / total if total > 0 else 1 / count for share in self._shares]
         self._on_count()
 
     def choose(self, layers: Sequence[Image]) -> None:
