@@ -1,4 +1,4 @@
-"""What is given as an image: an array, or a sentence on what would be one."""
+"""Arguments that are images: conversion to arrays, and messages about other objects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BYTES = (255 * PICTURE).astype(np.uint8)
 
 
 class Lazy:
-    """An array that is computed when it is asked for, as dask's and xarray's are."""
+    """A lazy array, like those of dask and xarray."""
 
     shape = PICTURE.shape
 
@@ -42,7 +42,7 @@ class Lazy:
         Lazy(),
         np.ma.masked_array(PICTURE),
     ],
-    ids=["lists", "tuples", "rows", "tensor", "with gradient", "lazy", "nothing masked"],
+    ids=["lists", "tuples", "rows", "tensor", "with gradient", "lazy", "unmasked"],
 )
 def test_array_likes_are_images(given: Any) -> None:
     expected = Picture.from_array(PICTURE, "style").pixels

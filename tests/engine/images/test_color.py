@@ -15,7 +15,7 @@ REGULARISER = (0.1 / 255) ** 2  # of the covariances, so that a flat picture has
 
 
 def gentle(height: int, width: int, mean: Any, spread: float = 0.02) -> torch.Tensor:
-    """Colours that are correlated and far from 0 and 1, so that nothing is clamped."""
+    """Return correlated colours far from 0 and 1, so that none is clamped."""
     noise = RNG.normal(0, spread, (len(mean), height * width))
     if len(mean) == 3:
         noise = MIX @ noise
@@ -95,7 +95,7 @@ def test_match_colors_in_float32_is_nearly_that_in_float64(spread: float) -> Non
 
 
 class Apple(TorchFunctionMode):
-    """A device without float64: nothing but what `cpu` returned may be widened."""
+    """Simulate a device without float64: only results of `cpu` may become float64."""
 
     def __init__(self) -> None:
         super().__init__()

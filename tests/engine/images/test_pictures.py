@@ -135,7 +135,7 @@ def test_ragged_lists_and_none_raise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "values"),
     [
         (0.0, 1.5, "from 0 to 1.5"),
         (-0.25, 0.5, "from -0.25 to 0.5"),
@@ -143,11 +143,11 @@ def test_ragged_lists_and_none_raise() -> None:
         (0.0, 1e300, "from 0 to inf"),
     ],
 )
-def test_floats_out_of_range_raise(low: float, high: float, said: str) -> None:
+def test_floats_out_of_range_raise(low: float, high: float, values: str) -> None:
     image = np.full((9, 8), 0.25)
     image[0, 0], image[1, 1] = low, high
     image[2, 2] = max(low, 0)
-    expected = f"my layer has values {said}; floats must lie in [0, 1]: rescale them first."
+    expected = f"my layer has values {values}; floats must lie in [0, 1]: rescale them first."
     assert message(image) == expected
 
 
@@ -195,12 +195,12 @@ def test_an_image_of_only_nan_raises_even_with_keep(nan: Any) -> None:
 def test_keeping_nan_is_advised_for_the_content_only() -> None:
     image = picture((9, 8))
     image[1, 2] = np.nan
-    said = "my layer has 1 value that is not finite; replace it"
+    start = "my layer has 1 value that is not finite; replace it"
     assert message(image, nan="error") == (
-        f"{said}, or choose nan='keep' (in the panel: Missing pixels) to fill it for the run and "
+        f"{start}, or choose nan='keep' (in the panel: Missing pixels) to fill it for the run and "
         "put it back."
     )
-    assert message(image) == f"{said}."  # a style, which has no such choice
+    assert message(image) == f"{start}."  # a style has no such setting
     image[2, 2] = np.inf
     assert message(image, nan="error") == (
         "my layer has 2 values that are not finite; replace them, or choose nan='keep' (in the "
@@ -273,7 +273,7 @@ HIDDEN = [0.0, 1.0, 0.3, 7.0, -1.0, np.nan, np.inf]
 
 
 def cut_out(hidden: float, dtype: str = "float32") -> Any:
-    """A picture whose left third cannot be seen, and the next column half."""
+    """Return an image whose left third is invisible and whose next column is half visible."""
     image = np.random.default_rng(3).random((9, 12, 4))
     image[..., 3] = 1
     image[:, 4, 3] = 0.5
@@ -292,10 +292,10 @@ def test_values_under_alpha_0_have_no_effect(
     assert torch.equal(found.filled, first.filled)
     assert found.missing is None
     assert found.record.sha256 == hashlib.sha256(cut_out(hidden).tobytes()).hexdigest()
-    seen = cut_out(hidden)[:, 4:, :3].transpose(2, 0, 1)
-    assert np.array_equal(found.filled[0, :, :, 4:].numpy(), seen)
-    assert found.filled[0, :, :, :4].min() > seen.min()
-    assert found.filled[0, :, :, :4].max() < seen.max()
+    visible = cut_out(hidden)[:, 4:, :3].transpose(2, 0, 1)
+    assert np.array_equal(found.filled[0, :, :, 4:].numpy(), visible)
+    assert found.filled[0, :, :, :4].min() > visible.min()
+    assert found.filled[0, :, :, :4].max() < visible.max()
 
 
 def test_a_constant_image_stays_constant_where_it_is_invisible() -> None:
@@ -330,7 +330,7 @@ def test_an_invisible_image_raises() -> None:
 def test_resampling_weights_pixels_by_alpha() -> None:
     image = np.zeros((16, 16, 4))
     image[..., 3] = 1
-    image[::2, :, 0], image[1::2, :, 2] = 1, 1  # red rows, and blue ones of which a third is seen
+    image[::2, :, 0], image[1::2, :, 2] = 1, 1  # red rows, and blue rows of alpha 1/3
     image[1::2, :, 3] = 1 / 3
     found = Picture.from_array(image, "style")
     small = found.resize(found.filled, (8, 8))[0, :, 2:6, 2:6]
@@ -342,7 +342,7 @@ def test_resampling_weights_pixels_by_alpha() -> None:
 
 def test_resampling_a_cut_out_keeps_its_colours() -> None:
     image = np.zeros((32, 32, 4))
-    image[..., 1] = 1  # green, which cannot be seen
+    image[..., 1] = 1  # invisible green
     image[6:27, 5:26] = (0.8, 0.1, 0.3, 1)
     found = Picture.from_array(image, "content")
     for size in ((16, 16), (11, 45)):

@@ -1,4 +1,4 @@
-"""Guidance: what each region weighs where, and the losses and gradients that come of it."""
+"""Weights of regions, and losses and gradients with them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chosen(**choices: Any) -> StyleTransferSettings:
 
 
 def blobs(count: int, height: int, width: int, *, kept: bool = False) -> Any:
-    """Masks of uneven regions side by side; with `kept` some pixels have none."""
+    """Return masks of uneven regions side by side; with `kept` some pixels have none."""
     noise = RNG.normal(size=(count + kept, height, width))
     best = scipy.ndimage.gaussian_filter(noise, (0, 9, 9)).argmax(axis=0)
     return np.stack([best == label for label in range(count)]).astype(float)
@@ -51,7 +51,7 @@ def area_average(masks: Any, stride: int) -> Any:
     return cut.reshape(len(masks), rows, stride, columns, stride).mean(axis=(2, 4))
 
 
-# What a region weighs
+# Weights of regions
 
 
 @pytest.mark.parametrize("size", [(64, 80), (67, 93)])
@@ -78,8 +78,8 @@ def test_inside_means_the_whole_receptive_field(size: tuple[int, int]) -> None:
             for row, column in np.ndindex(expected.shape):
                 top, left = row * layer.stride - reach, column * layer.stride - reach
                 bottom, right = top + layer.receptive_field, left + layer.receptive_field
-                seen = mask[max(top, 0) : bottom, max(left, 0) : right]
-                expected[row, column] = seen.all()
+                field = mask[max(top, 0) : bottom, max(left, 0) : right]
+                expected[row, column] = field.all()
             np.testing.assert_array_equal(found.weights(name)[region], expected)
         assert found.weights(name).shape[1:] == expected.shape
     assert found.empty("relu4_1") == (0, 1)  # a field of 68 pixels fits into neither
@@ -106,7 +106,7 @@ def test_softening_does_not_reach_kept_pixels(softness: float) -> None:
     anywhere = masks.sum(axis=0)
     assert 0 < anywhere.mean() < 1
     assert (weights[:, anywhere == 0] == 0).all()
-    np.testing.assert_allclose(weights.sum(axis=0), anywhere, atol=1e-12)  # nor is any taken
+    np.testing.assert_allclose(weights.sum(axis=0), anywhere, atol=1e-12)  # the sum is unchanged
 
 
 def test_a_soft_border_is_a_gaussian_blur() -> None:
@@ -132,7 +132,7 @@ def test_resampled_masks_still_sum_to_one(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(found.mean(dim=(1, 2)), masks.mean(dim=(1, 2)), atol=0.02)
 
 
-# Sums with weights
+# Weighted sums
 
 
 def test_weighted_sums_match_numpy() -> None:
@@ -143,13 +143,13 @@ def test_weighted_sums_match_numpy() -> None:
     assert float(found.weight) == pytest.approx(w.sum(), rel=1e-12)
     np.testing.assert_allclose(found.feature_sum, np.einsum("hw,nhw->n", w, f), rtol=1e-11)
     np.testing.assert_allclose(found.outer_sum, np.einsum("hw,nhw,mhw->nm", w, f, f), rtol=1e-11)
-    # and those of features guided by T = sqrt(w)
+    # The sums of features guided by T = sqrt(w).
     guided = Statistics.from_features(torch.from_numpy(np.sqrt(w) * f))
     np.testing.assert_allclose(found.outer_sum, guided.outer_sum, rtol=1e-11, atol=1e-11)
-    nothing = Statistics.from_features(
+    empty = Statistics.from_features(
         torch.from_numpy(f), PositionWeights.from_mask(torch.zeros(5, 7))
     )
-    assert float(nothing.weight) == 0 == float(nothing.outer_sum.abs().max())
+    assert float(empty.weight) == 0 == float(empty.outer_sum.abs().max())
 
 
 def test_the_gradient_of_weighted_sums_matches_finite_differences() -> None:
@@ -172,18 +172,18 @@ def test_the_gradient_of_weighted_sums_matches_finite_differences() -> None:
     np.testing.assert_allclose(ones, plain, rtol=1e-12)
 
 
-# The objective
+# Objective
 
 
 SIZE = (40, 56)
 
 
-def written_down(
+def reference(
     settings: StyleTransferSettings, image: Any, content: Any, styles: list[Any], weights: Any
 ) -> float:
     """Return alpha sum 1/2 (F - P)^2 + beta sum_l w_l sum_r share_r E(G_r, A_r), in numpy.
 
-    `weights` holds, for each region, its mask and, for each of its sources, style and mask.
+    `weights` lists the mask of each region, and share, style and mask of each of its sources.
     """
     network = thin_vgg.extractor(settings)
 
@@ -206,8 +206,7 @@ def written_down(
             g = moment(generated[layer], w)
             a = np.zeros_like(g)
             for share, style, own in sources:
-                here = area_average(own[None], stride)[0]
-                a += share * moment(of_styles[style][layer], here)
+                a += share * moment(of_styles[style][layer], area_average(own[None], stride)[0])
             error = ((g - a) ** 2).sum() / (4 * len(g) ** 2)
             total += settings.style_weight * weight * w.mean() * error
     return float(total)
@@ -242,7 +241,7 @@ def test_the_objective_matches_the_formula(tile: int | None) -> None:
     )
 
     def value(image: Any) -> float:
-        return written_down(settings, image, content, styles, weights)
+        return reference(settings, image, content, styles, weights)
 
     losses, gradient = objective.loss_and_gradient(torch.from_numpy(image)[None], tile)
     assert losses.total == pytest.approx(value(image), rel=1e-10)
@@ -264,7 +263,7 @@ def objective(settings: StyleTransferSettings, content: Tensor, masks: Any | Non
 
 
 def symmetric(settings: StyleTransferSettings) -> FeatureExtractor:
-    """A network that sees a mirrored image mirrored."""
+    """Return a network whose features of a mirrored image are mirrored."""
     weights = thin_vgg.weights("vgg16")
     even = {k: (w + w.flip(-1)) / 2 if w.ndim == 4 else w for k, w in weights.items()}
     layers = (*settings.content_layers, *settings.style_layers)
@@ -292,7 +291,7 @@ def test_a_region_without_positions_at_a_layer_is_dropped_there() -> None:
     settings = chosen(region_guidance="inside", content_weight=0)
     masks = np.zeros((2, *SIZE))
     masks[0, :, :36] = 1
-    masks[1, 4:7, 44:47] = 1  # a few pixels: gone from the second layer on
+    masks[1, 4:7, 44:47] = 1  # a few pixels: no position from the second layer on
     content, style = thin_vgg.picture(0, *SIZE), thin_vgg.picture(1, 48, 40)
     regions = Regions(
         (Region((1,), (Source(0),)), Region((2,), (Source(0),))),
@@ -306,7 +305,7 @@ def test_a_region_without_positions_at_a_layer_is_dropped_there() -> None:
     only = Regions(regions.regions[:1], guide(masks[:1], region_guidance="inside"), {})
     alone = Objective(content, [style], settings, thin_vgg.extractor(settings), regions=only)
     expected = alone.loss_and_gradient(image)[0].style_layers
-    for layer in ("conv2_2", "relu3_1", "relu4_1"):  # as if the other were not there
+    for layer in ("conv2_2", "relu3_1", "relu4_1"):  # without the other region
         assert losses.style_layers[layer] == pytest.approx(expected[layer], rel=1e-12)
     assert losses.style_layers["relu1_1"] > expected["relu1_1"]
     assert gradient.isfinite().all()

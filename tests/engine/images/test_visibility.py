@@ -1,4 +1,4 @@
-"""Invisible pixels count nothing, and half-transparent ones count by their alpha."""
+"""Invisible pixels have no effect, and others are weighted by their alpha."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAYERS = {"style_layers": ("relu1_1", "relu3_1"), "content_layers": ("relu2_2",)
 
 
 def alpha_of(height: int, width: int) -> Any:
-    """A round alpha with a soft border."""
+    """Return a round alpha with a soft border."""
     y, x = np.mgrid[0:height, 0:width]
     return np.clip(0.4 * width - np.hypot(y - height / 2, x - width / 2), 0, 1)
 
@@ -45,7 +45,7 @@ def images(photo: Any, stripes: Any) -> tuple[Any, Any]:
     return photo(64, 72), stripes(60, 52)
 
 
-def same_whatever_is_hidden(make: Any) -> Any:
+def check_hidden_has_no_effect(make: Any) -> Any:
     results = [make(hidden) for hidden in (0.0, 1.0)]
     np.testing.assert_array_equal(*results)
     return results[0]
@@ -73,7 +73,7 @@ def test_hidden_colours_do_not_affect_the_result(images: Any, choices: dict[str,
     def make(hidden: float) -> Any:
         return stylize(cut_out(content, hidden), cut_out(style, hidden), **chosen).image
 
-    result = same_whatever_is_hidden(make)
+    result = check_hidden_has_no_effect(make)
     assert result.shape == (64, 72, 4)
     np.testing.assert_allclose(result[..., 3], alpha_of(64, 72), atol=1e-6)
     opaque = stylize(content, style, **chosen).image
@@ -99,7 +99,7 @@ def test_hidden_labels_do_not_affect_the_result(images: Any, guidance: str) -> N
             **QUICK,
         ).image
 
-    same_whatever_is_hidden(make)
+    check_hidden_has_no_effect(make)
 
 
 def test_hidden_colours_of_the_initial_image_do_not_affect_the_result(images: Any) -> None:
@@ -109,7 +109,7 @@ def test_hidden_colours_of_the_initial_image_do_not_affect_the_result(images: An
         start = cut_out(content[::-1], hidden)
         return stylize(content, style, init_image=start, init="image", **QUICK).image
 
-    same_whatever_is_hidden(make)
+    check_hidden_has_no_effect(make)
 
 
 @pytest.mark.parametrize("loss", ["gram", "gram+moments", "wasserstein"])
@@ -167,8 +167,8 @@ def double(image: Any) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).double()
 
 
-def seen_by(alpha: Any, settings: StyleTransferSettings) -> Regions:
-    """Regions of a content and a style of the same alpha."""
+def regions_of_alpha(alpha: Any, settings: StyleTransferSettings) -> Regions:
+    """Return regions of a content and a style with the same alpha."""
     visible = torch.from_numpy(alpha)[None]
     guide = Guide(visible, settings, visible=visible)
     return Regions((whole_image_region(1),), guide, {Source(0): guide}, visible)
@@ -178,7 +178,7 @@ def test_losses_weight_features_by_alpha(images: Any) -> None:
     content, style = (double(image[:48, :48]) for image in images)
     alpha = np.random.default_rng(0).random((48, 48)) * (alpha_of(48, 48) > 0)
     settings = StyleTransferSettings(normalize_gradients=False, tv_weight=1, **LAYERS)
-    objective = Objective(content, [style], settings, regions=seen_by(alpha, settings))
+    objective = Objective(content, [style], settings, regions=regions_of_alpha(alpha, settings))
     image = torch.rand(content.shape, dtype=torch.float64, generator=torch.manual_seed(0))
     losses, _ = objective.loss_and_gradient(image)
     extract = objective._extractor
@@ -207,8 +207,8 @@ def test_losses_weight_features_by_alpha(images: Any) -> None:
         both = np.minimum(alpha[one], alpha[other])
         variation += weight * sum((both * (p[one] - p[other]) ** 2).sum() for p in pixels)
     # Replicated, the last row and column have diagonal neighbours, too.
-    for edge, seen in ((pixels[:, -1], alpha[-1]), (pixels[:, :, -1], alpha[:, -1])):
-        both = np.minimum(seen[1:], seen[:-1])
+    for edge, visible in ((pixels[:, -1], alpha[-1]), (pixels[:, :, -1], alpha[:, -1])):
+        both = np.minimum(visible[1:], visible[:-1])
         variation += 2 / 6 * (both * (edge[:, 1:] - edge[:, :-1]) ** 2).sum()
     assert losses.tv == pytest.approx(variation / (3 * alpha.sum()), rel=1e-6)
 
@@ -237,23 +237,23 @@ def test_the_gradient_with_alpha_matches_finite_differences(
     image = (content + 0.1 * torch.randn(content.shape, generator=generator)).double()
     direction = torch.randn(image.shape, dtype=torch.float64, generator=generator)
     losses, gradient = objective.loss_and_gradient(image, tile)
-    step = 1e-7  # smaller than the way to the next kink of a ReLU
-    ahead, back = (
+    step = 1e-7  # smaller than the distance to the next kink of a ReLU
+    above, below = (
         objective.loss_and_gradient(image + s * direction, tile)[0] for s in (step, -step)
     )
-    slope = (ahead.total - back.total) / (2 * step)
+    slope = (above.total - below.total) / (2 * step)
     assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-5)
     if tile is not None:
         whole, expected = objective.loss_and_gradient(image)
         torch.testing.assert_close(gradient, expected, rtol=1e-6, atol=1e-12)
         assert losses.total == pytest.approx(whole.total, rel=1e-9)
-    # Far from what can be seen nothing matters.
+    # Far from visible pixels the gradient is 0.
     assert gradient[..., -4:, -4:].abs().max() == 0
 
 
 def test_match_colors_weights_pixels_by_visibility(images: Any) -> None:
     generator = torch.manual_seed(0)
-    content = 0.4 + 0.2 * double(images[0])  # so that nothing is clipped
+    content = 0.4 + 0.2 * double(images[0])  # without clipping
     style = 0.4 + 0.1 * torch.rand(1, 3, 60, 52, generator=generator, dtype=torch.float64)
     style += torch.linspace(0, 0.2, 60).view(1, 1, -1, 1)
     masks = [torch.from_numpy(alpha_of(*image.shape[-2:]))[None] for image in (content, style)]
@@ -324,7 +324,7 @@ def test_a_saved_run_keeps_the_visibility(images: Any, tmp_path: Any) -> None:
 
 def test_runs_share_statistics_of_styles_with_the_same_visibility_only(images: Any) -> None:
     content, style = images
-    flat = np.full_like(style, 0.5)  # the same pixels, whatever of them can be seen
+    flat = np.full_like(style, 0.5)  # the same pixels, visible or not
     style_cache = StyleCache()
     for given in (flat, cut_out(flat, 0.5), cut_out(flat, 0.2), cut_out(flat[::-1, ::-1], 0.5)):
         next(StyleTransfer(content, given, StyleTransferSettings(**QUICK), style_cache=style_cache))

@@ -26,7 +26,7 @@ PACKAGED = Path(napari_nst.__file__).parent / "data" / "vgg16_features.safetenso
 PACKAGED_SHA256 = "551516687b64c019586426b2a33f1e165e8452ee324a3f1a1aeee10a3ba43df1"
 VGG19 = "vgg19-dcbb9e9d.pth"  # torchvision's name for it
 
-# The convolutions of torchvision's Sequentials, and what goes in and out of them.
+# Output channels and indices of the convolutions in torchvision's Sequentials.
 CHANNELS = {
     "vgg16": [64, 64, 128, 128, *[256] * 3, *[512] * 6],
     "vgg19": [64, 64, 128, 128, *[256] * 4, *[512] * 8],
@@ -215,7 +215,7 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "other", "key", "said"),
+    ("network", "other", "key", "message"),
     [
         ("vgg16", "vgg19", "{name}", "holds vgg19's weights, for it has conv3_4.weight; choose"),
         ("vgg16", "vgg19", "features.{place}", "holds vgg19's weights, for it has features.16.w"),
@@ -227,14 +227,14 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("classifier", [True, False])
 def test_a_file_of_another_network_raises(
-    tmp_path: Path, network: str, other: str, key: str, said: str, classifier: bool
+    tmp_path: Path, network: str, other: str, key: str, message: str, classifier: bool
 ) -> None:
     file = tmp_path / "mine.pt"
     rest = {"classifier.0.weight": torch.ones(1).expand(4096, 25088)} if classifier else {}
     torch.save(state(other, key) | rest, file)
     with pytest.raises(WeightsError) as caught:
         weights.load(network, str(file))
-    assert str(caught.value).startswith(f"{file} {said}")
+    assert str(caught.value).startswith(f"{file} {message}")
 
 
 def test_the_classifier_of_a_flattened_file_is_ignored(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_every_damaged_file_raises_a_weights_error(
             content[min(int(place * len(content)), len(content) - 1)] = byte
     file = tmp_path / f"mine{suffix}"
     file.write_bytes(content)
-    # vgg19: not even an undamaged file holds what is asked for
+    # Of vgg19 even an undamaged file lacks tensors.
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg19", str(file))
     assert str(caught.value).startswith(str(file))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def nothing_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without what the user, a cluster of dask's or an unfinished run in this process has set."""
+    """Remove settings of the user, of a dask cluster, or of an unfinished run in this process."""
     gc.collect()
     monkeypatch.setattr(allocator, "_runs", 0)
     for name in (*os.environ,):
@@ -55,12 +55,12 @@ CODE = """if True:
     with allocator.keep_freed_memory():
         with allocator.keep_freed_memory():
             pass
-        for _ in range(20):  # until a hole fits
+        for _ in range(20):  # until a free block fits
             torch.ones(10 * 2**20)
         print(faults())
-        held = resident()
+        before = resident()
         allocator.release_freed_memory()
-        print(held - resident())
+        print(before - resident())
     print(faults())
     with allocator.keep_freed_memory():
         faults()

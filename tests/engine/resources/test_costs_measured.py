@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 # them the machine would swap, which is worse, so that the upper limit is closer to 1.
 LEAST, MOST = 0.6, 1.15
 
-# Not getrusage's ru_maxrss: a child begins with the peak of the process that started it.
+# Not ru_maxrss of getrusage, which includes the peak of the parent process.
 MEMORY = """
 def kilobytes(name):
     with open("/proc/self/status") as status:
@@ -56,8 +56,8 @@ SHALLOW = {"content_layers": ("relu3_1",), "style_layers": ("relu1_1", "relu2_1"
 def measured(size: int, tile: int | None, evaluations: int = 1, **choices: Any) -> float:
     code = CODE.format(size=size, tile=tile, choices=choices, evaluations=evaluations)
     found = []
-    # What holes the C library's heap has differs from one process to the next, by a fifth one time
-    # in ten where others are at work: two more tell that from memory that is needed.
+    # Fragmentation of the heap varies between processes, by a fifth in one of ten beside other
+    # programs: the smallest of three shows whether the memory is needed.
     while not found or (found[-1] >= MOST and len(found) < 3):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=True)

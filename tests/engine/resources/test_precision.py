@@ -22,7 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def took(monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float) -> list[torch.dtype]:
-    """Let a convolution take so long; return the list of those that were timed."""
+    """Set the seconds of convolutions; return the list of timed dtypes."""
     timed: list[torch.dtype] = []
 
     def seconds(convolution: precision._Convolution) -> float:

@@ -36,26 +36,16 @@ __all__ = ["Losses", "Objective"]
 class Losses:
     """The losses of one image, term by term and layer by layer.
 
-    The numbers are copied from the device when one of them is first read: a run whose losses
-    nobody reads never waits for its GPU.
+    The numbers are copied from the device when one is first read, so a run does not wait for a GPU
+    if its losses are not read.
 
     Parameters
     ----------
     values : Tensor
-        The unweighted loss of each content layer and of each style layer, in the settings'
-        order, and the total variation.
+        Unweighted losses of the content layers and style layers, in the settings' order, and the
+        total variation.
     settings : StyleTransferSettings
-        The weights of the losses.
-
-    Attributes
-    ----------
-    content_layers, style_layers : mapping of str to float
-        The loss of each layer, before any weight.
-    content, style, tv : float
-        The terms as they enter the total: alpha * sum w_l L_l, beta * sum w_l E_l, and the
-        weighted total variation.
-    total : float
-        Their sum.
+        Weights of the losses.
     """
 
     def __init__(self, values: Tensor, settings: StyleTransferSettings) -> None:
@@ -94,14 +84,14 @@ class Losses:
 
     @property
     def content(self) -> float:
-        """The weighted content term."""
+        """The weighted content term, alpha * sum w_l L_l."""
         layers = self._settings.content_layers
         total = sum(layers[name] * value for name, value in self.content_layers.items())
         return self._settings.content_weight * total
 
     @property
     def style(self) -> float:
-        """The weighted style term."""
+        """The weighted style term, beta * sum w_l E_l."""
         layers = self._settings.style_layers
         total = sum(layers[name] * value for name, value in self.style_layers.items())
         return self._settings.style_weight * total
@@ -113,7 +103,7 @@ class Losses:
 
     @property
     def total(self) -> float:
-        """The objective: the sum of the three terms."""
+        """The sum of the three terms."""
         return self.content + self.style + self.tv
 
     def __repr__(self) -> str:
