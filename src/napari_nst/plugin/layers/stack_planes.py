@@ -63,13 +63,7 @@ class LabelsAlong:
         return self._over(k).load()
 
     def check_ends(self) -> None:
-        """Refuse labels that leave the first or the last plane without a label.
-
-        Raises
-        ------
-        InputError
-            Names the plane.
-        """
+        """Raise InputError if the first or the last plane has no label."""
         for k in (0, self._count - 1):
             if not any(self._over(k).unique_labels()):
                 raise InputError(

@@ -140,22 +140,12 @@ def ask_and_save(layer: Image, parent: QWidget | None = None) -> SavedFiles | No
 
 
 class _Axes(NamedTuple):
-    """Axes of a result in its run's view.
-
-    Attributes
-    ----------
-    rows, columns : int
-        Axes of the image.
-    leading : tuple of int
-        Axes along which there are several planes.
-    ndim : int
-        Number of axes, without that of colours.
-    """
+    """Axes of a result in its run's view."""
 
     rows: int
     columns: int
-    leading: tuple[int, ...]
-    ndim: int
+    leading: tuple[int, ...]  # with several planes
+    ndim: int  # without colours
 
     def planes(self, data: Any) -> Iterator[NDArray[Any]]:
         """Yield the planes in C order, in the run's view."""
@@ -237,13 +227,7 @@ def _pixel_sizes(layer: Image, axes: _Axes) -> dict[str, Any]:
 
 
 def _check_record(beside: Path) -> None:
-    """Refuse to replace a file that is no record of a run.
-
-    Raises
-    ------
-    InputError
-        If the file exists and is none.
-    """
+    """Raise InputError if a file exists that is no record of a run."""
     try:
         ours = "settings" in json.loads(beside.read_text(encoding="utf-8"))
     except FileNotFoundError:

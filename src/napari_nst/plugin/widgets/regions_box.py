@@ -142,13 +142,7 @@ class RegionsBox(QWidget):
         return self.content_labels.value, (None if none else on_styles)
 
     def check(self) -> None:
-        """Refuse labels without a style, and styles without a label.
-
-        Raises
-        ------
-        InputError
-            Names them.
-        """
+        """Raise InputError for labels without a style, and styles without a label."""
         if self.content_labels.value is None or not self.table.labels:
             return
         count = len(self._styles)
