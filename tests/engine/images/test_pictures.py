@@ -318,9 +318,7 @@ def test_opaque_alpha_changes_nothing(dtype: str) -> None:
 def test_an_invisible_image_raises() -> None:
     image = picture((9, 8, 4))
     image[..., 3] = 0
-    with pytest.raises(
-        InputError, match=r"^mine is wholly transparent: no pixel of it is visible;"
-    ):
+    with pytest.raises(InputError, match=r"^mine is fully transparent: no pixel of it is visible;"):
         Picture.from_array(image, "mine").check_visible()
     image[4, 4] = (np.nan, 0, 0, 1)
     with pytest.raises(InputError, match="no pixel of it is visible and finite;"):

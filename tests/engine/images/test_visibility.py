@@ -303,7 +303,7 @@ def test_a_run_without_labels_records_no_regions(images: Any) -> None:
 def test_fully_transparent_images_raise(images: Any, part: str) -> None:
     given = {"content": images[0], "style": images[1], "init_image": images[0]}
     given[part] = np.dstack([given[part], np.zeros((*given[part].shape[:2], 1))])
-    with pytest.raises(InputError, match=f"^{part} is wholly transparent: "):
+    with pytest.raises(InputError, match=f"^{part} is fully transparent: "):
         stylize(**given, init="image", **QUICK)
 
 

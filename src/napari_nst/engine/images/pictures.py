@@ -136,7 +136,7 @@ class Picture:
         if self.visible is not None and not bool((self.visible > 0).any()):
             what = "visible" if self.missing is None else "visible and finite"
             raise InputError(
-                f"{self.record.name} is wholly transparent: no pixel of it is {what}; give an "
+                f"{self.record.name} is fully transparent: no pixel of it is {what}; give an "
                 "image with an alpha above 0 somewhere."
             )
 

@@ -284,7 +284,7 @@ class Objective:
         for layer, of_regions in sums.items():
             values: list[Tensor] = []
             gradients: list[_StyleGradient | None] = []
-            shares, targets = self._targets.shares(layer), self._targets.style[layer]
+            shares, targets = self._targets.shares[layer], self._targets.style[layer]
             for index, (own, target) in enumerate(zip(of_regions, targets, strict=True)):
                 if target is None:
                     gradients.append(None)

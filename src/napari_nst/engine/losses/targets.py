@@ -36,6 +36,8 @@ class Targets:
     ----------
     regions : sequence of Region
         The regions of the content; without labels one that is the whole image.
+    shares : mapping of str to sequence of float
+        For each style layer the weight of each region's loss: its share of the visible area.
     energy : mapping of str to float
         For each content layer the sum of its squared features, weighted by visibility.
     style : mapping of str to list of Statistics or None
@@ -62,7 +64,7 @@ class Targets:
         self._on_tile = on_tile
         self._style_tile = min(STYLE_TILE, tile or STYLE_TILE)
         self._weights: dict[tuple[str, Tile], list[PositionWeights]] = {}
-        self._shares: dict[str, Sequence[float]] = {
+        self.shares: dict[str, Sequence[float]] = {
             layer: self._guide.share(layer).tolist() if self._guide else (1.0,)
             for layer in settings.style_layers.active
         }
@@ -91,7 +93,7 @@ class Targets:
     def weights(self, layer: str, part: Tile) -> Sequence[PositionWeights | None]:
         """Return the weights of each region in the interior of a tile; None: all 1.
 
-        They are selected once for each tile: selecting waits for a GPU.
+        They are selected once for each tile, because selecting waits for a GPU.
         """
         if self._guide is None:
             return (None,)
@@ -100,10 +102,6 @@ class Targets:
             masks = part.cells(self._guide.weights(layer), self._grid.strides[layer])
             found = self._weights[layer, part] = [*map(PositionWeights.from_mask, masks)]
         return found
-
-    def shares(self, layer: str) -> Sequence[float]:
-        """Return the weight of each region's loss: its share of the visible area."""
-        return self._shares[layer]
 
     def blend(self, shares: Sequence[float] | None) -> None:
         """Blend each region's target from its sources, by the shares of the styles."""
