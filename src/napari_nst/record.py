@@ -99,6 +99,9 @@ class Resolved(_Record):
     lbfgs_history : int or None
         History size of L-BFGS at the end; None with Adam, and in records older than this field,
         whose L-BFGS had 10.
+    winograd_shapes : tuple of str
+        Convolutions computed by Winograd's algorithm, which rounds differently: channels in, out,
+        and at least which side ("64x128@64").
     """
 
     device: str
@@ -110,6 +113,7 @@ class Resolved(_Record):
     weights_format: Literal["torchvision", "caffe"] = "torchvision"
     scales: tuple[ScaleRecord, ...]
     lbfgs_history: int | None = None
+    winograd_shapes: tuple[str, ...] = ()
 
 
 class SteeringRecord(_Record):

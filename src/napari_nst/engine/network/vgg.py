@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.network.pooling import Maxima, max_pool, max_unpool
+from napari_nst.engine.network.winograd import WinogradConvolution
 from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.networks import NETWORKS
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_nst.engine.network.convolutions import WinogradChoice
     from napari_nst.networks import NetworkStep
 
     _Kept: TypeAlias = Tensor | Maxima | torch.Size
@@ -129,6 +131,8 @@ class FeatureExtractor:
         Normalisation of the image for these weights.
     device, dtype
         Device and dtype of the convolutions.
+    winograd : WinogradChoice, optional
+        Shapes that Winograd's convolution computes; by default none.
 
     Attributes
     ----------
@@ -138,6 +142,8 @@ class FeatureExtractor:
         The operations of the forward pass.
     device : torch.device
         The device of the convolutions.
+    winograd : WinogradChoice or None
+        As given.
 
     Raises
     ------
@@ -157,6 +163,7 @@ class FeatureExtractor:
         normalization: Normalization = TORCHVISION,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        winograd: WinogradChoice | None = None,
     ) -> None:
         self.layers = frozenset(layers)
         self.steps = NETWORKS[network].steps(self.layers, pooling)
@@ -172,6 +179,8 @@ class FeatureExtractor:
             if step.kind == "conv"
             for part in ("weight", "bias")
         }
+        self.winograd = winograd
+        self._winograd_convolutions: dict[str, WinogradConvolution] = {}
         self.device = torch.device(device)
         self._dtype = dtype
         fused = _has_fused_convolutions(self.device, dtype)
@@ -239,7 +248,21 @@ class FeatureExtractor:
                 x, weight, bias, (1, 1), (padding, padding), (1, 1), 1
             )
             return found
+        if padding and (winograd := self._winograd_for(name, x)) is not None:
+            return winograd(x, bias)
         return functional.conv2d(x, weight, bias, padding=padding)
+
+    def _winograd_for(self, name: str, x: Tensor) -> WinogradConvolution | None:
+        """Return Winograd's form of a convolution, if it is chosen for this size."""
+        weight = self._weights[f"{name}.weight"]
+        out_channels, in_channels = weight.shape[:2]
+        if self.winograd is None or not self.winograd.includes(
+            in_channels, out_channels, *x.shape[-2:]
+        ):
+            return None
+        if name not in self._winograd_convolutions:
+            self._winograd_convolutions[name] = WinogradConvolution(weight)
+        return self._winograd_convolutions[name]
 
     def backward(self, step: NetworkStep, kept: _Kept, gradient: Tensor) -> Tensor:
         """Return the gradient at the input of a step; the one at the output is overwritten."""
@@ -269,6 +292,8 @@ class FeatureExtractor:
         # The gradient at the input of a convolution is the transposed convolution.
         weight = self._weights[f"{name}.weight"]
         if name != "conv1_1" or self._padding != "replicate":
+            if (winograd := self._winograd_for(name, gradient)) is not None:
+                return winograd.gradient(gradient)
             return functional.conv_transpose2d(gradient, weight, padding=1)
         found = functional.conv_transpose2d(gradient, weight)
         # The gradient at a replicated pixel belongs to the original one.

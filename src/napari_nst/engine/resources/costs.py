@@ -78,13 +78,15 @@ def estimate(
     sizes += [(style, style_size(settings, style, last, k)) for k, style in enumerate(styles)]
     originals = IMAGE_BYTES * sum(h * w for (h, w), working in sizes if (h, w) != working)
 
+    item_size = 2 if settings.precision == "bfloat16" else 4
     workload = Workload(
         settings,
         last,
         styles,
-        item_size=2 if settings.precision == "bfloat16" else 4,
+        item_size=item_size,
         regions=regions,
         output_size=(height, width) if settings.output_size == "content" else None,
+        winograd=device == "cpu" and item_size == 4,
     )
     history = LBFGS_HISTORY
     tiles = [workload.requested_tile] * len(scales)

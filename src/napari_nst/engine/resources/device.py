@@ -109,6 +109,11 @@ class Device:
             return "tf32"
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def can_use_winograd(self) -> bool:
+        """Whether Winograd's convolution may be chosen: in float32 on a processor."""
+        return self.torch_device.type == "cpu" and self.dtype == torch.float32
+
     def empty_cache(self) -> None:
         """Return unused memory to the system."""
         if self.torch_device.type == "cuda":

@@ -93,6 +93,7 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
         ],
         "regions": [region.model_dump(mode="json") for region in state.regions],
         "status": state.status,
+        "winograd_shapes": state.winograd_shapes,
         "scales": [vars(scale) for scale in saved.scales],
         "tiles": list(saved.tiles),
         "first": _put_inputs(saved.first_inputs, tensors, places),
@@ -138,6 +139,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             elapsed=float(about["elapsed"]),
             history_size=_count(about["lbfgs_history"]),
             status="finished" if about["status"] == "finished" else "running",
+            winograd_shapes=tuple(map(str, about["winograd_shapes"])),
         )
         first = _take_inputs(about["first"], tensors, settings)
         inputs = _take_inputs(about["inputs"], tensors, state.settings)

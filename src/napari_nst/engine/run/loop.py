@@ -95,7 +95,8 @@ class Loop:
     def run(self) -> Iterator[Snapshot]:
         """Run the remaining iterations of all scales."""
         state = self.state
-        self._network = self._style_cache.network(self.settings, self.device)
+        shapes = None if self._replay is None else self._replay.winograd_shapes
+        self._network = self._style_cache.network(self.settings, self.device, shapes)
         ample = self.memory_plan.ample_memory
         try:
             with self.device.keep_freed_memory() if ample else nullcontext():
@@ -109,6 +110,13 @@ class Loop:
         finally:
             self._objective = None
             self.device.empty_cache()
+
+    @property
+    def winograd_shapes(self) -> tuple[str, ...]:
+        """Shapes that Winograd's convolution has computed so far."""
+        winograd = None if self._network is None else self._network.winograd
+        used = winograd.used if winograd is not None else ()
+        return tuple(sorted({*self.state.winograd_shapes, *used}))
 
     def first_image(self) -> Tensor:
         """Return the initial image at the first scale."""

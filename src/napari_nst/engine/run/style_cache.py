@@ -6,9 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from napari_nst.engine.losses.objective import extractor_for
+from napari_nst.engine.network.convolutions import WinogradChoice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from torch import Tensor
 
@@ -47,7 +48,12 @@ class StyleCache:
         self._network: FeatureExtractor | None = None
         self._statistics: dict[tuple[object, ...], dict[Source, Mapping[str, Statistics]]] = {}
 
-    def network(self, settings: StyleTransferSettings, device: Device) -> FeatureExtractor:
+    def network(
+        self,
+        settings: StyleTransferSettings,
+        device: Device,
+        winograd_shapes: Collection[str] | None = None,
+    ) -> FeatureExtractor:
         """Return the network of the settings, with every layer they use.
 
         Parameters
@@ -56,15 +62,23 @@ class StyleCache:
             Settings of the new run.
         device : Device
             Device of the network.
+        winograd_shapes : collection of str, optional
+            Shapes that Winograd's convolution computes; by default those it is faster for.
         """
         layers = (settings.content_layers.active, settings.style_layers.active)
         chosen = tuple(getattr(settings, name) for name in _NETWORK_SETTINGS)
-        key = (*chosen, layers, str(device.torch_device), device.dtype)
+        fixed = None if winograd_shapes is None else tuple(winograd_shapes)
+        key = (*chosen, layers, str(device.torch_device), device.dtype, fixed)
         if self._network is None or key != self._key:
             self._statistics.clear()
-            self._network = extractor_for(settings, device.torch_device, device.dtype)
+            winograd = None
+            if device.can_use_winograd:
+                winograd = WinogradChoice(device.name, fixed)
+            self._network = extractor_for(settings, device.torch_device, device.dtype, winograd)
             self._key = key
             self.networks += 1
+        if self._network.winograd is not None:
+            self._network.winograd.used.clear()
         return self._network
 
     def style_statistics(

@@ -132,6 +132,7 @@ class StyleTransfer:
             scales[-1],
             tuple(inputs.style_shapes),
             item_size=device.dtype.itemsize,
+            winograd=device.can_use_winograd,
             regions=inputs.guides,
         )
         memory_plan = MemoryPlan(workload, scales, device, tile_sizes, state.history_size)
@@ -196,6 +197,7 @@ class StyleTransfer:
         if self._replay is not None:
             raise InputError("A run that replays a record cannot be saved: save its record.")
         loop = self._loop
+        loop.state.winograd_shapes = loop.winograd_shapes
         saved = checkpoint.Checkpoint(
             self.settings,
             self._first_inputs,
@@ -368,4 +370,5 @@ class StyleTransfer:
                 for scale, side in zip(loop.scales, loop.memory_plan.tile_sizes, strict=True)
             ),
             lbfgs_history=loop.state.lbfgs_history,
+            winograd_shapes=loop.winograd_shapes,
         )
