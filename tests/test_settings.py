@@ -391,3 +391,19 @@ def test_layers_in_use_have_a_weight() -> None:
         content_layers={"relu4_2": 1, "relu5_1": 0}, style_layers={"relu1_1": 0, "relu2_1": 0.1}
     )
     assert chosen.layers_in_use == ("relu4_2", "relu2_1")
+
+
+@pytest.mark.parametrize(
+    ("choices", "allowed"),
+    [
+        ({}, "auto"),
+        ({"style_loss": "wasserstein"}, "float32"),
+        ({"optimizer": "lbfgs"}, "float32"),
+        ({"optimizer": "lbfgs", "precision": "bfloat16"}, "bfloat16"),
+        ({"precision": "float32"}, "float32"),
+    ],
+)
+def test_losses_and_optimizers_that_need_float32_do_not_leave_it_open(
+    choices: dict[str, Any], allowed: str
+) -> None:
+    assert StyleTransferSettings(**choices).allowed_precision == allowed

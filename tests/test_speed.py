@@ -42,6 +42,16 @@ def test_each_device_has_its_speed() -> None:
     assert not speed.load_speed("mps")[1]
 
 
+def test_each_precision_has_its_speed_and_others_are_a_first_guess() -> None:
+    speed.save_speed("cpu", 1.0e11, "float32")
+    assert speed.load_speed("cpu", "float32") == (1.0e11, True)
+    assert speed.load_speed("cpu") == speed.load_speed("cpu", "bfloat16") == (1.0e11, False)
+    speed.save_speed("cpu", 4.0e11)
+    assert speed.load_speed("cpu") == (4.0e11, True)
+    assert speed.load_speed("cpu", "float32") == (1.0e11, True)
+    assert not speed.load_speed("cuda", "float32")[1]
+
+
 def test_one_slow_run_does_not_change_the_estimate() -> None:
     for rate in (3.0e11, 3.1e11, 0.3e11):  # a busy program ran beside the last one
         speed.save_speed("cpu", rate)

@@ -235,6 +235,16 @@ class StyleTransferSettings(BaseModel):
         """The content and style layers whose weight is not zero."""
         return (*self.content_layers.active, *self.style_layers.active)
 
+    @property
+    def allowed_precision(self) -> Literal["auto", "float32", "bfloat16"]:
+        """The precision, but float32 instead of "auto" where bfloat16 rounds too coarsely.
+
+        Losses of Gram matrices tolerate it; the Wasserstein distance is sensitive to small
+        eigenvalues, which rounding hides, and L-BFGS to noise in the differences of gradients.
+        """
+        sensitive = self.style_loss == "wasserstein" or self.optimizer == "lbfgs"
+        return "float32" if self.precision == "auto" and sensitive else self.precision
+
     def scales_of_styles(self, count: int) -> tuple[float, ...]:
         """Return the style scale of each style.
 

@@ -13,7 +13,9 @@ __all__ = ["MIN_ITERATIONS", "load_speed", "save_speed"]
 MIN_ITERATIONS = 40  # shorter runs are mostly start-up, so their speed is not saved
 
 _FILE = "speed.json"
-_RUNS = 8  # number of latest runs that are saved per kind of device
+_RUNS = 8  # number of latest runs that are saved per kind of device and precision
+
+_PRECISIONS = ("auto", "float32", "bfloat16")
 
 # Operations per second of a small GPU that has not been measured.  Rather too low: a run may
 # end earlier than estimated, but not much later.
@@ -21,13 +23,15 @@ _GUESS = {"cuda": 5e12, "mps": 1e12}
 _SIDE = 512  # of the square matrices that are multiplied to measure the processor
 
 
-def load_speed(device: str) -> tuple[float, bool]:
-    """Return the speed of a kind of device.
+def load_speed(device: str, precision: str = "auto") -> tuple[float, bool]:
+    """Return the speed of a kind of device with a precision.
 
     Parameters
     ----------
     device : str
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    precision : str
+        `StyleTransferSettings.allowed_precision`.
 
     Returns
     -------
@@ -35,19 +39,24 @@ def load_speed(device: str) -> tuple[float, bool]:
         Floating-point operations per second: the median of the latest runs, so that one run
         beside a busy program does not change the estimate.
     bool
-        Whether a run was measured on this machine.
+        Whether such a run was measured on this machine.
     """
-    speeds = _read(device)
-    if speeds:
+    for known in (precision, *_PRECISIONS):
         # Other programs only slow runs down: of two middle values the faster is nearer the truth.
-        return median_high(speeds), True
+        if speeds := _read(_key(device, known)):
+            return median_high(speeds), known == precision
     return _GUESS.get(device) or _matrix_product_speed(), False
 
 
-def save_speed(device: str, operations_per_second: float) -> None:
+def save_speed(device: str, operations_per_second: float, precision: str = "auto") -> None:
     """Add the speed of a run to the cache; nothing happens if it cannot be written."""
-    speeds = [*_read(device), operations_per_second][-_RUNS:]
-    write_json(_FILE, read_json(_FILE) | {device: speeds})
+    key = _key(device, precision)
+    speeds = [*_read(key), operations_per_second][-_RUNS:]
+    write_json(_FILE, read_json(_FILE) | {key: speeds})
+
+
+def _key(device: str, precision: str) -> str:
+    return device if precision == "auto" else f"{device} {precision}"
 
 
 @cache
@@ -67,8 +76,8 @@ def _matrix_product_speed() -> float:
     return float(2 * _SIDE**3 / min(seconds))
 
 
-def _read(device: str) -> list[float]:
-    speeds = read_json(_FILE).get(device)
+def _read(key: str) -> list[float]:
+    speeds = read_json(_FILE).get(key)
     if not isinstance(speeds, list):
         return []
     return [float(s) for s in speeds if isinstance(s, (int, float)) and 0 < s < float("inf")]

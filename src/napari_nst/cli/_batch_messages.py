@@ -39,9 +39,10 @@ def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
         return {}
     kind = _device_type(work.pending[0].settings.device) if scheduler is None else "cuda"
     operations = {job.result: _operations(job, kind) for job in work.pending}
+    precision = work.pending[0].settings.allowed_precision
     text += f"{count} result{'s' * (count > 1)} to make"
     if scheduler is None:
-        say(f"{text}: {time_estimate({kind: sum(operations.values())})}.")
+        say(f"{text}: {time_estimate({(kind, precision): sum(operations.values())})}.")
     else:
         say(f"{text} on the workers of {scheduler}.")
     return operations
@@ -69,7 +70,8 @@ class BatchProgress(JobsProgress):
         measurable = self._measure_speed and not job.stack and outcome.error is None
         if measurable and operations and job.settings.iterations >= speed.MIN_ITERATIONS:
             device = _device_type(job.settings.device)
-            speed.save_speed(device, operations / outcome.seconds)
+            precision = job.settings.allowed_precision
+            speed.save_speed(device, operations / outcome.seconds, precision)
 
 
 def say_report(report: BatchReport, masks: bool) -> None:

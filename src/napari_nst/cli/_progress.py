@@ -27,14 +27,14 @@ def say(message: str) -> None:
     print("napari-nst:", message, file=sys.stderr)
 
 
-def time_estimate(operations: Mapping[str, float]) -> str:
-    """Return the duration of operations by kind of device, such as "about 3 min on cuda"."""
-    speeds = {device: speed.load_speed(device) for device in operations}
-    seconds = sum(count / speeds[device][0] for device, count in operations.items())
+def time_estimate(operations: Mapping[tuple[str, str], float]) -> str:
+    """Return the duration of operations by device and precision, such as "about 3 min on cuda"."""
+    speeds = {key: speed.load_speed(*key) for key in operations}
+    seconds = sum(count / speeds[key][0] for key, count in operations.items())
     measured = all(measured for _, measured in speeds.values())
     return (
         f"{'about' if measured else 'roughly'} {format_duration(seconds)} on "
-        f"{' and '.join(sorted(operations))}"
+        f"{' and '.join(sorted({device for device, _ in operations}))}"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
@@ -211,9 +212,9 @@ class Sweep:
             return
         sizes = sorted({job.shape for job in self.pending})
         height, width = sizes[-1]
-        operations = dict.fromkeys((job.device for job in self.pending), 0.0)
+        operations: defaultdict[tuple[str, str], float] = defaultdict(float)
         for job in self.pending:
-            operations[job.device] += job.operations
+            operations[job.device, job.cell.settings.allowed_precision] += job.operations
         say(
             f"{f'{kept} kept from before; ' if kept else ''}{count} picture{'s' * (count > 1)} of "
             f"{'at most ' if len(sizes) > 1 else ''}{width} x {height} pixels to make: "
@@ -235,7 +236,8 @@ class Sweep:
             return
         seconds = time.monotonic() - began
         if iterations >= speed.MIN_ITERATIONS:
-            speed.save_speed(job.device, job.operations / seconds)
+            precision = job.cell.settings.allowed_precision
+            speed.save_speed(job.device, job.operations / seconds, precision)
         self._show(job, f"{seconds:.{0 if seconds >= 10 else 1}f} s", result.image)
         if job.file is not None:
             write_result(job.file, result)

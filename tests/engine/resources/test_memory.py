@@ -53,7 +53,8 @@ def tile_sizes(run: StyleTransfer) -> list[int | None]:
 
 
 def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
-    return Workload(run.settings, run.scales[-1], (style.shape[:2],)).bytes_needed(tile)
+    workload = Workload(run.settings, run.scales[-1], (style.shape[:2],), winograd=True)
+    return workload.bytes_needed(tile)
 
 
 # Chosen before the run
@@ -80,7 +81,8 @@ def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None
 def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
     plain = StyleTransfer(big, style, quick(scales=3))
     last, first = plain.scales[-1], plain.scales[0]
-    limit = Workload(plain.settings, first, ((44, 36),)).bytes_needed() / SHARE / GIB * (1 + 1e-9)
+    needed = Workload(plain.settings, first, ((44, 36),), winograd=True).bytes_needed()
+    limit = needed / SHARE / GIB * (1 + 1e-9)
     run = StyleTransfer(big, style, quick(scales=3, memory_limit=limit))
     assert tile_sizes(run)[0] is None
     assert tile_sizes(run)[-1] is not None
@@ -317,7 +319,8 @@ def test_lbfgs_has_a_shorter_history_if_the_default_does_not_fit(big: Image, sty
     plain = StyleTransfer(big, style, settings)
     assert plain.record.resolved.lbfgs_history == 10
     assert StyleTransfer(big, style, quick()).record.resolved.lbfgs_history is None
-    four = Workload(settings, plain.scales[-1], ((36, 44),)).bytes_needed(history=4)
+    workload = Workload(settings, plain.scales[-1], ((36, 44),), winograd=True)
+    four = workload.bytes_needed(history=4)
     limited = settings.replace(memory_limit=four / SHARE / GIB * 1.0001)
     with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 200"):
         run = StyleTransfer(big, style, limited)

@@ -43,9 +43,7 @@ class Device:
     def from_settings(cls, settings: StyleTransferSettings) -> Device:
         """Return the device and the precision that settings select on this machine.
 
-        "auto" selects bfloat16 if the device is faster with it and the loss tolerates it.  Losses
-        of Gram matrices do; the Wasserstein distance is sensitive to small eigenvalues, which
-        rounding hides, and L-BFGS to noise in the differences of gradients.
+        "auto" selects bfloat16 if the device is faster with it and the settings tolerate it.
 
         Raises
         ------
@@ -53,8 +51,7 @@ class Device:
             If this machine has no such device.
         """
         found = cls.from_name(settings.device, settings.precision)
-        sensitive = settings.style_loss == "wasserstein" or settings.optimizer == "lbfgs"
-        if settings.precision != "auto" or sensitive:
+        if settings.allowed_precision != "auto":
             return found
         faster = precision.bfloat16_is_faster(found.torch_device, found.name)
         return cls(found.torch_device, torch.bfloat16 if faster else torch.float32)

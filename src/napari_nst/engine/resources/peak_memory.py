@@ -55,6 +55,9 @@ _TILE_BESIDE_HISTORY = 256
 # What torch allocates for itself at its first convolutions, and the weights as stored.
 _TORCH_BYTES = 144 * 2**20
 
+# Winograd's convolution is not chosen for smaller images.
+_WINOGRAD_PIXELS = 32**2
+
 # Size of the kernels of Winograd's convolution relative to those of the direct one.
 _KERNEL_GROWTH = 36 / 9
 
@@ -166,7 +169,12 @@ class Workload:
         kernels = sum(9 * x.in_channels * x.out_channels for x in layers if x.kind == "conv")
         fixed = _TORCH_BYTES + _FRAGMENTATION * item_size + item_size * kernels
         if self.winograd:
-            fixed += int(_KERNEL_GROWTH * item_size * kernels + _WINOGRAD_STRIP_BYTES)
+            large = sum(
+                9 * layer.in_channels * layer.out_channels
+                for layer in layers
+                if layer.kind == "conv" and tile_pixels / layer.stride**2 >= _WINOGRAD_PIXELS
+            )
+            fixed += int(_KERNEL_GROWTH * item_size * large + _WINOGRAD_STRIP_BYTES)
         return int(fixed + pictures + guides + content + transient)
 
     def max_history(self, budget: float) -> int:

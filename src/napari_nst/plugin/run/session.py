@@ -18,6 +18,7 @@ from napari_nst.plugin.run.closing import WindowWatch, make_worker
 from napari_nst.plugin.run.job import Notice, Outcome, Report
 from napari_nst.plugin.run.layer_jobs import make_result_layer, result_metadata
 from napari_nst.plugin.run.worker import RunHandle, run_job
+from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -303,7 +304,8 @@ class Session:
             self._layer.metadata.update(result_metadata(dict(outcome.record), self._origins))
         if outcome.status == "finished" and outcome.operations:
             device = str(outcome.record["resolved"]["device"]).partition(":")[0]
-            speed.save_speed(device, outcome.operations / outcome.elapsed)
+            precision = StyleTransferSettings(**outcome.record["settings"]).allowed_precision
+            speed.save_speed(device, outcome.operations / outcome.elapsed, precision)
         self._set_state(State.IDLE)
         if not self._closed:
             self.ended.emit(outcome)

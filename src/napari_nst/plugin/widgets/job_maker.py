@@ -122,7 +122,7 @@ class JobMaker:
             cost = costs.estimate(
                 job.settings, *job.content.shape, self.device, styles, regions=regions
             )
-        rate, measured = speed.load_speed(self.device)
+        rate, measured = speed.load_speed(self.device, job.settings.allowed_precision)
         return (
             f"{planes}{scale.width} x {scale.height} px will take "
             f"{'about' if measured else 'roughly'} {format_duration(cost.operations / rate)} and "
