@@ -26,13 +26,15 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from napari_nst.engine.losses.objective import Objective, extractor_for
+from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.network import weights
+from napari_nst.engine.network.convolutions import fastest_method
 from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import LBFGS_HISTORY, Scale
 from napari_nst.engine.resources.device import Device
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run.state import RunState
+from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.errors import WeightsError
 from napari_nst.networks import NETWORKS
 from napari_nst.settings import StyleTransferSettings
@@ -155,7 +157,8 @@ def iteration(
     """
     _UNTIL_EXIT.enter_context(device.keep_freed_memory())  # as a run with ample memory does
     content, style, image = _images(size, device)
-    network = extractor_for(settings, device.torch_device, device.dtype)
+    method = fastest_method(device.name) if device.has_fast_convolutions else "direct"
+    network = StyleCache().network(settings, device, method)
     objective = Objective(content, [style], settings, network, tile=tile)
     optimizer = RunState(settings).make_optimizer(_ITERATIONS)
 
@@ -216,7 +219,13 @@ def measure(choices: dict[str, Any], size: int, tile: int | None, repeats: int) 
             times[name].append(_timed(loop))
         if loops:
             times["convolutions"].append(convolutions_seconds(settings, scale, device))
-    workload = Workload(settings, scale, ((size, size),), device.dtype.itemsize)
+    workload = Workload(
+        settings,
+        scale,
+        ((size, size),),
+        device.dtype.itemsize,
+        fast_convolutions=device.has_fast_convolutions,
+    )
     needed = workload.bytes_needed(tile, pairs())
     found: dict[str, Any] = {name: median(values) for name, values in times.items()}
     return found | {

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from napari_nst.settings import StyleTransferSettings
 
 __all__ = [
+    "ConvolutionMethod",
     "InputRecord",
     "OutOfMemoryEvent",
     "Record",
@@ -21,6 +22,10 @@ __all__ = [
     "ScaleRecord",
     "SteeringRecord",
 ]
+
+
+ConvolutionMethod = Literal["direct", "nnpack", "winograd"]
+"""How convolutions in float32 are computed on a processor."""
 
 
 class _Record(BaseModel):
@@ -99,9 +104,8 @@ class Resolved(_Record):
     lbfgs_history : int or None
         History size of L-BFGS at the end; None with Adam, and in records older than this field,
         whose L-BFGS had 10.
-    winograd_shapes : tuple of str
-        Convolutions computed by Winograd's algorithm, which rounds differently: channels in, out,
-        and at least which side ("64x128@64").
+    convolutions : {"direct", "nnpack", "winograd"}
+        How convolutions were computed; each way rounds differently.
     """
 
     device: str
@@ -113,7 +117,7 @@ class Resolved(_Record):
     weights_format: Literal["torchvision", "caffe"] = "torchvision"
     scales: tuple[ScaleRecord, ...]
     lbfgs_history: int | None = None
-    winograd_shapes: tuple[str, ...] = ()
+    convolutions: ConvolutionMethod = "direct"
 
 
 class SteeringRecord(_Record):

@@ -1,4 +1,4 @@
-"""Which shapes Winograd's convolution is chosen for, and that a record keeps the choice."""
+"""How convolutions are computed: measured once, recorded, and equal but for rounding."""
 
 from __future__ import annotations
 
@@ -8,160 +8,232 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from engine_helpers import quick
 
-from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
+from napari_nst import RunRecord, StyleTransfer, stylize
 from napari_nst.engine.network import convolutions, weights
-from napari_nst.engine.network.convolutions import WinogradChoice
+from napari_nst.engine.network.convolutions import FastConvolutions, fastest_method
+from napari_nst.engine.network.nnpack import NnpackConvolution, is_nnpack_available
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.engine.network.winograd import WinogradConvolution
+from napari_nst.engine.run import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LAYERS = ("relu1_2", "relu2_2", "relu3_1")
-SHAPES = ("64x64@64", "64x64@32", "64x128@32", "128x64@32", "128x128@32")
+    from torch import Tensor
+
+METHODS = [
+    pytest.param(
+        "nnpack", marks=pytest.mark.skipif(not is_nnpack_available(), reason="torch has no NNPACK")
+    ),
+    "winograd",
+]
 
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
-    known = convolutions._is_known_faster
-    known.cache_clear()
+    convolutions._fastest.cache_clear()
     yield tmp_path / "cache"
-    known.cache_clear()
+    convolutions._fastest.cache_clear()
 
 
 @pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
-    """Answer measurements: faster with 64 channels in; return what was measured."""
-    calls: list[tuple[int, int, int]] = []
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let measurements say "winograd"; return a list with an item for each."""
+    calls: list[str] = []
 
-    def is_faster(in_channels: int, out_channels: int, side: int) -> bool:
-        calls.append((in_channels, out_channels, side))
-        return in_channels == 64
+    def measure() -> str:
+        calls.append("measured")
+        return "winograd"
 
-    monkeypatch.setattr(convolutions, "_is_faster", is_faster)
+    monkeypatch.setattr(convolutions, "_measure", measure)
     return calls
 
 
-def test_each_shape_is_measured_once_and_kept_in_the_cache(
-    measured: list[tuple[int, int, int]], empty_cache: Path
-) -> None:
-    choice = WinogradChoice("abacus")
-    for _ in range(2):
-        assert choice.includes(64, 128, 70, 64)
-        assert choice.includes(64, 128, 200, 20)  # as many pixels as 63 x 63
-        assert not choice.includes(128, 64, 500, 500)
-    assert measured == [(64, 128, 64), (64, 128, 32), (128, 64, 128)]
-    assert choice.used == {"64x128@64", "64x128@32"}
-    (kept,) = json.loads((empty_cache / "convolutions.json").read_text()).values()
-    assert kept == {"64x128@64": True, "64x128@32": True, "128x64@128": False}
-    convolutions._is_known_faster.cache_clear()  # as in another process
-    assert WinogradChoice("abacus").includes(64, 128, 64, 64)
-    assert len(measured) == 3
-    assert WinogradChoice("another").includes(64, 128, 64, 64)
-    assert len(measured) == 4
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that makes a method the fastest."""
+
+    def make_fastest(method: str) -> None:
+        monkeypatch.setattr(transfer, "fastest_method", lambda name: method)
+
+    return make_fastest
 
 
-def test_small_images_are_not_measured(measured: list[tuple[int, int, int]]) -> None:
-    assert not WinogradChoice("abacus").includes(64, 64, 31, 32)
-    assert measured == []
+def test_it_is_measured_once_and_kept_in_the_cache(measured: list[str], empty_cache: Path) -> None:
+    assert [fastest_method("abacus") for _ in range(2)] == ["winograd"] * 2
+    assert len(measured) == 1
+    assert list(json.loads((empty_cache / "convolutions.json").read_text()).values()) == [
+        "winograd"
+    ]
+    convolutions._fastest.cache_clear()  # as in another process
+    assert fastest_method("abacus") == "winograd"
+    assert len(measured) == 1
+    assert fastest_method("another") == "winograd"
+    assert len(measured) == 2
 
 
-def test_a_damaged_cache_is_measured_again(
-    measured: list[tuple[int, int, int]], empty_cache: Path
-) -> None:
-    empty_cache.mkdir()
-    for text in ("[", '{"x": 3}', json.dumps({WinogradChoice("abacus")._machine: [1]})):
-        (empty_cache / "convolutions.json").write_text(text)
-        convolutions._is_known_faster.cache_clear()
-        assert WinogradChoice("abacus").includes(64, 64, 64, 64)
-    assert len(measured) == 3
+def test_a_damaged_cache_is_measured_again(measured: list[str], empty_cache: Path) -> None:
+    fastest_method("abacus")
+    file = empty_cache / "convolutions.json"
+    (machine,) = json.loads(file.read_text())
+    damaged = ("[", '{"x": 3}', json.dumps({machine: [1]}), json.dumps({machine: "magic"}))
+    for text in damaged:
+        file.write_text(text)
+        convolutions._fastest.cache_clear()
+        assert fastest_method("abacus") == "winograd"
+    assert len(measured) == 1 + len(damaged)
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(
-    measured: list[tuple[int, int, int]], empty_cache: Path
-) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(measured: list[str], empty_cache: Path) -> None:
     empty_cache.write_text("not a folder")
-    assert WinogradChoice("abacus").includes(64, 64, 64, 64)
+    assert fastest_method("abacus") == "winograd"
 
 
-def test_fixed_shapes_are_not_measured(measured: list[tuple[int, int, int]]) -> None:
-    choice = WinogradChoice("abacus", ["128x64@32"])
-    assert choice.includes(128, 64, 40, 40)
-    assert not choice.includes(64, 128, 40, 40)
-    assert measured == []
-
-
-def test_a_measurement_answers_and_does_not_trust_wrong_results(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("direct", "winograd", "expected"), [(2.0, 1.0, "winograd"), (1.0, 2.0, "direct"),
+                                         (1.01, 1.0, "direct")]
+)  # fmt: skip
+def test_a_measurement_takes_the_clearly_fastest(
+    monkeypatch: pytest.MonkeyPatch, direct: float, winograd: float, expected: str
 ) -> None:
-    seconds = iter([1.0, 2.0] * 3 + [2.0, 1.0] * 3)
-    monkeypatch.setattr(convolutions, "_seconds", lambda function: next(seconds))
-    assert convolutions._is_faster(8, 16, 32)
-    assert not convolutions._is_faster(8, 16, 32)
-    monkeypatch.setattr(convolutions, "_seconds", lambda function: pytest.fail("measured"))
+    monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: False)
+    seconds = {"direct": direct, "winograd": winograd}
+    monkeypatch.setattr(convolutions._Runs, "seconds", lambda self, method: seconds[method])
+    assert convolutions._measure() == expected
+
+
+@pytest.mark.parametrize("factor", [1.001, np.nan])
+def test_a_method_with_wrong_results_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, factor: float
+) -> None:
+    monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: False)
+    seconds = {"direct": 2.0, "winograd": 1.0}
+    monkeypatch.setattr(convolutions._Runs, "seconds", lambda self, method: seconds[method])
     right = WinogradConvolution.gradient
-    monkeypatch.setattr(WinogradConvolution, "gradient", lambda self, g: right(self, g) * 1.001)
-    assert not convolutions._is_faster(8, 16, 32)
-    monkeypatch.setattr(WinogradConvolution, "gradient", lambda self, g: right(self, g) * np.nan)
-    assert not convolutions._is_faster(8, 16, 32)
+    monkeypatch.setattr(
+        WinogradConvolution, "gradient", lambda self, gradient: right(self, gradient) * factor
+    )
+    assert convolutions._measure() == "direct"
 
 
-@pytest.mark.parametrize("size", [(64, 64), (75, 83)])
-@pytest.mark.parametrize("padding", ["zero", "replicate"])
+def test_a_real_measurement_names_a_method() -> None:
+    assert convolutions._measure() in {"direct", "nnpack", "winograd"}
+
+
+@pytest.mark.parametrize(
+    ("method", "channels", "size", "expected"),
+    [
+        ("nnpack", (128, 256), (48, 48), NnpackConvolution),
+        ("nnpack", (64, 128), (512, 512), None),
+        ("nnpack", (256, 512), (47, 48), WinogradConvolution),
+        ("nnpack", (512, 512), (32, 31), None),
+        ("winograd", (128, 128), (100, 100), None),
+        ("winograd", (512, 256), (32, 32), WinogradConvolution),
+    ],
+)
+def test_each_method_computes_the_sizes_that_suit_it(
+    monkeypatch: pytest.MonkeyPatch,
+    method: Any,
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    expected: type | None,
+) -> None:
+    monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: True)
+    fast = FastConvolutions(method)
+    weight, image = torch.zeros(*channels, 3, 3), torch.zeros(1, channels[1], *size)
+    found = fast.convolution("conv", weight, image)
+    assert (found is None) if expected is None else isinstance(found, expected)
+    assert fast.convolution("conv", weight, image) is found
+    fast.clear()
+    assert found is None or fast.convolution("conv", weight, image) is not found
+
+
+def test_without_nnpack_a_record_of_it_uses_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: False)
+    weight, image = torch.zeros(256, 256, 3, 3), torch.zeros(1, 256, 50, 50)
+    found = FastConvolutions("nnpack").convolution("conv", weight, image)
+    assert isinstance(found, WinogradConvolution)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize(("size", "padding"), [((128, 128), "zero"), ((150, 166), "replicate")])
 def test_features_and_gradients_are_those_of_direct_convolutions(
-    size: tuple[int, int], padding: Any
+    method: Any, pooling: Any, size: tuple[int, int], padding: Any
 ) -> None:
     tensors = weights.load("vgg16").tensors
-    choice = WinogradChoice("abacus", ["3x64@64", *SHAPES])
-    direct = FeatureExtractor("vgg16", tensors, LAYERS, padding=padding)
-    winograd = FeatureExtractor("vgg16", tensors, LAYERS, padding=padding, winograd=choice)
+    layers = ("relu1_2", "relu2_2", "relu3_2")
+    fast = FastConvolutions(method)
+    networks = [
+        FeatureExtractor(
+            "vgg16", tensors, layers, padding=padding, pooling=pooling, fast_convolutions=each
+        )
+        for each in (None, fast)
+    ]
     image = torch.rand((1, 3, *size), generator=torch.Generator().manual_seed(0))
 
-    def add(layer: str, features: torch.Tensor, gradient: torch.Tensor) -> None:
+    def add(layer: str, features: Tensor, gradient: Tensor) -> None:
         gradient.add_(features)
 
-    found = winograd(image)
-    for layer, features in direct(image).items():
+    direct, found = (network(image) for network in networks)
+    for layer, features in direct.items():
         assert (found[layer] - features).norm() < 1e-5 * features.norm()
-    gradients = [each.record_tape(image).gradient(add) for each in (direct, winograd)]
-    assert ("3x64@64" in choice.used) == (padding == "zero")
-    assert choice.used >= set(SHAPES[:1])
-    # A ReLU whose input is rounded to the other side of 0 passes its gradient or not.
-    assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
+    gradients = [network.record_tape(image).gradient(add) for network in networks]
+    # Where rounding moves an input of a ReLU to the other side of 0, or another value becomes the
+    # maximum of a pooling, the gradient of a few pixels changes by more.
+    difference = (gradients[0] - gradients[1]).abs().flatten()
+    assert 0 < difference.quantile(0.9) < 1e-5 * gradients[0].abs().max()
+    assert difference.norm() < 0.01 * gradients[0].norm()
 
 
-def test_a_replay_computes_the_recorded_shapes_by_winograd(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("method", METHODS)
+def test_a_replay_computes_convolutions_as_recorded(
+    method: str, always: Callable[[str], None]
 ) -> None:
-    generator = np.random.default_rng(0)
-    content, style = generator.random((2, 72, 80, 3), np.float32)
-    settings = StyleTransferSettings(
-        size=None, scales=2, iterations=6, device="cpu", precision="float32"
+    content, style = np.random.default_rng(0).random((2, 136, 144, 3), np.float32)
+    settings = quick(
+        scales=2,
+        iterations=4,
+        device="cpu",
+        precision="float32",
+        content_layers=("relu3_2",),
+        style_layers=("relu2_1", "relu3_2"),
     )
     results = {}
-    for faster in (True, False):
-        monkeypatch.setattr(convolutions, "_is_known_faster", lambda *_, answer=faster: answer)
-        results[faster] = stylize(content, style, settings)
-    record = RunRecord.model_validate_json(results[True].record.to_json())
-    assert "64x64@64" in record.resolved.winograd_shapes
-    assert results[False].record.resolved.winograd_shapes == ()
+    for fastest in (method, "direct"):
+        always(fastest)
+        results[fastest] = stylize(content, style, settings)
+    record = RunRecord.model_validate_json(results[method].record.to_json())
+    assert record.resolved.convolutions == method
+    assert results["direct"].record.resolved.convolutions == "direct"
     again = stylize(content, style, record=record)  # where direct convolutions are faster
-    assert again.image.tobytes() == results[True].image.tobytes()
-    assert again.image.tobytes() != results[False].image.tobytes()
+    assert again.image.tobytes() == results[method].image.tobytes()
+    assert again.image.tobytes() != results["direct"].image.tobytes()
     assert again.record.resolved == record.resolved
 
 
-def test_a_saved_run_remembers_the_shapes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(convolutions, "_is_known_faster", lambda *_: True)
-    generator = np.random.default_rng(0)
-    content, style = generator.random((2, 72, 80, 3), np.float32)
-    settings = StyleTransferSettings(size=None, iterations=4, device="cpu", precision="float32")
-    run = StyleTransfer(content, style, settings)
+def test_a_saved_run_continues_with_its_convolutions(
+    always: Callable[[str], None], tmp_path: Path
+) -> None:
+    always("winograd")
+    content, style = np.random.default_rng(0).random((2, 40, 48, 3), np.float32)
+    run = StyleTransfer(content, style, quick(device="cpu", precision="float32"))
     next(run)
     run.save(tmp_path / "run")
-    loaded = StyleTransfer.load(tmp_path / "run")
-    shapes = run.record.resolved.winograd_shapes
-    assert shapes and loaded.record.resolved.winograd_shapes == shapes
+    always("direct")
+    assert StyleTransfer.load(tmp_path / "run").record.resolved.convolutions == "winograd"
+
+
+@pytest.mark.parametrize("choices", [{"precision": "bfloat16"}, {"precision": "float32"}])
+def test_only_float32_has_fast_convolutions(
+    choices: dict[str, Any], always: Callable[[str], None]
+) -> None:
+    always("winograd")
+    content, style = np.random.default_rng(0).random((2, 40, 48, 3), np.float32)
+    run = StyleTransfer(content, style, quick(device="cpu", **choices))
+    expected = "winograd" if choices["precision"] == "float32" else "direct"
+    assert run.record.resolved.convolutions == expected

@@ -124,7 +124,7 @@ def test_a_run_keeps_memory_where_it_is_ample_and_releases_it(
     monkeypatch.setattr(allocator, "release_freed_memory", lambda: calls.append("release"))
     settings = StyleTransferSettings(size=32, iterations=2, device="cpu", precision="float32")
     last = StyleTransfer(content, style, settings).scales[-1]
-    needed = Workload(settings, last, (style.shape[:2],), winograd=True).bytes_needed()
+    needed = Workload(settings, last, (style.shape[:2],), fast_convolutions=True).bytes_needed()
     monkeypatch.setattr(
         compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=times * needed)
     )

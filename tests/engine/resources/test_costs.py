@@ -71,7 +71,7 @@ def test_the_requested_tile_counts() -> None:
 
 def test_automatic_tiles_are_those_that_a_run_would_choose() -> None:
     chosen = StyleTransferSettings(size=None)
-    run = Workload(chosen, Scale(900, 900, 1), winograd=True)
+    run = Workload(chosen, Scale(900, 900, 1), fast_convolutions=True)
     whole = estimate(chosen, 900, 900, "cpu", free=64 * GIB).memory
     assert whole == run.bytes_needed()
     for limited in (
@@ -92,7 +92,7 @@ def test_automatic_tiles_are_those_that_a_run_would_choose() -> None:
 
 def test_the_history_of_lbfgs_is_the_one_that_a_run_would_choose() -> None:
     chosen = StyleTransferSettings(optimizer="lbfgs", size=None, tile="off")
-    six = Workload(chosen, Scale(500, 500, 1), winograd=True).bytes_needed(history=6)
+    six = Workload(chosen, Scale(500, 500, 1), fast_convolutions=True).bytes_needed(history=6)
     assert estimate(chosen, 500, 500, "cpu", free=round(six / 0.8 + 2)).memory == six
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.images.assignment import Source
     from napari_nst.engine.images.regions import Regions
-    from napari_nst.engine.network.convolutions import WinogradChoice
+    from napari_nst.engine.network.convolutions import FastConvolutions
     from napari_nst.engine.network.vgg import ForwardTape
     from napari_nst.engine.optim.damping import Damping
     from napari_nst.engine.resources.tiles import Tile
@@ -382,7 +382,7 @@ def extractor_for(
     settings: StyleTransferSettings,
     device: torch.device | str,
     dtype: torch.dtype,
-    winograd: WinogradChoice | None = None,
+    fast_convolutions: FastConvolutions | None = None,
 ) -> FeatureExtractor:
     """Load the network that the settings name, up to the deepest layer in use."""
     loaded = weights.load(settings.network, settings.weights, settings.weights_format)
@@ -396,5 +396,5 @@ def extractor_for(
         normalization=loaded.normalization,
         device=device,
         dtype=dtype,
-        winograd=winograd,
+        fast_convolutions=fast_convolutions,
     )

@@ -1,90 +1,129 @@
-"""Choose between the direct and Winograd's convolution, by a measurement for each shape."""
+"""Faster ways than the direct one to compute convolutions in float32 on a processor."""
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from filelock import FileLock
 from torch.nn import functional
 
 from napari_nst.cache import cache_directory, read_json, write_json
+from napari_nst.engine.network.nnpack import NnpackConvolution, is_nnpack_available
 from napari_nst.engine.network.winograd import WinogradConvolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Iterator
 
     from torch import Tensor
 
-__all__ = ["WinogradChoice"]
+    from napari_nst.record import ConvolutionMethod
+
+__all__ = ["Convolution", "FastConvolutions", "fastest_method"]
 
 _FILE = "convolutions.json"
 
-# Sides of the images that are measured; each stands for larger ones up to the next.
-_SIDES = (32, 64, 128)
+# Below these sizes direct convolutions are as fast.  Chosen by measurements on an AMD EPYC (Zen 5),
+# with AVX-512 and with AVX2.
+_NNPACK_CHANNELS, _NNPACK_PIXELS = 128, 48**2
+_WINOGRAD_CHANNELS, _WINOGRAD_PIXELS = 256, 32**2
 
+# Channels and side of VGG's convolutions that are measured, at sizes that take the least time.
+_MEASURED = ((128, 96), (256, 64), (512, 32))
 _ROUNDS = 3
-_TOLERANCE = 1e-4  # of the relative difference: ten times what rounding makes of it
+_MIN_SPEEDUP = 1.05  # a smaller one is not worth other rounding
+_TOLERANCE = 1e-4  # of the relative difference; rounding makes 1e-5 of it
 
 
-class WinogradChoice:
-    """Shapes that Winograd's convolution computes faster than the direct one on this processor.
+class Convolution(Protocol):
+    """Convolution of 3 x 3 with frozen weights and zero padding of 1, channels last in memory."""
 
-    Each shape is measured once, in a fraction of a second; the cache directory keeps the answer.
+    def __call__(self, image: Tensor, bias: Tensor, /) -> Tensor:
+        """Return the convolution of an image, plus a bias."""
+        ...
+
+    def gradient(self, gradient: Tensor, /) -> Tensor:
+        """Return the gradient at the input from that at the output."""
+        ...
+
+
+class FastConvolutions:
+    """Convolutions of a network by NNPACK or Winograd's algorithm, at sizes that they suit.
+
+    Parameters
+    ----------
+    method : {"nnpack", "winograd"}
+        NNPACK for large images and Winograd's algorithm for small ones of many channels, or the
+        latter alone.
+    """
+
+    def __init__(self, method: ConvolutionMethod) -> None:
+        self._with_nnpack = method == "nnpack" and is_nnpack_available()
+        self._convolutions: dict[tuple[str, type], Convolution] = {}
+
+    def convolution(self, layer: str, weight: Tensor, image: Tensor) -> Convolution | None:
+        """Return the convolution for an image or its gradient; None if direct ones suit it better.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the layer.
+        weight : Tensor
+            Its weights, of shape (out, in, 3, 3).
+        image : Tensor
+            Shape (1, in, H, W), or the gradient at the output.
+        """
+        kind = self._kind(min(weight.shape[:2]), image.shape[-2] * image.shape[-1])
+        if kind is None:
+            return None
+        if (layer, kind) not in self._convolutions:
+            self._convolutions[layer, kind] = kind(weight)
+        return self._convolutions[layer, kind]
+
+    def clear(self) -> None:
+        """Free the transformed weights, as another size may not need them."""
+        self._convolutions.clear()
+
+    def _kind(
+        self, channels: int, pixels: int
+    ) -> type[NnpackConvolution | WinogradConvolution] | None:
+        if self._with_nnpack and channels >= _NNPACK_CHANNELS and pixels >= _NNPACK_PIXELS:
+            return NnpackConvolution
+        if channels >= _WINOGRAD_CHANNELS and pixels >= _WINOGRAD_PIXELS:
+            return WinogradConvolution
+        return None
+
+
+def fastest_method(name: str) -> ConvolutionMethod:
+    """Return how convolutions are computed fastest on this processor.
+
+    The measurement takes a second or two, once for each processor, number of threads and version
+    of torch; the cache directory keeps the answer.
 
     Parameters
     ----------
     name : str
         Name of the processor.
-    fixed : collection of str, optional
-        The shapes, instead of measuring: those of a recorded run.
-
-    Attributes
-    ----------
-    used : set of str
-        Shapes that were computed by Winograd's convolution so far, as "64x128@64": channels in,
-        out, and side of the image that was measured.
     """
-
-    def __init__(self, name: str, fixed: Collection[str] | None = None) -> None:
-        self.used: set[str] = set()
-        self._fixed = fixed
-        capability = torch.backends.cpu.get_cpu_capability()
-        threads = torch.get_num_threads()
-        self._machine = f"{name}, {capability}, {threads} threads, torch {torch.__version__}"
-
-    def includes(self, in_channels: int, out_channels: int, height: int, width: int) -> bool:
-        """Return whether to use Winograd's convolution for a shape."""
-        side = max((s for s in _SIDES if s <= math.isqrt(height * width)), default=None)
-        if side is None:
-            return False
-        shape = f"{in_channels}x{out_channels}@{side}"
-        if self._fixed is not None:
-            chosen = shape in self._fixed
-        else:
-            chosen = _is_known_faster(self._machine, shape, in_channels, out_channels, side)
-        if chosen:
-            self.used.add(shape)
-        return chosen
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    return _fastest(f"{name}, {capability}, {threads} threads, torch {torch.__version__}")
 
 
 @cache
-def _is_known_faster(
-    machine: str, shape: str, in_channels: int, out_channels: int, side: int
-) -> bool:
-    """Return `_is_faster` from the cache directory, or measure it."""
+def _fastest(machine: str) -> ConvolutionMethod:
+    methods: tuple[ConvolutionMethod, ...] = ("direct", "nnpack", "winograd")
     with _locked():  # another process could get another answer, and so other bytes
         measured = read_json(_FILE)
-        here = measured.get(machine)
-        here = here if isinstance(here, dict) else {}
-        if not isinstance(here.get(shape), bool):
-            here[shape] = _is_faster(in_channels, out_channels, side)
-            write_json(_FILE, {**measured, machine: here})
-        return bool(here[shape])
+        for method in methods:
+            if measured.get(machine) == method:
+                return method
+        method = _measure()
+        write_json(_FILE, {**measured, machine: method})
+        return method
 
 
 @contextmanager
@@ -100,36 +139,55 @@ def _locked() -> Iterator[None]:
         lock.release()
 
 
-def _is_faster(in_channels: int, out_channels: int, side: int) -> bool:
-    """Return whether Winograd's convolution is faster, forward and backward, and right."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn((out_channels, in_channels, 3, 3), generator=generator)
-    bias = torch.zeros(out_channels)
-    image, gradient = (
-        torch.rand((1, channels, side, side), generator=generator).contiguous(
-            memory_format=torch.channels_last
+def _measure() -> ConvolutionMethod:
+    """Return the fast method of this machine if its results are right and it is faster."""
+    # Winograd's algorithm alone seems as fast at these small sizes, and is not at large ones.
+    method: ConvolutionMethod = "nnpack" if is_nnpack_available() else "winograd"
+    direct = fast = 0.0
+    for channels, side in _MEASURED:
+        runs = _Runs(channels, side, method)
+        if not runs.is_right():
+            return "direct"
+        # Interleaved, and the best of each: other programs slow both alike.
+        rounds = [(runs.seconds("direct"), runs.seconds(method)) for _ in range(_ROUNDS)]
+        direct += min(each[0] for each in rounds)
+        fast += min(each[1] for each in rounds)
+    return method if fast * _MIN_SPEEDUP < direct else "direct"
+
+
+class _Runs:
+    """Convolution and gradient of one size, direct and by a fast method."""
+
+    def __init__(self, channels: int, side: int, method: ConvolutionMethod) -> None:
+        generator = torch.Generator().manual_seed(0)
+        weight, image = (
+            torch.rand(shape, generator=generator).contiguous(memory_format=torch.channels_last)
+            for shape in ((channels, channels, 3, 3), (1, channels, side, side))
         )
-        for channels in (in_channels, out_channels)
-    )
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    winograd = WinogradConvolution(weight)
+        self._weight, self._image, self._bias = weight - 0.5, image, torch.zeros(channels)
+        self._method, self._fast = method, FastConvolutions(method)
 
-    def run_direct() -> tuple[Tensor, Tensor]:
-        back = functional.conv_transpose2d(gradient, weight, padding=1)
-        return functional.conv2d(image, weight, bias, padding=1), back
+    def is_right(self) -> bool:
+        """Return whether the fast method gives the results of direct convolutions."""
+        return all(
+            bool((found - wanted).norm() <= _TOLERANCE * wanted.norm())
+            for found, wanted in zip(self._run(self._method), self._run("direct"), strict=True)
+        )
 
-    def run_winograd() -> tuple[Tensor, Tensor]:
-        return winograd(image, bias), winograd.gradient(gradient)
+    def seconds(self, method: ConvolutionMethod) -> float:
+        """Return the seconds of a method."""
+        start = time.perf_counter()
+        self._run(method)
+        return time.perf_counter() - start
 
-    for found, wanted in zip(run_winograd(), run_direct(), strict=True):
-        if not (found - wanted).norm() <= _TOLERANCE * wanted.norm():
-            return False
-    # Interleaved, and the best of each: other programs slow both alike.
-    pairs = [(_seconds(run_winograd), _seconds(run_direct)) for _ in range(_ROUNDS)]
-    return min(pair[0] for pair in pairs) < min(pair[1] for pair in pairs)
-
-
-def _seconds(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+    def _run(self, method: ConvolutionMethod) -> tuple[Tensor, Tensor]:
+        found = None
+        if method != "direct":
+            found = self._fast.convolution("conv", self._weight, self._image)
+        # With a ReLU as in a network: NNPACK has its own threads, which compete with torch's.
+        if found is not None:
+            result = found(self._image, self._bias).relu_()
+            return result, found.gradient(self._image).relu_()
+        result = functional.conv2d(self._image, self._weight, self._bias, padding=1).relu_()
+        back = functional.conv_transpose2d(self._image, self._weight, padding=1)
+        return result, back.relu_()

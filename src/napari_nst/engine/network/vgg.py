@@ -13,7 +13,6 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.network.pooling import Maxima, max_pool, max_unpool
-from napari_nst.engine.network.winograd import WinogradConvolution
 from napari_nst.engine.resources.precision import wide_dtype
 from napari_nst.networks import NETWORKS
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_nst.engine.network.convolutions import WinogradChoice
+    from napari_nst.engine.network.convolutions import Convolution, FastConvolutions
     from napari_nst.networks import NetworkStep
 
     _Kept: TypeAlias = Tensor | Maxima | torch.Size
@@ -131,8 +130,8 @@ class FeatureExtractor:
         Normalisation of the image for these weights.
     device, dtype
         Device and dtype of the convolutions.
-    winograd : WinogradChoice, optional
-        Shapes that Winograd's convolution computes; by default none.
+    fast_convolutions : FastConvolutions, optional
+        Computes convolutions of some sizes; by default all are direct.
 
     Attributes
     ----------
@@ -142,7 +141,7 @@ class FeatureExtractor:
         The operations of the forward pass.
     device : torch.device
         The device of the convolutions.
-    winograd : WinogradChoice or None
+    fast_convolutions : FastConvolutions or None
         As given.
 
     Raises
@@ -163,7 +162,7 @@ class FeatureExtractor:
         normalization: Normalization = TORCHVISION,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        winograd: WinogradChoice | None = None,
+        fast_convolutions: FastConvolutions | None = None,
     ) -> None:
         self.layers = frozenset(layers)
         self.steps = NETWORKS[network].steps(self.layers, pooling)
@@ -179,8 +178,7 @@ class FeatureExtractor:
             if step.kind == "conv"
             for part in ("weight", "bias")
         }
-        self.winograd = winograd
-        self._winograd_convolutions: dict[str, WinogradConvolution] = {}
+        self.fast_convolutions = fast_convolutions
         self.device = torch.device(device)
         self._dtype = dtype
         fused = _has_fused_convolutions(self.device, dtype)
@@ -248,21 +246,15 @@ class FeatureExtractor:
                 x, weight, bias, (1, 1), (padding, padding), (1, 1), 1
             )
             return found
-        if padding and (winograd := self._winograd_for(name, x)) is not None:
-            return winograd(x, bias)
+        if padding and (convolution := self._fast(name, x)) is not None:
+            return convolution(x, bias)
         return functional.conv2d(x, weight, bias, padding=padding)
 
-    def _winograd_for(self, name: str, x: Tensor) -> WinogradConvolution | None:
-        """Return Winograd's form of a convolution, if it is chosen for this size."""
-        weight = self._weights[f"{name}.weight"]
-        out_channels, in_channels = weight.shape[:2]
-        if self.winograd is None or not self.winograd.includes(
-            in_channels, out_channels, *x.shape[-2:]
-        ):
+    def _fast(self, name: str, x: Tensor) -> Convolution | None:
+        """Return a fast convolution for an image or a gradient, if there is one for its size."""
+        if self.fast_convolutions is None:
             return None
-        if name not in self._winograd_convolutions:
-            self._winograd_convolutions[name] = WinogradConvolution(weight)
-        return self._winograd_convolutions[name]
+        return self.fast_convolutions.convolution(name, self._weights[f"{name}.weight"], x)
 
     def backward(self, step: NetworkStep, kept: _Kept, gradient: Tensor) -> Tensor:
         """Return the gradient at the input of a step; the one at the output is overwritten."""
@@ -292,8 +284,8 @@ class FeatureExtractor:
         # The gradient at the input of a convolution is the transposed convolution.
         weight = self._weights[f"{name}.weight"]
         if name != "conv1_1" or self._padding != "replicate":
-            if (winograd := self._winograd_for(name, gradient)) is not None:
-                return winograd.gradient(gradient)
+            if (convolution := self._fast(name, gradient)) is not None:
+                return convolution.gradient(gradient)
             return functional.conv_transpose2d(gradient, weight, padding=1)
         found = functional.conv_transpose2d(gradient, weight)
         # The gradient at a replicated pixel belongs to the original one.

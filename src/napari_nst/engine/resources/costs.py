@@ -86,7 +86,7 @@ def estimate(
         item_size=item_size,
         regions=regions,
         output_size=(height, width) if settings.output_size == "content" else None,
-        winograd=device == "cpu" and item_size == 4,
+        fast_convolutions=device == "cpu" and item_size == 4,
     )
     history = LBFGS_HISTORY
     tiles = [workload.requested_tile] * len(scales)

@@ -107,8 +107,8 @@ class Device:
         return str(self.dtype).removeprefix("torch.")
 
     @property
-    def can_use_winograd(self) -> bool:
-        """Whether Winograd's convolution may be chosen: in float32 on a processor."""
+    def has_fast_convolutions(self) -> bool:
+        """Whether convolutions have faster ways than the direct one: in float32 on a processor."""
         return self.torch_device.type == "cpu" and self.dtype == torch.float32
 
     def empty_cache(self) -> None:

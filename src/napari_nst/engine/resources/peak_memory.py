@@ -55,15 +55,15 @@ _TILE_BESIDE_HISTORY = 256
 # What torch allocates for itself at its first convolutions, and the weights as stored.
 _TORCH_BYTES = 144 * 2**20
 
-# Winograd's convolution is not chosen for smaller images.
-_WINOGRAD_PIXELS = 32**2
+# For smaller images convolutions are direct.
+_FAST_PIXELS = 32**2
 
 # Size of the kernels of Winograd's convolution relative to those of the direct one.
 _KERNEL_GROWTH = 36 / 9
 
-# A strip in Winograd's convolution: its tiles before and after they are transformed, the products,
-# and the outputs.
-_WINOGRAD_STRIP_BYTES = 3.5 * 9.5 * 2**20
+# NNPACK's transformed kernels and tiles, for which torch keeps the room, and a strip before and
+# after it.
+_NNPACK_BYTES = 176 * 2**20
 
 # Fragmentation of the heap, per byte of an activation: the features of deep layers leave unused
 # holes there.  Measured as the growth of the process beyond the other terms.
@@ -88,8 +88,8 @@ class Workload:
         Number of regions; every style is assumed to have labels of each.
     output_size : tuple of int, optional
         Height and width of the result; None: the size of `scale`.
-    winograd : bool
-        Whether Winograd's convolution may be chosen: in float32 on a processor.
+    fast_convolutions : bool
+        Whether other than direct convolutions may be chosen: in float32 on a processor.
     """
 
     settings: StyleTransferSettings
@@ -98,7 +98,7 @@ class Workload:
     item_size: int = _FLOAT32
     regions: int = 0
     output_size: tuple[int, int] | None = None
-    winograd: bool = False
+    fast_convolutions: bool = False
 
     @property
     def requested_tile(self) -> int | None:
@@ -168,13 +168,13 @@ class Workload:
         pictures = IMAGE_BYTES * (images * pixels + style_pixels)
         kernels = sum(9 * x.in_channels * x.out_channels for x in layers if x.kind == "conv")
         fixed = _TORCH_BYTES + _FRAGMENTATION * item_size + item_size * kernels
-        if self.winograd:
+        if self.fast_convolutions:
             large = sum(
                 9 * layer.in_channels * layer.out_channels
                 for layer in layers
-                if layer.kind == "conv" and tile_pixels / layer.stride**2 >= _WINOGRAD_PIXELS
+                if layer.kind == "conv" and tile_pixels / layer.stride**2 >= _FAST_PIXELS
             )
-            fixed += int(_KERNEL_GROWTH * item_size * large + _WINOGRAD_STRIP_BYTES)
+            fixed += int(_KERNEL_GROWTH * item_size * large) + _NNPACK_BYTES
         return int(fixed + pictures + guides + content + transient)
 
     def max_history(self, budget: float) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -23,7 +24,13 @@ from napari_nst.engine.optim.schedule import Scale, settings_at_scale
 from napari_nst.engine.run.state import RunState
 from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
-from napari_nst.record import InputRecord, OutOfMemoryEvent, RegionRecord, SteeringRecord
+from napari_nst.record import (
+    ConvolutionMethod,
+    InputRecord,
+    OutOfMemoryEvent,
+    RegionRecord,
+    SteeringRecord,
+)
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
@@ -56,6 +63,8 @@ class Checkpoint:
         Tile size at each scale.
     pending : sequence of SettingsUpdate
         Updates that wait for the next evaluation.
+    convolutions : {"direct", "nnpack", "winograd"}
+        How convolutions are computed.
     """
 
     settings: StyleTransferSettings
@@ -65,6 +74,7 @@ class Checkpoint:
     scales: Sequence[Scale]
     tiles: Sequence[int | None]
     pending: Sequence[SettingsUpdate]
+    convolutions: ConvolutionMethod
 
 
 def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
@@ -93,7 +103,7 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
         ],
         "regions": [region.model_dump(mode="json") for region in state.regions],
         "status": state.status,
-        "winograd_shapes": state.winograd_shapes,
+        "convolutions": saved.convolutions,
         "scales": [vars(scale) for scale in saved.scales],
         "tiles": list(saved.tiles),
         "first": _put_inputs(saved.first_inputs, tensors, places),
@@ -139,7 +149,6 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             elapsed=float(about["elapsed"]),
             history_size=_count(about["lbfgs_history"]),
             status="finished" if about["status"] == "finished" else "running",
-            winograd_shapes=tuple(map(str, about["winograd_shapes"])),
         )
         first = _take_inputs(about["first"], tensors, settings)
         inputs = _take_inputs(about["inputs"], tensors, state.settings)
@@ -168,7 +177,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         tiles = [_count(side) for side in about["tiles"]]
         if not (0 <= state.scale <= len(scales) == len(tiles)):
             raise ValueError("the scales do not go together")
-        return Checkpoint(settings, first, inputs, state, scales, tiles, pending)
+        convolutions = TypeAdapter(ConvolutionMethod).validate_python(about["convolutions"])
+        return Checkpoint(settings, first, inputs, state, scales, tiles, pending, convolutions)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise InputError(f"{path} is damaged, or was saved by another version.") from error
 

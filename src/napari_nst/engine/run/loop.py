@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.replay import Replay
     from napari_nst.engine.run.state import RunState
     from napari_nst.engine.run.style_cache import StyleCache
+    from napari_nst.record import ConvolutionMethod
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Loop"]
@@ -64,6 +65,8 @@ class Loop:
         Run to repeat.
     style_cache : StyleCache
         Network and style statistics, shared between runs.
+    convolutions : {"direct", "nnpack", "winograd"}
+        How convolutions are computed.
     control : Control
         Stops, pauses and steers the run.
     """
@@ -79,11 +82,12 @@ class Loop:
         memory_plan: MemoryPlan,
         replay: Replay | None,
         style_cache: StyleCache,
+        convolutions: ConvolutionMethod,
         control: Control,
     ) -> None:
         self.settings, self.inputs, self.state = settings, inputs, state
         self.device, self.scales, self.memory_plan = device, scales, memory_plan
-        self.control = control
+        self.control, self.convolutions = control, convolutions
         self._replay, self._style_cache = replay, style_cache
         self._style_statistics: dict[Source, Mapping[str, Statistics]] = {}
         self._keep_mask: Tensor | None = None  # pixels that stay the content's
@@ -95,8 +99,7 @@ class Loop:
     def run(self) -> Iterator[Snapshot]:
         """Run the remaining iterations of all scales."""
         state = self.state
-        shapes = None if self._replay is None else self._replay.winograd_shapes
-        self._network = self._style_cache.network(self.settings, self.device, shapes)
+        self._network = self._style_cache.network(self.settings, self.device, self.convolutions)
         ample = self.memory_plan.ample_memory
         try:
             with self.device.keep_freed_memory() if ample else nullcontext():
@@ -110,13 +113,6 @@ class Loop:
         finally:
             self._objective = None
             self.device.empty_cache()
-
-    @property
-    def winograd_shapes(self) -> tuple[str, ...]:
-        """Shapes that Winograd's convolution has computed so far."""
-        winograd = None if self._network is None else self._network.winograd
-        used = winograd.used if winograd is not None else ()
-        return tuple(sorted({*self.state.winograd_shapes, *used}))
 
     def first_image(self) -> Tensor:
         """Return the initial image at the first scale."""
@@ -146,6 +142,9 @@ class Loop:
         began = time.perf_counter() - state.elapsed
         self._objective = None
         self._style_statistics.clear()  # of styles at another size
+        assert self._network is not None
+        if index and self._network.fast_convolutions is not None:
+            self._network.fast_convolutions.clear()
         last = index == len(self.scales) - 1
         if state.image is None:
             state.image = self.first_image()

@@ -65,11 +65,6 @@ class Replay:
         """Tile size at each scale at the end of the run."""
         return [scale.tile for scale in self._record.resolved.scales]
 
-    @property
-    def winograd_shapes(self) -> tuple[str, ...]:
-        """Shapes that Winograd's convolution computed."""
-        return self._record.resolved.winograd_shapes
-
     def changes(self, iteration: int) -> Iterator[SteeringRecord]:
         """Return the changes after a number of evaluations."""
         return (change for change in self._record.steering if change.iteration == iteration)

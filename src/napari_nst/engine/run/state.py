@@ -52,8 +52,6 @@ class RunState:
         Seconds of work, without pauses.
     history_size : int or None
         History size of a new L-BFGS; None for the default.
-    winograd_shapes : tuple of str
-        Shapes that Winograd's convolution computed before the run was saved.
     status : {"running", "finished", "stopped", "failed"}
         Status of the run.
     """
@@ -69,7 +67,6 @@ class RunState:
     regions: tuple[RegionRecord, ...] = ()
     elapsed: float = 0.0
     history_size: int | None = None
-    winograd_shapes: tuple[str, ...] = ()
     status: Literal["running", "finished", "stopped", "failed"] = "running"
 
     @property

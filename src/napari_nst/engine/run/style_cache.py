@@ -6,10 +6,10 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from napari_nst.engine.losses.objective import extractor_for
-from napari_nst.engine.network.convolutions import WinogradChoice
+from napari_nst.engine.network.convolutions import FastConvolutions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.network.statistics import Statistics
     from napari_nst.engine.network.vgg import FeatureExtractor
     from napari_nst.engine.resources.device import Device
+    from napari_nst.record import ConvolutionMethod
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["StyleCache"]
@@ -52,7 +53,7 @@ class StyleCache:
         self,
         settings: StyleTransferSettings,
         device: Device,
-        winograd_shapes: Collection[str] | None = None,
+        method: ConvolutionMethod = "direct",
     ) -> FeatureExtractor:
         """Return the network of the settings, with every layer they use.
 
@@ -62,23 +63,18 @@ class StyleCache:
             Settings of the new run.
         device : Device
             Device of the network.
-        winograd_shapes : collection of str, optional
-            Shapes that Winograd's convolution computes; by default those it is faster for.
+        method : {"direct", "nnpack", "winograd"}
+            How to compute convolutions.
         """
         layers = (settings.content_layers.active, settings.style_layers.active)
         chosen = tuple(getattr(settings, name) for name in _NETWORK_SETTINGS)
-        fixed = None if winograd_shapes is None else tuple(winograd_shapes)
-        key = (*chosen, layers, str(device.torch_device), device.dtype, fixed)
+        key = (*chosen, layers, str(device.torch_device), device.dtype, method)
         if self._network is None or key != self._key:
             self._statistics.clear()
-            winograd = None
-            if device.can_use_winograd:
-                winograd = WinogradChoice(device.name, fixed)
-            self._network = extractor_for(settings, device.torch_device, device.dtype, winograd)
+            fast = None if method == "direct" else FastConvolutions(method)
+            self._network = extractor_for(settings, device.torch_device, device.dtype, fast)
             self._key = key
             self.networks += 1
-        if self._network.winograd is not None:
-            self._network.winograd.used.clear()
         return self._network
 
     def style_statistics(

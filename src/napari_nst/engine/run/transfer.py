@@ -11,6 +11,7 @@ import torch
 from napari_nst.engine.images.arguments import UNCHANGED
 from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.network import weights
+from napari_nst.engine.network.convolutions import fastest_method
 from napari_nst.engine.optim.schedule import LBFGS_HISTORY
 from napari_nst.engine.optim.sizes import scales_for
 from napari_nst.engine.resources import device as compute
@@ -127,12 +128,19 @@ class StyleTransfer:
                 state.history_size = replay.resolved.lbfgs_history or LBFGS_HISTORY
             if self._replay.has_sizes(scales):
                 tile_sizes = self._replay.tile_sizes
+        if saved is not None:
+            convolutions = saved.convolutions
+        elif replay is not None:
+            convolutions = replay.resolved.convolutions
+        else:
+            fast = device.has_fast_convolutions
+            convolutions = fastest_method(device.name) if fast else "direct"
         workload = Workload(
             settings,
             scales[-1],
             tuple(inputs.style_shapes),
             item_size=device.dtype.itemsize,
-            winograd=device.can_use_winograd,
+            fast_convolutions=convolutions != "direct",
             regions=inputs.guides,
         )
         memory_plan = MemoryPlan(workload, scales, device, tile_sizes, state.history_size)
@@ -148,6 +156,7 @@ class StyleTransfer:
             memory_plan=memory_plan,
             replay=self._replay,
             style_cache=style_cache or StyleCache(),
+            convolutions=convolutions,
             control=control or Control(),
         )
         self._snapshots = self._loop.run()
@@ -197,7 +206,6 @@ class StyleTransfer:
         if self._replay is not None:
             raise InputError("A run that replays a record cannot be saved: save its record.")
         loop = self._loop
-        loop.state.winograd_shapes = loop.winograd_shapes
         saved = checkpoint.Checkpoint(
             self.settings,
             self._first_inputs,
@@ -206,6 +214,7 @@ class StyleTransfer:
             loop.scales,
             loop.memory_plan.tile_sizes,
             loop.control.pending,
+            loop.convolutions,
         )
         checkpoint.save(path, saved)
 
@@ -370,5 +379,5 @@ class StyleTransfer:
                 for scale, side in zip(loop.scales, loop.memory_plan.tile_sizes, strict=True)
             ),
             lbfgs_history=loop.state.lbfgs_history,
-            winograd_shapes=loop.winograd_shapes,
+            convolutions=loop.convolutions,
         )
