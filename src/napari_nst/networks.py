@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from napari_nst.errors import InputError, abridged
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-__all__ = ["NETWORKS", "Network", "NetworkLayer", "NetworkStep"]
+__all__ = ["NETWORKS", "ConvolutionMethod", "Network", "NetworkLayer", "NetworkStep"]
+
+ConvolutionMethod = Literal["direct", "nnpack", "winograd"]
+"""How convolutions in float32 are computed on a processor."""
 
 _CHANNELS = (64, 128, 256, 512, 512)
 

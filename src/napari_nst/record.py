@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from napari_nst.networks import ConvolutionMethod
 from napari_nst.settings import StyleTransferSettings
 
 __all__ = [
-    "ConvolutionMethod",
     "InputRecord",
     "OutOfMemoryEvent",
     "Record",
@@ -22,10 +22,6 @@ __all__ = [
     "ScaleRecord",
     "SteeringRecord",
 ]
-
-
-ConvolutionMethod = Literal["direct", "nnpack", "winograd"]
-"""How convolutions in float32 are computed on a processor."""
 
 
 class _Record(BaseModel):

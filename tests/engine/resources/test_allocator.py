@@ -123,8 +123,10 @@ def test_a_run_keeps_memory_where_it_is_ample_and_releases_it(
     monkeypatch.setattr(allocator, "keep_freed_memory", keep)
     monkeypatch.setattr(allocator, "release_freed_memory", lambda: calls.append("release"))
     settings = StyleTransferSettings(size=32, iterations=2, device="cpu", precision="float32")
-    last = StyleTransfer(content, style, settings).scales[-1]
-    needed = Workload(settings, last, (style.shape[:2],), fast_convolutions=True).bytes_needed()
+    run = StyleTransfer(content, style, settings)
+    fast = run.record.resolved.convolutions != "direct"
+    workload = Workload(settings, run.scales[-1], (style.shape[:2],), fast_convolutions=fast)
+    needed = workload.bytes_needed()
     monkeypatch.setattr(
         compute.psutil, "virtual_memory", lambda: SimpleNamespace(available=times * needed)
     )

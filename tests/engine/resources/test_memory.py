@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_nst.engine.optim.schedule import Scale
+
     Image = NDArray[np.float32]
 
 GIB = 2**30
@@ -52,8 +54,14 @@ def tile_sizes(run: StyleTransfer) -> list[int | None]:
     return [scale.tile for scale in run.record.resolved.scales]
 
 
+def workload_of(run: StyleTransfer, scale: Scale, style_shape: tuple[int, ...]) -> Workload:
+    fast = run.record.resolved.convolutions != "direct"
+    shapes: Any = (style_shape,)
+    return Workload(run.settings, scale, shapes, fast_convolutions=fast)
+
+
 def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
-    workload = Workload(run.settings, run.scales[-1], (style.shape[:2],), fast_convolutions=True)
+    workload = workload_of(run, run.scales[-1], style.shape[:2])
     return workload.bytes_needed(tile)
 
 
@@ -81,7 +89,7 @@ def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None
 def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
     plain = StyleTransfer(big, style, quick(scales=3))
     last, first = plain.scales[-1], plain.scales[0]
-    needed = Workload(plain.settings, first, ((44, 36),), fast_convolutions=True).bytes_needed()
+    needed = workload_of(plain, first, (44, 36)).bytes_needed()
     limit = needed / SHARE / GIB * (1 + 1e-9)
     run = StyleTransfer(big, style, quick(scales=3, memory_limit=limit))
     assert tile_sizes(run)[0] is None
@@ -319,7 +327,7 @@ def test_lbfgs_has_a_shorter_history_if_the_default_does_not_fit(big: Image, sty
     plain = StyleTransfer(big, style, settings)
     assert plain.record.resolved.lbfgs_history == 10
     assert StyleTransfer(big, style, quick()).record.resolved.lbfgs_history is None
-    workload = Workload(settings, plain.scales[-1], ((36, 44),), fast_convolutions=True)
+    workload = workload_of(plain, plain.scales[-1], (36, 44))
     four = workload.bytes_needed(history=4)
     limited = settings.replace(memory_limit=four / SHARE / GIB * 1.0001)
     with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 200"):

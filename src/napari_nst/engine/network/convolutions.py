@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from napari_nst.record import ConvolutionMethod
+    from napari_nst.networks import ConvolutionMethod
 
 __all__ = ["Convolution", "FastConvolutions", "fastest_method"]
 

@@ -24,8 +24,8 @@ from napari_nst.engine.optim.schedule import Scale, settings_at_scale
 from napari_nst.engine.run.state import RunState
 from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
+from napari_nst.networks import ConvolutionMethod
 from napari_nst.record import (
-    ConvolutionMethod,
     InputRecord,
     OutOfMemoryEvent,
     RegionRecord,

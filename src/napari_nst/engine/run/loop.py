@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.replay import Replay
     from napari_nst.engine.run.state import RunState
     from napari_nst.engine.run.style_cache import StyleCache
-    from napari_nst.record import ConvolutionMethod
+    from napari_nst.networks import ConvolutionMethod
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["Loop"]

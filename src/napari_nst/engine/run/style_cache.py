@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.network.statistics import Statistics
     from napari_nst.engine.network.vgg import FeatureExtractor
     from napari_nst.engine.resources.device import Device
-    from napari_nst.record import ConvolutionMethod
+    from napari_nst.networks import ConvolutionMethod
     from napari_nst.settings import StyleTransferSettings
 
 __all__ = ["StyleCache"]
