@@ -40,7 +40,7 @@ def test_a_start_is_floats_in_the_unit_range_whatever_went_in():
 
 
 @pytest.mark.parametrize("size", [(12, 10), (6, 5)])
-def test_colours_that_cannot_be_seen_are_not_carried_over(size):
+def test_invisible_colours_are_not_part_of_the_warm_start(size):
     content, following = noise(2, (12, 10, 4)), noise(3, (12, 10, 4))
     result = noise(1, (*size, 4))
     content[:4, :, 3] = following[2:6, :, 3] = result[: size[0] // 3, :, 3] = 0
@@ -55,7 +55,7 @@ def test_colours_that_cannot_be_seen_are_not_carried_over(size):
         np.testing.assert_array_equal(starts[0][..., 3], following[..., 3])
 
 
-def test_a_result_of_the_size_worked_at_is_carried_over_too():
+def test_a_result_of_the_working_size_gives_a_warm_start():
     content = np.full((40, 60), 0.25, np.float32)
     start = agreement.warm_start(np.full((20, 30), 0.5, np.float32), content, content + 0.125)
     np.testing.assert_allclose(start, np.full((20, 30), 0.625), atol=1e-6)

@@ -118,7 +118,7 @@ def test_half_a_note_beside_the_whole_one_is_no_harm(tmp_path):
     assert store(tmp_path).finished == {0}
 
 
-def test_a_store_that_was_never_noted_is_made_anew(tmp_path):
+def test_a_store_without_notes_is_created_again(tmp_path):
     store(tmp_path).put(0, plane(1))
     (tmp_path / "planes.json").unlink()
     assert not store(tmp_path).array.any()
@@ -145,7 +145,7 @@ def test_an_array_that_is_not_the_notes_is_refused(tmp_path):
         store(tmp_path)
 
 
-def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
     with pytest.raises(InputError, match=r"room for 0\.0 GiB, and the planes take 4\.0 GiB"):
         store(tmp_path / "new", shape=(2048, 1024, 1024))

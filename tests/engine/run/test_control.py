@@ -12,7 +12,7 @@ from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
 
 
-def test_a_run_goes_on_until_it_is_stopped_from_any_thread() -> None:
+def test_any_thread_can_stop_a_run() -> None:
     control = Control()
     assert not control.stopped
     thread = threading.Thread(target=control.stop)

@@ -61,7 +61,7 @@ def test_steering_takes_effect_at_the_next_evaluation(
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("factor", [0.001, 1000.0])
-def test_after_a_steer_the_loss_goes_on_falling(
+def test_the_loss_keeps_falling_after_steering(
     content: Image, style: Image, optimizer: str, factor: float
 ) -> None:
     run = StyleTransfer(content, style, quick(optimizer=optimizer, iterations=40))

@@ -53,7 +53,7 @@ def test_the_network_and_the_styles_are_computed_once(photo, stripes) -> None:
     assert (cache.networks, cache.computed) == (1, SCALES)
 
 
-def test_other_styles_and_steered_ones_are_told_apart(photo, stripes) -> None:
+def test_other_and_steered_styles_have_their_own_statistics(photo, stripes) -> None:
     cache = StyleCache()
     content, style, other = photo(96, 90), stripes(60, 70), photo(60, 70)
     carried_out(StyleTransfer(content, style, settings(), style_cache=cache))
@@ -79,7 +79,7 @@ def test_other_styles_and_steered_ones_are_told_apart(photo, stripes) -> None:
         {"content_layers": ("relu1_2",)},
     ],
 )
-def test_another_network_begins_anew(photo, stripes, choices) -> None:
+def test_another_network_empties_the_cache(photo, stripes, choices) -> None:
     cache = StyleCache()
     content, style = photo(96, 90), stripes(60, 70)
     carried_out(StyleTransfer(content, style, settings(), style_cache=cache))

@@ -236,7 +236,7 @@ def test_there_is_a_result_before_the_first_evaluation(content: Image, style: Im
     assert len(list(run)) == 4  # looking did not disturb it
 
 
-def test_there_is_a_result_while_the_run_goes_on(content: Image, style: Image) -> None:
+def test_there_is_a_result_during_a_run(content: Image, style: Image) -> None:
     run = StyleTransfer(content, style, quick())
     next(run)
     first = picture(run.result(), content.shape).copy()
@@ -354,7 +354,7 @@ def test_running_out_of_memory_lets_go_of_the_tensors(
     picture(run.result(), content.shape)
 
 
-def test_too_little_memory_is_said_before_the_run(
+def test_too_little_memory_is_reported_before_the_run(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
     monkeypatch.setattr(Device, "free_bytes", 2**20)

@@ -137,7 +137,7 @@ def test_a_run_ends_with_its_viewer(
     assert Session._active is None
 
 
-def test_a_window_that_stays_open_goes_on(
+def test_a_run_continues_if_its_window_stays_open(
     viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = answer(monkeypatch, QDialog.DialogCode.Rejected)
@@ -194,7 +194,9 @@ def test_what_a_closed_panel_has_is_released(viewer: Any, qtbot: Any) -> None:
     assert run() is None
 
 
-def test_a_second_viewer_goes_on(viewer: Any, make_napari_viewer: Any, qtbot: Any) -> None:
+def test_a_second_viewer_can_run_after_the_first_closes(
+    viewer: Any, make_napari_viewer: Any, qtbot: Any
+) -> None:
     other = make_napari_viewer()
     for layer in list(viewer.layers):
         other.add_image(layer.data, name=layer.name, rgb=True)

@@ -86,7 +86,7 @@ def test_no_is_no(viewer: Any, server: Any, monkeypatch: Any) -> None:
     assert server.ranges == []
 
 
-def test_it_can_be_cancelled_and_goes_on_the_next_time(
+def test_a_cancelled_download_continues_the_next_time(
     viewer: Any, published: Any, qtbot: Any, monkeypatch: Any, own_cache: Path
 ) -> None:
     say(monkeypatch, QMessageBox.StandardButton.Yes)
@@ -111,7 +111,7 @@ def test_it_can_be_cancelled_and_goes_on_the_next_time(
     assert published.ranges[-1] == f"bytes={half}-"
 
 
-def test_progress_is_told_a_few_times_a_second(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
+def test_progress_is_emitted_a_few_times_a_second(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
     go_on = threading.Event()
 
     def slow(on_progress: Any, cancelled: Any) -> Path:
@@ -140,9 +140,7 @@ def test_progress_is_told_a_few_times_a_second(viewer: Any, qtbot: Any, tmp_path
         (RuntimeError("swallowed by some workers"), "The download failed: swallowed by some"),
     ],
 )
-def test_what_goes_wrong_is_said_once(
-    viewer: Any, qtbot: Any, error: Exception, problem: str
-) -> None:
+def test_an_error_is_emitted_once(viewer: Any, qtbot: Any, error: Exception, problem: str) -> None:
     def fail(**_: Any) -> Path:
         raise error
 

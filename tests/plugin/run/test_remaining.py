@@ -14,7 +14,7 @@ def seconds(pixels: int) -> float:
     return 1e-6 * (pixels + 20_000)
 
 
-def test_nothing_is_said_in_the_first_seconds() -> None:
+def test_there_is_no_estimate_in_the_first_seconds() -> None:
     remaining = RemainingTime([100] * 10)
     remaining.tick(1.0)
     assert remaining.seconds is None
@@ -23,7 +23,7 @@ def test_nothing_is_said_in_the_first_seconds() -> None:
 
 
 @pytest.mark.parametrize("done", [20, 60, 70, 110])
-def test_growing_pictures_are_reckoned_with(done: int) -> None:
+def test_larger_scales_take_longer(done: int) -> None:
     remaining = RemainingTime(PLAN)
     for pixels in PLAN[:done]:
         remaining.tick(100 * seconds(pixels))

@@ -62,7 +62,7 @@ def test_a_run_makes_one_layer_with_the_last_picture_and_the_record(viewer, engi
     assert engine.made[0].names == ["photo", "paint"]
 
 
-def test_the_layer_is_updated_in_place_while_the_run_goes_on(viewer, slow, run_job, qtbot):
+def test_the_layer_is_updated_in_place_during_a_run(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
     outcomes = []
     begin(session, outcomes, qtbot, run_job, viewer, iterations=4)
@@ -104,7 +104,7 @@ def test_stop_keeps_the_picture(viewer, slow, run_job, qtbot):
     assert len(slow.made[0].history) < 4
 
 
-def test_a_paused_run_waits_and_goes_on(viewer, run_job, qtbot):
+def test_a_paused_run_waits_and_resumes(viewer, run_job, qtbot):
     engine = FakeEngine(step=lambda iteration: threading.Event().wait(0.02))
     session = Session(viewer, engine)
     states, outcomes = [], []
@@ -220,7 +220,7 @@ def test_a_viewer_can_be_closed_while_a_tile_waits(make_napari_viewer, in_tiles,
     assert in_tiles.at < 1000
 
 
-def test_steering_reaches_the_run_that_goes_on_and_no_other(viewer, slow, run_job, qtbot):
+def test_steering_reaches_only_the_current_run(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
     session.steer(SettingsUpdate({"style_weight": 3.0}))
     outcomes = []
@@ -233,7 +233,7 @@ def test_steering_reaches_the_run_that_goes_on_and_no_other(viewer, slow, run_jo
     assert slow.made[0].steered == [{"style_weight": 5.0}]
 
 
-def test_a_second_start_is_refused_while_a_run_goes_on(viewer, slow, run_job, qtbot):
+def test_a_second_start_is_refused_during_a_run(viewer, slow, run_job, qtbot):
     session = Session(viewer, slow)
     outcomes = []
     begin(session, outcomes, qtbot, run_job, viewer)
@@ -248,7 +248,7 @@ def test_a_second_start_is_refused_while_a_run_goes_on(viewer, slow, run_job, qt
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), ValueError("odd"), KeyError("x")])
-def test_an_exception_in_the_engine_is_told_and_the_picture_stays(viewer, run_job, error, caplog):
+def test_an_exception_in_the_engine_is_reported_and_the_image_stays(viewer, run_job, error, caplog):
     def step(iteration):
         if iteration == 3:
             raise error
@@ -267,7 +267,7 @@ def test_an_exception_in_the_engine_is_told_and_the_picture_stays(viewer, run_jo
     assert outcomes[1].status == "finished"
 
 
-def test_out_of_memory_is_told_in_its_own_words(viewer, run_job):
+def test_out_of_memory_is_reported_with_its_message(viewer, run_job):
     def engine(*args, **kwargs):
         raise OutOfMemoryError("It needs 90 GiB.")
 

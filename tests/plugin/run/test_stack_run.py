@@ -163,7 +163,7 @@ def test_a_failing_plane_leaves_those_before_it(stack, panel, qtbot):
     assert "The transfer failed: odd." in panel.status
 
 
-def test_a_stack_on_disk_goes_on_where_it_was_stopped(stack, panel, qtbot, own_cache):
+def test_a_stack_on_disk_continues_where_it_was_stopped(stack, panel, qtbot, own_cache):
     panel.controls.planes.on_disk.setChecked(True)
     stop_in_plane(panel, qtbot, 3)
     (folder,) = (own_cache / "stacks").iterdir()
@@ -278,7 +278,7 @@ def test_labels_lie_over_the_planes_by_their_place(stack, panel, qtbot):
     assert panel.engine.made[0].more["content_labels"].min() == 1
 
 
-def test_a_plane_that_no_label_lies_over_is_told_before_the_run(stack, panel, qtbot):
+def test_a_plane_without_labels_is_reported_before_the_run(stack, panel, qtbot):
     labels = np.ones((2, 20, 24), np.uint8)
     layer = stack.add_labels(labels, scale=(3, 1, 1), name="cells")
     panel.controls.regions.content_labels.value = layer

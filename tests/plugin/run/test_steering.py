@@ -80,7 +80,7 @@ def test_strength_smoothness_and_colour_act_on_the_run(desk: Desk) -> None:
     assert desk.remarks == []
 
 
-def test_a_slider_that_is_dragged_is_one_wish(desk: Desk) -> None:
+def test_dragging_a_slider_is_one_update(desk: Desk) -> None:
     desk.begin()
     for value in range(50, 80):
         desk.controls.strength.value = value
@@ -118,7 +118,7 @@ def test_one_style_more_comes_with_its_share(desk: Desk) -> None:
     assert change["style_weights"] is None
 
 
-def test_layers_that_vanish_leave_the_run_as_it_is(desk: Desk) -> None:
+def test_removing_layers_does_not_change_the_run(desk: Desk) -> None:
     labels = desk.viewer.add_labels(np.ones((30, 40), int))
     desk.controls.regions.content_labels.value = labels
     desk.begin()
@@ -155,7 +155,7 @@ def test_what_is_painted_acts_on_the_run(desk: Desk) -> None:
     assert dict(change["region_styles"]) == {1: 0, 2: 1}
 
 
-def test_a_layer_that_is_only_drawn_anew_is_no_wish(desk: Desk) -> None:
+def test_refreshing_a_layer_is_no_update(desk: Desk) -> None:
     labels = desk.viewer.add_labels(np.ones((30, 40), np.uint8))
     desk.controls.regions.content_labels.value = labels
     desk.begin()
@@ -179,7 +179,7 @@ def test_another_plane_is_not_painted_into_the_run(desk: Desk) -> None:
     np.testing.assert_array_equal(change["content_labels"], labels.data[first])
 
 
-def test_regions_can_be_given_up(desk: Desk) -> None:
+def test_regions_can_be_removed(desk: Desk) -> None:
     desk.controls.regions.content_labels.value = desk.viewer.add_labels(np.ones((30, 40), int))
     desk.begin()
     desk.controls.regions.content_labels.value = None
@@ -201,7 +201,7 @@ def test_a_label_of_a_style_acts_on_the_run(desk: Desk) -> None:
     np.testing.assert_array_equal(change["style_labels"][0], of_style.data)
 
 
-def test_what_cannot_be_changed_is_said(desk: Desk) -> None:
+def test_a_setting_that_cannot_change_is_reported(desk: Desk) -> None:
     desk.begin()
     desk.controls.size.value = 640
     desk.qtbot.waitUntil(lambda: bool(desk.remarks), timeout=5000)
@@ -210,7 +210,7 @@ def test_what_cannot_be_changed_is_said(desk: Desk) -> None:
     assert desk.steered == []
 
 
-def test_what_the_run_refuses_is_said_and_the_run_goes_on(desk: Desk) -> None:
+def test_a_refused_update_is_reported_and_the_run_continues(desk: Desk) -> None:
     desk.begin()
     desk.engine.refused = 10.0
     desk.controls.strength.value = 100
@@ -220,7 +220,7 @@ def test_what_the_run_refuses_is_said_and_the_run_goes_on(desk: Desk) -> None:
     assert desk.session.state is State.RUNNING
 
 
-def test_nonsense_is_no_wish(desk: Desk) -> None:
+def test_an_invalid_value_is_reported_and_no_update(desk: Desk) -> None:
     desk.begin()
     desk.controls.fields["tv_weight"].widget.value = "a lot"
     desk.qtbot.waitUntil(lambda: bool(desk.remarks), timeout=5000)
@@ -229,7 +229,7 @@ def test_nonsense_is_no_wish(desk: Desk) -> None:
     assert desk.steered == []
 
 
-def test_a_paused_run_is_steered_before_it_goes_on(desk: Desk) -> None:
+def test_updates_of_a_paused_run_apply_when_it_resumes(desk: Desk) -> None:
     desk.begin()
     desk.session.pause()
     desk.controls.strength.value = 0
@@ -240,7 +240,7 @@ def test_a_paused_run_is_steered_before_it_goes_on(desk: Desk) -> None:
     assert desk.wait_for_steering() == {"style_weight": pytest.approx(0.1)}
 
 
-def test_without_a_run_nothing_is_wished(desk: Desk) -> None:
+def test_changes_without_a_run_are_no_updates(desk: Desk) -> None:
     desk.controls.strength.value = 100
     desk.qtbot.wait(300)
     desk.begin()

@@ -46,7 +46,7 @@ def test_a_program_can_end_while_the_engine_is_being_imported() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_device_is_told_when_the_engine_is_there(qtbot: Any) -> None:
+def test_the_device_is_emitted_after_the_import(qtbot: Any) -> None:
     parent = QObject()
     warming_up = WarmUp(parent)
     told: list[str] = []

@@ -55,7 +55,8 @@ _TILE_BESIDE_HISTORY = 256
 # What torch allocates for itself at its first convolutions, and the weights as stored.
 _TORCH_BYTES = 144 * 2**20
 
-# For smaller images convolutions are direct.
+# Convolutions of fewer channels or pixels are direct.
+_FAST_CHANNELS = 128
 _FAST_PIXELS = 32**2
 
 # Size of the kernels of Winograd's convolution relative to those of the direct one.
@@ -172,9 +173,12 @@ class Workload:
             large = sum(
                 9 * layer.in_channels * layer.out_channels
                 for layer in layers
-                if layer.kind == "conv" and tile_pixels / layer.stride**2 >= _FAST_PIXELS
+                if layer.kind == "conv"
+                and min(layer.in_channels, layer.out_channels) >= _FAST_CHANNELS
+                and tile_pixels / layer.stride**2 >= _FAST_PIXELS
             )
-            fixed += int(_KERNEL_GROWTH * item_size * large) + _NNPACK_BYTES
+            if large:
+                fixed += int(_KERNEL_GROWTH * item_size * large) + _NNPACK_BYTES
         return int(fixed + pictures + guides + content + transient)
 
     def max_history(self, budget: float) -> int:
