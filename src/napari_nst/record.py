@@ -1,4 +1,4 @@
-"""Provenance of a result: requested settings, what they resolved to, and what was done."""
+"""Provenance of a result: inputs, settings, device, and changes during the run."""
 
 from __future__ import annotations
 

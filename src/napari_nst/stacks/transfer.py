@@ -16,7 +16,7 @@ from napari_nst.engine.images.arguments import (
     refuse_path,
     style_names,
 )
-from napari_nst.engine.run.control import Control
+from napari_nst.engine.run.control import Control, Controlled
 from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
@@ -51,7 +51,7 @@ class _Latest(NamedTuple):
     result: StyleTransferResult | None
 
 
-class StackTransfer:
+class StackTransfer(Controlled):
     """Run of all planes of a stack: an iterator of `Snapshot`.
 
     Network and style statistics are computed once.  Planes are processed in order; a plane that is
@@ -115,6 +115,7 @@ class StackTransfer:
         engine: Callable[..., StyleTransfer] | None = None,
         control: Control | None = None,
     ) -> None:
+        super().__init__(control or Control())
         self.settings = settings or StyleTransferSettings()
         self.start_from = check_start_from(self.settings, start_from)
         refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
@@ -142,7 +143,6 @@ class StackTransfer:
         self._ranges = PlaneRanges(planes)
         self._status: Literal["finished", "stopped", "failed", "running"] = "running"
         self._run: StyleTransfer | None = None
-        self._control = control or Control()
         self._control.on_applied = self._keep_update
         self._elapsed = 0.0  # seconds of the planes before the current one
         self._begun = False
@@ -205,27 +205,6 @@ class StackTransfer:
         if not self._begun:
             self._begun = True
             self._advance()
-
-    def stop(self) -> None:
-        """End the run before its next tile or evaluation; any thread may call this."""
-        self._control.stop()
-
-    def stop_if(self, predicate: Callable[[], bool]) -> None:
-        """End the run when a predicate becomes true; a paused run checks it, too."""
-        self._control.stop_if(predicate)
-
-    def pause(self) -> None:
-        """Wait before the next tile or evaluation; any thread may call this."""
-        self._control.pause()
-
-    def resume(self) -> None:
-        """Continue after `pause`."""
-        self._control.resume()
-
-    @property
-    def paused_seconds(self) -> float:
-        """Seconds spent paused."""
-        return self._control.paused_seconds
 
     def steer(
         self,

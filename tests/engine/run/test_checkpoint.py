@@ -6,18 +6,19 @@ import json
 import os
 import pickle
 import zipfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from engine_helpers import quick as quick_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from on_device import DEVICE
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from napari_nst import StyleTransfer, StyleTransferSettings, stylize
+from napari_nst import StyleTransfer, stylize
 from napari_nst.engine.run import checkpoint
 from napari_nst.errors import InputError
 
@@ -28,20 +29,9 @@ if TYPE_CHECKING:
 
     Image = NDArray[np.float32]
 
-QUICK: dict[str, Any] = {
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu2_1"),
-    "size": None,
-    "scales": 2,
-    "iterations": 12,
-    "device": DEVICE,
-}
+quick = partial(quick_settings, scales=2, iterations=12)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def quick(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(**{**QUICK, **choices})
 
 
 def halves(image: Any, left: int, right: int) -> NDArray[np.uint8]:

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import quick as quick_settings
 from numpy.typing import NDArray
-from on_device import DEVICE
 
-from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
+from napari_nst import RunRecord, StyleTransfer, stylize
 from napari_nst.errors import InputError
 
 Image = NDArray[np.float32]
 Maker = Callable[[int, int], Image]
 
-QUICK: dict[str, Any] = {
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu2_1"),
-    "size": None,
-    "scales": 1,
-    "iterations": 5,
-    "device": DEVICE,
-    "precision": "float32",  # what is compared differs by its rounding
-}
+quick = partial(
+    quick_settings, iterations=5, precision="float32"
+)  # rounding would hide what is compared
 MONO = np.array([0.299, 0.587, 0.114], np.float32)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def quick(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(**{**QUICK, **choices})
 
 
 def halves(shape: tuple[int, ...], left: int, right: int) -> NDArray[np.uint8]:

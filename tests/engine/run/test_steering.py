@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from engine_helpers import quick as quick_settings
 from numpy.typing import NDArray
 from on_device import DEVICE
 
@@ -16,21 +18,10 @@ from napari_nst.errors import InputError
 
 Image = NDArray[np.float32]
 
-QUICK: dict[str, Any] = {
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu2_1"),
-    "size": None,
-    "scales": 1,
-    "iterations": 12,
-    "device": DEVICE,
-}
+quick = partial(quick_settings, iterations=12)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def quick(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(**{**QUICK, **choices})
 
 
 def steered(run: StyleTransfer, at: int, **choices: Any) -> list[float]:

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+from engine_helpers import quick as quick_settings
 from numpy.typing import NDArray
-from on_device import DEVICE
 
-from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
+from napari_nst import RunRecord, StyleTransfer, stylize
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.errors import InputError
 from napari_nst.mappings import RegionStyles
 
 Image = NDArray[np.float32]
 
-QUICK: dict[str, Any] = {
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu2_1"),
-    "size": None,
-    "scales": 1,
-    "iterations": 10,
-    "device": DEVICE,
-}
+quick = partial(quick_settings, iterations=10)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def quick(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(**{**QUICK, **choices})
 
 
 def halves(image: Image, left: int, right: int) -> NDArray[np.int32]:

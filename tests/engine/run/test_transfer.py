@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from engine_helpers import quick
 from numpy.typing import NDArray
 from on_device import DEVICE
 
@@ -26,18 +27,6 @@ Image = NDArray[np.float32]
 Maker = Callable[[int, int], Image]
 
 # Two shallow layers at the content's own size: a few milliseconds an evaluation.
-QUICK: dict[str, Any] = {
-    "content_layers": ("relu2_1",),
-    "style_layers": ("relu1_1", "relu2_1"),
-    "size": None,
-    "scales": 1,
-    "iterations": 4,
-    "device": DEVICE,
-}
-
-
-def quick(**choices: Any) -> StyleTransferSettings:
-    return StyleTransferSettings(**{**QUICK, **choices})
 
 
 def picture(result: Any, shape: tuple[int, ...]) -> Image:
@@ -197,7 +186,10 @@ def test_choices_change_the_settings(content: Image, style: Image) -> None:
     result = stylize(content, style, settings, iterations=2)
     assert result.settings == settings.replace(iterations=2)
     assert len(result.history) == 2
-    assert len(stylize(content, style, **{**QUICK, "iterations": 1}).history) == 1
+    assert (
+        len(stylize(content, style, **quick(iterations=1).model_dump(exclude_unset=True)).history)
+        == 1
+    )
     with pytest.raises(InputError, match="'iterations'"):
         stylize(content, style, settings, iteratons=2)
 

@@ -55,7 +55,7 @@ _TILE_BESIDE_HISTORY = 256
 # What torch allocates for itself at its first convolutions, and the weights as stored.
 _TORCH_BYTES = 144 * 2**20
 
-# Convolutions of fewer channels or pixels are direct.
+# The least that `engine.network.convolutions` needs for a fast convolution of either kind.
 _FAST_CHANNELS = 128
 _FAST_PIXELS = 32**2
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.run.updates import SettingsUpdate
 
-__all__ = ["Control", "Stopped"]
+__all__ = ["Control", "Controlled", "Stopped"]
 
 _POLL_SECONDS = 0.05
 
@@ -130,3 +130,43 @@ class Control:
         warnings = tuple(self._warnings)
         self._warnings.clear()
         return warnings
+
+
+class Controlled:
+    """A run that its `Control` stops and pauses.
+
+    Parameters
+    ----------
+    control : Control
+        The control, which other runs may share.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+
+    def stop(self) -> None:
+        """End the run before its next tile or evaluation; any thread may call this."""
+        self._control.stop()
+
+    def stop_if(self, predicate: Callable[[], bool]) -> None:
+        """End the run as `stop` does when a predicate becomes true.
+
+        Parameters
+        ----------
+        predicate : callable
+            Called by the thread that iterates, before every tile and while the run is paused.
+        """
+        self._control.stop_if(predicate)
+
+    def pause(self) -> None:
+        """Wait before the next tile or evaluation; any thread may call this."""
+        self._control.pause()
+
+    def resume(self) -> None:
+        """Continue after `pause`."""
+        self._control.resume()
+
+    @property
+    def paused_seconds(self) -> float:
+        """Seconds spent paused."""
+        return self._control.paused_seconds

@@ -18,7 +18,7 @@ from napari_nst.engine.resources import device as compute
 from napari_nst.engine.resources.memory import MemoryPlan
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.engine.run import checkpoint
-from napari_nst.engine.run.control import Control
+from napari_nst.engine.run.control import Control, Controlled
 from napari_nst.engine.run.loop import Loop
 from napari_nst.engine.run.replay import Replay
 from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
@@ -30,7 +30,7 @@ from napari_nst.record import Resolved, RunRecord, ScaleRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
     from napari_nst.engine.losses.objective import Losses
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["StyleTransfer"]
 
 
-class StyleTransfer:
+class StyleTransfer(Controlled):
     """Run of one image: an iterator of `Snapshot`, one per evaluation of loss and gradient.
 
     Parameters
@@ -100,6 +100,7 @@ class StyleTransfer:
         control: Control | None = None,
         saved: checkpoint.Checkpoint | None = None,
     ) -> None:
+        super().__init__(control or Control())
         self.settings = settings = settings or StyleTransferSettings()
         tile_sizes: Sequence[int | None] | None = None
         self._replay: Replay | None = None
@@ -157,7 +158,7 @@ class StyleTransfer:
             replay=self._replay,
             style_cache=style_cache or StyleCache(),
             convolutions=convolutions,
-            control=control or Control(),
+            control=self._control,
         )
         self._snapshots = self._loop.run()
         self._steering_lock = threading.Lock()
@@ -213,7 +214,7 @@ class StyleTransfer:
             loop.state,
             loop.scales,
             loop.memory_plan.tile_sizes,
-            loop.control.pending,
+            self._control.pending,
             loop.convolutions,
         )
         checkpoint.save(path, saved)
@@ -258,33 +259,6 @@ class StyleTransfer:
             raise
         raise failure
 
-    def stop(self) -> None:
-        """End the run before its next tile or evaluation; any thread may call this."""
-        self._loop.control.stop()
-
-    def stop_if(self, predicate: Callable[[], bool]) -> None:
-        """End the run as `stop` does when a predicate becomes true.
-
-        Parameters
-        ----------
-        predicate : callable
-            Called by the thread that iterates, before every tile and while the run is paused.
-        """
-        self._loop.control.stop_if(predicate)
-
-    def pause(self) -> None:
-        """Wait before the next tile or evaluation; any thread may call this."""
-        self._loop.control.pause()
-
-    def resume(self) -> None:
-        """Continue after `pause`."""
-        self._loop.control.resume()
-
-    @property
-    def paused_seconds(self) -> float:
-        """Seconds spent paused."""
-        return self._loop.control.paused_seconds
-
     def steer(
         self,
         *,
@@ -325,7 +299,7 @@ class StyleTransfer:
                 loaded = update.is_loaded
                 inputs = inputs.replaced(settings, **update.images) if loaded else None
             self._expected = settings, inputs
-            self._loop.control.steer(update)
+            self._control.steer(update)
 
     def result(self) -> StyleTransferResult:
         """Return the current image and its record; the run may continue."""

@@ -42,7 +42,7 @@ class RunHandle:
     control : Control
         Stops, pauses and steers the run, even before it exists.
     discard : Event
-        Set if the result is to be deleted.
+        Set to delete the result.
     picture_taken : Event
         Set if the viewer has shown the last picture.
     job_run : JobRun or None
