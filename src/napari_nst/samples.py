@@ -108,16 +108,16 @@ SAMPLES: Mapping[str, Sample] = MappingProxyType(
     {
         sample.key: sample
         for sample in (
-            Sample("coffee_impasto", "Coffee, in impasto swirls", "coffee", "impasto"),
-            Sample("chelsea_pointillism", "Cat, in pointillist dots", "chelsea", "pointillism"),
-            Sample("astronaut_woodcut", "Astronaut, as a woodcut print", "astronaut", "woodcut"),
+            Sample("coffee_impasto", "Coffee and impasto", "coffee", "impasto"),
+            Sample("chelsea_pointillism", "Cat and pointillism", "chelsea", "pointillism"),
+            Sample("astronaut_woodcut", "Astronaut and woodcut", "astronaut", "woodcut"),
             Sample(
                 "ihc_stained_glass",
-                "Stained tissue, in stained glass",
+                "Stained tissue and stained glass",
                 "immunohistochemistry",
                 "stained-glass",
             ),
-            Sample("camera_woodcut", "Cameraman, as a grey woodcut", "camera", "woodcut"),
+            Sample("camera_woodcut", "Cameraman and woodcut", "camera", "woodcut"),
         )
     }
 )

@@ -1,8 +1,8 @@
-"""Commands of the palette and the menus, called as napari does."""
+"""Commands of the palette and the menus, executed as napari does."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,10 @@ from napari_nst.plugin import actions
 from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.provenance import copying
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 RECORD = {
     "settings": {"seed": 3},
     "content": {"name": "photo", "shape": [1], "dtype": "uint8", "sha256": "0"},
@@ -24,7 +28,7 @@ RECORD = {
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Recorded calls of the panel's methods."""
+    """Replace methods of the panel, and return the list of their calls."""
     calls: list[Any] = []
     for name in ("start", "pause", "stop", "cancel"):
         monkeypatch.setattr(
@@ -41,14 +45,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def messages() -> list[str]:
+def messages() -> Callable[[], list[str]]:
+    """Return a function that returns the notifications of the test."""
     notification_manager.records.clear()
-
-    class Messages(list[str]):
-        def __iter__(self) -> Any:
-            return iter([str(record.message) for record in notification_manager.records])
-
-    return Messages()
+    return lambda: [str(record.message) for record in notification_manager.records]
 
 
 @pytest.fixture
@@ -97,16 +97,16 @@ def test_the_selected_images_become_content_and_styles(viewer: Any, calls: list[
 
 
 def test_too_few_selected_images_show_an_error(
-    viewer: Any, calls: list[Any], messages: Any
+    viewer: Any, calls: list[Any], messages: Callable[[], list[str]]
 ) -> None:
     select(viewer, "paint")
     run("stylize_selected")
     assert calls == []
-    assert "1 image layers are selected: select 2 image layers or more." in list(messages)
+    assert "1 image layers are selected: select 2 image layers or more." in messages()
 
 
 @pytest.mark.parametrize("name", ["start", "pause", "stop", "cancel"])
-def test_commands_open_the_panel(viewer: Any, calls: list[Any], name: str) -> None:
+def test_commands_of_a_run_open_the_panel(viewer: Any, calls: list[Any], name: str) -> None:
     run(name)
     assert panel_of(viewer) is not None
     assert calls == [name]
@@ -122,17 +122,17 @@ def test_reuse_and_continue_act_on_the_selected_result(
     assert all(layer is result for _, layer in calls)
 
 
-def test_a_result_is_copied(viewer: Any, result: Any, monkeypatch: Any) -> None:
+def test_a_result_is_copied_to_the_clipboard(viewer: Any, result: Any, monkeypatch: Any) -> None:
     select(viewer, "result")
     clipboard = QApplication.clipboard()
     run("copy_as_python")
-    assert clipboard.text().startswith('# Makes "result" again')
+    assert clipboard.text().startswith('# Reproduces "result"')
     monkeypatch.setattr(copying, "as_command", lambda layer, layers: f"replay {layer}")
     run("copy_as_command")
     assert clipboard.text() == "replay result"
 
 
-def test_a_result_is_saved(viewer: Any, result: Any, monkeypatch: Any, tmp_path: Any) -> None:
+def test_a_result_is_saved(viewer: Any, result: Any, monkeypatch: Any, tmp_path: Path) -> None:
     select(viewer, "result")
     file = str(tmp_path / "mine.png")
     monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (file, ""))
@@ -148,9 +148,9 @@ def test_a_result_is_saved(viewer: Any, result: Any, monkeypatch: Any, tmp_path:
     ["save_with_record", "copy_as_python", "copy_as_command", "reuse_settings", "continue_result"],
 )
 def test_a_layer_without_a_record_shows_an_error(
-    viewer: Any, calls: list[Any], messages: Any, name: str
+    viewer: Any, calls: list[Any], messages: Callable[[], list[str]], name: str
 ) -> None:
     select(viewer, "photo")
     run(name)
     assert calls == []
-    assert any(text.startswith("photo has no record of a run") for text in messages)
+    assert any(text.startswith("photo has no record of a run") for text in messages())

@@ -163,7 +163,7 @@ def _show_download_end(fetch: fetching.Fetch, problem: str) -> None:
     if problem:
         show_error(problem)
     elif fetch.file is not None:
-        show_info("VGG-19 can be chosen now.")
+        show_info(fetching.INSTALLED)
 
 
 def _qt_window(viewer: Viewer) -> Any:

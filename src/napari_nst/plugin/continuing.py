@@ -147,7 +147,7 @@ def _labels(
     result: Layer,
     image: Plane,
 ) -> Any:
-    """Return the given labels, or else those that the earlier run used last."""
+    """Return the given labels, or the last labels of the earlier run."""
     if given is not None or before is None:
         return given
     layer = find_layer(before, layers)

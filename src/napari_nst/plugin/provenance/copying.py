@@ -105,7 +105,7 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
     shown = indent(pprint.pformat(record, width=96, sort_dicts=False), "    ")
     return "\n".join(
         [
-            f"# Makes {json.dumps(layer.name)} again: the same bytes on the same machine, with",
+            f"# Reproduces {json.dumps(layer.name)}: the same bytes on the same machine, with",
             "# the same versions.",
             *imports,
             *ours,

@@ -219,7 +219,7 @@ def origins_of_planes(planes: Iterable[Plane | LabelsPlane]) -> list[dict[str, A
 
 
 def without_repeats(origins: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return origins without those that differ from a later one in the painted labels only."""
+    """Return the origins; of several that differ only in painted labels, keep the last."""
     latest = {repr(origin | {"pixels": None}): origin for origin in origins}
     return list(latest.values())
 

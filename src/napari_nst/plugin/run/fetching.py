@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from napari.qt.threading import FunctionWorker
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["Fetch", "agreed", "ask_and_fetch"]
+__all__ = ["INSTALLED", "Fetch", "agreed", "ask_and_fetch"]
 
 logger = logging.getLogger(__name__)
+
+INSTALLED = "VGG-19 is installed and can be chosen as the network."
 
 _MEGABYTE = 10**6
 _MEGABYTES = 548  # of torchvision's file; 40 are kept

@@ -28,7 +28,7 @@ class StackOptions:
     axis : int
         Axis of the content's data.
     start_from : {"previous", "content"}
-        What a plane starts from.
+        Image that each plane starts from.
     on_disk : bool
         Whether to keep the planes on disk even if they fit into memory.
     """
@@ -107,7 +107,7 @@ class Notice:
     message : str
         The sentence.
     is_warning : bool
-        Whether the run could not do something that the user asked for.
+        Whether the run could not apply something that the user chose.
     """
 
     message: str

@@ -200,7 +200,7 @@ class Session:
             self._set_state(State.RUNNING)
 
     def steer(self, update: SettingsUpdate, planes: Iterable[Plane | LabelsPlane] = ()) -> None:
-        """Change the current run before its next evaluation; `warning` says what it refuses.
+        """Change the current run before its next evaluation; `warning` reports invalid changes.
 
         Parameters
         ----------

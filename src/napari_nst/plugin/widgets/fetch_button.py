@@ -69,7 +69,7 @@ class FetchButton:
         if problem:
             self.warning.emit(problem)
         elif fetch is not None and fetch.file is not None:
-            self.info.emit("VGG-19 can be chosen now.")
+            self.info.emit(fetching.INSTALLED)
         self.show_for("vgg19")
 
 

@@ -1,4 +1,4 @@
-"""Save a result, or copy how it was made to the clipboard; each returns a message."""
+"""Save a result, or copy code that reproduces it; each function returns a message."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["copy_as_command", "copy_as_python", "save_with_record"]
 
 
 def save_with_record(layer: Image, parent: QWidget) -> str:
-    """Save a result and its record to files asked for in a dialog; "" if the user cancels."""
+    """Ask for a file, and save a result and its record; return "" if the user cancels."""
     files = saving.ask_and_save(layer, parent)
     if files is None:
         return ""
@@ -27,13 +27,13 @@ def save_with_record(layer: Image, parent: QWidget) -> str:
 def copy_as_python(layer: Image, layers: LayerList) -> str:
     """Copy Python that replays the run of a result."""
     _copy(copying.as_python(layer, layers))
-    return "Copied: Python that makes this image again."
+    return "Copied: Python code that reproduces this image."
 
 
 def copy_as_command(layer: Image, layers: LayerList) -> str:
     """Copy a command line that replays the run of a result."""
     _copy(copying.as_command(layer, layers))
-    return "Copied: a command for the terminal that makes this image again."
+    return "Copied: a shell command that reproduces this image."
 
 
 def _copy(text: str) -> None:
