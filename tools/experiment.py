@@ -245,20 +245,21 @@ def local_deviation(image: Plane, sigma: float = 2.0) -> Plane:
 
 def segment_fluorescence(image: Plane) -> Labels:
     """Find bright cells: blur, Otsu's threshold, watershed."""
-    smooth = np.sqrt(np.maximum(gaussian(image, 1.5), 0))  # or the dim cells would be lost
+    smooth = np.sqrt(np.maximum(gaussian(image, 1.5), 0))  # keeps dim cells above the threshold
     return _split(smooth > threshold_otsu(smooth))
 
 
 def segment_phase(image: Plane) -> Labels:
-    """Find dark cells on an uneven ground: subtract the ground, blur, Otsu, watershed, grow."""
+    """Find dark cells: subtract the background, blur, Otsu's threshold, watershed, dilate."""
     smooth = gaussian(image - gaussian(image, 24.0), 2.5)
-    # The threshold lies on the slope to the halo, inside the cell.
+    # The threshold contour lies inside the cell, on the slope to its halo.
     return np.asarray(expand_labels(_split(smooth < threshold_otsu(smooth)), 2), np.int64)
 
 
 def _split(mask: NDArray[np.bool_]) -> Labels:
+    """Return the cells of a mask, separated by a watershed."""
     mask = remove_small_holes(remove_small_objects(mask, max_size=120), max_size=200)
-    depth = gaussian(mask.astype(np.float64), 0.3 * RADIUS)  # nearly the distance to the edge
+    depth = gaussian(mask.astype(np.float64), 0.3 * RADIUS)  # grows with the distance to the edge
     seeds = np.zeros(mask.shape, np.int64)
     for number, peak in enumerate(
         peak_local_max(depth, min_distance=int(0.6 * RADIUS), labels=label(mask)), 1
@@ -268,16 +269,19 @@ def _split(mask: NDArray[np.bool_]) -> Labels:
 
 
 def _patterns(image: Plane) -> NDArray[np.int64]:
+    """Return the local binary pattern of each pixel, 0 to 9."""
     levels = np.rint(image.clip(0, 1) * 65535).astype(np.uint16)
     return np.asarray(local_binary_pattern(levels, 8, 1, "uniform"), np.int64)
 
 
 def _rings(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the radial frequency of each element of a Fourier transform, rounded."""
     ring = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n) * n for n in shape), indexing="ij"))
     return np.asarray(np.minimum(np.rint(ring), min(shape) // 2), np.int64)
 
 
 def _power(image: Plane, window: Plane) -> Plane:
+    """Return the mean power at each radial frequency."""
     spectrum = np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
     ring = _rings(image.shape).ravel()
     mean = np.bincount(ring, spectrum.ravel()) / np.bincount(ring)
@@ -289,14 +293,14 @@ def _power(image: Plane, window: Plane) -> Plane:
 
 @dataclass(frozen=True)
 class Case:
-    """A content with the true image of its field and images of other fields.
+    """A content, the true image of its field, and images of other fields.
 
     Attributes
     ----------
     content, truth : ndarray of float
         The same field in the source and the target modality, in [0, 1].
     others : sequence of ndarray
-        Other fields in the target modality, without the style.
+        Other fields in the target modality, except the style.
     labels : ndarray of int
         The true cells, or the positive pixels of the truth.
     """
@@ -309,9 +313,20 @@ class Case:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Cases of a pair of modalities, and a function that measures the content of a result.
+    """Cases of a pair of modalities.
 
-    With `inverted` contents, one method restyles the contents before inversion.
+    Attributes
+    ----------
+    cases : sequence of Case
+        The cases.
+    style : ndarray of float
+        The style, in [0, 1].
+    target : Range
+        Range of the target modality.
+    judge : callable
+        Return measures of the content of a result.
+    inverted : bool
+        Whether the contents are inverted; one more method then restyles the originals.
     """
 
     cases: Sequence[Case]
@@ -425,7 +440,7 @@ def run(
     for case in experiment.cases:
         images = results(case, experiment, iterations)
         for name, image in images.items():
-            stored = target.from_unit(image, np.uint16)  # measured as it would be saved
+            stored = target.from_unit(image, np.uint16)  # include the rounding of a saved file
             images[name] = target.to_unit(stored).astype(np.float64)
         images["the truth"] = case.truth
         for name, image in images.items():

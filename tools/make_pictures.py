@@ -1,4 +1,4 @@
-"""Make the README's pictures: result, sweep and regions in docs/images.
+"""Make the pictures of the README: result.png, sweep.png and regions.png in docs/images.
 
 Needs a display; without one::
 
@@ -41,8 +41,8 @@ def wait(until: Callable[[], bool], seconds: float) -> None:
     loop.exec()
 
 
-def main() -> None:
-    """Run the demo's pair in the viewer, and write content, style and result side by side."""
+def result() -> None:
+    """Stylize the demo's pair in the viewer, and write content, style and result side by side."""
     viewer = napari.Viewer()
     sample = next(iter(napari_nst.samples.SAMPLES.values()))
     for data, options, _ in sample.layers():
@@ -51,9 +51,9 @@ def main() -> None:
     panel: Any = widget
     panel.start()
     wait(lambda: panel.session.state is State.IDLE, 3600)
-    content, style, result = (np.asarray(layer.data) for layer in viewer.layers)
+    content, style, stylized = (np.asarray(layer.data) for layer in viewer.layers)
     height = content.shape[0]
-    columns = [content, style[:height, : content.shape[1]], result]
+    columns = [content, style[:height, : content.shape[1]], stylized]
     gap = np.full((height, 8, 3), 255, np.uint8)
     row = np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1)
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def sweep() -> None:
 
 
 def regions() -> None:
-    """Restyle the table and the saucer of the demo's content, and keep the cup."""
+    """Write the demo's content with the table and the saucer stylized and the cup kept."""
     samples = napari_nst.samples
     content = samples.SAMPLES["coffee_impasto"].content()
     y, x = np.mgrid[0 : content.shape[0], 0 : content.shape[1]] / content.shape[0]
@@ -83,7 +83,7 @@ def regions() -> None:
     cup = ((x - 0.72) / 0.30) ** 2 + ((y - 0.28) / 0.245) ** 2 < 1
     cup |= ((x - 0.71) / 0.27) ** 2 + ((y - 0.42) / 0.24) ** 2 < 1
     labels[cup] = 0
-    result = napari_nst.stylize(
+    stylized = napari_nst.stylize(
         content,
         [samples.style_image("impasto"), samples.style_image("stained-glass")],
         content_labels=labels,
@@ -95,11 +95,11 @@ def regions() -> None:
         labels[..., None] > 0, 0.45 * content / 255 + 0.55 * colours[labels], content / 255
     )
     gap = np.ones((content.shape[0], 8, 3), np.float32)
-    row = np.concatenate([shown.astype(np.float32), gap, result], axis=1)
+    row = np.concatenate([shown.astype(np.float32), gap, stylized], axis=1)
     write_image(IMAGES / "regions.png", row)
 
 
 if __name__ == "__main__":
-    main()
+    result()
     sweep()
     regions()

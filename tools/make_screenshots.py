@@ -28,10 +28,10 @@ from napari_nst.samples import SAMPLES
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 THEMES = ("dark", "light")
 SIZE = (1366, 768)  # of a small laptop's screen
-MOST_BYTES = 400_000
+MAX_BYTES = 400_000
 
 
-class Studio:
+class ScreenshotViewer:
     """A viewer with two samples and the panel.
 
     Parameters
@@ -60,7 +60,7 @@ class Studio:
             layer.visible = layer in layers
         height, width = self.content.data.shape[:2]
         self.viewer.scene.camera.center = (height / 2, width / 2)
-        self.viewer.scene.camera.zoom = 1.15  # the styles beside it are outside
+        self.viewer.scene.camera.zoom = 1.15  # keeps the styles beside it off the canvas
 
     def until(self, iteration: int) -> None:
         """Wait until a run reaches an iteration."""
@@ -124,66 +124,66 @@ class Studio:
 
 
 def _png(shot: Any) -> bytes:
-    """Return a PNG of limited size with as many bits per colour as fit."""
+    """Return a PNG below the maximum size, with as many bits per colour as fit."""
     for bits in (8, 7, 6, 5):
         png = io.BytesIO()
         ImageOps.posterize(Image.fromarray(shot), bits).save(png, "PNG", optimize=True)
-        if len(png.getvalue()) < MOST_BYTES:
+        if len(png.getvalue()) < MAX_BYTES:
             return png.getvalue()
     raise ValueError(f"The screenshot takes {len(png.getvalue())} bytes.")
 
 
 def main() -> None:
-    """Make a screenshot of each state of the panel."""
+    """Take screenshots of each state of the panel."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=IMAGES)
     folder = parser.parse_args().folder
-    # Show neither the measured speed of this machine nor the user's presets.
+    # Hide the measured speed of this machine and the user's presets.
     for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
         os.environ[name] = tempfile.mkdtemp()
-    studio = Studio(folder)
-    panel = studio.panel
-    studio.take("idle")
+    screenshots = ScreenshotViewer(folder)
+    panel = screenshots.panel
+    screenshots.take("idle")
 
     panel.controls.fields["iterations"].value = 300  # more than run until the last screenshot
     panel.start()
-    studio.until(150)
-    studio.take("running", State.RUNNING)
+    screenshots.until(150)
+    screenshots.take("running", State.RUNNING)
     panel.pause()
     wait(lambda: False, 1)
     panel.controls.strength.value = 70
-    studio.take("paused", State.PAUSED)
-    studio.end()
+    screenshots.take("paused", State.PAUSED)
+    screenshots.end()
 
-    studio.regions()
-    studio.take("regions")
+    screenshots.regions()
+    screenshots.take("regions")
     panel.start()
-    studio.until(150)
-    studio.viewer.layers["regions of coffee"].visible = False
-    studio.take("regions-running", State.RUNNING)
-    studio.end()
+    screenshots.until(150)
+    screenshots.viewer.layers["regions of coffee"].visible = False
+    screenshots.take("regions-running", State.RUNNING)
+    screenshots.end()
 
-    studio.stack()
+    screenshots.stack()
     panel.start()
-    studio.until(330)
-    studio.scroll(0)
-    studio.take("stack", State.RUNNING)
-    studio.end()
+    screenshots.until(330)
+    screenshots.scroll(0)
+    screenshots.take("stack", State.RUNNING)
+    screenshots.end()
     panel.controls.size.value = 256
 
-    holes = studio.content.data[..., 0].astype(np.float32)
+    holes = screenshots.content.data[..., 0].astype(np.float32)
     holes[100:120, 200:240] = np.nan
     panel.controls.regions.content_labels.value = None
-    panel.controls.content.value = studio.viewer.add_image(
+    panel.controls.content.value = screenshots.viewer.add_image(
         holes, name="holes", contrast_limits=(0, 255)
     )
-    studio.show(studio.viewer.layers["holes"])
+    screenshots.show(screenshots.viewer.layers["holes"])
     panel.start()
     wait(lambda: panel.session.state is State.IDLE, 60)
     wait(lambda: False, 1)
-    studio.scroll(0.4)
-    studio.take("error")
-    studio.viewer.close()
+    screenshots.scroll(0.4)
+    screenshots.take("error")
+    screenshots.viewer.close()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "src" / "napari_nst" / "data" / "styles"
 
 
 def main() -> None:
-    """Write one JPEG file per style."""
+    """Paint each style and write it as JPEG."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     for style in PAINTERS:
         picture = Image.fromarray(paint(style))

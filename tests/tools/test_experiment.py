@@ -1,18 +1,11 @@
-from __future__ import annotations
+"""The measures and the pictures of tools/experiment.py."""
 
-import importlib.util
-import sys
-from pathlib import Path
+from __future__ import annotations
 
 import numpy as np
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "tools" / "experiment.py"
-specification = importlib.util.spec_from_file_location("experiment", SCRIPT)
-assert specification is not None and specification.loader is not None
-experiment = importlib.util.module_from_spec(specification)
-sys.modules["experiment"] = experiment  # dataclasses look their module up
-specification.loader.exec_module(experiment)
+import experiment
 
 
 def noise(seed: int = 0, size: int = 48) -> np.ndarray:
@@ -39,17 +32,18 @@ def test_f1_counts_objects_that_overlap_by_more_than_half() -> None:
     assert experiment.f1(truth, truth) == 1
     assert experiment.f1(np.where(truth == 1, 1, 0), truth) == pytest.approx(2 / 3)
     assert experiment.f1(np.roll(truth, 2, 0), truth) == 0  # an IoU of a third
-    assert experiment.f1((truth > 0).astype(np.int64), truth) == 0  # one object, of both: 0.5
+    merged = (truth > 0).astype(np.int64)  # an IoU of 0.5 with each
+    assert experiment.f1(merged, truth) == 0
     assert experiment.f1(truth * 0, truth * 0) == 1
 
 
-def test_wasserstein_of_a_shift_is_the_shift_wherever_the_pixels_are() -> None:
+def test_the_wasserstein_distance_of_a_shift_is_the_shift_in_any_order_of_pixels() -> None:
     image = noise()
     shuffled = np.random.default_rng(1).permutation(image.ravel()).reshape(image.shape)
     assert experiment.wasserstein(image, shuffled + 0.125) == pytest.approx(0.125)
 
 
-def test_the_spectrum_of_twice_the_contrast_is_six_decibels_away() -> None:
+def test_twice_the_contrast_adds_six_decibels_to_the_spectrum() -> None:
     image = noise()
     assert experiment.spectrum_distance(image, 2 * image + 3) == pytest.approx(20 * np.log10(2))
 
@@ -58,18 +52,18 @@ def test_texture_distance_ignores_contrast() -> None:
     image = noise()
     deviation = experiment.local_deviation(image).mean()
     assert experiment.contrast_distance(image, 2 * image) == pytest.approx(deviation)
-    assert experiment.texture_distance(image, 0.5 * image) < 0.01  # patterns do not see contrast
+    assert experiment.texture_distance(image, 0.5 * image) < 0.01
     assert experiment.texture_distance(image, experiment.gaussian(image, 2)) > 0.2
 
 
-def test_rank_correlation_sees_order_only() -> None:
+def test_rank_correlation_depends_on_the_order_only() -> None:
     labels = np.repeat(np.arange(5), 4).reshape(5, 4)
     values = labels.astype(float)
     assert experiment.rank_correlation(values**3, values, labels) == pytest.approx(1)
     assert experiment.rank_correlation(-values, values, labels) == pytest.approx(-1)
 
 
-def test_a_matched_spectrum_is_the_styles() -> None:
+def test_match_spectrum_gives_the_content_the_spectrum_of_the_style() -> None:
     content, style = experiment.gaussian(noise(0), 2), noise(1)
     before = experiment.spectrum_distance(content, style)
     assert (
@@ -77,7 +71,7 @@ def test_a_matched_spectrum_is_the_styles() -> None:
     )
 
 
-def test_both_modalities_show_all_cells() -> None:
+def test_cells_are_found_in_both_modalities_and_repeat_with_the_seed() -> None:
     scene = experiment.make_scene(5, 160)
     truth = scene.labels
     for image, find in (
@@ -93,7 +87,7 @@ def test_both_modalities_show_all_cells() -> None:
     assert not np.array_equal(truth, experiment.make_scene(6, 160).labels)
 
 
-def test_experiment_at_a_small_size() -> None:
+def test_an_experiment_measures_every_method_and_makes_a_table_and_a_figure() -> None:
     small = experiment.cells(seeds=(1, 2), size=96)
     measures, pictures = experiment.run(small, iterations=2)
     truth = measures["the truth"]
@@ -110,7 +104,7 @@ def test_experiment_at_a_small_size() -> None:
     assert sheet.mode == "L" and np.asarray(sheet).std() > 0
 
 
-def test_the_section_has_two_stains_of_one_field() -> None:
+def test_the_stains_of_a_section_are_different_images_of_one_field() -> None:
     case = experiment.stains().cases[0]
     assert case.content.shape == case.truth.shape == (256, 256)
     assert abs(experiment.correlation(case.content, case.truth)) < 0.3

@@ -1,10 +1,8 @@
-"""The painters of the sample styles: the same picture from the same seed, at every size."""
+"""The painters of the sample styles: reproducible, and complete at every size."""
 
 from __future__ import annotations
 
 import io
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,42 +11,36 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from napari_nst import samples
+from painting import PAINTERS, paint
 
-TOOLS = Path(__file__).parents[2] / "tools"
-sys.path.insert(0, str(TOOLS))
-try:
-    from painting import PAINTERS, paint
-finally:
-    sys.path.remove(str(TOOLS))
-
-styles = pytest.mark.parametrize("style", list(PAINTERS))
+each_style = pytest.mark.parametrize("style", list(PAINTERS))
 
 
-@styles
-def test_packaged_style_is_what_is_painted(style):
+@each_style
+def test_the_packaged_style_is_the_painted_one(style: str) -> None:
     painted = paint(style)
     packaged = samples.style_image(style)
     assert painted.shape == packaged.shape
-    # other versions of numpy or libjpeg may round otherwise, and JPEG itself is lossy
+    # JPEG is lossy, and versions of numpy and libjpeg round differently.
     buffer = io.BytesIO()
     Image.fromarray(painted).save(buffer, "JPEG", quality=95, subsampling=0)
     expected = np.asarray(Image.open(buffer), float)
     assert np.mean(np.abs(expected - packaged)) < 0.5
 
 
-def test_every_style_is_packaged():
+def test_every_style_is_packaged() -> None:
     assert set(PAINTERS) == set(samples.STYLES)
 
 
-@styles
-def test_same_seed_gives_the_same_picture_and_another_seed_another(style):
+@each_style
+def test_pictures_differ_only_with_the_seed(style: str) -> None:
     first, again, other = (paint(style, height=100, width=130, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert np.mean(np.abs(first.astype(float) - other) > 20) > 0.1
 
 
-@styles
-def test_painting_leaves_numpys_global_state_alone(style):
+@each_style
+def test_numpys_global_random_state_is_unchanged(style: str) -> None:
     np.random.seed(1)
     expected = np.random.random()
     np.random.seed(1)
@@ -63,16 +55,18 @@ def test_painting_leaves_numpys_global_state_alone(style):
     seed=st.integers(0, 2**32),
 )
 @settings(max_examples=16, deadline=None)
-def test_any_size_is_painted_to_the_edge(style, height, width, seed):
+def test_a_picture_of_any_size_is_painted_to_its_edges(
+    style: str, height: int, width: int, seed: int
+) -> None:
     image = paint(style, height=height, width=width, seed=seed)
     assert image.shape == (height, width, 3)
     assert image.dtype == np.uint8
     for edge in (image[:12], image[-12:], image[:, :12], image[:, -12:]):
-        assert len(np.unique(edge)) > 24  # painted, not left bare
+        assert len(np.unique(edge)) > 24  # not bare canvas
 
 
-@styles
+@each_style
 @pytest.mark.parametrize("shape", [(64, 400), (400, 64)])
-def test_banners_are_painted_too(style, shape):
+def test_narrow_pictures_are_painted(style: str, shape: tuple[int, int]) -> None:
     height, width = shape
     assert paint(style, height=height, width=width).shape == (height, width, 3)

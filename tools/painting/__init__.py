@@ -1,4 +1,4 @@
-"""Paint the styles of the sample pictures procedurally, so that no artist's rights apply."""
+"""Paint the sample styles procedurally, so that no artist's copyright applies."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PAINTERS: Mapping[str, Callable[[np.random.Generator, int, int], Floats]] = {
 def paint(style: str, *, height: int = 512, width: int = 640, seed: int = 0) -> NDArray[np.uint8]:
     """Return a painted picture, (height, width, 3).
 
-    Strokes, dots and carved lines have the same size in pixels at every size of the picture.
+    Strokes, dots and carved lines have the same width in pixels in small and large pictures.
 
     Parameters
     ----------
     style
         Key in `PAINTERS`.
     height, width
-        In pixels, at least 64: below, motifs are smaller than a stroke.
+        In pixels, at least 64: in smaller pictures, motifs are narrower than a stroke.
     seed
         Seed of the random generator, 0 or more.
     """

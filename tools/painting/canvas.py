@@ -1,8 +1,8 @@
 """Functions shared by the painters: noise, blur, palettes, light.
 
-A picture is a set of regions, each with a potential: a smooth function of the position whose
-level lines are the paths of the brush or gouge. Blur and noise are separable, so each is two
-small matrix products.
+A picture consists of regions. Each region has a potential, a smooth function of the position;
+brush strokes and carved lines follow its level lines. Blur and noise are separable: each is a
+product with two small matrices.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def grid(height: int, width: int) -> tuple[Floats, Floats]:
 
 
 def _bells(size: int, sigma: float, centers: Floats) -> Floats:
-    """Return Gaussian bells over ``size`` pixels, one column per centre."""
+    """Return Gaussians over ``size`` pixels, (size, centres)."""
     at = np.arange(size, dtype=np.float32)[:, None]
-    # below a third of a pixel a bell would fall between two pixels and vanish
+    # A narrower Gaussian between two pixels would vanish.
     return np.exp(-0.5 * ((at - centers) / max(sigma, 0.3)) ** 2).astype(np.float32)
 
 
 def blur(image: Floats, sigma: float) -> Floats:
-    """Return an (H, W) image blurred by a Gaussian, its weights renormalised at the border."""
+    """Return an (H, W) image blurred by a Gaussian with weights normalised at the border."""
     rows, columns = (_bells(size, sigma, np.arange(size, dtype=np.float32)) for size in image.shape)
     rows /= rows.sum(axis=1, keepdims=True)
     columns /= columns.sum(axis=1, keepdims=True)
@@ -61,7 +61,7 @@ def blur(image: Floats, sigma: float) -> Floats:
 def noise(
     rng: np.random.Generator, shape: tuple[int, int], down: float, across: float | None = None
 ) -> Floats:
-    """Return smooth noise of mean 0 and variance 1, about ``down`` by ``across`` pixels coarse."""
+    """Return smooth noise of mean 0 and variance 1, correlated over ``down``, ``across`` pixels."""
     sides = []
     for size, scale in zip(shape, (down, across or down), strict=True):
         centers = np.arange(-3 * scale, size + 3 * scale, scale, dtype=np.float32)
@@ -73,7 +73,7 @@ def noise(
 
 
 def fractal(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> Floats:
-    """Return noise with detail at ``scale`` and at a half, a quarter and an eighth of it."""
+    """Return noise with four octaves: ``scale``, a half, a quarter and an eighth of it."""
     total = np.zeros(shape, dtype=np.float32)
     for octave in range(4):
         total += noise(rng, shape, max(scale / 2**octave, 1)) / 1.8**octave
@@ -83,9 +83,9 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> F
 def scatter(
     rng: np.random.Generator, height: int, width: int, spacing: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the rows and columns of about one pixel per ``spacing`` squared, in random order.
+    """Return rows and columns of a jittered lattice of pixels, ``spacing`` apart, in random order.
 
-    Each lies at random in its own cell of a lattice, so they neither clump nor leave gaps.
+    The jitter stays within a cell of the lattice, which avoids clusters and gaps.
     """
     down, across = (max(1, round(size / spacing)) for size in (height, width))
     cell = rng.permutation(down * across)
@@ -95,7 +95,7 @@ def scatter(
 
 
 def seams(number: NDArray[np.integer[Any]]) -> Floats:
-    """Return 1 where a pixel's right or lower neighbour has another number, else 0."""
+    """Return 1 where the right or lower neighbour of a pixel has another number, else 0."""
     seam = np.zeros(number.shape, dtype=np.float32)
     seam[:, :-1] = number[:, :-1] != number[:, 1:]
     seam[:-1] = np.maximum(seam[:-1], number[:-1] != number[1:])
@@ -103,7 +103,7 @@ def seams(number: NDArray[np.integer[Any]]) -> Floats:
 
 
 def shrink(image: Floats, height: int, width: int) -> Floats:
-    """Return an (H, W, C) image at a smaller size by averaging areas."""
+    """Return an (H, W, C) image reduced by averaging areas."""
     sides = []
     for size, target in zip(image.shape, (height, width), strict=False):
         edges = np.arange(target + 1, dtype=np.float64) * size / target
@@ -114,16 +114,16 @@ def shrink(image: Floats, height: int, width: int) -> Floats:
 
 
 def levels(potential: Floats) -> Floats:
-    """Return a (2, H, W) field of steps down and across that go along the level lines.
+    """Return the vectors (down, across) along the level lines of a potential, (2, H, W).
 
-    The potential rises to their right. They are longer where it is steeper.
+    The gradient of the potential, turned by 90 degrees: the potential rises to the right.
     """
     down, across = np.gradient(potential)
     return np.stack([-across, down])
 
 
 def lit(relief: Floats, strength: float) -> Floats:
-    """Return the brightness of a relief lit from the top left; 0 where it is level."""
+    """Return the brightness of a relief that is lit from the top left; 0 where it is flat."""
     down, across = np.gradient(relief)
     light: Floats = np.tanh(strength * (down * 0.8 + across * 0.6))
     return light
@@ -135,25 +135,25 @@ def palette(*colors: str) -> Floats:
 
 
 def ramp(colors: Floats, tone: Floats) -> Floats:
-    """Return colours blended along a palette: tone 0 is its first and 1 its last."""
+    """Return interpolated colours of a palette: tone 0 is the first and 1 the last."""
     at = np.linspace(0, 1, len(colors))
     channels = [np.interp(tone, at, colors[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
 def smoothstep(low: float, high: float, value: Floats) -> Floats:
-    """Return 0 below ``low``, 1 above ``high`` and a smooth rise between them."""
+    """Return 0 below ``low``, 1 above ``high`` and a cubic in between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     step: Floats = t * t * (3 - 2 * t)
     return step
 
 
 def mix(under: Floats, over: Floats, share: Floats) -> Floats:
-    """Return ``under`` with ``share`` (H, W) of it replaced by ``over``, an image or a colour."""
+    """Return ``over``, an image or a colour, blended over ``under`` with weights (H, W)."""
     weight = share[..., None]
     return under * (1 - weight) + over * weight
 
 
 def to_uint8(image: Floats) -> NDArray[np.uint8]:
-    """Return an image as uint8; values outside 0 to 1 are clipped."""
+    """Return an image as uint8, clipped to [0, 1] before."""
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Impasto: a night sky over wheat, in thick strokes that follow the swirl of the wind."""
+"""Impasto: a night sky over a wheat field, in thick strokes that follow swirls of wind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from painting.canvas import (
     shrink,
     smoothstep,
 )
-from painting.strokes import lay
+from painting.strokes import paint_strokes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["impasto"]
 
 _OVERSAMPLING = 1.5
-# length, radius, how often the brush covers the canvas, how far its tones stray from the scene's
+# Length and radius of the strokes, mean number of strokes at a pixel, standard deviation of tones.
 _BRUSHES = ((93, 13, 2.0, 0.10), (60, 7.5, 1.3, 0.13), (33, 4.5, 0.45, 0.17))
 
 _SKY = palette("0b1a4a", "12307a", "1f57a8", "3a86c8", "7fb9d9", "cfe3d4", "f3e6a0")
@@ -57,17 +57,17 @@ def _scene(rng: np.random.Generator, height: int, width: int) -> _Scene:
     ax = x * np.float32(aspect)
     phase = rng.uniform(0, 6, 8).tolist()
 
-    def far(row: float, column: float) -> Floats:
+    def distance_to(row: float, column: float) -> Floats:
         return np.sqrt((y - row) ** 2 + (ax - column * aspect) ** 2)
 
-    # the sky: a band of wind, rolled up in two great swirls and bent round the lamps
+    # Sky: wind in level bands, with two large swirls.
     wind = y + 0.05 * np.sin(ax * 5 + phase[0]) + 0.012 * noise(rng, shape, height / 6)
     turn = np.zeros(shape, dtype=np.float32)
     for row, column, size, depth in ((0.36, 0.50, 0.15, 0.21), (0.46, 0.73, 0.09, 0.13)):
-        bell = np.exp(-((far(*rng.normal((row, column), 0.015).tolist()) / size) ** 2))
+        bell = np.exp(-((distance_to(*rng.normal((row, column), 0.015).tolist()) / size) ** 2))
         wind = wind + depth * bell
         turn += 0.35 * bell
-    # a little inwards too, so that the rings of a swirl become a spiral
+    # Turn the direction inwards, so that the rings of a swirl become a spiral.
     heading = levels(wind)
     heading = heading * np.cos(turn) + np.stack([heading[1], -heading[0]]) * np.sin(turn)
     bands = 0.5 + 0.5 * np.sin(70 * wind + 1.2 * noise(rng, shape, height / 9))
@@ -76,7 +76,7 @@ def _scene(rng: np.random.Generator, height: int, width: int) -> _Scene:
     region = np.zeros(shape, dtype=np.int8)
 
     def put(number: int, where: Bools, potential: Floats, shade: Floats) -> None:
-        """Give a part of the picture to a palette, its strokes along the potential's levels."""
+        """Assign pixels to a palette; their strokes follow the level lines of the potential."""
         region[where] = number
         np.copyto(tone, shade, where=where)
         np.copyto(heading, levels(potential), where=where)
@@ -84,12 +84,12 @@ def _scene(rng: np.random.Generator, height: int, width: int) -> _Scene:
     lamps = [(0.18, 0.85, 0.18), (0.11, 0.09, 0.085), (0.33, 0.07, 0.055), (0.09, 0.36, 0.075)]
     lamps += [(0.10, 0.62, 0.095), (0.42, 0.94, 0.05), (0.28, 0.62, 0.04), (0.22, 0.38, 0.04)]
     for row, column, size in lamps:
-        away = far(*rng.normal((row, column), 0.012).tolist()) + 0.006 * noise(
+        distance = distance_to(*rng.normal((row, column), 0.012).tolist()) + 0.006 * noise(
             rng, shape, height / 20
         )
-        ring = away / (size * rng.uniform(0.9, 1.1))
+        ring = distance / (size * rng.uniform(0.9, 1.1))
         rings = 0.14 * np.cos(ring * max(1, round(size / 0.05)) * 2 * np.pi)
-        put(1, ring < 1, away, 1.02 - ring + rings)
+        put(1, ring < 1, distance, 1.02 - ring + rings)
 
     ridge = 0.60 - 0.06 * np.sin(ax * 4.3 + phase[1]) - 0.03 * np.sin(ax * 11 + phase[2])
     under = y - ridge
@@ -102,13 +102,14 @@ def _scene(rng: np.random.Generator, height: int, width: int) -> _Scene:
     ridge = 0.80 - 0.03 * np.sin(ax * 2.2 + phase[5])
     for place in np.linspace(-0.02, 1.02, 11).tolist():
         size = rng.uniform(0.022, 0.05)
-        away = far(*rng.normal((0.80 - size * 0.6, place), (0.01, 0.02)).tolist())
-        put(3, away < size, away, 0.15 + 14 * size * (1 - away / size) - 0.3 * (x > place))
+        distance = distance_to(*rng.normal((0.80 - size * 0.6, place), (0.01, 0.02)).tolist())
+        shade = 0.15 + 14 * size * (1 - distance / size) - 0.3 * (x > place)
+        put(3, distance < size, distance, shade)
     under = y - ridge
     gust = ax + 0.55 * under * np.sin(ax * 5) + 0.03 * np.sin(ax * 9 + 14 * under + phase[6])
     sheaves = np.sin(34 * gust + 20 * under) + 0.5 * np.sin(90 * under + 7 * ax)
     put(4, under > 0, 0.4 * gust + 0.25 * y, 0.38 + 0.9 * under + 0.22 * sheaves)
-    # a cypress and its daughter, flames of dark green
+    # Two cypresses.
     for column, top, broad in ((0.215, 0.17, 0.085), (0.315, 0.46, 0.05)):
         rise = np.clip((y - top) / (1.02 - top), 0, 1)
         sway = ax - column * aspect + 0.018 * np.sin(13 * y + phase[7]) * rise
@@ -128,24 +129,24 @@ def impasto(rng: np.random.Generator, height: int, width: int) -> Floats:
         here = scene.region == number
         image[here] = ramp(colors, scene.tone[here] - 0.15)
     relief = np.zeros((tall, wide), dtype=np.float32)
-    # streaks of the bristles, fine across a stroke and long along it
+    # Streaks of the bristles: narrow across a stroke, long along it.
     bristles = noise(rng, (64, 1024), 1.6, 30)
 
     for length, radius, cover, jitter in _BRUSHES:
         starts = scatter(rng, tall, wide, (2 * length * radius / cover) ** 0.5)
-        layer = lay(rng, starts, scene.heading, scene.region, length, radius)
-        wet = layer.stroke >= 0
-        stroke, along, across = layer.stroke[wet], layer.along[wet], layer.across[wet]
+        layer = paint_strokes(rng, starts, scene.heading, scene.region, length, radius)
+        painted = layer.stroke >= 0
+        stroke, along, across = layer.stroke[painted], layer.along[painted], layer.across[painted]
         begin = rng.integers(0, 1024, len(starts[0]))[stroke]
-        hair = bristles[
+        bristle = bristles[
             ((across + 1) * 31.5).astype(np.intp), (along.astype(np.intp) + begin) % 1024
         ]
         first, second = _loads(rng, scene.region[starts], scene.tone[starts], jitter)
-        share = smoothstep(-0.3, 1.1, hair + 0.5 * across)[:, None]
-        image[wet] = first[stroke] * (1 - share) + second[stroke] * share
-        # the brush pushes the paint to its sides and piles it up where it lifts
-        body = 1 + 0.5 * np.abs(across) ** 3 + 0.35 * hair + 0.4 * np.minimum(along / length, 1)
-        relief[wet] = 0.5 * relief[wet] + radius / 5 * body
+        share = smoothstep(-0.3, 1.1, bristle + 0.5 * across)[:, None]
+        image[painted] = first[stroke] * (1 - share) + second[stroke] * share
+        # Paint is thicker at the sides and at the end of a stroke.
+        body = 1 + 0.5 * np.abs(across) ** 3 + 0.35 * bristle + 0.4 * np.minimum(along / length, 1)
+        relief[painted] = 0.5 * relief[painted] + radius / 5 * body
     light = lit(blur(relief, 0.9), 0.9)[..., None]
     return shrink(image * (1 + 0.3 * light) + 0.1 * np.clip(light, 0, 1) ** 2, height, width)
 
@@ -153,7 +154,7 @@ def impasto(rng: np.random.Generator, height: int, width: int) -> Floats:
 def _loads(
     rng: np.random.Generator, region: NDArray[np.int8], tone: Floats, jitter: float
 ) -> tuple[Floats, Floats]:
-    """Return the two colours that each stroke's brush was dipped in."""
+    """Return two colours for each stroke, which its bristles mix."""
     count = len(tone)
     tones = tone + rng.normal(0, jitter, count), tone + rng.normal(0, 1.6 * jitter, count)
     first, second = np.empty((2, count, 3), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Stained glass: a sunrise over a lake, panes of streaked glass in lead."""
+"""Stained glass: a sunrise over a lake, in panes of streaked glass with lead between them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GLASS = (
     palette("7a0a2a", "b8142e", "123a9a", "0e2a70", "d89a20"),  # frame
 )
 _FRAME = len(_GLASS) - 1
-# row, column and radius of the discs that make up the tree's crown
+# Row, column and radius of the discs of the tree's crown.
 _CROWN = (
     (0.26, 0.17, 0.15),
     (0.17, 0.27, 0.12),
@@ -49,19 +49,19 @@ _LEAD = palette("0e0d12", "35333c", "8f8e98")
 
 
 class _Panes(NamedTuple):
-    """A pane for every pixel: its number, and where in the pane the pixel lies."""
+    """Number of the pane at each pixel, and the offset from the centre of the pane."""
 
     number: NDArray[np.int64]
     down: Floats
     across: Floats
 
 
-def _cut(rng: np.random.Generator, v: Floats, u: Floats, slant: float) -> _Panes:
-    """Return the panes nearest in the plane of ``v`` and ``u``, laid like bricks one unit large.
+def _cut(rng: np.random.Generator, v: Floats, u: Floats, jitter: float) -> _Panes:
+    """Return the Voronoi cells of a brick lattice of unit size in the plane of ``v`` and ``u``.
 
-    ``slant`` is how far the glazier's hand strays: 0 gives bricks, 0.5 crazed glass.
+    ``jitter`` is the largest shift of a point of the lattice: 0 gives bricks, 0.5 irregular panes.
     """
-    table = rng.uniform(-slant, slant, (2, 1021)).astype(np.float32)
+    table = rng.uniform(-jitter, jitter, (2, 1021)).astype(np.float32)
     row = np.floor(v).astype(np.int64)
     near = np.full(v.shape, np.inf, dtype=np.float32)
     number, down, across = np.zeros(v.shape, dtype=np.int64), np.zeros_like(v), np.zeros_like(u)
@@ -74,9 +74,9 @@ def _cut(rng: np.random.Generator, v: Floats, u: Floats, slant: float) -> _Panes
             name = (i * 101 + j * 37) % 1021
             dv = v - (i + 0.5 + table[0][name])
             du = u - (j + 0.5 + shift + table[1][name])
-            away = dv * dv + du * du
-            closer = away < near
-            np.copyto(near, away, where=closer, casting="same_kind")
+            distance = dv * dv + du * du
+            closer = distance < near
+            np.copyto(near, distance, where=closer, casting="same_kind")
             np.copyto(number, i * 101 + j * 37, where=closer)
             np.copyto(down, dv, where=closer, casting="same_kind")
             np.copyto(across, du, where=closer, casting="same_kind")
@@ -91,25 +91,25 @@ def stained_glass(rng: np.random.Generator, height: int, width: int) -> Floats:
     phase = rng.uniform(0, 6, 6).tolist()
     sun_row, sun_column = rng.normal((0.40, 0.60), 0.02).tolist()
     south, east = y - sun_row, ax - sun_column * aspect
-    # 0 straight up, so that the first and the last ray meet below the horizon
-    away, bearing = np.sqrt(south**2 + east**2), np.arctan2(east, -south) / (2 * np.pi)
+    # The bearing is 0 straight up; it jumps below the horizon.
+    radius, bearing = np.sqrt(south**2 + east**2), np.arctan2(east, -south) / (2 * np.pi)
 
     region = np.zeros((height, width), dtype=np.int8)
-    panes = _cut(rng, np.log(away / 0.115 + 0.2) * 2.2, bearing * 26, 0.16)
-    tone = np.clip((away - 0.11) / 0.68, 0, 1)
+    panes = _cut(rng, np.log(radius / 0.115 + 0.2) * 2.2, bearing * 26, 0.16)
+    tone = np.clip((radius - 0.11) / 0.68, 0, 1)
 
     def tint(number: int, where: Bools, shade: Floats) -> None:
-        """Give panes that are cut already another glass."""
+        """Change the glass of pixels without cutting new panes."""
         region[where] = number
         tone[where] = shade[where]
 
-    def put(number: int, where: Bools, v: Floats, u: Floats, slant: float, shade: Floats) -> None:
-        """Give a part of the window to a glass, and cut it along v and u."""
+    def put(number: int, where: Bools, v: Floats, u: Floats, jitter: float, shade: Floats) -> None:
+        """Change the glass of pixels, and cut it to panes along v and u."""
         tint(number, where, shade)
-        for own, cut in zip(panes, _cut(rng, v[where], u[where], slant), strict=True):
+        for own, cut in zip(panes, _cut(rng, v[where], u[where], jitter), strict=True):
             own[where] = cut
 
-    put(1, away < 0.115, away / 0.062, bearing * 7, 0.1, 1 - away / 0.115)
+    put(1, radius < 0.115, radius / 0.062, bearing * 7, 0.1, 1 - radius / 0.115)
     ridge = 0.52 - 0.07 * np.abs(np.sin(ax * 3.4 + phase[0])) - 0.05 * np.sin(ax * 7 + phase[1])
     under = y - ridge
     put(2, under > 0, under / 0.085, (ax + 0.5 * under) / 0.10, 0.42, 0.2 + 3 * under)
@@ -124,7 +124,7 @@ def stained_glass(rng: np.random.Generator, height: int, width: int) -> Floats:
     under = y - 0.86 + 0.10 * np.cos(ax * 2.4 + 0.4) - 0.015 * np.sin(ax * 9 + phase[5])
     put(3, under > 0, under / 0.06, (ax + 0.3 * y) / 0.10, 0.38, 0.15 + 3 * under)
 
-    # a tree at the left that leans into the light
+    # Tree at the left.
     crown = np.full_like(y, np.inf)
     for row, column, size in _CROWN:
         crown = np.minimum(crown, np.hypot(y - row, ax - column * aspect) / size)
@@ -136,39 +136,39 @@ def stained_glass(rng: np.random.Generator, height: int, width: int) -> Floats:
         wood = np.abs(lean) < thick + 0.05 * np.clip(y - 0.45, 0, 1) ** 1.5
         put(6, wood & (y > top), y / 0.12, lean / 0.06, 0.2, 0.5 + 12 * lean)
 
-    # a frame, one pane deep, with a square in each corner
+    # Frame, one pane wide, with a square in each corner.
     level, upright = np.minimum(y, 1 - y), np.minimum(ax, aspect - ax)
     run = np.where(upright < level, y, ax) / 0.115
     run = np.where(np.maximum(upright, level) < 0.042, 0.5, run)
     put(_FRAME, np.minimum(upright, level) < 0.042, np.full_like(y, 0.5), run, 0.05, y)
-    return _glaze(rng, region, panes, tone, away)
+    return _glaze(rng, region, panes, tone, radius)
 
 
 def _glaze(
-    rng: np.random.Generator, region: NDArray[np.int8], panes: _Panes, tone: Floats, away: Floats
+    rng: np.random.Generator, region: NDArray[np.int8], panes: _Panes, tone: Floats, radius: Floats
 ) -> Floats:
-    """Return the window with the light behind it."""
+    """Return the picture of the window, lit from behind."""
     shape = region.shape
     number = region * np.int64(1 << 20) + panes.number
-    hand = rng.random((4, 4093)).astype(np.float32)[:, number % 4093]
+    random = rng.random((4, 4093)).astype(np.float32)[:, number % 4093]
 
-    # each pane comes from its own sheet: streaks in its own direction, and a gradient
+    # Each pane has its own direction of streaks and its own gradient.
     streaks = noise(rng, (512, 512), 2.2, 26) + 0.7 * noise(rng, (512, 512), 9, 60)
-    turn = hand[0] * 2 * np.pi
+    turn = random[0] * 2 * np.pi
     rows, columns = np.indices(shape, dtype=np.float32)
-    v = rows * np.cos(turn) - columns * np.sin(turn) + 512 * hand[1]
-    u = rows * np.sin(turn) + columns * np.cos(turn) + 512 * hand[2]
-    # there and back again, so that no pane shows the sheet's edge
+    v = rows * np.cos(turn) - columns * np.sin(turn) + 512 * random[1]
+    u = rows * np.sin(turn) + columns * np.cos(turn) + 512 * random[2]
+    # Mirror the texture at its edges, which hides them.
     streak = streaks[tuple(np.abs(at.astype(np.intp) % 1022 - 511) for at in (v, u))]
     fade = panes.down * np.cos(turn) + panes.across * np.sin(turn)
-    tone = tone + 0.34 * (hand[3] - 0.5) + 0.16 * fade + 0.06 * streak
+    tone = tone + 0.34 * (random[3] - 0.5) + 0.16 * fade + 0.06 * streak
     glass = np.empty((*shape, 3), dtype=np.float32)
     for index, colors in enumerate(_GLASS):
         here = region == index
-        glass[here] = ramp(colors, hand[3][here] if index == _FRAME else tone[here])
+        glass[here] = ramp(colors, random[3][here] if index == _FRAME else tone[here])
     hammered = lit(noise(rng, shape, 3.2), 0.5)
     seeds = smoothstep(2.6, 3.2, noise(rng, shape, 1.6))
-    bright = 0.80 + 0.45 * np.exp(-((away / 0.45) ** 2)) + 0.10 * streak + 0.15 * hammered
+    bright = 0.80 + 0.45 * np.exp(-((radius / 0.45) ** 2)) + 0.10 * streak + 0.15 * hammered
 
     outline, joints = seams(region.astype(np.int64)), seams(number)
     round_bar = np.maximum(blur(joints, 1.7) * 4.3, blur(outline, 2.6) * 6.5)

@@ -11,22 +11,22 @@ if TYPE_CHECKING:
 
     from painting.canvas import Floats
 
-__all__ = ["Layer", "lay"]
+__all__ = ["TopStrokes", "paint_strokes"]
 
-_STEP = 0.8  # pixels between two dabs of one stroke, so that they leave no holes
+_STEP = 0.8  # pixels between samples of a stroke: below 1, so that there are no holes
 
 
-class Layer(NamedTuple):
+class TopStrokes(NamedTuple):
     """The topmost stroke of each pixel.
 
     Attributes
     ----------
     stroke
-        Index of the stroke; -1 on bare canvas.
+        Index of the stroke; -1 where there is none.
     along
         Distance from the start of the stroke, in pixels.
     across
-        From -1 at one side of the stroke to 1 at the other.
+        Position across the stroke, from -1 to 1.
     """
 
     stroke: NDArray[np.int32]
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
     across: Floats
 
 
-def lay(
+def paint_strokes(
     rng: np.random.Generator,
     starts: tuple[NDArray[np.intp], NDArray[np.intp]],
     heading: Floats,
@@ -42,19 +42,18 @@ def lay(
     length: float,
     radius: float,
     wear: float = 0.35,
-) -> Layer:
-    """Return strokes that follow ``heading`` from where they start and stay in their region.
+) -> TopStrokes:
+    """Paint strokes along ``heading``; each stays in the region of its start.
 
-    They are laid in the order of ``starts``, a later one over an earlier. Their lengths and
-    widths vary by a third, and the bristles leave the canvas one after another, the first when
-    a share ``wear`` of the stroke is still to come.
+    A stroke covers those before it in ``starts``. Lengths and widths vary by a third. At the end
+    of a stroke its bristles run dry at different points, the first at ``1 - wear`` of its length.
     """
     height, width = region.shape
     count = len(starts[0])
     size = rng.uniform(0.67, 1.33, (2, count)).astype(np.float32)
     steps = int(1.33 * length / _STEP) + 1
     last = (length * size[0] / _STEP).astype(np.int32)
-    home = region[starts]
+    own_region = region[starts]
     row, column = (start.astype(np.float32) for start in starts)
 
     south, east = (heading / (np.hypot(*heading) + 1e-12)).reshape(2, -1)
@@ -64,17 +63,17 @@ def lay(
         rows = np.clip(row, 0, height - 1).astype(np.int32)
         return rows * np.int32(width) + np.clip(column, 0, width - 1).astype(np.int32)
 
-    # back by half a stroke first, so that those near a border cover what lies behind them too
+    # Move the starts back by half a stroke, to cover both sides of a start near a border.
     at = place(row, column)
     for _ in range(steps // 2):
         before = row - _STEP * south[at], column - _STEP * east[at]
         there = place(*before)
-        inside = regions[there] == home
+        inside = regions[there] == own_region
         row, column = np.where(inside, before[0], row), np.where(inside, before[1], column)
         at = np.where(inside, there, at)
     path = np.empty((4, steps, count), dtype=np.float32)
     for step in range(steps):
-        last = np.where((regions[at] != home) & (last > step), np.int32(step), last)
+        last = np.where((regions[at] != own_region) & (last > step), np.int32(step), last)
         down, across = south[at], east[at]
         path[:, step] = row, column, across, -down
         row, column = row + _STEP * down, column + _STEP * across
@@ -82,21 +81,22 @@ def lay(
 
     sides = max(3, int(2 * 1.33 * radius / _STEP))
     side = np.linspace(-1, 1, sides, dtype=np.float32)
-    worn = 1 - wear * rng.random((count, sides), dtype=np.float32) ** 2  # where a bristle lifts
+    dry = 1 - wear * rng.random((count, sides), dtype=np.float32) ** 2  # where a bristle runs dry
     part = np.arange(steps, dtype=np.float32)[:, None] / np.maximum(last, 1)
-    belly = radius * size[1] * np.sqrt(np.clip(1 - np.abs(2 * part - 1) ** 5, 0, 1))
-    # axes: stroke, step, side; so a later stroke also comes later in memory
-    reach = belly.T[:, :, None] * side
+    half_width = radius * size[1] * np.sqrt(np.clip(1 - np.abs(2 * part - 1) ** 5, 0, 1))
+    # Axes: stroke, step, side. A later stroke has larger flat indices.
+    reach = half_width.T[:, :, None] * side
     rows = (path[0].T[:, :, None] + path[2].T[:, :, None] * reach).astype(np.int32)
     columns = (path[1].T[:, :, None] + path[3].T[:, :, None] * reach).astype(np.int32)
-    wet = part.T[:, :, None] < worn[:, None, :]
-    wet &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    painted = part.T[:, :, None] < dry[:, None, :]
+    painted &= (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
 
-    dabs = np.flatnonzero(wet).astype(np.int32)
+    samples = np.flatnonzero(painted).astype(np.int32)
     top = np.full(height * width, -1, dtype=np.int32)
-    top[rows[wet] * width + columns[wet]] = dabs  # of several at one place the last one stays
+    # Of repeated indices, numpy keeps the last value.
+    top[rows[painted] * width + columns[painted]] = samples
     top = top.reshape(height, width)
     stroke, rest = np.divmod(top, steps * sides)
     step_at, side_at = np.divmod(rest, sides)
     stroke = np.where(top < 0, np.int32(-1), stroke)
-    return Layer(stroke, (step_at * _STEP).astype(np.float32), side[side_at])
+    return TopStrokes(stroke, (step_at * _STEP).astype(np.float32), side[side_at])
