@@ -1,4 +1,4 @@
-"""The arrows between the rooms of the house, and how large the rooms are."""
+"""Imports between the components of the package, and of other packages."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ARCHITECTURE = Path(__file__).parents[1] / "docs" / "architecture.md"
 
 
-def rules() -> dict[str, set[str]]:
-    """What each room may import, as docs/architecture.md says in its table of rooms."""
+def allowed_imports() -> dict[str, set[str]]:
+    """Return the allowed imports of each component, from the table in docs/architecture.md."""
     section = (
-        ARCHITECTURE.read_text(encoding="utf-8").partition("## Rooms")[2].partition("\n## ")[0]
+        ARCHITECTURE.read_text(encoding="utf-8").partition("## Components")[2].partition("\n## ")[0]
     )
     rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("|")]
     return {
-        room.strip(): {name.strip() for name in allowed.split(",") if name.strip()}
-        for room, _, allowed in rows[2:]
+        component.strip(): {name.strip() for name in allowed.split(",") if name.strip()}
+        for component, _, allowed in rows[2:]
     }
 
 
-RULES = rules()
+ALLOWED = allowed_imports()
 VIEWER = {"napari", "qtpy", "magicgui", "superqt", "PyQt5", "PyQt6", "PySide2", "PySide6"}
 TORCH = {"torch", "torchvision", "safetensors"}
 COMPILERS = ("triton", "torchvision", "torch._dynamo", "torch._inductor", "torch.optim")
 
 
 class Import(NamedTuple):
-    """An imported module, and whether it is imported in a function, or for types alone."""
+    """An imported module; `late`: in a function; `typing`: for types only."""
 
     name: str
     late: bool
@@ -56,21 +56,21 @@ def package(module: Path) -> str:
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def room_of(name: str) -> str:
-    """Return the room of a module: "engine.network" for "engine.network.vgg"."""
+def component_of(name: str) -> str:
+    """Return the component of a module: "engine.network" for "engine.network.vgg"."""
     parts = name.split(".")
     inside = parts[0] in ("engine", "plugin") and PACKAGE.joinpath(*parts[:2]).is_dir()
     return ".".join(parts[: 2 if inside else 1])
 
 
 def imports(tree: ast.AST, late: bool = False, typing: bool = False) -> Iterator[Import]:
-    """Every import, those in functions and under TYPE_CHECKING included."""
+    """Yield every import, also in functions and under TYPE_CHECKING."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (Import(alias.name, late, typing) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module is not None, "a relative import"
-            # "from napari_nst import samples" names a room
+            # "from napari_nst import samples" imports a component.
             yield from (Import(f"{node.module}.{alias.name}", late, typing) for alias in node.names)
         else:
             function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
@@ -82,8 +82,8 @@ def imports_of(module: Path) -> list[Import]:
     return list(imports(ast.parse(module.read_text(encoding="utf-8"))))
 
 
-def outside(module: Path) -> set[str]:
-    """The top-level packages a module imports, anywhere in it."""
+def packages_of(module: Path) -> set[str]:
+    """Return the top-level packages that a module imports anywhere."""
     return {found.name.split(".")[0] for found in imports_of(module)}
 
 
@@ -92,7 +92,7 @@ each_module = pytest.mark.parametrize(
 )
 
 
-def test_the_walk_sees_every_kind_of_import() -> None:
+def test_every_kind_of_import_is_found() -> None:
     code = (
         "import a.b, c\nfrom d import e\nif TYPE_CHECKING:\n    import f\n"
         "class K:\n    def g(self):\n        from h import i\n        async def j(): import k\n"
@@ -105,54 +105,53 @@ def test_the_walk_sees_every_kind_of_import() -> None:
 
 
 @each_module
-def test_rooms_import_what_the_architecture_allows(module: Path) -> None:
+def test_components_import_only_what_the_architecture_allows(module: Path) -> None:
     if module == PACKAGE / "__init__.py":
         return  # the public names
     here = ".".join(module.relative_to(PACKAGE).with_suffix("").parts)
-    here = room_of(here.removesuffix(".__init__"))
-    assert here in RULES, f"{here} is a new room: add it to docs/architecture.md"
+    here = component_of(here.removesuffix(".__init__"))
+    assert here in ALLOWED, f"{here} is a new component: add it to docs/architecture.md"
     for found in imports_of(module):
         top, _, name = found.name.partition(".")
         if top != "napari_nst" or not any(
             package(other) == name.split(".")[0] for other in MODULES
         ):
-            continue  # another package's, or a public name such as napari_nst.stylize
-        there = room_of(name)
+            continue  # another package, or a public name such as napari_nst.stylize
+        there = component_of(name)
         if here == "cli" and package(PACKAGE / there) == "plugin":
-            assert found.late, "the command line loads the viewer for its demo alone"
+            assert found.late, "the command line imports the plugin only for its demo"
             continue
         if found.typing and there.split(".")[0] == here.split(".")[0]:
             continue
-        assert there == here or there in RULES[here], f"{here} imports {found.name}"
+        assert there == here or there in ALLOWED[here], f"{here} imports {found.name}"
 
 
-def test_no_room_imports_one_that_imports_it() -> None:
-    """The table itself has no circle: following it always ends."""
-    left = dict(RULES)
-    while free := [room for room, allowed in left.items() if not allowed & left.keys()]:
-        for room in free:
-            del left[room]
+def test_the_allowed_imports_have_no_cycle() -> None:
+    left = dict(ALLOWED)
+    while leaves := [name for name, allowed in left.items() if not allowed & left.keys()]:
+        for name in leaves:
+            del left[name]
     assert not left
 
 
 @each_module
-def test_only_the_plugin_knows_the_viewer(module: Path) -> None:
+def test_only_the_plugin_imports_the_viewer(module: Path) -> None:
     if package(module) not in ("plugin", "cli"):
-        assert not outside(module) & VIEWER
+        assert not packages_of(module) & VIEWER
     for found in imports_of(module):
         if package(module) == "cli" and found.name.split(".")[0] in VIEWER:
-            assert found.late, f"the command line imports {found.name} at once"
+            assert found.late, f"the command line imports {found.name} at its start"
 
 
 @each_module
-def test_only_the_engine_and_the_command_line_know_torch(module: Path) -> None:
+def test_only_the_engine_and_the_command_line_import_torch(module: Path) -> None:
     if package(module) not in ("engine", "cli"):
-        assert not outside(module) & TORCH
+        assert not packages_of(module) & TORCH
 
 
 @each_module
 def test_nothing_imports_a_compiler(module: Path) -> None:
-    """Triton's LLVM and Mesa's end the process that has both: see tests/plugin/test_triton.py."""
+    """Triton crashes a process with software OpenGL: see tests/plugin/test_triton.py."""
     for found in imports_of(module):
         assert not found.name.startswith(COMPILERS), f"{module.name} imports {found.name}"
     attributes = {
@@ -174,7 +173,7 @@ def test_the_engine_never_prints(module: Path) -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The packages that a fresh interpreter has loaded after a statement."""
+    """Return the packages that a new interpreter has loaded after a statement."""
     code = f"{statement}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
     run = subprocess.run(
         [sys.executable, "-c", code],
@@ -218,7 +217,7 @@ def test_the_engine_needs_no_viewer() -> None:
 def test_layers_can_be_stylized_without_qt() -> None:
     found = loaded_by("import napari_nst; napari_nst.stylize_layer")
     assert "napari" in found
-    without = VIEWER - {"napari", "magicgui"}  # napari's layers load magicgui, which is no Qt
+    without = VIEWER - {"napari", "magicgui"}  # napari's layers load magicgui, without Qt
     assert not found & (TORCH | without)
     made = loaded_by(
         "import numpy; from napari.layers import Image; import napari_nst;"
@@ -235,18 +234,18 @@ def test_opening_the_panel_does_not_wait_for_torch() -> None:
     assert not found & TORCH
 
 
-def test_the_dependencies_are_what_is_imported() -> None:
+def test_the_declared_dependencies_are_the_imported_packages() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     required = [*project["dependencies"], *optional["distributed"], *optional["zarr"]]
     declared = {re.split(r"[^\w-]", each)[0] for each in required}
-    modules = {name for module in MODULES for name in outside(module)}
+    modules = {name for module in MODULES for name in packages_of(module)}
     packages = importlib.metadata.packages_distributions()
     others = modules - sys.stdlib_module_names - {"napari_nst"} | {"pyqtgraph"}  # by import_module
     assert {packages[name][0].lower() for name in others} == declared
 
 
-def test_every_public_name_is_there() -> None:
+def test_every_public_name_exists() -> None:
     for name in napari_nst.__all__:
         assert getattr(napari_nst, name) is not None
     assert dir(napari_nst) == sorted(napari_nst.__all__)
