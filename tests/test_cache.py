@@ -1,3 +1,5 @@
+"""The cache directory and its JSON files."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,3 +1,5 @@
+"""Errors as sentences, and tracebacks in a log."""
+
 from __future__ import annotations
 
 import logging

@@ -1,4 +1,4 @@
-"""The manifest is one file, says what exists, and needs no torch to be imported."""
+"""The manifest names existing objects, and importing them does not import torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MANIFEST = PluginManifest.from_file(PACKAGED)
 COMMANDS = {command.id: command.python_name for command in MANIFEST.contributions.commands}
 
 
-def test_the_manifest_at_the_root_is_the_packaged_one() -> None:
+def test_the_manifest_at_the_root_equals_the_packaged_one() -> None:
     assert AT_THE_ROOT.read_text() == PACKAGED.read_text()
 
 
@@ -43,7 +43,7 @@ def test_the_panel_is_in_the_plugins_menu_and_among_the_filters() -> None:
     assert filters[0].command == widget.command
 
 
-def test_every_item_of_a_menu_is_a_command_or_a_submenu_that_exists() -> None:
+def test_every_menu_item_is_an_existing_command_or_submenu() -> None:
     contributions = MANIFEST.contributions
     submenus = {submenu.id for submenu in contributions.submenus}
 
@@ -53,7 +53,7 @@ def test_every_item_of_a_menu_is_a_command_or_a_submenu_that_exists() -> None:
             assert getattr(item, "command", None) in COMMANDS or item.submenu in submenus
 
 
-def test_the_icon_is_there_for_both_themes() -> None:
+def test_both_themes_have_an_svg_icon() -> None:
     for place in (MANIFEST.icon.light, MANIFEST.icon.dark):
         package, _, name = place.partition(":")
         picture = ElementTree.fromstring((files(package) / name).read_text())
@@ -61,14 +61,14 @@ def test_the_icon_is_there_for_both_themes() -> None:
         assert picture.tag == "{http://www.w3.org/2000/svg}svg"
 
 
-def test_importing_what_the_manifest_names_loads_no_torch() -> None:
+def test_importing_the_modules_of_the_manifest_does_not_import_torch() -> None:
     modules = sorted({name.partition(":")[0] for name in COMMANDS.values()})
     code = f"import sys, {', '.join(modules)}; sys.exit('torch' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_there_are_three_samples_or_more_and_each_opens() -> None:
+def test_at_least_three_samples_exist_and_each_opens() -> None:
     samples = MANIFEST.contributions.sample_data
 
     assert len(samples) >= 3

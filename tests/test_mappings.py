@@ -1,3 +1,5 @@
+"""Mappings of layers to weights and of labels to styles."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -34,7 +36,7 @@ def test_invalid_layer_weights_raise(weights: Any, message: str) -> None:
         LayerWeights(weights)
 
 
-def test_labels_have_styles_or_none() -> None:
+def test_region_styles_convert_labels_and_indices_to_integers() -> None:
     given = {3: 1, "7": None, np.uint8(2): np.int64(0), 0: "4"}
     styles = RegionStyles(given)  # type: ignore[arg-type]
     assert styles == {3: 1, 7: None, 2: 0, 0: 4}
@@ -46,7 +48,7 @@ def test_labels_have_styles_or_none() -> None:
     assert repr(styles) == "{3: 1, 7: None, 2: 0, 0: 4}"
 
 
-def test_mappings_are_values() -> None:
+def test_mappings_are_immutable_hashable_and_equal_in_any_order() -> None:
     one, other = RegionStyles({1: 0, 2: None}), RegionStyles({2: None, 1: 0})
     assert one == other and hash(one) == hash(other)
     assert one != RegionStyles({1: 0})

@@ -1,3 +1,5 @@
+"""Layers, strides and receptive fields of VGG."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -14,9 +16,9 @@ CONFIGURATIONS = {"vgg16": cfgs["D"], "vgg19": cfgs["E"]}
 
 
 def one_channel_twin(network: str, layer: str) -> nn.Sequential:
-    """Return the network up to a layer with one channel and positive weights.
+    """Return the network up to a layer, with one channel, positive weights and average pooling.
 
-    Average pooling, so that every pixel that can matter does.
+    The gradient is then nonzero at every pixel of the receptive field.
     """
     modules: list[nn.Module] = []
     block, index = 1, 0
@@ -36,7 +38,7 @@ def one_channel_twin(network: str, layer: str) -> nn.Sequential:
     raise AssertionError(layer)
 
 
-def seen(twin: nn.Sequential, size: int, position: int) -> tuple[int, int]:
+def receptive_rows(twin: nn.Sequential, size: int, position: int) -> tuple[int, int]:
     """Return the first and the last row of pixels that a position depends on."""
     image = torch.ones(1, 1, size, size, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(twin(image)[0, 0, position, position], image)
@@ -63,10 +65,13 @@ def test_stride_and_receptive_field_match_those_of_a_gradient(network: str, laye
     twin = one_channel_twin(network, layer)
     position = expected.receptive_field // expected.stride // 2 + 1  # clear of the border
     size = 2 * expected.receptive_field + 4 * expected.stride
-    first, last = seen(twin, size, position)
+    first, last = receptive_rows(twin, size, position)
     assert first > 0 and last < size - 1
     assert last - first + 1 == expected.receptive_field
-    assert seen(twin, size, position + 1) == (first + expected.stride, last + expected.stride)
+    assert receptive_rows(twin, size, position + 1) == (
+        first + expected.stride,
+        last + expected.stride,
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,7 @@ def test_known_strides_and_receptive_fields(
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
-def test_convolutions_have_the_channels_of_table_1(network: str) -> None:
+def test_convolutions_have_the_channels_of_torchvisions_configuration(network: str) -> None:
     channels = [entry for entry in CONFIGURATIONS[network] if entry != "M"]
     layers = [NETWORKS[network].layer(name) for name in NETWORKS[network].convolutions]
     assert [layer.out_channels for layer in layers] == channels
@@ -102,7 +107,7 @@ def test_convolutions_have_the_channels_of_table_1(network: str) -> None:
 
 
 @pytest.mark.parametrize(("network", "number"), [("vgg16", 13), ("vgg19", 16)])
-def test_a_network_is_convolutions_relus_and_five_poolings(network: str, number: int) -> None:
+def test_each_convolution_has_a_relu_and_a_network_five_poolings(network: str, number: int) -> None:
     kinds = [layer.kind for layer in NETWORKS[network].layers.values()]
     assert kinds.count("conv") == kinds.count("relu") == number
     assert kinds.count("pool") == 5
@@ -117,7 +122,7 @@ def test_layers_up_to_stops_at_the_deepest_layer() -> None:
 
 
 @pytest.mark.parametrize("name", ["conv3_4", "relu6_1", "", "Relu1_1", "pool6"])
-def test_an_unknown_layer_is_named_together_with_its_network(name: str) -> None:
+def test_an_unknown_layer_raises_a_message_with_the_network_and_its_layers(name: str) -> None:
     for ask in (NETWORKS["vgg16"].layer, lambda name: NETWORKS["vgg16"].layers_up_to([name])):
         with pytest.raises(InputError) as caught:
             ask(name)
@@ -137,7 +142,7 @@ def test_networks_are_immutable() -> None:
 
 
 def steps(names: set[str], pooling: str = "max") -> list[str]:
-    """Say what is done: in place with a !, features in use with a *."""
+    """Return the steps as text: ``!`` marks steps in place, ``*`` features in use."""
     return [
         f"{step.kind} {step.layer.name}{'!' * step.in_place}{'*' * step.used}"
         for step in NETWORKS["vgg16"].steps(names, pooling)
@@ -156,7 +161,7 @@ def test_an_unused_relu_follows_the_max_pooling() -> None:
     ]
 
 
-def test_a_pooling_in_use_has_the_output_of_the_relu_behind_it() -> None:
+def test_the_features_of_a_pooling_are_taken_after_its_relu() -> None:
     assert steps({"pool1"})[-3:] == ["conv conv1_2", "pool pool1", "relu pool1!*"]
     assert steps({"pool1", "relu1_2"})[-2:] == ["relu relu1_2!*", "pool pool1*"]
 

@@ -1,3 +1,5 @@
+"""The record of a run: JSON, versions, immutability."""
+
 from __future__ import annotations
 
 import json
@@ -59,12 +61,12 @@ records = st.builds(
 
 @settings(max_examples=50)
 @given(records)
-def test_a_record_survives_json(record: RunRecord) -> None:
+def test_records_round_trip_through_json(record: RunRecord) -> None:
     assert RunRecord.model_validate_json(record.to_json()) == record
     assert RunRecord.model_validate(json.loads(json.dumps(record.to_dict()))) == record
 
 
-def test_versions_are_those_a_result_depends_on() -> None:
+def test_versions_of_python_torch_numpy_and_the_package_are_recorded() -> None:
     assert versions() == {
         "napari-nst": version("napari-nst"),
         "torch": torch.__version__,  # with the build, such as +cu130
@@ -73,7 +75,7 @@ def test_versions_are_those_a_result_depends_on() -> None:
     }
 
 
-def test_versions_do_not_load_torch() -> None:
+def test_reading_versions_does_not_import_torch() -> None:
     code = "import sys; from napari_nst.record import versions; v = versions()['torch']\n"
     code += "assert 'torch' not in sys.modules; print(v)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -90,7 +92,7 @@ def run(content: Any, style: Any) -> StyleTransfer:
     return run
 
 
-def test_the_record_of_a_run_survives_json(run: StyleTransfer) -> None:
+def test_the_record_of_a_run_round_trips_through_json(run: StyleTransfer) -> None:
     record = run.record
     again = RunRecord.model_validate_json(record.to_json())
     assert again == record
@@ -109,7 +111,7 @@ def test_the_record_of_a_run_has_its_last_losses(run: StyleTransfer) -> None:
     }
 
 
-def test_a_record_is_plain_data(run: StyleTransfer) -> None:
+def test_a_record_as_a_dict_has_only_json_types(run: StyleTransfer) -> None:
     def plain(value: object) -> bool:
         if isinstance(value, dict):
             return all(type(key) is str and plain(item) for key, item in value.items())
@@ -120,7 +122,7 @@ def test_a_record_is_plain_data(run: StyleTransfer) -> None:
     assert plain(run.record.to_dict())
 
 
-def test_a_record_cannot_be_changed_and_has_no_other_fields(run: StyleTransfer) -> None:
+def test_a_record_is_immutable_and_rejects_unknown_fields(run: StyleTransfer) -> None:
     record: Any = run.record
     with pytest.raises(ValidationError, match="frozen"):
         record.iterations = 7

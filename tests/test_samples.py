@@ -1,4 +1,4 @@
-"""Sample data: well formed, rich, and without a network."""
+"""Samples are valid napari layers of varied styles, and need no network connection."""
 
 from __future__ import annotations
 
@@ -6,46 +6,48 @@ import socket
 
 import numpy as np
 import pytest
+from napari.layers import Image, Layer
 
 from napari_nst import samples
 from napari_nst.errors import InputError
 
-styles = pytest.mark.parametrize("style", samples.STYLES)
-keys = pytest.mark.parametrize("key", list(samples.SAMPLES))
+each_style = pytest.mark.parametrize("style", samples.STYLES)
+each_sample = pytest.mark.parametrize("key", list(samples.SAMPLES))
 
 
 @pytest.fixture
-def no_network(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a sample asked for the network")
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a sample used the network")
 
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
-@styles
-def test_style_image_is_a_colour_picture_of_its_own(style, no_network):
+@each_style
+@pytest.mark.usefixtures("no_network")
+def test_a_style_image_is_a_new_array_of_colours(style: str) -> None:
     image = samples.style_image(style)
     assert image.shape == (512, 640, 3)
     assert image.dtype == np.uint8
-    image[:] = 0  # writable, and nobody else's array
+    image[:] = 0  # does not change the next one
     assert samples.style_image(style).any()
 
 
-@styles
-def test_style_has_contrast_and_a_palette(style):
+@each_style
+def test_a_style_has_contrast_and_many_colours(style: str) -> None:
     image = samples.style_image(style)
     light = image.mean(axis=2)
     assert np.percentile(light, 98) - np.percentile(light, 2) > 140
-    # colours on a lattice of 8 x 8 x 8 that cover at least a thousandth of the picture
+    # Count the bins of an 8 x 8 x 8 histogram that have at least a thousandth of the pixels.
     _, counts = np.unique((image // 32).reshape(-1, 3), axis=0, return_counts=True)
     assert (counts > image[..., 0].size / 1000).sum() >= 12
 
 
-@styles
-def test_style_has_structure_from_strokes_to_shapes(style):
+@each_style
+def test_a_style_has_structure_at_every_scale(style: str) -> None:
     light = samples.style_image(style).mean(axis=2)
-    # standard deviation, in grey levels, that blocks of pixels add to blocks twice as large
+    # Standard deviation, in grey levels, of blocks within blocks twice as large.
     for size in (1, 2, 4, 8, 16, 32, 64):
         height, width = (side // (2 * size) * 2 * size for side in light.shape)
         fine = light[:height, :width].reshape(height // size, size, width // size, size)
@@ -55,10 +57,9 @@ def test_style_has_structure_from_strokes_to_shapes(style):
         assert detail.std() > 4, f"nothing at {size} pixels"
 
 
-@keys
-def test_sample_is_two_layers_that_napari_takes(key, no_network):
-    from napari.layers import Image, Layer
-
+@each_sample
+@pytest.mark.usefixtures("no_network")
+def test_a_sample_is_two_image_layers_for_napari(key: str) -> None:
     sample = samples.SAMPLES[key]
     content, style = getattr(samples, key)()
     expected_images = (sample.content(), samples.style_image(sample.style_name))
@@ -75,7 +76,7 @@ def test_sample_is_two_layers_that_napari_takes(key, no_network):
         assert layer.name == options["name"]
 
 
-def test_samples_use_every_style_and_one_is_grey():
+def test_samples_have_every_style_and_both_grey_and_colour() -> None:
     assert len(samples.SAMPLES) >= 3
     assert all(key == sample.key for key, sample in samples.SAMPLES.items())
     assert len({sample.title for sample in samples.SAMPLES.values()}) == len(samples.SAMPLES)
@@ -83,7 +84,7 @@ def test_samples_use_every_style_and_one_is_grey():
     assert {sample.content().ndim for sample in samples.SAMPLES.values()} == {2, 3}
 
 
-def test_unknown_style_is_named_with_the_choices():
+def test_an_unknown_style_raises_a_message_with_the_choices() -> None:
     with pytest.raises(InputError) as caught:
         samples.style_image("cubism")
     message = str(caught.value)

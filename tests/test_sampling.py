@@ -1,4 +1,4 @@
-"""Sampling of labels at the pixels of an image under an affine transform."""
+"""Nearest-neighbour sampling of labels under an affine transform."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_plane_index_selects_the_same_labels(order: Any, start: Any) -> None:
 
 
 @pytest.mark.parametrize("side", [1500, 3])
-def test_nearest_of_a_rotated_image_in_blocks(side: int) -> None:
+def test_nearest_of_a_large_rotated_image_is_computed_in_blocks(side: int) -> None:
     turn = [[0.6, 0.8, 2.0], [-0.8, 0.6, 900.0]]
     labels = np.arange(1, 4_000_001).reshape(2000, 2000)
     found = sampling.nearest(labels, turn, range(side), range(side))

@@ -1,3 +1,5 @@
+"""Validation, messages and JSON of the settings."""
+
 from __future__ import annotations
 
 import json
@@ -16,7 +18,7 @@ from napari_nst.networks import NETWORKS
 from napari_nst.settings import LayerWeights, StyleTransferSettings
 
 
-def complaint(**choices: Any) -> str:
+def error_of(**choices: Any) -> str:
     with pytest.raises(InputError) as caught:
         StyleTransferSettings(**choices)
     message = str(caught.value)
@@ -26,7 +28,7 @@ def complaint(**choices: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "right"),
+    ("name", "value", "advice"),
     [
         ("network", "vgg11", "'vgg16' or 'vgg19'"),
         ("weights", 3, "valid string"),
@@ -79,15 +81,15 @@ def complaint(**choices: Any) -> str:
     ],
 )
 def test_an_invalid_setting_raises_one_sentence_with_name_value_and_advice(
-    name: str, value: Any, right: str
+    name: str, value: Any, advice: str
 ) -> None:
-    message = complaint(**{name: value})
+    message = error_of(**{name: value})
     assert message.startswith(f"{name} is {value!r}; ")
-    assert right in message
+    assert advice in message
 
 
-def test_an_invalid_style_weight_is_shown_alone() -> None:
-    assert complaint(style_weights=(1, -0.5)).startswith("style_weights is -0.5; it must be")
+def test_an_invalid_item_of_a_list_is_shown_without_the_others() -> None:
+    assert error_of(style_weights=(1, -0.5)).startswith("style_weights is -0.5; it must be")
 
 
 @pytest.mark.parametrize(
@@ -121,14 +123,14 @@ def test_an_invalid_style_weight_is_shown_alone() -> None:
         ),
     ],
 )
-def test_contradicting_settings_and_unknown_names_raise(
+def test_contradictory_settings_and_unknown_names_raise_a_message(
     choices: dict[str, Any], message: str
 ) -> None:
-    assert complaint(**choices) == message
+    assert error_of(**choices) == message
 
 
 @pytest.mark.parametrize(
-    ("value", "culprit"),
+    ("value", "reason"),
     [
         ({"relu1_1": None}, "the weight of 'relu1_1' is None, and must be 0 or more"),
         ({"relu1_1": [1]}, "the weight of 'relu1_1' is [1], and must be 0 or more"),
@@ -140,10 +142,10 @@ def test_contradicting_settings_and_unknown_names_raise(
         ([np.zeros(2), np.ones(2)], "the name of a layer is array([0., 0.]), and must be a str"),
     ],
 )
-def test_weights_and_names_of_other_types_raise(value: Any, culprit: str) -> None:
-    message = complaint(style_layers=value)
+def test_layer_weights_and_names_of_other_types_raise_a_message(value: Any, reason: str) -> None:
+    message = error_of(style_layers=value)
     assert message.startswith("style_layers is ")
-    assert f"; {culprit}" in message
+    assert f"; {reason}" in message
 
 
 def test_null_in_json_is_not_a_weight() -> None:
@@ -166,20 +168,20 @@ def test_null_in_json_is_not_a_weight() -> None:
     ],
     ids=["lines", "array", "text", "lists", "mapping", "names", "digits", "number"],
 )
-def test_a_long_value_makes_a_short_sentence(name: str, value: Any) -> None:
+def test_the_message_about_a_long_value_is_short(name: str, value: Any) -> None:
     if name == "weights" and isinstance(value, str):
         value = [value]
-    message = complaint(**{name: value})
+    message = error_of(**{name: value})
     assert len(message) < 250
 
 
-def test_long_names_make_a_short_sentence() -> None:
-    assert len(complaint(**{"a\nb" * 5000: 1})) < 250
-    assert len(complaint(style_layers=["a\nb" * 5000])) < 250
+def test_the_message_about_a_long_name_is_short() -> None:
+    assert len(error_of(**{"a\nb" * 5000: 1})) < 250
+    assert len(error_of(style_layers=["a\nb" * 5000])) < 250
 
 
 @pytest.mark.parametrize("value", [None, "vgg.pth", 3, 0.5, ["a", {"b": 2}], (1, 2)])
-def test_a_short_value_is_shown_as_it_is(value: Any) -> None:
+def test_a_short_value_is_shown_in_full(value: Any) -> None:
     assert abridged(value) == repr(value)
 
 
@@ -189,7 +191,7 @@ def test_every_value_is_shown_on_one_short_line(value: Any) -> None:
     assert len(shown) <= 60 and len(shown.splitlines()) == 1
 
 
-def test_no_error_is_a_runtime_error() -> None:
+def test_errors_are_value_errors_but_no_runtime_errors() -> None:
     assert issubclass(InputError, StyleTransferError) and issubclass(InputError, ValueError)
     assert not issubclass(StyleTransferError, RuntimeError)
 
@@ -206,7 +208,7 @@ def test_no_error_is_a_runtime_error() -> None:
         ('{"style_layers": {"relu9_1": 1}}', "vgg16 has no layer 'relu9_1'; "),
     ],
 )
-def test_invalid_json_raises_one_sentence(text: str, message: str) -> None:
+def test_invalid_json_raises_a_message_of_one_sentence(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         StyleTransferSettings.from_json(text)
     assert str(caught.value).startswith(message)
@@ -224,7 +226,7 @@ def layer_choices(network: str) -> st.SearchStrategy[dict[str, float]]:
 
 @st.composite
 def choices(draw: st.DrawFn) -> dict[str, Any]:
-    """Draw every choice, or leave it to its default."""
+    """Draw valid settings, some of them left at their defaults."""
     network = draw(st.sampled_from(["vgg16", "vgg19"]))
     optional = {
         "weights": st.none() | st.text(max_size=9),
@@ -257,7 +259,7 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=40)
 @given(choices())
-def test_settings_survive_json(chosen: dict[str, Any]) -> None:
+def test_settings_round_trip_through_json(chosen: dict[str, Any]) -> None:
     found = StyleTransferSettings(**chosen)
     for name, value in chosen.items():
         assert getattr(found, name) == value
@@ -346,13 +348,13 @@ def test_names_without_weights_sum_to_one(names: list[str]) -> None:
     assert set(found.values()) == {1 / len(names)}
 
 
-def test_a_repeated_name_raises() -> None:
-    assert complaint(style_layers=("relu1_1", "relu2_1", "relu1_1")) == (
+def test_a_repeated_layer_raises_a_message() -> None:
+    assert error_of(style_layers=("relu1_1", "relu2_1", "relu1_1")) == (
         "style_layers is ('relu1_1', 'relu2_1', 'relu1_1'); it must name 'relu1_1' only once."
     )
 
 
-def test_all_weights_of_one_kind_may_be_zero() -> None:
+def test_all_content_weights_may_be_zero() -> None:
     found = StyleTransferSettings(content_layers={"relu4_2": 0}).content_layers
     assert found == {"relu4_2": 0} and found.active == ()
 
@@ -374,7 +376,7 @@ def test_layer_weights_are_a_mapping_in_the_order_given() -> None:
         _ = found["relu5_1"]
 
 
-def test_layer_weights_are_equal_whatever_their_order_and_so_are_their_hashes() -> None:
+def test_layer_weights_are_equal_in_any_order_and_so_are_their_hashes() -> None:
     one = LayerWeights({"relu1_1": 1, "relu2_1": 2})
     other = LayerWeights({"relu2_1": 2.0, "relu1_1": 1.0})
     assert one == other == {"relu1_1": 1, "relu2_1": 2}
@@ -382,11 +384,11 @@ def test_layer_weights_are_equal_whatever_their_order_and_so_are_their_hashes() 
     assert one != LayerWeights({"relu1_1": 1, "relu2_1": 3})
 
 
-def test_no_layers_are_no_weights() -> None:
+def test_layer_weights_can_be_empty() -> None:
     assert dict(LayerWeights(())) == {} and LayerWeights(()).active == ()
 
 
-def test_layers_in_use_have_a_weight() -> None:
+def test_layers_of_weight_zero_are_not_in_use() -> None:
     chosen = StyleTransferSettings(
         content_layers={"relu4_2": 1, "relu5_1": 0}, style_layers={"relu1_1": 0, "relu2_1": 0.1}
     )
@@ -403,7 +405,7 @@ def test_layers_in_use_have_a_weight() -> None:
         ({"precision": "float32"}, "float32"),
     ],
 )
-def test_losses_and_optimizers_that_need_float32_do_not_leave_it_open(
+def test_auto_precision_is_float32_for_losses_and_optimizers_that_need_it(
     choices: dict[str, Any], allowed: str
 ) -> None:
     assert StyleTransferSettings(**choices).allowed_precision == allowed
