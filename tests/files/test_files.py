@@ -1,10 +1,11 @@
+"""Pictures in PNG, JPEG, TIFF and other formats: values, metadata, errors."""
+
 from __future__ import annotations
 
 import errno
 import io
 import os
 import struct
-import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from file_helpers import D65, DISPLAY_P3, error_of, icc_profile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -109,7 +111,7 @@ def test_jpeg_has_8_bits_and_small_errors(
     np.testing.assert_allclose(result / 255, image, atol=0.016)
 
 
-def test_jpeg_blends_alpha_over_white(tmp_path: Path) -> None:
+def test_alpha_is_blended_over_white_in_jpeg(tmp_path: Path) -> None:
     image = np.zeros((16, 48, 4), np.float32)
     image[..., :3] = (1.0, 0.5, 0.0)
     image[:, :16, 3], image[:, 16:32, 3], image[:, 32:, 3] = 0, 0.5, 1
@@ -155,7 +157,7 @@ def test_grey_with_alpha_becomes_rgba(tmp_path: Path, dtype: str) -> None:
         assert_same(read_image(tmp_path / name), image[..., [0, 0, 0, 1]])
 
 
-def test_transparent_colour_becomes_alpha(tmp_path: Path) -> None:
+def test_a_transparent_colour_becomes_alpha(tmp_path: Path) -> None:
     grey = np.array([[0, 10, 20]], np.uint8)
     Image.fromarray(grey).save(tmp_path / "a.png", transparency=10)
     expected = np.stack([grey, grey, grey, np.array([[255, 0, 255]], np.uint8)], axis=-1)
@@ -185,7 +187,7 @@ def test_lossless_formats_of_pillow_are_read(tmp_path: Path, name: str) -> None:
     assert_same(read_image(tmp_path / name), image)
 
 
-def test_format_is_recognised_by_content_not_suffix(tmp_path: Path) -> None:
+def test_the_format_is_recognised_by_content_not_suffix(tmp_path: Path) -> None:
     image = picture((4, 6, 3))
     Image.fromarray(image).save(tmp_path / "picture.jpg", "PNG")
     assert_same(read_image(tmp_path / "picture.jpg"), image)
@@ -252,7 +254,7 @@ def test_tiff_is_read_in_every_layout_type_and_byte_order(
 
 def test_float_tiff_is_unchanged(tmp_path: Path) -> None:
     image = np.array([[-3.5, 0, np.nan], [1e30, np.inf, 4096]], np.float32)
-    tifffile.imwrite(tmp_path / "a.tif", image, iccprofile=profile(gamma=1.0))
+    tifffile.imwrite(tmp_path / "a.tif", image, iccprofile=icc_profile(gamma=1.0))
     assert_same(read_image(tmp_path / "a.tif"), image)
 
 
@@ -420,17 +422,7 @@ def test_damaged_exif_is_ignored(tmp_path: Path, exif: bytes) -> None:
 
 # Colour profiles
 
-D65 = (0.3127, 0.3290)
 SRGB = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
-DISPLAY_P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
-
-
-def profile(
-    primaries: tuple[tuple[float, float], ...] = DISPLAY_P3, gamma: float = 1.8, kind: str = "rgb"
-) -> bytes:
-    flat = [value for pair in primaries for value in pair] if kind == "rgb" else None
-    made: bytes = imagecodecs.cms_profile(kind, whitepoint=D65, primaries=flat, gamma=gamma)
-    return made
 
 
 def to_xyz(primaries: tuple[tuple[float, float], ...]) -> NDArray[np.float64]:
@@ -463,12 +455,12 @@ def save(path: Path, image: NDArray[Any], icc: bytes) -> None:
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_rgb_profile_is_converted_to_srgb(
+def test_an_rgb_profile_is_converted_to_srgb(
     tmp_path: Path, suffix: str, dtype: str, channels: int
 ) -> None:
     image = picture((40, 40, channels), dtype)
     top = np.iinfo(dtype).max
-    save(tmp_path / f"a{suffix}", image, profile())
+    save(tmp_path / f"a{suffix}", image, icc_profile())
     result = read_image(tmp_path / f"a{suffix}")
     assert result.dtype == image.dtype
     linear = (image[..., :3] / top) ** 1.8
@@ -481,9 +473,9 @@ def test_rgb_profile_is_converted_to_srgb(
     assert np.abs(image[..., :3] / top - expected).max() > 0.1
 
 
-def test_profile_of_a_jpeg_is_converted_to_srgb(tmp_path: Path) -> None:
+def test_the_profile_of_a_jpeg_is_converted_to_srgb(tmp_path: Path) -> None:
     image = np.full((16, 16, 3), (200, 110, 90), np.uint8)
-    save(tmp_path / "a.jpg", image, profile())
+    save(tmp_path / "a.jpg", image, icc_profile())
     linear = (image[0, 0] / 255) ** 1.8
     expected = 255 * encode_srgb(np.linalg.inv(to_xyz(SRGB)) @ to_xyz(DISPLAY_P3) @ linear)
     np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[8, 8], expected, atol=2)
@@ -491,17 +483,17 @@ def test_profile_of_a_jpeg_is_converted_to_srgb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_grey_profile_is_converted_to_srgb(tmp_path: Path, suffix: str, dtype: str) -> None:
+def test_a_grey_profile_is_converted_to_srgb(tmp_path: Path, suffix: str, dtype: str) -> None:
     top = np.iinfo(dtype).max
     image = np.linspace(0, top, 256).astype(dtype).reshape(16, 16)
-    save(tmp_path / f"a{suffix}", image, profile(gamma=1.0, kind="gray"))
+    save(tmp_path / f"a{suffix}", image, icc_profile(gamma=1.0, kind="gray"))
     result = read_image(tmp_path / f"a{suffix}")
     assert result.dtype == image.dtype
     assert result.shape == image.shape
     assert np.abs(result / top - encode_srgb(image / top)).max() < 1.1 / top
 
 
-def test_cmyk_profile_is_converted_to_srgb(tmp_path: Path) -> None:
+def test_a_cmyk_profile_is_converted_to_srgb(tmp_path: Path) -> None:
     # A profile in which paper and coloured inks are the same grey, L* = 50.2, and black is black.
     clut = struct.pack(">4sIBBBx", b"mft1", 0, 4, 3, 2)
     clut += struct.pack(">9i", *(65536 * value for value in (1, 0, 0, 0, 1, 0, 0, 0, 1)))
@@ -526,7 +518,7 @@ def test_cmyk_profile_is_converted_to_srgb(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_srgb_profile_changes_nothing(tmp_path: Path, dtype: str) -> None:
+def test_an_srgb_profile_changes_nothing(tmp_path: Path, dtype: str) -> None:
     image = picture((30, 30, 3), dtype)
     save(
         tmp_path / "a.png",
@@ -536,9 +528,11 @@ def test_srgb_profile_changes_nothing(tmp_path: Path, dtype: str) -> None:
     assert_same(read_image(tmp_path / "a.png"), image)
 
 
-@pytest.mark.parametrize("icc", [b"junk", profile(kind="gray"), profile()[:200]])
+@pytest.mark.parametrize("icc", [b"junk", icc_profile(kind="gray"), icc_profile()[:200]])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_damaged_or_mismatched_profile_is_ignored(tmp_path: Path, suffix: str, icc: bytes) -> None:
+def test_a_damaged_or_mismatched_profile_is_ignored(
+    tmp_path: Path, suffix: str, icc: bytes
+) -> None:
     image = picture((5, 6, 3))
     save(tmp_path / f"a{suffix}", image, icc)
     assert_same(read_image(tmp_path / f"a{suffix}"), image)
@@ -575,7 +569,7 @@ def test_no_metadata_is_stored_by_default(tmp_path: Path) -> None:
         assert tiff.pages.first.description == ""
 
 
-def test_long_metadata_fits_in_png_and_tiff(tmp_path: Path) -> None:
+def test_long_metadata_is_stored_in_png_and_tiff(tmp_path: Path) -> None:
     long = '{"losses": "' + "0.125, " * 400_000 + '"}'
     image = picture((8, 8, 3))
     for name in ("a.png", "a.tif"):
@@ -588,24 +582,26 @@ def test_long_metadata_fits_in_png_and_tiff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("letter", ["x", "星"])
-def test_metadata_too_long_for_jpeg_is_written_beside_it(tmp_path: Path, letter: str) -> None:
+def test_metadata_too_long_for_jpeg_is_written_to_a_file_beside_it(
+    tmp_path: Path, letter: str
+) -> None:
     file, beside = tmp_path / "a.jpg", tmp_path / "a.jpg.napari-nst.json"
     # Pillow before 13 fails at comments of 65,512 bytes.
-    most = letter * (65_000 // len(letter.encode()))
+    longest = letter * (65_000 // len(letter.encode()))
     image = as_unit(picture((8, 8, 3)))
     for extra in (3, 500, 512, 533, 600):
-        assert write_image(file, image, metadata=most + "y" * extra) == beside
-        assert beside.read_text(encoding="utf-8") == most + "y" * extra
+        assert write_image(file, image, metadata=longest + "y" * extra) == beside
+        assert beside.read_text(encoding="utf-8") == longest + "y" * extra
     with Image.open(file) as jpeg:
         assert "a.jpg.napari-nst.json" in jpeg.info["comment"].decode()
     # A shorter text is stored in the picture, and the file beside it is removed.
-    assert write_image(file, image, metadata=most) is None
+    assert write_image(file, image, metadata=longest) is None
     with Image.open(file) as jpeg:
-        assert jpeg.info["comment"].decode() == most
+        assert jpeg.info["comment"].decode() == longest
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_picture_is_written_even_if_its_record_cannot_be(tmp_path: Path) -> None:
+def test_a_picture_is_written_even_if_its_record_cannot_be(tmp_path: Path) -> None:
     file, obstacle = tmp_path / "a.jpg", tmp_path / "a.jpg.napari-nst.json"
     obstacle.mkdir()
     with pytest.raises(InputError) as caught:
@@ -647,7 +643,7 @@ def fail_move(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 @pytest.mark.parametrize("existing", [b"old picture", None])
 @pytest.mark.parametrize("interrupted", [False, True])
 @pytest.mark.parametrize("broken", [fail_encoding, fail_sync, fail_move])
-def test_failed_write_leaves_the_folder_unchanged(
+def test_a_failed_write_leaves_the_folder_unchanged(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     broken: Callable[[pytest.MonkeyPatch, BaseException], None],
@@ -671,7 +667,7 @@ def test_failed_write_leaves_the_folder_unchanged(
 
 
 @posix
-def test_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_permissions(tmp_path: Path) -> None:
     image = np.zeros((4, 4), np.float32)
     old = tmp_path / "old.png"
     old.write_bytes(b"")
@@ -700,15 +696,6 @@ def test_symbolic_links_are_kept(tmp_path: Path) -> None:
 
 
 # Errors
-
-
-def error_of(call: Callable[..., Any], *arguments: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        call(*arguments)
-    message = str(caught.value)
-    assert message.startswith(str(arguments[0]))
-    assert "\n" not in message
-    return message.removeprefix(f"{arguments[0]} ")
 
 
 def test_error_for_missing_empty_and_unknown_files(tmp_path: Path) -> None:
@@ -764,7 +751,7 @@ def damaged(draw: Callable[..., Any], original: bytes) -> bytes:
 
 @given(st.data(), st.sampled_from(["PNG", "PNG16", "JPEG", "TIFF", "TIFF16", "WEBP", "GIF"]))
 @settings(deadline=None, max_examples=200)
-def test_damaged_file_is_read_or_raises_input_error(data: st.DataObject, kind: str) -> None:
+def test_a_damaged_file_is_read_or_raises_input_error(data: st.DataObject, kind: str) -> None:
     if kind == "PNG16":
         content = imagecodecs.png_encode(picture((6, 5, 3), "uint16"))
     else:
@@ -903,14 +890,3 @@ def test_error_for_a_jpeg_too_large(tmp_path: Path) -> None:
     message = error_of(write_image, tmp_path / "a.jpg", np.zeros((1, 65_536), np.float32))
     assert message.startswith("cannot be written (")
     assert not list(tmp_path.iterdir())
-
-
-def test_import_needs_neither_torch_nor_qt() -> None:
-    import subprocess
-
-    code = (
-        "import sys, napari_nst.files\n"
-        "print([name for name in ('torch', 'qtpy', 'napari') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"

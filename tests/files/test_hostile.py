@@ -1,4 +1,4 @@
-"""Headers that claim too much are refused before memory is allocated for the claim."""
+"""Headers with excessive sizes are refused before memory is allocated."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from file_helpers import PICTURE_READERS, error_of
 from PIL import Image
 
 from napari_nst.errors import InputError
@@ -22,9 +23,7 @@ from napari_nst.files import (
     open_stack,
     read_image,
     read_labels,
-    read_metadata,
     read_npy,
-    shape_of,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def first_and_last_plane(path: Path) -> None:
         _ = stack[0], stack[len(stack) - 1]
 
 
-PICTURE_READERS: list[Callable[[Path], Any]] = [read_image, read_labels, read_metadata, shape_of]
 READERS = [*PICTURE_READERS, first_and_last_plane]
 
 
@@ -55,15 +53,6 @@ def limit_memory() -> Iterator[None]:
         tracemalloc.stop()
 
 
-def error_of(read: Callable[[Path], Any], path: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read(path)
-    message = str(caught.value)
-    assert message.startswith(str(path)), message
-    assert "\n" not in message
-    return message.removeprefix(f"{path} ")
-
-
 def overwrite_tags(path: Path, page: int = 0, **tags: int) -> None:
     """Overwrite the values of tags in a TIFF."""
     with tifffile.TiffFile(path) as tiff:
@@ -74,7 +63,9 @@ def overwrite_tags(path: Path, page: int = 0, **tags: int) -> None:
             stream.write(struct.pack("<HII", 4, 1, value))
 
 
-def write(path: Path, shape: tuple[int, ...] = (64, 64), dtype: str = "uint8", **more: Any) -> None:
+def write_zeros(
+    path: Path, shape: tuple[int, ...] = (64, 64), dtype: str = "uint8", **more: Any
+) -> None:
     options: dict[str, Any] = {"metadata": None, "photometric": "minisblack", **more}
     tifffile.imwrite(path, np.zeros(shape, dtype), **options)
 
@@ -83,9 +74,11 @@ def write(path: Path, shape: tuple[int, ...] = (64, 64), dtype: str = "uint8", *
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_page_with_too_many_pixels(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+def test_a_page_with_too_many_pixels_is_refused(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
     for compression in (None, "zlib"):
-        write(tmp_path / "a.tif", compression=compression)
+        write_zeros(tmp_path / "a.tif", compression=compression)
         overwrite_tags(tmp_path / "a.tif", ImageWidth=65_535, ImageLength=65_535)
         assert error_of(read, tmp_path / "a.tif") == (
             "says that it is 65535 x 65535 pixels: an image has at least 1 and at most "
@@ -95,8 +88,10 @@ def test_page_with_too_many_pixels(tmp_path: Path, read: Callable[[Path], Any]) 
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_volume_in_one_page(tmp_path: Path, read: Callable[[Path], Any]) -> None:
-    write(tmp_path / "a.tif", (16, 16, 16), volumetric=True, tile=(16, 16, 16))
+def test_a_volume_in_one_page_with_too_many_pixels_is_refused(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    write_zeros(tmp_path / "a.tif", (16, 16, 16), volumetric=True, tile=(16, 16, 16))
     overwrite_tags(tmp_path / "a.tif", ImageDepth=900, ImageWidth=60_000, ImageLength=60_000)
     assert "says that it is 60000 x 54000000 pixels" in error_of(read, tmp_path / "a.tif")
 
@@ -105,10 +100,12 @@ def test_volume_in_one_page(tmp_path: Path, read: Callable[[Path], Any]) -> None
 @pytest.mark.parametrize(
     "claims", [{"SamplesPerPixel": 60_000}, {"TileWidth": 2**20, "TileLength": 2**20}]
 )
-def test_page_or_tile_with_too_many_bytes(
+def test_a_page_or_tile_with_too_many_bytes_is_refused(
     tmp_path: Path, read: Callable[[Path], Any], claims: dict[str, int]
 ) -> None:
-    write(tmp_path / "a.tif", (64, 64, 2), tile=(64, 64), compression="zlib", planarconfig="contig")
+    write_zeros(
+        tmp_path / "a.tif", (64, 64, 2), tile=(64, 64), compression="zlib", planarconfig="contig"
+    )
     overwrite_tags(tmp_path / "a.tif", ImageWidth=2**9, ImageLength=2**9, **claims)
     assert "bytes of memory: at most 4294967296 bytes are read" in error_of(
         read, tmp_path / "a.tif"
@@ -116,16 +113,20 @@ def test_page_or_tile_with_too_many_bytes(
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_page_longer_than_its_file(tmp_path: Path, read: Callable[[Path], Any]) -> None:
-    write(tmp_path / "a.tif")
+def test_a_page_longer_than_its_file_is_refused(
+    tmp_path: Path, read: Callable[[Path], Any]
+) -> None:
+    write_zeros(tmp_path / "a.tif")
     overwrite_tags(tmp_path / "a.tif", ImageWidth=20_000, ImageLength=20_000)
     assert "its header claims 400000000 bytes, and the file has " in error_of(
         read, tmp_path / "a.tif"
     )
 
 
-def test_pages_have_the_size_of_the_first(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", (3, 64, 64), ome=True, metadata={"axes": "ZYX"}, compression="zlib")
+def test_planes_are_read_with_the_size_of_the_first_page(tmp_path: Path) -> None:
+    write_zeros(
+        tmp_path / "a.tif", (3, 64, 64), ome=True, metadata={"axes": "ZYX"}, compression="zlib"
+    )
     for page in (1, 2):
         overwrite_tags(tmp_path / "a.tif", page, ImageWidth=65_535, ImageLength=65_535)
     with open_stack(tmp_path / "a.tif") as stack:
@@ -133,9 +134,9 @@ def test_pages_have_the_size_of_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "jpeg2000", "webp", "png"])
-def test_strip_larger_than_its_page(tmp_path: Path, compression: str) -> None:
+def test_a_strip_larger_than_its_page_is_refused(tmp_path: Path, compression: str) -> None:
     path = tmp_path / "a.tif"
-    write(path, (64, 64, 3), photometric="rgb", compression=compression)
+    write_zeros(path, (64, 64, 3), photometric="rgb", compression=compression)
     content = bytearray(path.read_bytes())
     if compression == "jpeg":
         place = content.index(b"\xff\xc0") + 5
@@ -166,7 +167,7 @@ def test_jpeg_xl_is_refused(tmp_path: Path, read: Callable[[Path], Any]) -> None
 
 
 def test_wrong_byte_counts_are_tolerated(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", compression="zlib")
+    write_zeros(tmp_path / "a.tif", compression="zlib")
     overwrite_tags(tmp_path / "a.tif", StripByteCounts=2**31)
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), np.zeros((64, 64)))
 
@@ -182,15 +183,15 @@ def test_wrong_byte_counts_are_tolerated(tmp_path: Path) -> None:
         ('SizeX="64"', 'SizeX="40000000000"'),
     ],
 )
-def test_too_many_planes_in_ome_xml(
+def test_too_many_planes_in_ome_xml_are_refused(
     tmp_path: Path, original: str, claimed: str, read: Callable[[Path], Any]
 ) -> None:
-    write(tmp_path / "a.tif", (2, 64, 64), ome=True, metadata={"axes": "ZYX"})
+    write_zeros(tmp_path / "a.tif", (2, 64, 64), ome=True, metadata={"axes": "ZYX"})
     with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
         about = tiff.ome_metadata or ""
     original = original if original in about else original.replace("'", '"')
     assert original in about
-    write(tmp_path / "a.tif", (2, 64, 64), description=about.replace(original, claimed))
+    write_zeros(tmp_path / "a.tif", (2, 64, 64), description=about.replace(original, claimed))
     assert " planes: a stack has at most 16777216." in error_of(read, tmp_path / "a.tif")
     assert not is_stack(tmp_path / "a.tif")
 
@@ -199,8 +200,10 @@ def test_too_many_planes_in_ome_xml(
     "about",
     ['{"shape": [9000000000, 64, 64]}', "ImageJ=1.54f\nimages=9000000000\nslices=9000000000\n"],
 )
-def test_too_many_planes_in_other_descriptions(tmp_path: Path, about: str) -> None:
-    write(tmp_path / "a.tif", description=about)
+def test_too_many_planes_in_other_descriptions_are_refused_or_ignored(
+    tmp_path: Path, about: str
+) -> None:
+    write_zeros(tmp_path / "a.tif", description=about)
     try:
         first_and_last_plane(tmp_path / "a.tif")  # tifffile may read the single page
     except InputError as error:
@@ -208,7 +211,7 @@ def test_too_many_planes_in_other_descriptions(tmp_path: Path, about: str) -> No
 
 
 @pytest.mark.parametrize("source", ["summary", "index"])
-def test_too_many_planes_in_micro_manager_metadata(tmp_path: Path, source: str) -> None:
+def test_too_many_planes_in_micro_manager_metadata_are_refused(tmp_path: Path, source: str) -> None:
     # Micro-Manager's metadata are between the TIFF header and the first page.
     frames, last = (4_000_000_000, 0) if source == "summary" else (1, 4_000_000_000)
     summary = json.dumps({"MicroManagerVersion": "2", "Frames": frames}).encode()
@@ -246,7 +249,7 @@ def test_huge_stacks_with_small_planes_are_read(tmp_path: Path) -> None:
         ((2, 8, 8), (1, 8, 8), "complex64", "holds values of complex64"),
     ],
 )
-def test_zarr_exceeding_the_limits(
+def test_a_zarr_array_beyond_the_limits_is_refused(
     tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: str, message: str
 ) -> None:
     names = ["z", "y", "x", "s"][: len(shape)] if len(shape) == 4 and shape[3] == 4 else None
@@ -276,12 +279,14 @@ def npy(shape: str, dtype: str = "'|u1'") -> bytes:
         b"",
     ],
 )
-def test_damaged_npy_headers(tmp_path: Path, content: bytes, read: Callable[[Path], Any]) -> None:
+def test_damaged_npy_headers_are_refused(
+    tmp_path: Path, content: bytes, read: Callable[[Path], Any]
+) -> None:
     (tmp_path / "a.npy").write_bytes(content)
     assert "cannot be read as " in error_of(read, tmp_path / "a.npy")
 
 
-def test_npy_with_too_many_bytes(tmp_path: Path) -> None:
+def test_an_npy_file_with_too_many_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     path.write_bytes(npy("(70000, 70000)"))
     with path.open("rb+") as stream:
@@ -301,6 +306,7 @@ def test_npy_is_read(tmp_path: Path) -> None:
 
 
 def too_large(kind: str) -> bytes:
+    """Return a small picture whose header says 60000 x 60000 pixels."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, kind)
     content = bytearray(buffer.getvalue())
@@ -327,7 +333,7 @@ def too_large(kind: str) -> bytes:
 
 @pytest.mark.parametrize("read", PICTURE_READERS)
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "PPM", "TGA", "JPEG2000"])
-def test_pictures_with_too_many_pixels(
+def test_pictures_with_too_many_pixels_are_refused(
     tmp_path: Path, kind: str, read: Callable[[Path], Any]
 ) -> None:
     (tmp_path / "a").write_bytes(too_large(kind))

@@ -8,31 +8,32 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from file_helpers import PICTURE_READERS, set_ome_attributes
 from PIL import Image
 
 from napari_nst.errors import InputError
-from napari_nst.files import open_stack, read_image, read_labels, read_metadata, shape_of
+from napari_nst.files import open_stack, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-READERS: list[Callable[[Path], Any]] = [read_image, read_labels, read_metadata, shape_of]
-READERS += [open_stack]
+READERS: list[Callable[[Path], Any]] = [*PICTURE_READERS, open_stack]
 
 
-def boxes(*brands: bytes) -> bytes:
+def iso_media(*brands: bytes) -> bytes:
+    """Return the beginning of an ISO media file with these brands."""
     content = b"ftyp" + brands[0] + bytes(4) + b"".join(brands[1:])
     return (len(content) + 4).to_bytes(4) + content + b"\0\0\0\x08meta" * 9
 
 
 KINDS = {
-    "HEIC": (boxes(b"heic", b"mif1", b"heic"), "a HEIC photo", "JPEG"),
-    "HEIC of an iPhone": (boxes(b"heix", b"mif1", b"heix", b"miaf"), "a HEIC photo", "JPEG"),
-    "HEIF by its compatible brands": (boxes(b"mif1", b"miaf", b"heic"), "a HEIC photo", "JPEG"),
-    "CR3": (boxes(b"crx ", b"crx ", b"isom"), "a camera's raw file", "TIFF"),
-    "MP4": (boxes(b"isom", b"isom", b"avc1"), "a video", "a frame"),
-    "MOV": (boxes(b"qt  ", b"qt  "), "a video", "a frame"),
+    "HEIC": (iso_media(b"heic", b"mif1", b"heic"), "a HEIC photo", "JPEG"),
+    "HEIC of an iPhone": (iso_media(b"heix", b"mif1", b"heix", b"miaf"), "a HEIC photo", "JPEG"),
+    "HEIF by its compatible brands": (iso_media(b"mif1", b"miaf", b"heic"), "a HEIC photo", "JPEG"),
+    "CR3": (iso_media(b"crx ", b"crx ", b"isom"), "a camera's raw file", "TIFF"),
+    "MP4": (iso_media(b"isom", b"isom", b"avc1"), "a video", "a frame"),
+    "MOV": (iso_media(b"qt  ", b"qt  "), "a video", "a frame"),
     "CR2": (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "a camera's raw file", "TIFF"),
     "RAF": (b"FUJIFILMCCD-RAW 0201", "a camera's raw file", "TIFF"),
     "ORF": (b"IIRO\x08\0\0\0", "a camera's raw file", "TIFF"),
@@ -116,17 +117,13 @@ def test_full_resolution_of_a_pyramid_is_read(tmp_path: Path) -> None:
 def add_image(group: zarr.Group, name: str, version: int) -> None:
     image = group.create_group(name)
     about = {"multiscales": [{"axes": [*"zyx"], "datasets": [{"path": "0"}]}]}
-    image.attrs.update(about if version == 2 else {"ome": about})
+    set_ome_attributes(image, version, about)
     image.create_array("0", data=np.zeros((2, 8, 8), np.uint8))
-
-
-def set_attributes(group: zarr.Group, version: int, about: dict[str, Any]) -> None:
-    group.attrs.update(about if version == 2 else {"ome": about})
 
 
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("kind", ["plate", "well", "labels", "series", "groups", "arrays"])
-def test_error_for_a_zarr_collection_names_an_existing_image(
+def test_a_zarr_collection_raises_a_message_with_an_existing_image(
     tmp_path: Path, kind: str, version: Any
 ) -> None:
     path = tmp_path / ("a folder with a name that is longer than sixty characters " * 2) / "a.zarr"
@@ -134,20 +131,20 @@ def test_error_for_a_zarr_collection_names_an_existing_image(
     if kind == "plate":
         # The metadata list wells without images, and B/2 is empty.
         wells = [{"path": f"{row}/{column}"} for row in "AB" for column in (1, 2, 10)]
-        set_attributes(group, version, {"plate": {"wells": wells}})
+        set_ome_attributes(group, version, {"plate": {"wells": wells}})
         group.create_group("B/2")
         add_image(group, "B/10/3", version)
         expected, name = "B/10/3", "a plate of OME-Zarr"
     elif kind == "well":
-        set_attributes(group, version, {"well": {"images": [{"path": "0"}, {"path": "1"}]}})
+        set_ome_attributes(group, version, {"well": {"images": [{"path": "0"}, {"path": "1"}]}})
         add_image(group, "1", version)
         expected, name = "1", "a well of OME-Zarr"
     elif kind == "labels":
-        set_attributes(group, version, {"labels": ["nuclei"]})
+        set_ome_attributes(group, version, {"labels": ["nuclei"]})
         add_image(group, "nuclei", version)
         expected, name = "nuclei", "a group of labels of OME-Zarr"
     elif kind == "series":
-        set_attributes(group, version, {"bioformats2raw.layout": 3})
+        set_ome_attributes(group, version, {"bioformats2raw.layout": 3})
         group.create_group("OME")
         for number in ("10", "2"):
             add_image(group, number, version)
@@ -169,7 +166,9 @@ def test_error_for_a_zarr_collection_names_an_existing_image(
 
 
 @pytest.mark.parametrize("about", [{}, {"plate": {"wells": [{"path": "A/1"}]}}])
-def test_error_for_a_zarr_group_without_images(tmp_path: Path, about: dict[str, Any]) -> None:
+def test_a_zarr_group_without_images_raises_a_message(
+    tmp_path: Path, about: dict[str, Any]
+) -> None:
     zarr.open_group(tmp_path / "a.zarr", mode="w").attrs.update(about)
     with pytest.raises(InputError, match="without an image or array in it: copy it"):
         open_stack(tmp_path / "a.zarr")

@@ -1,3 +1,5 @@
+"""Labels are read from files unchanged."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Common readers open every file that is written, and read the same pixels."""
+"""Files that are written open in common readers with the same pixels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import skimage.io
 import tifffile
 import zarr
+from file_helpers import set_ome_attributes
 from napari_builtins.io import magic_imread
 from PIL import Image, ImageSequence
 
@@ -51,7 +52,7 @@ OTHER_READERS = [name for name in READERS if name != "tifffile"]
 RECORD = '{"shape": [3, 4], "axes": "YX", "seed": 3, "style": "Sternennacht — 星月夜"}'
 
 
-def random(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
+def random_values(shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
     values = np.random.default_rng(len(shape)).random(shape)
     if dtype == "bool":
         return values > 0.5
@@ -89,7 +90,7 @@ def pixels_or_error(reader: str, path: Path) -> Any:
 def test_pictures_open_in_every_reader(
     tmp_path: Path, name: str, dtype: Any, channels: int, record: str | None
 ) -> None:
-    image = random((12, 9, channels) if channels else (12, 9), dtype)
+    image = random_values((12, 9, channels) if channels else (12, 9), dtype)
     path = tmp_path / name
     write_image(path, image / np.iinfo(dtype).max, dtype=dtype, metadata=record)
     assert read_metadata(path) == record
@@ -190,7 +191,7 @@ def test_tiff_stacks_open_in_every_reader(
     for leading, planar in (((), False), ((2,), False), ((2,), True), ((2, 5), False)):
         if planar and (not channels or "imagej" in kind.lower()):
             continue
-        image = random((*leading, 12, 9, *([channels] if channels else [])), dtype)
+        image = random_values((*leading, 12, 9, *([channels] if channels else [])), dtype)
         source, path, bare = (tmp_path / f"{name}.tif" for name in ("source", "a", "bare"))
         write_source(source, image, kind, channels, planar)
         with open_stack(source) as stack:
@@ -218,7 +219,7 @@ def test_bigtiff_stacks_open_in_every_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_nst.files._stack_tiff._BIGTIFF_BYTES", 100)
-    image = random((2, 12, 9), "uint16")
+    image = random_values((2, 12, 9), "uint16")
     for kind in ("pages", "ome"):
         write_source(tmp_path / "source.tif", image, kind, 0, False)
         with open_stack(tmp_path / "source.tif") as stack:
@@ -239,11 +240,11 @@ def test_one_bit_colours_are_refused_on_opening(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [*TYPES])
 @pytest.mark.parametrize("version", [2, 3])
 def test_zarr_stacks_open_in_every_reader(tmp_path: Path, version: Any, dtype: str) -> None:
-    image = random((2, 5, 12, 9), dtype)
+    image = random_values((2, 5, 12, 9), dtype)
     zarr.create_array(tmp_path / "array.zarr", data=image, zarr_format=version)
     group = zarr.open_group(tmp_path / "ome.zarr", mode="w", zarr_format=version)
     about: dict[str, Any] = {"multiscales": [{"datasets": [{"path": "0"}], "axes": [*"tzyx"]}]}
-    group.attrs.update(about if version == 2 else {"ome": about})
+    set_ome_attributes(group, version, about)
     group.create_array("0", data=image)
     for name in ("array", "ome"):
         path = tmp_path / f"{name}-out.zarr"

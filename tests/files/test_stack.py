@@ -1,3 +1,5 @@
+"""Stacks in TIFF and Zarr: planes, metadata, errors."""
+
 from __future__ import annotations
 
 import sys
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from file_helpers import icc_profile, set_ome_attributes
 
 from napari_nst.errors import InputError
 from napari_nst.files import (
@@ -39,7 +42,8 @@ OME: dict[str, Any] = {
 }
 
 
-def write(folder: Path, kind: str) -> Path:
+def write_sample(folder: Path, kind: str) -> Path:
+    """Write a TIFF of a kind, with its metadata."""
     file = folder / f"{kind}.tif"
     if kind == "ome":
         file = folder / "a.ome.tif"
@@ -79,10 +83,10 @@ def upside_down(stack: Any) -> Iterator[NDArray[Any]]:
         ("signed", "yx", 1),
     ],
 )
-def test_tiff_round_trip_keeps_axes_sizes_and_values(
+def test_a_tiff_round_trip_keeps_axes_sizes_and_values(
     tmp_path: Path, kind: str, axes: str, count: int
 ) -> None:
-    file = write(tmp_path, kind)
+    file = write_sample(tmp_path, kind)
     assert is_stack(file)
     with open_stack(file) as stack:
         assert len(stack) == count
@@ -103,8 +107,8 @@ def test_tiff_round_trip_keeps_axes_sizes_and_values(
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([file.name, "out.tif"])
 
 
-def test_ome_tiff_keeps_sizes_channels_and_positions(tmp_path: Path) -> None:
-    with open_stack(write(tmp_path, "ome")) as stack:
+def test_an_ome_tiff_round_trip_keeps_sizes_channels_and_positions(tmp_path: Path) -> None:
+    with open_stack(write_sample(tmp_path, "ome")) as stack:
         assert stack.sizes == {"x": 0.2, "y": 250.0, "z": 1.5, "t": 3.0}
         assert stack.units == {"x": "µm", "y": "nm", "z": "µm", "t": "s"}
         write_stack(tmp_path / "out.ome.tif", stack, stack)
@@ -116,7 +120,9 @@ def test_ome_tiff_keeps_sizes_channels_and_positions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_ome_zarr_round_trip_keeps_axes_sizes_and_attributes(tmp_path: Path, version: Any) -> None:
+def test_an_ome_zarr_round_trip_keeps_axes_sizes_and_attributes(
+    tmp_path: Path, version: Any
+) -> None:
     group = zarr.open_group(tmp_path / "a.ome.zarr", mode="w", zarr_format=version)
     axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
     image = {
@@ -127,7 +133,7 @@ def test_ome_zarr_round_trip_keeps_axes_sizes_and_attributes(tmp_path: Path, ver
         ],
     }
     about = {"multiscales": [image], "omero": {"channels": [{"label": "DAPI"}]}}
-    group.attrs.update(about if version == 2 else {"ome": {"version": "0.5", **about}})
+    set_ome_attributes(group, version, about if version == 2 else {"version": "0.5", **about})
     array = group.create_array("0", shape=(2, 3, 20, 24), dtype="uint16", chunks=(1, 2, 16, 16))
     array[:] = VALUES[:, :, 0]
     with open_stack(tmp_path / "a.ome.zarr") as stack:
@@ -155,7 +161,7 @@ def test_ome_zarr_round_trip_keeps_axes_sizes_and_attributes(tmp_path: Path, ver
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_zarr_array_round_trip(tmp_path: Path, version: Any) -> None:
+def test_a_zarr_array_round_trip_keeps_values(tmp_path: Path, version: Any) -> None:
     zarr.create_array(tmp_path / "a.zarr", data=COLORS, zarr_format=version)
     with open_stack(tmp_path / "a.zarr") as stack:
         assert stack.axes == ("axis0", "y", "x", "s")
@@ -165,7 +171,7 @@ def test_zarr_array_round_trip(tmp_path: Path, version: Any) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need privileges on Windows")
-def test_symbolic_link_to_a_stack_is_kept(tmp_path: Path) -> None:
+def test_a_symbolic_link_to_a_stack_is_kept(tmp_path: Path) -> None:
     zarr.create_array(tmp_path / "a.zarr", data=COLORS)
     zarr.create_array(tmp_path / "old.zarr", data=COLORS[:1])
     (tmp_path / "link.zarr").symlink_to("old.zarr")
@@ -189,7 +195,7 @@ def test_pictures_are_not_stacks(tmp_path: Path) -> None:
         shape_of(tmp_path / "d.tif")
 
 
-def test_error_for_files_that_are_not_stacks(
+def test_files_that_are_not_stacks_raise_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputError, match="does not exist"):
@@ -207,8 +213,8 @@ def test_error_for_files_that_are_not_stacks(
         open_stack(tmp_path / "group.zarr")
 
 
-def test_failed_write_keeps_the_old_stack(tmp_path: Path) -> None:
-    with open_stack(write(tmp_path, "ome")) as stack:
+def test_a_failed_write_keeps_the_old_stack(tmp_path: Path) -> None:
+    with open_stack(write_sample(tmp_path, "ome")) as stack:
         write_stack(tmp_path / "out.tif", stack, stack)
         before = (tmp_path / "out.tif").read_bytes()
 
@@ -284,7 +290,7 @@ def test_miniswhite_planes_share_one_range(tmp_path: Path) -> None:
     np.testing.assert_array_equal(planes_of(tmp_path / "a.tif"), 4095 - values)
 
 
-def test_miniswhite_single_page_is_read_as_a_picture(tmp_path: Path) -> None:
+def test_a_single_page_of_miniswhite_is_read_as_a_picture(tmp_path: Path) -> None:
     values = (RAMP[0] * 4000).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
     tifffile.imwrite(tmp_path / "b.tif", values[None], photometric="miniswhite", imagej=True)
@@ -292,7 +298,7 @@ def test_miniswhite_single_page_is_read_as_a_picture(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), 4095 - values)
 
 
-def test_palettes_are_colours_except_display_palettes_of_imagej(tmp_path: Path) -> None:
+def test_palettes_are_colours_but_display_palettes_of_imagej_are_ignored(tmp_path: Path) -> None:
     table = np.random.default_rng(0).integers(0, 256, (3, 256), dtype=np.uint16)
     indices = (RAMP * 255).astype(np.uint8)
     for name, kept in (("a.tif", table * 257), ("old.tif", table)):
@@ -385,7 +391,7 @@ def test_planes_have_the_same_colours_as_pictures(tmp_path: Path) -> None:
     kinds: dict[str, Any] = {
         "jpeg": {"photometric": "ycbcr", "compression": "jpeg"},
         "cmyk": {"photometric": "separated", "planarconfig": "contig"},
-        "icc": {"photometric": "rgb", "iccprofile": _profile()},
+        "icc": {"photometric": "rgb", "iccprofile": icc_profile()},
     }
     for name, options in kinds.items():
         values = smooth if name != "cmyk" else np.concatenate([smooth, smooth[..., :1]], axis=-1)
@@ -397,16 +403,6 @@ def test_planes_have_the_same_colours_as_pictures(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "lab.tif", smooth, photometric="cielab")
     with pytest.raises(InputError, match="colours of the kind CIELAB"):
         open_stack(tmp_path / "lab.tif")
-
-
-def _profile() -> bytes:
-    import imagecodecs
-
-    primaries = [0.68, 0.32, 0.265, 0.69, 0.15, 0.06]
-    made: bytes = imagecodecs.cms_profile(
-        "rgb", whitepoint=(0.3127, 0.3290), primaries=primaries, gamma=1.8
-    )
-    return made
 
 
 def test_orientation_of_pages_is_applied(tmp_path: Path) -> None:
@@ -436,10 +432,10 @@ def test_several_images_are_refused_but_reduced_copies_are_not(tmp_path: Path) -
         open_stack(tmp_path / "mixed.tif")
 
 
-def test_channel_axis_is_recognised_by_name_or_type(tmp_path: Path) -> None:
-    with open_stack(write(tmp_path, "ome")) as stack:
+def test_the_channel_axis_is_recognised_by_name_or_type(tmp_path: Path) -> None:
+    with open_stack(write_sample(tmp_path, "ome")) as stack:
         assert (stack.channel, stack.leading_axes) == ("c", ("t", "z", "c"))
-    with open_stack(write(tmp_path, "pages")) as stack:
+    with open_stack(write_sample(tmp_path, "pages")) as stack:
         assert stack.channel is None
     group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
     kinds = [("stain", "channel"), ("y", "space"), ("x", "space")]
