@@ -1,6 +1,6 @@
 """Measure iterations and whole runs on a CUDA device, by size, style loss and precision.
 
-See README.md.
+See docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measure an iteration: seconds and memory by size, tile, precision, optimizer and style loss.
 
-Every row is measured in its own process; see README.md.
+Every row is measured in its own process; see docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Compare the quality of the default settings' results with a reference; see README.md."""
+"""Compare the quality of the default settings' results with a reference; see docs/benchmarks.md."""
 
 from __future__ import annotations
 

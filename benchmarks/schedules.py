@@ -1,4 +1,4 @@
-"""Compare schedules by their loss at the final size against time; see README.md."""
+"""Compare schedules by their loss at the final size against time; see docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare the time of a run with that of its convolutions alone; see README.md."""
+"""Compare the time of a run with that of its convolutions alone; see docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time imports, --help and a first iteration in new processes; see README.md."""
+"""Time imports, --help and a first iteration in new processes; see docs/benchmarks.md."""
 
 from __future__ import annotations
 

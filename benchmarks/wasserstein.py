@@ -1,4 +1,4 @@
-"""Time the Wasserstein term against Newton-Schulz iterations; see README.md."""
+"""Time the Wasserstein term against Newton-Schulz iterations; see docs/benchmarks.md."""
 
 from __future__ import annotations
 

@@ -8,7 +8,8 @@ function Invoke-Checked([string] $program, [string[]] $arguments) {
     if ($LASTEXITCODE -ne 0) { throw "$program $arguments failed with status $LASTEXITCODE" }
 }
 
-# Make .venv with the project in it: for its users ('use') or its developers ('dev').
+# Make .venv with the project in it: for its users ('use') or its developers ('dev'). 'docs' installs
+# only the tools of the documentation, which read the source and do not import it.
 # A stamp of what was installed makes the next run quick.
 function Initialize-Venv([string] $purpose) {
     if (-not (Test-Path $python)) {
@@ -29,6 +30,12 @@ function Initialize-Venv([string] $purpose) {
     $stamp = Join-Path $root ".venv\stamp-$purpose"
     if ((Test-Path $stamp) -and ((Get-Content -Raw $stamp).Trim() -eq $wanted)) { return }
     Invoke-Checked $python @('-m', 'pip', 'install', '--quiet', '--upgrade', 'pip>=25.1')
+    if ($purpose -eq 'docs') {
+        Push-Location $root
+        try { Invoke-Checked $python @('-m', 'pip', 'install', '--group', 'docs') } finally { Pop-Location }
+        Set-Content $stamp $wanted
+        return
+    }
     # Together and first: each torchvision goes with one torch, and pip must choose them as a pair.
     Invoke-Checked $python @('-m', 'pip', 'install', 'torch', 'torchvision')
     $install = @('-m', 'pip', 'install', '-e', '.[all]')

@@ -56,7 +56,8 @@ find_python() {
   return 1
 }
 
-# Make .venv with the project in it: for its users ("use") or its developers ("dev").
+# Make .venv with the project in it: for its users ("use") or its developers ("dev"). "docs" installs
+# only the tools of the documentation, which read the source and do not import it.
 # A stamp of what was installed makes the next run quick.
 prepare_venv() {
   local purpose=$1 groups=() chosen wanted
@@ -84,6 +85,11 @@ print(hashlib.sha256(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest(), sys.ve
   say "installing Python packages into $root/.venv; the first time takes minutes"
   export PIP_DISABLE_PIP_VERSION_CHECK=1
   "$python" -m pip install --quiet --upgrade 'pip>=25.1'
+  if [[ $purpose == docs ]]; then
+    (cd "$root" && "$python" -m pip install --group docs)
+    printf '%s\n' "$wanted" >"$root/.venv/stamp-docs"
+    return 0
+  fi
   # Together and first: each torchvision goes with one torch, and pip must choose them as a pair.
   "$python" -m pip install torch torchvision
   (cd "$root" && "$python" -m pip install -e '.[all]' ${groups[@]+"${groups[@]}"})

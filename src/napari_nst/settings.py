@@ -92,7 +92,7 @@ class StyleTransferSettings(BaseModel):
         The network whose features are compared.  VGG-16 is part of the package.  VGG-19, which
         the paper uses, is downloaded once by ``napari-nst weights fetch vgg19``, or read from
         torch hub's cache or from the file in `weights`.
-    weights : str, path-like or None
+    weights : str or None
         A file with the network's weights; None: the built-in or downloaded ones.
     weights_format : {"auto", "torchvision", "caffe"}
         Input of the network in that file: normalized RGB as in torchvision, or BGR in 0-255 minus

@@ -175,16 +175,16 @@ def batch(
 
     Parameters
     ----------
-    contents, styles : path-like or sequence of path-like
+    contents, styles : PathLike or sequence of PathLike
         Images, folders of images, or patterns such as ``"photos/*.png"``.  Contents can be stacks
         (TIFF, Zarr), whose result has the same axes, type and physical sizes.
-    out : path-like
+    out : PathLike
         The folder of the results; created if missing.
     settings : StyleTransferSettings, optional
         All settings; `choices` override single ones.
     seeds : sequence of int, optional
         One result per seed; by default only the seed of the settings.
-    masks : path-like, optional
+    masks : PathLike, optional
         A folder.  The mask with the name of a content is copied to the folder "masks" in `out`
         under the name of its result; for a result of another size, its nearest pixels are taken.
     intensities : {"auto", "full", "percentiles"} or tuple of float

@@ -125,7 +125,7 @@ class PlaneStore(PlaneArray):
 
     Parameters
     ----------
-    path : path-like
+    path : PathLike
         Folder; created if missing.
     shape, dtype, axis
         As for `PlaneArray`.

@@ -177,7 +177,7 @@ class StyleTransfer(Controlled):
 
         Parameters
         ----------
-        path : path-like
+        path : PathLike
             A file written by `save`.
 
         Raises
@@ -196,7 +196,7 @@ class StyleTransfer(Controlled):
 
         Parameters
         ----------
-        path : path-like
+        path : PathLike
             The file; it is replaced only when the new one is complete.
 
         Raises
