@@ -99,6 +99,7 @@ def test_existing_results_are_skipped(folder: Path) -> None:
         "damaged record",
         "binary record",
         "result",
+        "damaged result",
         "intensities",
     ],
 )
@@ -121,13 +122,15 @@ def test_outdated_results_are_made_again(folder: Path, change: str, photo: Any) 
         Path("out/a.napari-nst.json").write_bytes(b"\xff\xfe\x00")
     elif change == "result":
         Path("out/a.png").unlink()
+    elif change == "damaged result":
+        Path("out/a.png").write_bytes(before["a.png"][1][:-1])
     elif change == "intensities":
         options, again = {"intensities": "percentiles"}, ["made", "made"]
     assert statuses(batch("in", "s.png", "out", **options, **settings)) == again
     after = files_of("out")
     assert after["a.png"][0] != (before["a.png"][0])
     assert (after["a.png"][1] == before["a.png"][1]) == (
-        change in ("record", "damaged record", "binary record", "result")
+        change in ("record", "damaged record", "binary record", "result", "damaged result")
     ) or change == "intensities"  # which leaves colours unchanged
 
 
@@ -229,7 +232,9 @@ def test_unexpected_error_anywhere_fails_one_job(
     with monkeypatch.context() as patch:
         fail_at(patch, point, ERRORS[list(FAILURE_POINTS).index(point) % len(ERRORS)])
         report = batch("in", styles, "out", **given)
-    found = {o.job.content.stem: o.status for o in report.outcomes if o.job.style.name == "s.png"}
+    found = {
+        o.job.content.stem: o.status for o in report.outcomes if o.job.styles[0].name == "s.png"
+    }
     assert found == expected
     for outcome in report.failed:
         assert re.fullmatch(
@@ -463,10 +468,8 @@ def test_style_plane_selects_a_plane(folder: Path, stripes: Any) -> None:
     tifffile.imwrite("styles.tif", stack, photometric="minisblack")
     report = batch("in/a.png", ["styles.tif", "s.png"], "out", style_plane=1, **TINY)
     assert statuses(report) == ["made", "made"]
-    assert [record_of(f"a__{name}").fingerprint.style_plane for name in ("styles", "s")] == [
-        (1,),
-        None,
-    ]
+    planes = [record_of(f"a__{name}").fingerprint.style_planes for name in ("styles", "s")]
+    assert planes == [((1,),), (None,)]
     expected = stylize(read_image("in/a.png"), stack[1], **TINY).image
     np.testing.assert_allclose(read_image("out/a__styles.png") / 255, expected, atol=0.01)
     with pytest.raises(InputError, match=r"--style-plane is 2, and styles\.tif has 2 planes"):

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
 
 from napari_nst.cli import _demo, main
 from napari_nst.engine.run.stylize import stylize
@@ -26,31 +25,13 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
-
 TINY = ["--size", "40", "--iterations", "2"]
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory with pictures and an old out.png, which failed runs must not change."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no-weights"))
-    for variable in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
-        monkeypatch.delenv(variable, raising=False)
-    write_image("content.png", picture((40, 48, 3)))
-    write_image("style.png", picture((36, 40, 3), seed=1))
+@pytest.fixture(autouse=True)
+def old_result(folder: Path) -> None:
+    """Write an old out.png, which failed runs must not change."""
     Path("out.png").write_bytes(b"old")
-    return tmp_path
-
-
-def picture(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).random(shape, np.float32)
-
-
-def record_of(path: str) -> RunRecord:
-    with Image.open(path) as image:
-        return RunRecord.model_validate_json(image.text["napari-nst"])  # type: ignore[attr-defined]
 
 
 def run_program(*arguments: str, before: str = "", **options: Any) -> subprocess.Popen[str]:
@@ -68,7 +49,7 @@ def run_program(*arguments: str, before: str = "", **options: Any) -> subprocess
 
 
 def test_stylize_writes_the_picture_with_its_record(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    record_of: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["stylize", "content.png", "style.png", "-o", "out.png", *TINY]) == 0
     image = read_image("out.png")
@@ -99,12 +80,7 @@ def test_stylize_writes_the_picture_with_its_record(
     ],
 )
 def test_result_has_the_depth_and_channels_of_the_content(
-    folder: Path,
-    stored: str,
-    shape: tuple[int, ...],
-    out: str,
-    options: list[str],
-    expected: str,
+    picture: Any, stored: str, shape: tuple[int, ...], out: str, options: list[str], expected: str
 ) -> None:
     values = picture(shape)
     if stored == "float32":
@@ -119,7 +95,7 @@ def test_result_has_the_depth_and_channels_of_the_content(
         np.testing.assert_array_equal(result[..., 3], read_image("in.tif")[..., 3])
 
 
-def test_tiff_contains_its_record(folder: Path) -> None:
+def test_tiff_contains_its_record() -> None:
     assert main(["stylize", "content.png", "style.png", "-o", "out.tif", *TINY]) == 0
     record = json.loads(read_metadata("out.tif") or "")
     assert record["content"]["name"] == "content.png"
@@ -138,7 +114,7 @@ def test_record_too_long_for_jpeg_is_written_beside_it(
     assert record.status == "finished"
 
 
-def test_several_styles_are_mixed_in_one_picture(folder: Path) -> None:
+def test_several_styles_are_mixed_in_one_picture(picture: Any, record_of: Any) -> None:
     write_image("other.png", picture((30, 30), seed=2))
     arguments = ["content.png", "style.png", "other.png", "-o", "out.png", *TINY]
     assert main(["stylize", *arguments, "--set", "style_weights=[0.7, 0.3]"]) == 0
@@ -147,7 +123,7 @@ def test_several_styles_are_mixed_in_one_picture(folder: Path) -> None:
     assert record.settings.style_weights == (0.7, 0.3)
 
 
-def test_options_override_set_and_set_overrides_the_file(folder: Path) -> None:
+def test_options_override_set_and_set_overrides_the_file(record_of: Any) -> None:
     saved = StyleTransferSettings(iterations=7, pooling="average", seed=3, style_weight=9)
     Path("saved.json").write_text(saved.to_json())
     arguments = ["content.png", "style.png", "-o", "out.png", "--settings", "saved.json", *TINY]
@@ -164,7 +140,7 @@ def test_options_override_set_and_set_overrides_the_file(folder: Path) -> None:
     )
 
 
-def test_init_image_option_implies_init_image(folder: Path) -> None:
+def test_init_image_option_implies_init_image(picture: Any, record_of: Any) -> None:
     write_image("start.png", picture((20, 30, 3), seed=3))
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", *TINY]
     assert main([*arguments, "--init-image", "start.png"]) == 0
@@ -179,14 +155,14 @@ def test_init_image_option_implies_init_image(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "longest"), [("none", 48), ("auto", 48), ("32", 38)])
-def test_size_limits_the_longest_side(folder: Path, size: str, longest: int) -> None:
+def test_size_limits_the_longest_side(size: str, longest: int) -> None:
     arguments = ["stylize", "content.png", "style.png", "-o", "out.png", "--iterations", "1"]
     assert main([*arguments, "--size", size, "--set", "output_size=working"]) == 0
     assert max(read_image("out.png").shape) == longest
 
 
 def test_terminal_shows_a_bar(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
@@ -200,12 +176,6 @@ def test_terminal_shows_a_bar(
 
 
 # Errors
-
-
-def spoil(path: str, value: float) -> None:
-    values = picture((40, 48, 3))
-    values[3, 4, 1] = value
-    tifffile.imwrite(path, values, photometric="rgb")
 
 
 @pytest.mark.parametrize(
@@ -254,11 +224,13 @@ def spoil(path: str, value: float) -> None:
     ],
 )
 def test_invalid_input_is_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    picture: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     Path("text.png").write_text("No picture, but a thousand words.")
     write_image("dot.png", picture((1, 1, 3)))
-    spoil("nan.tif", np.nan)
+    values = picture((40, 48, 3))
+    values[3, 4, 1] = np.nan
+    tifffile.imwrite("nan.tif", values, photometric="rgb")
     Path("empty.png").write_bytes(b"")
     old = Path("out.png").read_bytes()
     assert main(["stylize", *arguments, "-o", "out.png"]) == 2
@@ -285,7 +257,7 @@ def test_invalid_input_is_one_line(
     ],
 )
 def test_invalid_output_is_refused_before_the_run(
-    folder: Path,
+    picture: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     out: list[str],
@@ -301,15 +273,13 @@ def test_invalid_output_is_refused_before_the_run(
     assert Path("content.png").read_bytes() == before
 
 
-def test_missing_output_option_is_one_line(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_output_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stylize", "content.png", "style.png"]) == 2
     assert capsys.readouterr().err == "napari-nst: Missing option '-o' / '--output'.\n"
 
 
 def test_line_break_in_a_file_name_does_not_break_the_message(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["stylize", "a\nb.png", "style.png", "-o", "out.png"]) == 2
     assert capsys.readouterr().err.startswith("napari-nst: a b.png does not exist")
@@ -334,7 +304,6 @@ def fail_at(iteration: int, error: BaseException) -> Callable[[StyleTransfer], A
     ],
 )
 def test_failed_run_leaves_the_old_file(
-    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
@@ -347,7 +316,7 @@ def test_failed_run_leaves_the_old_file(
     assert sorted(os.listdir()) == ["content.png", "out.png", "style.png"]
 
 
-def test_bug_shows_its_traceback(folder: Path) -> None:
+def test_bug_shows_its_traceback() -> None:
     process = run_program(
         "stylize",
         *("content.png", "style.png", "-o", "out.png"),
@@ -377,7 +346,7 @@ def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> No
 
 
 def test_ctrl_c_writes_the_current_picture(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    record_of: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     press_ctrl_c(monkeypatch, at=3)
     handler = signal.getsignal(signal.SIGINT)
@@ -392,7 +361,7 @@ def test_ctrl_c_writes_the_current_picture(
 
 
 def test_ctrl_c_before_the_first_iteration_leaves_the_old_file(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     press_ctrl_c(monkeypatch, at=1)
     assert main(["stylize", "content.png", "style.png", "-o", "out.png", *TINY]) == 130
@@ -402,7 +371,7 @@ def test_ctrl_c_before_the_first_iteration_leaves_the_old_file(
     )
 
 
-def test_ctrl_c_twice_exits_immediately(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_twice_exits_immediately(monkeypatch: pytest.MonkeyPatch) -> None:
     press_ctrl_c(monkeypatch, at=2, times=2)
     handler = signal.getsignal(signal.SIGINT)
     assert main(["stylize", "content.png", "style.png", "-o", "out.png", *TINY]) == 130
@@ -411,7 +380,7 @@ def test_ctrl_c_twice_exits_immediately(folder: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no signals between processes")
-def test_ctrl_c_in_a_subprocess_writes_the_current_picture(folder: Path) -> None:
+def test_ctrl_c_in_a_subprocess_writes_the_current_picture(record_of: Any) -> None:
     process = run_program(
         "stylize",
         *("content.png", "style.png", "-o", "out.png", "--size", "40", "--iterations", "100000"),
@@ -429,7 +398,7 @@ def test_ctrl_c_in_a_subprocess_writes_the_current_picture(folder: Path) -> None
 # The program itself
 
 
-def test_help_does_not_import_torch_or_napari(folder: Path) -> None:
+def test_help_does_not_import_torch_or_napari() -> None:
     heavy = ("torch", "qtpy", "PyQt6", "napari", "numpy")
     report = (
         "import atexit\n"
@@ -443,7 +412,7 @@ def test_help_does_not_import_torch_or_napari(folder: Path) -> None:
         assert arguments == ["--version"] or "Usage: napari-nst" in out
 
 
-def test_error_in_a_file_is_reported_without_importing_torch(folder: Path) -> None:
+def test_error_in_a_file_is_reported_without_importing_torch() -> None:
     report = "import atexit\natexit.register(lambda: print('torch' in sys.modules))"
     process = run_program("stylize", "none.png", "style.png", "-o", "out.png", before=report)
     out, err = process.communicate()
@@ -463,7 +432,7 @@ def test_unknown_command_error_suggests_a_similar_one(capsys: pytest.CaptureFixt
 
 
 def test_info_shows_versions_devices_and_weights(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("napari_nst.cli._info.unused_gpu", lambda: "mend it")
     assert main(["info"]) == 0
@@ -485,7 +454,7 @@ def test_info_shows_versions_devices_and_weights(
 
 
 def test_demo_writes_a_picture_to_the_output_option(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    record_of: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["demo", "-o", "out.png", *TINY]) == 0
     assert read_image("out.png").shape == (400, 600, 3)
@@ -505,7 +474,7 @@ def test_demo_writes_a_picture_to_the_output_option(
     ],
 )
 def test_demo_without_a_viewer_gives_the_reason(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
 ) -> None:
     painted = []
     monkeypatch.setattr(_demo, "write_demo", lambda *given: painted.append(given))
@@ -518,7 +487,7 @@ def test_demo_without_a_viewer_gives_the_reason(
     assert settings == StyleTransferSettings(**({"iterations": 9} if "9" in arguments else {}))
 
 
-def test_demo_refuses_an_invalid_output(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_demo_refuses_an_invalid_output(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "-o", "nowhere/out.png"]) == 2
     assert capsys.readouterr().err.startswith("napari-nst: nowhere/out.png cannot be written")
 

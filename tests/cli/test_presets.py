@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from napari_nst import RunRecord, StyleTransferSettings, presets
+from napari_nst import StyleTransferSettings, presets
 from napari_nst.cli import main
-from napari_nst.files import write_image
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in a directory with two pictures."""
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate(("content.png", "style.png")):
-        write_image(name, np.random.default_rng(seed).random((40, 48, 3), np.float32))
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def stylize(*options: str) -> int:
     return main(["stylize", "content.png", "style.png", "-o", "out.png", *options])
 
 
-def test_options_override_the_preset() -> None:
+def test_options_override_the_preset(record_of: Any) -> None:
     options = ["--preset", "keep-colours", "--size", "40", "--set", "tv_weight=3"]
     assert stylize(*options, "--iterations", "2") == 0
-    with Image.open("out.png") as image:
-        record = RunRecord.model_validate_json(image.text["napari-nst"])  # type: ignore[attr-defined]
-
-    assert record.settings == presets.preset("keep-colours").replace(
+    assert record_of("out.png").settings == presets.preset("keep-colours").replace(
         size=40, tv_weight=3, iterations=2
     )
 

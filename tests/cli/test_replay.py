@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings
+from napari_nst import StyleTransfer, StyleTransferSettings
 from napari_nst.cli import main
 from napari_nst.errors import InputError
 from napari_nst.files import read_image, read_metadata, write_image
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Change to a directory with a content and a style."""
-    monkeypatch.chdir(tmp_path)
-    for seed, name in enumerate(("content.png", "style.png")):
-        write_image(name, np.random.default_rng(seed).random((40, 48, 3), np.float32))
+pytestmark = pytest.mark.usefixtures("folder", "one_thread")
 
 
 def stylize(out: str, *options: str) -> None:
@@ -33,17 +26,15 @@ def replay(record: str, *words: str, content: str = "content.png", out: str = "a
 
 
 @pytest.mark.parametrize("first", ["first.png", "first.jpg", "first.tif"])
-def test_picture_is_replayed_from_its_own_record(first: str) -> None:
+def test_picture_is_replayed_from_its_own_record(first: str, record_of: Any) -> None:
     stylize(first, "--set", "seed=7", "--set", "init=noise")
-    text = read_metadata(first)
-    assert text is not None
-    assert RunRecord.model_validate_json(text).settings.seed == 7
+    assert record_of(first).settings.seed == 7
     assert replay(first, out=f"again{Path(first).suffix}") == 0
 
     np.testing.assert_array_equal(read_image(first), read_image(f"again{Path(first).suffix}"))
 
 
-def test_json_record_replays_changes_during_the_run() -> None:
+def test_json_record_replays_changes_during_the_run(record_of: Any) -> None:
     settings = StyleTransferSettings(size=48, iterations=20)
     run = StyleTransfer(read_image("content.png"), read_image("style.png"), settings)
     for snapshot in run:
@@ -54,7 +45,7 @@ def test_json_record_replays_changes_during_the_run() -> None:
     result = run.result()
     Path("record.json").write_text(result.record.to_json())
     assert replay("record.json") == 130  # as a run that was stopped ends
-    again = RunRecord.model_validate_json(read_metadata("again.png") or "")
+    again = record_of("again.png")
 
     assert (again.iterations, again.status) == (4, "stopped")
     assert [change.choices for change in again.steering] == [{"style_weight": 9}]

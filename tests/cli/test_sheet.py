@@ -6,64 +6,68 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from napari_nst.cli._sheet import Thumbnail, draw_sheet, shrink
+from napari_nst.cli._sheet import draw_sheet, to_picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-RED, GREEN = (200, 0, 0), (0, 160, 0)
+    from napari_nst.cli._sheet import Line
+
+RED, GREEN, EMPTY = (200, 0, 0), (0, 160, 0), (220, 220, 220)
 LONG = "style layers relu1_1 0.3, relu2_1 0.25, relu3_1 0.2, relu4_1 0.15, relu5_1 0.1 " * 3
 
 
-def plain(height: int, width: int, color: tuple[int, int, int]) -> NDArray[np.uint8]:
-    return np.full((height, width, 3), color, np.uint8)
+def plain(width: int, height: int, color: tuple[int, int, int]) -> Image.Image:
+    return Image.new("RGB", (width, height), color)
 
 
-def draw(box: tuple[int, int], heading: str, note: str, title: str = "") -> NDArray[np.uint8]:
-    thumbnail = Thumbnail(plain(*box, RED), note, title)
-    headings = [] if title else [heading] * 2
-    source = (plain(100, 80, GREEN), heading)
-    sheet = draw_sheet(
-        [source, source], [heading], [[thumbnail, thumbnail]] * 2, headings, headings, box
-    )
+def draw(lines: list[Line], box: tuple[int, int]) -> NDArray[np.uint8]:
+    sheet = draw_sheet(lines, box)
     assert sheet.dtype == np.float32
     return np.rint(sheet * 255).astype(np.uint8)
 
 
-@pytest.mark.parametrize("box", [(24, 40), (40, 12), (160, 240), (300, 90)])
+def count(sheet: NDArray[np.uint8], color: tuple[int, int, int]) -> int:
+    return int((sheet == color).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize("box", [(40, 24), (12, 40), (240, 160), (90, 300)])
 @pytest.mark.parametrize("text", ["size 3", LONG, "w" * 300, "two words", ""])
-@pytest.mark.parametrize("title", [False, True])
-def test_blocks_do_not_overlap(box: tuple[int, int], text: str, title: bool) -> None:
-    sheet = draw(box, text, text, text if title else "")
-    red = (sheet == RED).all(axis=-1)
-    green = (sheet == GREEN).all(axis=-1)
-    assert red.sum() == 4 * box[0] * box[1]  # not a letter over a picture
-    assert green.sum() % 2 == 0 and green.sum() > 0
+def test_pictures_and_texts_do_not_overlap(box: tuple[int, int], text: str) -> None:
+    red, green = plain(*box, RED), plain(2 * box[0], 2 * box[1], GREEN)
+    sheet = draw([text, [green, green], [text, text], text, [red, red], [text, text]], box)
+    assert count(sheet, RED) == count(sheet, GREEN) == 2 * box[0] * box[1]
     # no text reaches the border, so none is cut
     border = np.concatenate([sheet[:3], sheet[-3:]]), np.concatenate([sheet[:, :3], sheet[:, -3:]])
     assert all((part == 255).all() for part in border)
 
 
+@pytest.mark.parametrize("box", [(40, 24), (240, 160)])
+def test_texts_of_neighbours_are_apart(box: tuple[int, int]) -> None:
+    sheet = draw([["w" * 300, "w" * 300]], box)
+    columns = np.flatnonzero((sheet < 128).any(axis=(0, 2)))
+    gaps = np.diff(columns)
+    assert gaps.max() >= 10  # between the two texts; letters are closer
+
+
 def test_texts_enlarge_the_sheet() -> None:
-    bare, full = draw((60, 200), "", ""), draw((60, 200), "pooling max", "12 s")
+    red = plain(200, 60, RED)
+    bare = draw(["", ["", ""], [red, red], ["", ""]], (200, 60))
+    full = draw(["size 96", ["pooling max", ""], [red, red], ["12 s", ""]], (200, 60))
     assert full.shape[0] > bare.shape[0]
-    assert full.shape[1] > bare.shape[1]
     assert (full.min(axis=-1) < 60).sum() > (bare.min(axis=-1) < 60).sum()
 
 
-def test_missing_picture_is_a_grey_box() -> None:
-    thumbnails = [[Thumbnail(plain(50, 200, RED), "1 s"), Thumbnail(None, "not made")]]
-    sheet = np.rint(draw_sheet([], [], thumbnails, [], ["a", "b"], (50, 200)) * 255)
-    grey = (sheet == 236).all(axis=-1)
-    assert 0.8 * 50 * 200 < grey.sum() < 50 * 200  # the box without the letters
-    assert grey[:, 0].sum() == 0
+def test_missing_picture_is_an_empty_box() -> None:
+    sheet = draw([[plain(200, 50, RED), None]], (200, 50))
+    assert count(sheet, RED) == count(sheet, EMPTY) == 200 * 50
 
 
-def test_last_row_may_be_shorter() -> None:
-    thumbnail = Thumbnail(plain(50, 200, RED), "1 s", "A")
-    sheet = np.rint(draw_sheet([], [], [[thumbnail] * 3, [thumbnail]], [], [], (50, 200)) * 255)
-    assert (sheet == RED).all(axis=-1).sum() == 4 * 50 * 200
+def test_last_line_may_be_shorter() -> None:
+    red = plain(200, 50, RED)
+    assert count(draw([[red] * 3, [red]], (200, 50)), RED) == 4 * 200 * 50
 
 
 @pytest.mark.parametrize(
@@ -76,11 +80,21 @@ def test_last_row_may_be_shorter() -> None:
         (np.zeros((20, 40, 4), np.uint8), (255, 255, 255)),  # transparent pixels are white
     ],
 )
-@pytest.mark.parametrize("box", [(20, 40), (10, 99), (99, 20), (40, 80)])
-def test_shrink_fits_any_image_into_the_box(
-    image: NDArray[Any], expected: tuple[int, int, int], box: tuple[int, int]
+def test_picture_of_any_image_is_rgb_over_white(
+    image: NDArray[Any], expected: tuple[int, int, int]
 ) -> None:
-    small = shrink(image, *box)
-    high, wide = {(20, 40): (20, 40), (10, 99): (10, 20), (99, 20): (10, 20)}.get(box, (40, 80))
-    assert small.shape == (high, wide, 3)
-    assert (small == expected).all()
+    picture = np.asarray(to_picture(image))
+    assert picture.shape == (20, 40, 3)
+    assert (picture == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "size"),
+    [((40, 20), (40, 20)), ((20, 99), (20, 10)), ((99, 20), (40, 20)), ((80, 40), (80, 40))],
+)
+def test_pictures_are_scaled_to_fit_the_box(box: tuple[int, int], size: tuple[int, int]) -> None:
+    assert count(draw([[plain(40, 20, RED)]], box), RED) == size[0] * size[1]
+
+
+def test_large_pictures_are_made_smaller() -> None:
+    assert to_picture(np.zeros((3000, 1500), np.uint8)).size == (512, 1024)

@@ -197,7 +197,7 @@ def _with_absolute_paths(job: BatchJob) -> BatchJob:
     return dataclasses.replace(
         job,
         content=job.content.absolute(),
-        style=job.style.absolute(),
+        styles=tuple(style.absolute() for style in job.styles),
         result=job.result.absolute(),
         mask=None if job.mask is None else job.mask.absolute(),
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import BatchJob
     from napari_nst.batch.records import JobFingerprint
+    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.engine.run.style_cache import StyleCache
 
 __all__ = ["execute_job"]
@@ -24,7 +25,7 @@ def execute_job(
     job: BatchJob,
     fingerprint: JobFingerprint,
     style_cache: StyleCache,
-    on_progress: Callable[[float], object] = lambda progress: None,
+    on_progress: Callable[[Snapshot], object] = lambda snapshot: None,
 ) -> JobOutcome:
     """Execute a job and return its outcome; an error of one job never ends a batch.
 

@@ -33,8 +33,10 @@ class BatchJob:
     ----------
     title : str
         Name for messages.
-    content, style : Path
-        The input files.
+    content : Path
+        The content.
+    styles : tuple of Path
+        The styles, which are mixed if there are several.
     settings : StyleTransferSettings
         All settings, including the seed.
     result : Path
@@ -49,13 +51,17 @@ class BatchJob:
         Initial image of the planes of a stack.
     channels : {"separate", "together"}
         Whether the channels of a stack are separate pictures, or the colours of one.
-    style_plane : tuple of int or None
-        The plane of the style, if it has several.
+    plane : tuple of int or None
+        The plane of the content, if it has several and is no stack.
+    style_planes : tuple of (tuple of int or None)
+        The plane of each style that has several.
+    log : Path or None
+        File for tracebacks; by default "napari-nst-batch.log" beside the result.
     """
 
     title: str
     content: Path
-    style: Path
+    styles: tuple[Path, ...]
     settings: StyleTransferSettings
     result: Path
     stack: bool = False
@@ -63,7 +69,9 @@ class BatchJob:
     intensities: Intensities = "auto"
     start_from: StartFrom = "previous"
     channels: Channels = "separate"
-    style_plane: tuple[int, ...] | None = None
+    plane: tuple[int, ...] | None = None
+    style_planes: tuple[tuple[int, ...] | None, ...]
+    log: Path | None = None
 
     @property
     def record(self) -> Path:
@@ -150,7 +158,7 @@ def make_plan(
         BatchJob(
             title=_title(contents[number], style, seed, len(styles) > 1, len(seeds) > 1),
             content=contents[number],
-            style=style,
+            styles=(style,),
             settings=settings.replace(seed=seed),
             result=out / f"{name}{suffix_of_result(contents[number], stacks[number])}",
             stack=stacks[number],
@@ -158,7 +166,7 @@ def make_plan(
             intensities=intensities,
             start_from=start_from,
             channels=channels,
-            style_plane=planes[style],
+            style_planes=(planes[style],),
         )
         for name, (number, style, seed, _, _) in zip(names, parts, strict=True)
     )
@@ -236,7 +244,7 @@ def _check_overwrites_no_input(jobs: Sequence[BatchJob]) -> None:
     inputs = {
         os.path.realpath(path)
         for job in jobs
-        for path in (job.content, job.style, job.mask)
+        for path in (job.content, *job.styles, job.mask)
         if path is not None
     }
     for job in jobs:

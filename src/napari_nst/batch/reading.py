@@ -10,8 +10,16 @@ import numpy as np
 
 from napari_nst.batch.layout import Layout
 from napari_nst.errors import InputError
-from napari_nst.files import count_frames, is_stack, open_stack, read_image, write_image
+from napari_nst.files import (
+    count_frames,
+    is_stack,
+    open_stack,
+    read_image,
+    read_metadata,
+    write_image,
+)
 from napari_nst.ranges import Range, RangedImage, Summary, visible_values
+from napari_nst.record import RunRecord
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,15 +30,14 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.snapshots import StyleTransferResult
     from napari_nst.files import Stack
     from napari_nst.ranges import Intensities
-    from napari_nst.record import RunRecord
 
 __all__ = [
     "StackConversion",
     "StackPictures",
-    "as_unit",
     "plane_of",
     "read_init_image",
     "read_picture",
+    "read_result",
     "read_style",
     "write_result",
 ]
@@ -306,9 +313,10 @@ def write_result(
     )
 
 
-def as_unit(image: NDArray[Any], record: RunRecord) -> NDArray[Any]:
-    """Convert a PNG that `write_result` wrote to the values of the run, for display."""
-    content = record.content
+def read_result(path: Path) -> NDArray[Any]:
+    """Read a PNG that `write_result` wrote, with the values of the run, for display."""
+    image = read_image(path)
+    content = RunRecord.model_validate_json(read_metadata(path) or "").content
     if content.range is None or content.dtype not in ("uint8", "uint16"):
         return image
     return RangedImage(image, Range(*content.range)).to_unit()

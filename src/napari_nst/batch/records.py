@@ -52,8 +52,10 @@ class JobFingerprint(_Record):
     ----------
     settings : StyleTransferSettings
         All settings.
-    content, style : FileRecord
-        The input images.
+    content : FileRecord
+        The content.
+    styles : tuple of FileRecord
+        The styles.
     mask : FileRecord or None
         The mask of the content.
     weights : FileRecord or None
@@ -64,19 +66,22 @@ class JobFingerprint(_Record):
         Initial image of the planes; None for a picture.
     channels : {"separate", "together"}
         Whether the channels of a stack are separate pictures, or the colours of one.
-    style_plane : tuple of int or None
-        The plane of the style.
+    plane : tuple of int or None
+        The plane of the content.
+    style_planes : tuple of (tuple of int or None)
+        The plane of each style.
     """
 
     settings: StyleTransferSettings
     content: FileRecord
-    style: FileRecord
+    styles: tuple[FileRecord, ...]
     mask: FileRecord | None = None
     weights: FileRecord | None = None
     intensities: Literal["auto", "full", "percentiles"] | tuple[float, float] = "full"
     start_from: Literal["previous", "content"] | None = None
     channels: Literal["separate", "together"] = "separate"
-    style_plane: tuple[int, ...] | None = None
+    plane: tuple[int, ...] | None = None
+    style_planes: tuple[tuple[int, ...] | None, ...]
 
     @classmethod
     def from_job(cls, job: BatchJob) -> Self:
@@ -91,22 +96,25 @@ class JobFingerprint(_Record):
         return cls(
             settings=job.settings,
             content=_hash_file(job.content),
-            style=_hash_file(job.style),
+            styles=tuple(map(_hash_file, job.styles)),
             mask=None if job.mask is None else _hash_file(job.mask),
             weights=None if weights is None else _hash_file(Path(weights).expanduser()),
             intensities=job.intensities,
             start_from=job.start_from if job.stack else None,
             channels=job.channels if job.stack else "separate",
-            style_plane=job.style_plane,
+            plane=job.plane,
+            style_planes=job.style_planes,
         )
 
     def difference_to(self, earlier: JobFingerprint) -> str | None:
         """Describe the first difference to an earlier fingerprint; None if there is none."""
-        for part in ("content", "style", "mask", "weights"):
+        if [style.sha256 for style in self.styles] != [style.sha256 for style in earlier.styles]:
+            return "its style was another"
+        for part in ("content", "mask", "weights"):
             file, before = getattr(self, part), getattr(earlier, part)
             if (file and file.sha256) != (before and before.sha256):
                 return f"its {part} was another"
-        options = ("intensities", "start_from", "channels", "style_plane")
+        options = ("intensities", "start_from", "channels", "plane", "style_planes")
         values = [
             *((name, value, getattr(earlier.settings, name)) for name, value in self.settings),
             *((name, getattr(self, name), getattr(earlier, name)) for name in options),
@@ -128,6 +136,8 @@ class BatchRecord(_Record):
         Settings and files.
     result : str
         Name of the file.
+    file_size : int or None
+        Its bytes; None for a folder.
     mask_result : {"copied", "resampled"} or None
         How the mask of the result was made.
     limits : tuple of float, or tuple of tuple of float
@@ -138,6 +148,7 @@ class BatchRecord(_Record):
 
     fingerprint: JobFingerprint
     result: str
+    file_size: int | None
     mask_result: Literal["copied", "resampled"] | None = None
     limits: tuple[float, float] | tuple[tuple[float, float], ...]
     run: RunRecord | StackRecord
@@ -166,6 +177,8 @@ def is_up_to_date(job: BatchJob, fingerprint: JobFingerprint) -> tuple[bool, str
     difference = fingerprint.difference_to(record.fingerprint)
     if difference is None and record.result != job.result.name:
         difference = f"its record is of {record.result}"
+    if difference is None and record.file_size not in (None, job.result.stat().st_size):
+        difference = "it is damaged"
     if difference is None and job.mask_result is not None and not job.mask_result.exists():
         difference = "its mask is missing"
     return difference is None, difference

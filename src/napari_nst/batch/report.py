@@ -9,6 +9,7 @@ from napari_nst.failures import error_sentence, log_traceback, unexpected_traceb
 
 if TYPE_CHECKING:
     from napari_nst.batch.plan import BatchJob
+    from napari_nst.engine.run.snapshots import Snapshot
 
 __all__ = ["BatchReport", "JobOutcome", "JobProgress"]
 
@@ -51,7 +52,7 @@ class JobOutcome:
         """Append the traceback, if any, to the log beside the results, and name it in `error`."""
         if self.traceback is None or self.error is None:
             return self
-        log = self.job.result.parent / _LOG
+        log = self.job.log or self.job.result.parent / _LOG
         return replace(self, error=log_traceback(self.error, self.traceback, log))
 
 
@@ -67,11 +68,14 @@ class JobProgress:
         Finished share of the job, 0 to 1.
     outcome : JobOutcome or None
         How it ended; None while it runs.
+    snapshot : Snapshot or None
+        The run after the iteration; None at the end of the job.
     """
 
     job: BatchJob
     progress: float
     outcome: JobOutcome | None = None
+    snapshot: Snapshot | None = None
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from napari_nst.batch.layout import Channels
+    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.ranges import Intensities
 
 __all__ = ["Batch", "batch", "make_folder"]
@@ -66,8 +67,8 @@ class Batch:
         fingerprints, known_outcomes, outdated = {}, {}, {}
         for index, job in enumerate(jobs):
             try:
-                if job.style in bad_styles:
-                    raise bad_styles[job.style]
+                for style in bad_styles.keys() & set(job.styles):
+                    raise bad_styles[style]
                 fingerprint = JobFingerprint.from_job(job)
                 up_to_date, difference = is_up_to_date(job, fingerprint)
             except Exception as error:
@@ -132,9 +133,9 @@ class Batch:
         for index, fingerprint in self.fingerprints.items():
             job = self.jobs[index]
 
-            def on_progress(share: float, job: BatchJob = job) -> None:
+            def on_progress(snapshot: Snapshot, job: BatchJob = job) -> None:
                 try:
-                    report_progress(JobProgress(job, share))
+                    report_progress(JobProgress(job, snapshot.progress, snapshot=snapshot))
                 except Exception as error:
                     raise _CallbackError from error
 
@@ -248,7 +249,11 @@ def _bad_styles(jobs: Sequence[BatchJob]) -> dict[Path, Exception]:
     InputError
         If no style can be read.
     """
-    styles = dict.fromkeys((job.style, job.intensities, job.style_plane) for job in jobs)
+    styles = dict.fromkeys(
+        (style, job.intensities, plane)
+        for job in jobs
+        for style, plane in zip(job.styles, job.style_planes, strict=True)
+    )
     bad: dict[Path, Exception] = {}
     for style, intensities, plane in styles:
         try:

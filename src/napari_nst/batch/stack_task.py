@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.batch.masks import check_mask
 from napari_nst.batch.reading import StackConversion, StackPictures
-from napari_nst.batch.task import read_style_of, write_mask_and_record
+from napari_nst.batch.task import names_of, read_styles_of, write_mask_and_record
 from napari_nst.errors import InputError
 from napari_nst.files import Stack, open_stack, write_stack
 from napari_nst.stacks import (
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import BatchJob
     from napari_nst.batch.records import JobFingerprint
-    from napari_nst.engine.run.snapshots import StyleTransferResult
+    from napari_nst.engine.run.snapshots import Snapshot, StyleTransferResult
     from napari_nst.engine.run.style_cache import StyleCache
 
-    OnProgress = Callable[[float], object]
+    OnProgress = Callable[[Snapshot], object]
 
 __all__ = ["StackWriter", "make_plane", "make_stack"]
 
@@ -152,7 +152,7 @@ def make_stack(
     with StackWriter(job, fingerprint) as writer:
         run = ResumableStack(
             StackPictures(writer.stack, writer.conversion),
-            [read_style_of(job)],
+            read_styles_of(job),
             job.settings,
             store=writer.store,
             conversion=writer.conversion,
@@ -160,7 +160,7 @@ def make_stack(
             **_options(job, style_cache),
         )
         for snapshot in run:
-            on_progress(snapshot.progress)
+            on_progress(snapshot)
         writer.finish()
 
 
@@ -184,7 +184,7 @@ def make_plane(
     with open_stack(job.content) as stack:
         run = StackTransfer(
             StackPictures(stack, conversion),
-            [read_style_of(job)],
+            read_styles_of(job),
             job.settings,
             on_plane_done=lambda _, result: results.append(result),
             finished=set(range(len(conversion.layout))) - {k},
@@ -200,6 +200,6 @@ def _options(job: BatchJob, style_cache: StyleCache) -> dict[str, Any]:
 
     return {
         "start_from": job.start_from,
-        "names": [job.content.name, job.style.name],
+        "names": names_of(job),
         "engine": partial(StyleTransfer, style_cache=style_cache),
     }

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
     from napari_nst.batch.plan import BatchJob
     from napari_nst.batch.records import JobFingerprint
+    from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.record import RunRecord
     from napari_nst.stacks import StackRecord
 
-    OnProgress = Callable[[float], object]
+    OnProgress = Callable[[Snapshot], object]
 
-__all__ = ["make_picture", "read_style_of", "write_mask_and_record"]
+__all__ = ["make_picture", "names_of", "read_styles_of", "write_mask_and_record"]
 
 
 def make_picture(
@@ -41,7 +42,7 @@ def make_picture(
     style_cache : StyleCache
         Networks and style statistics of earlier runs.
     on_progress : callable
-        Called with the finished share, 0 to 1.
+        Called with the snapshot after each iteration.
 
     Raises
     ------
@@ -50,17 +51,17 @@ def make_picture(
     """
     from napari_nst.engine.run.transfer import StyleTransfer
 
-    content = read_picture(job.content, job.intensities, option=None)
+    content = read_picture(job.content, job.intensities, job.plane, option=None)
     mask_size = None if job.mask is None else check_mask(job.mask, content.values.shape[:2])
     run = StyleTransfer(
         content,
-        [read_style_of(job)],
+        read_styles_of(job),
         job.settings,
-        names=[job.content.name, job.style.name],
+        names=names_of(job),
         style_cache=style_cache,
     )
     for snapshot in run:
-        on_progress(snapshot.progress)
+        on_progress(snapshot)
     result = run.result()
     _remove(job.record)  # it would not match the new result until it is written
     write_result(job.result, result)
@@ -97,6 +98,7 @@ def write_mask_and_record(
         BatchRecord(
             fingerprint=fingerprint,
             result=job.result.name,
+            file_size=job.result.stat().st_size if job.result.is_file() else None,
             mask_result=mask_result,
             limits=limits,
             run=run,
@@ -104,13 +106,20 @@ def write_mask_and_record(
     )
 
 
-def read_style_of(job: BatchJob) -> RangedImage:
-    """Read the style of a job; the last style is cached."""
-    changed = job.style.stat().st_mtime_ns
-    return _read_style(job.style, changed, job.intensities, job.style_plane)
+def names_of(job: BatchJob) -> list[str]:
+    """Return the names of the content and the styles."""
+    return [path.name for path in (job.content, *job.styles)]
 
 
-@lru_cache(maxsize=1)
+def read_styles_of(job: BatchJob) -> list[RangedImage]:
+    """Read the styles of a job; those of the last job are cached."""
+    return [
+        _read_style(style, style.stat().st_mtime_ns, job.intensities, plane)
+        for style, plane in zip(job.styles, job.style_planes, strict=True)
+    ]
+
+
+@lru_cache(maxsize=4)
 def _read_style(
     path: Path, changed: int, intensities: Intensities, plane: tuple[int, ...] | None
 ) -> RangedImage:

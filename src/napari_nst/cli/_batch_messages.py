@@ -9,7 +9,7 @@ from napari_nst.batch.layout import Layout
 from napari_nst.cli._progress import JobsProgress, say, time_estimate
 from napari_nst.durations import format_duration
 from napari_nst.engine.resources import costs
-from napari_nst.files import open_stack, shape_of
+from napari_nst.files import is_stack, open_stack, shape_of
 from napari_nst.stacks import cost as cost_of_stack
 
 if TYPE_CHECKING:
@@ -100,11 +100,13 @@ def _device_type(name: str) -> str:
 def _operations(job: BatchJob, kind: str) -> float:
     """Return the approximate operations of a job; 0 if its content cannot be read."""
     try:
-        if not job.stack:
+        if not is_stack(job.content):
             return costs.estimate(job.settings, *shape_of(job.content), kind).operations
         with open_stack(job.content) as stack:
             height, width = stack.plane_shape[:2]
             layout = Layout.from_stack(stack, job.channels)
+        if not job.stack:  # one plane of it
+            return costs.estimate(job.settings, height, width, kind).operations
     except Exception:  # the job itself reports it
         return 0.0
     first, two = (

@@ -46,7 +46,7 @@ SizeOption: TypeAlias = Annotated[
         metavar="N|auto|none",
         help="Longest side during the run, in pixels; none: that of the content; auto: the same, "
         "up to a limit.",
-        show_default="auto",
+        show_default="auto; of a sweep, at most 256",
     ),
 ]
 IterationsOption: TypeAlias = Annotated[

@@ -29,7 +29,14 @@ if TYPE_CHECKING:
     from napari_nst.ranges import Intensities, RangedImage
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["check_output", "read_inputs", "read_labels_files", "run_to_file", "stylize_files"]
+__all__ = [
+    "check_output",
+    "planes_of",
+    "read_inputs",
+    "read_labels_files",
+    "run_to_file",
+    "stylize_files",
+]
 
 _SECONDS_BETWEEN_SAVES = 60.0
 
@@ -65,7 +72,8 @@ def stylize_files(
     """
     sources = (content, *styles)
     check_output(out, (*sources, init_image, content_labels, *style_labels), depth)
-    pictures = read_inputs(content, styles, intensities, plane, style_planes)
+    planes = planes_of(styles, style_planes)
+    pictures = read_inputs(content, styles, intensities, plane, planes)
     initial = None
     if init_image is not None:
         initial = read_init_image(init_image, pictures[0], intensities, plane)
@@ -119,14 +127,21 @@ def read_inputs(
         If one cannot be read, or has several planes and no plane is given.
     """
     check_intensities(intensities)
-    planes = list(style_planes) or [None] * len(styles)
-    if len(styles) > 1 and len(set(planes)) == 1:  # only for the styles that have several
-        planes_of_styles = [plane_of(path, planes[0]) for path in styles]
-        planes = planes_of_styles if any(planes_of_styles) else planes
     return [
         read_picture(content, intensities, plane),
-        *(read_style(path, intensities, p) for path, p in zip(styles, planes, strict=True)),
+        *(read_style(path, intensities, p) for path, p in zip(styles, style_planes, strict=True)),
     ]
+
+
+def planes_of(
+    styles: Sequence[Path], style_planes: Sequence[tuple[int, ...] | None]
+) -> tuple[tuple[int, ...] | None, ...]:
+    """Return the plane of each style; one plane for several styles is for those with planes."""
+    planes = list(style_planes) or [None] * len(styles)
+    if len(styles) > 1 and len(set(planes)) == 1:
+        planes_of_styles = [plane_of(path, planes[0]) for path in styles]
+        planes = planes_of_styles if any(planes_of_styles) else planes
+    return tuple(planes)
 
 
 def read_labels_files(content_labels: Path | None, style_labels: Sequence[Path]) -> dict[str, Any]:

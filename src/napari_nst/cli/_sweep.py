@@ -3,7 +3,8 @@
 # No "from __future__ import annotations" here: typer makes the options of the annotations.
 
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
 
 import typer
 
@@ -11,10 +12,12 @@ from napari_nst.cli._options import (
     ContentArgument,
     IntensitiesOption,
     IterationsOption,
+    OutOption,
     PlaneOption,
     PresetOption,
     SetOption,
     SettingsOption,
+    SizeOption,
     StylePlaneOption,
     StylesArgument,
 )
@@ -25,47 +28,26 @@ __all__ = ["sweep"]
 def sweep(
     content: ContentArgument,
     styles: StylesArgument,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", metavar="SHEET", help="File of the contact sheet: .png, .jpg or .tif."
-        ),
-    ],
+    out: OutOption,
     rows: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME=V1,V2,...",
-            help="A setting and its value in each row, for example style_weight=0.5,1,2.",
-        ),
+        typer.Option(metavar="NAME=V1,V2,...", help="A setting, and its value in each row."),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(metavar="NAME=V1,V2,...", help="A setting and its value in each column."),
+        typer.Option(metavar="NAME=V1,V2,...", help="A setting, and its value in each column."),
     ] = None,
     presets: Annotated[
         str | None,
-        typer.Option(
-            metavar="all|NAMES",
-            help="Presets to compare, separated by commas; replaces --rows, --columns or both.",
-        ),
+        typer.Option(metavar="all|NAMES", help="Presets to compare, separated by commas."),
     ] = None,
     keep: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
-            help="Folder for the single pictures with their records. Existing pictures with the "
-            "same inputs and settings are not made again.",
+            metavar="FOLDER", help="Folder of the pictures, where the next sweep finds them."
         ),
     ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|auto|none",
-            help="Longest side during the run, in pixels; none: that of the content; auto: the "
-            "same, up to a limit.",
-            show_default="at most 256",
-        ),
-    ] = None,
+    size: SizeOption = None,
     iterations: IterationsOption = None,
     intensities: IntensitiesOption = "auto",
     plane: PlaneOption = None,
@@ -76,37 +58,31 @@ def sweep(
 ) -> None:
     """Run several settings or presets on one pair, and write a contact sheet.
 
-    Ctrl-C stops and writes the unfinished sheet; a second Ctrl-C exits immediately.
+    For example --rows style_weight=0.5,1,2 --columns pooling=max,average. Ctrl-C stops and writes
+    the unfinished sheet.
     """
-    from napari_nst.batch.run import make_folder
-    from napari_nst.cli._choices import (
-        parse_intensities,
-        parse_plane,
-        parse_planes,
-        parse_values,
-    )
-    from napari_nst.cli._grid import is_all, make_grid
-    from napari_nst.cli._stylize import check_output, read_inputs
-    from napari_nst.cli._sweep_run import Sweep
+    from napari_nst.cli._choices import parse_intensities, parse_plane, parse_planes, parse_values
+    from napari_nst.cli._stylize import check_output, planes_of, read_inputs
+    from napari_nst.cli._sweep_run import make_cells, run_sweep
 
-    sources = (content, *styles)
-    check_output(out, sources, what="sheet")
-    if keep is not None:
-        make_folder(keep, "--keep")
-    pictures = read_inputs(
-        content,
-        styles,
-        parse_intensities(intensities),
-        parse_plane(plane, "--plane"),
-        parse_planes(style_plane, len(styles)),
-    )
-    grid = make_grid(
-        rows=rows,
-        columns=columns,
-        preset_names=presets,
+    check_output(out, (content, *styles), what="sheet")
+    inputs: dict[str, Any] = {
+        "content": content,
+        "styles": tuple(styles),
+        "intensities": parse_intensities(intensities),
+        "plane": parse_plane(plane, "--plane"),
+        "style_planes": planes_of(styles, parse_planes(style_plane, len(styles))),
+    }
+    images = read_inputs(**inputs)
+    cells = make_cells(
+        rows,
+        columns,
+        presets,
         file=settings,
         preset=preset,
         values=parse_values(choices or [], {"size": size, "iterations": iterations}),
-        longest_side=max(pictures[0].values.shape[:2]),
+        longest_side=max(images[0].values.shape[:2]),
     )
-    Sweep(sources, pictures, grid, keep, all_presets=is_all(presets)).run(out)
+    with TemporaryDirectory() as scratch:
+        folder = keep or Path(scratch)
+        run_sweep(cells, images, folder, out, skip_missing_weights=presets == "all", **inputs)

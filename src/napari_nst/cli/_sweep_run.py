@@ -1,258 +1,211 @@
-"""Run the cells of a sweep one after the other, and write the contact sheet."""
+"""The cells of a sweep, their pictures, which a batch makes, and the contact sheet."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+import json
+import re
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
 
-from napari_nst import speed
-from napari_nst.batch.reading import as_unit, write_result
-from napari_nst.cli._grid import setting_text
-from napari_nst.cli._interrupt import INTERRUPTED, StopOnCtrlC
-from napari_nst.cli._progress import JobsProgress, say, time_estimate
-from napari_nst.cli._sheet import Thumbnail, draw_sheet, shrink
-from napari_nst.durations import format_duration
-from napari_nst.engine.resources import costs
-from napari_nst.errors import InputError, WeightsError
-from napari_nst.failures import error_sentence, log_traceback, unexpected_traceback
-from napari_nst.files import read_image, write_image
+from napari_nst.batch import Batch, BatchJob, JobProgress
+from napari_nst.batch.reading import read_result
+from napari_nst.cli._batch_messages import BatchProgress, say_before, say_report
+from napari_nst.cli._choices import initial_settings, parse_value
+from napari_nst.cli._interrupt import INTERRUPTED
+from napari_nst.cli._progress import say
+from napari_nst.cli._sheet import Line, draw_sheet, to_picture
+from napari_nst.errors import InputError, WeightsError, abridged
+from napari_nst.files import write_image
+from napari_nst.own_presets import all_presets
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    import numpy as np
-    from numpy.typing import NDArray
+    from PIL import Image
 
-    from napari_nst.cli._grid import Cell, Grid
-    from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.ranges import RangedImage
-    from napari_nst.record import RunRecord
 
-__all__ = ["Sweep"]
+__all__ = ["make_cells", "run_sweep"]
+
+Cells: TypeAlias = dict[tuple[str, str], StyleTransferSettings]  # by heading of row and column
 
 _FAILED = 2
-_LOG = "napari-nst-sweep.log"  # beside the sheet
-_MAX_THUMBNAIL = 1024  # pixels: the sheet is looked at as a whole
-_SHOWN_ELSEWHERE = {"size", "output_size", "iterations"}  # a sheet has its own lines for these
+_SIZE = 256  # pixels of the longest side: nine of them take about as long as one of 768
+_WRAP = 5  # pictures in a line of a single row
+# A comma outside of brackets and quotes.
+_SEPARATOR = re.compile(r',(?![^\[{]*[\]}])(?=(?:[^"]*"[^"]*")*[^"]*$)')
 
 
-class _Job(NamedTuple):
-    """A cell that can run; `record` is the record of its run before the first iteration."""
+def make_cells(
+    rows: str | None,
+    columns: str | None,
+    presets: str | None,
+    *,
+    file: Path | None,
+    preset: str | None,
+    values: Mapping[str, Any],
+    longest_side: int,
+) -> Cells:
+    """Return the settings of each row and column for the options of the command line.
 
-    number: int  # of the cell
-    cell: Cell
-    record: RunRecord
-    device: str  # "cpu", "cuda" or "mps"
-    shape: tuple[int, int]  # of the picture
-    operations: float
-    file: Path | None  # of the picture to keep
+    `values` holds settings of all cells, and `longest_side` of the content limits the size if no
+    option names it.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to compare, or the settings of a cell are invalid.
+    """
+    down, across = _axis("--rows", rows), _axis("--columns", columns)
+    if presets is not None:
+        if preset is not None:
+            raise InputError("--preset and --presets both name initial settings: give one.")
+        if down and across:
+            raise InputError("--rows, --columns and --presets are three axes; give two.")
+        names = ",".join(all_presets()) if presets == "all" else presets
+        free = _axis("--presets", f"preset={names}")
+        down, across = (free, across) if across else (down, free)
+    elif not (down or across):
+        raise InputError("There is nothing to compare: give --rows, --columns or --presets.")
+    cells = {}
+    for row, of_row in (down or {"": {}}).items():
+        for column, of_column in (across or {"": {}}).items():
+            for name in of_row.keys() & of_column.keys():
+                raise InputError(f"--rows and --columns are both {name}; choose another for one.")
+            chosen = {"output_size": "working", **values, **of_row, **of_column}
+            settings = initial_settings(file, chosen.pop("preset", preset))
+            if settings.size == "auto":
+                chosen = {"size": min(_SIZE, longest_side), **chosen}
+            cells[row, column] = settings.replace(**chosen)
+    return cells
 
 
-class Sweep:
-    """The runs of a grid's cells; the image and the note of each cell.
+def run_sweep(
+    cells: Cells,
+    images: Sequence[RangedImage],
+    folder: Path,
+    out: Path,
+    *,
+    skip_missing_weights: bool,
+    **inputs: Any,
+) -> None:
+    """Make the pictures that are not in a folder yet, and write the sheet.
 
-    Parameters
-    ----------
-    sources, pictures : sequence of Path, sequence of RangedImage
-        Files and images of the content and the styles.
-    grid : Grid
-        The cells.
-    keep : Path or None
-        Folder for the single pictures.
-    all_presets : bool
-        Whether to leave out cells whose weights are missing.
+    `images` are the content and the styles, and `inputs` the arguments of every `BatchJob`.
 
     Raises
     ------
     StyleTransferError
-        If a cell is invalid.
+        If the settings of a picture are invalid.
+    typer.Exit
+        At the end, with the exit status.
     """
+    from napari_nst.engine.run.transfer import StyleTransfer
 
-    def __init__(
-        self,
-        sources: Sequence[Path],
-        pictures: Sequence[RangedImage],
-        grid: Grid,
-        keep: Path | None,
-        *,
-        all_presets: bool,
-    ) -> None:
-        self.sources, self.pictures, self.grid = sources, pictures, grid
-        self.images: list[NDArray[np.uint8] | None] = [None] * len(grid.cells)
-        self.notes = ["not made"] * len(grid.cells)
-        self.jobs = []
-        for number, cell in enumerate(grid.cells):
-            try:
-                self.jobs.append(self._make_job(number, cell, keep))
-            except WeightsError as error:
-                if not all_presets:
-                    raise
-                say(f"{cell.heading} is left out. {error}")
-                self.notes[number] = "its network's weights are not on this machine"
-        if not self.jobs:
-            raise InputError("No preset can run on this machine: name others.")
-        height, width = (max(job.shape[side] for job in self.jobs) for side in (0, 1))
-        scale = min(1, _MAX_THUMBNAIL / max(height, width))
-        self.box = round(height * scale), round(width * scale)
-        self.pending = [job for job in self.jobs if not self._show_kept(job)]
-
-    def run(self, out: Path) -> None:
-        """Run the pending jobs, and write the sheet if a picture is on it.
-
-        The traceback of an unexpected error is appended to a log file beside the sheet.
-
-        Raises
-        ------
-        typer.Exit
-            If Ctrl-C was pressed or a run failed.
-        """
-        self._say_before()
-        began, failed = time.monotonic(), False
-        progress = JobsProgress(len(self.pending), sum(job.operations for job in self.pending))
-        with StopOnCtrlC() as ctrl_c, progress.bar:
-            for job in self.pending:
-                try:
-                    self._run_job(job, ctrl_c, progress)
-                except Exception as error:
-                    failed = True
-                    if self.images[job.number] is None:
-                        self.notes[job.number] = "failed"
-                    sentence, text = error_sentence(error, "It"), unexpected_traceback(error)
-                    if text is not None:
-                        sentence = log_traceback(sentence, text, out.with_name(_LOG))
-                    progress.end(job.cell.heading, job.operations, error=sentence)
-                if ctrl_c.pressed:
-                    break
-        shown = sum(image is not None for image in self.images)
-        if not shown:
-            say(f"there is no picture; {out} was not written.")
-        else:
-            write_image(out, self._sheet())
-            say(
-                f"{'stopped early; ' if ctrl_c.pressed else ''}wrote {out}, {shown} of "
-                f"{len(self.jobs)} pictures in {format_duration(time.monotonic() - began)}."
-            )
-        if ctrl_c.pressed or failed:
-            raise typer.Exit(INTERRUPTED if ctrl_c.pressed else _FAILED)
-
-    def _sheet(self) -> NDArray[np.float32]:
-        """Return the sheet."""
-        styles = [f"style {n}" for n in range(1, len(self.sources))]
-        kinds = ["content", *(styles if len(styles) > 1 else ["style"])]
-        captions = [f"{kind}: {path.name}" for kind, path in zip(kinds, self.sources, strict=True)]
-        sources = zip((picture.to_unit() for picture in self.pictures), captions, strict=True)
-        titled = not (self.grid.rows or self.grid.columns)
-        thumbnails = [
-            Thumbnail(image, note, cell.heading if titled else "")
-            for image, note, cell in zip(self.images, self.notes, self.grid.cells, strict=True)
-        ]
-        width = self.grid.width
-        lines = [thumbnails[start : start + width] for start in range(0, len(thumbnails), width)]
-        return draw_sheet(
-            list(sources), self._about(), lines, self.grid.rows, self.grid.columns, self.box
-        )
-
-    def _about(self) -> list[str]:
-        """Return what all runs have in common, unless it is the default."""
-        shapes = {job.shape for job in self.jobs}
-        first, *others = (job.cell.settings for job in self.jobs)
-        common = {
-            name: value
-            for name, value in first
-            if all(getattr(other, name) == value for other in others)
-        }
-        defaults = StyleTransferSettings()
-        return [
-            *(f"{width} x {height} pixels" for height, width in shapes if len(shapes) == 1),
-            *([f"{first.iterations} iterations"] if "iterations" in common else []),
-            *(
-                setting_text(name, value)
-                for name, value in common.items()
-                if name not in _SHOWN_ELSEWHERE and value != getattr(defaults, name)
-            ),
-        ]
-
-    def _make_job(self, number: int, cell: Cell, keep: Path | None) -> _Job:
-        record = self._make_run(cell).record
-        height, width = self.pictures[0].values.shape[:2]
-        device, last = record.resolved.device.partition(":")[0], record.resolved.scales[-1]
-        operations = costs.estimate(cell.settings, height, width, device).operations
-        file = None if keep is None else keep / f"{cell.name}-{_digest(record)}.png"
-        shape = last.height, last.width
-        return _Job(number, cell, record, device, shape, operations, file)
-
-    def _make_run(self, cell: Cell) -> StyleTransfer:
-        # imports torch, which takes seconds: errors in files are reported before
-        from napari_nst.engine.run.transfer import StyleTransfer
-
-        names = [path.name for path in self.sources]
-        return StyleTransfer(self.pictures[0], self.pictures[1:], cell.settings, names=names)
-
-    def _show_kept(self, job: _Job) -> bool:
-        """Show the picture of an earlier sweep with the same inputs and settings, if any."""
-        if job.file is None or not job.file.exists():
-            return False
+    names = [path.name for path in (inputs["content"], *inputs["styles"])]
+    log, jobs = out.with_name("napari-nst-sweep.log"), {}
+    for key, settings in cells.items():
+        title = ", ".join(filter(None, key))
         try:
-            self._show(job, "kept from before", as_unit(read_image(job.file), job.record))
-        except InputError:  # damaged
-            return False
-        return True
+            StyleTransfer(images[0], images[1:], settings, names=names)  # checks all of them
+        except WeightsError as error:
+            if not skip_missing_weights:
+                raise
+            say(f"{title} is left out. {error}")
+            continue
+        digest = hashlib.sha256(f"{inputs} {settings.to_json()}".encode()).hexdigest()[:8]
+        stem = re.sub(r"[^\w.+-]+", "-", " ".join(sorted(key)).strip())
+        result = folder / f"{stem[:100]}-{digest}.png"  # file systems allow 255 bytes
+        jobs[key] = BatchJob(title=title, settings=settings, result=result, log=log, **inputs)
+    work = Batch.from_jobs(list(jobs.values()))
+    steps = {o.job.title: JobProgress(o.job, 1.0, o) for o in work.known_outcomes.values()}
+    progress = BatchProgress(say_before(work, None), measure_speed=True)
 
-    def _say_before(self) -> None:
-        """Print how many pictures will be made, and how long that takes."""
-        count, kept = len(self.pending), len(self.jobs) - len(self.pending)
-        if not count:
-            say(f"{kept} pictures, all kept from before.")
-            return
-        sizes = sorted({job.shape for job in self.pending})
-        height, width = sizes[-1]
-        operations: defaultdict[tuple[str, str], float] = defaultdict(float)
-        for job in self.pending:
-            operations[job.device, job.cell.settings.allowed_precision] += job.operations
-        say(
-            f"{f'{kept} kept from before; ' if kept else ''}{count} picture{'s' * (count > 1)} of "
-            f"{'at most ' if len(sizes) > 1 else ''}{width} x {height} pixels to make: "
-            f"{time_estimate(operations)}."
+    def on_progress(step: JobProgress) -> None:
+        steps[step.job.title] = step
+        progress(step)
+
+    status = INTERRUPTED
+    with suppress(KeyboardInterrupt):
+        with progress.bar:
+            report = work.run(progress=on_progress)
+        say_report(report, masks=False)
+        status = 0 if report.outcomes and not report.failed else _FAILED
+    shown = {key: _shown(steps.get(job.title)) for key, job in jobs.items()}
+    made = [picture for picture, _ in shown.values() if picture is not None]
+    if made:
+        sources = [to_picture(image.to_unit()) for image in images]
+        captions = [f"content: {names[0]}", *(f"style: {name}" for name in names[1:])]
+        common = _common_settings(job.settings for job in jobs.values())
+        box = max(picture.width for picture in made), max(picture.height for picture in made)
+        write_image(out, draw_sheet([common, sources, captions, *_lines(shown)], box))
+        stopped = "stopped early; " if status == INTERRUPTED else ""
+        say(f"{stopped}wrote {out}, {len(made)} of {len(jobs)} pictures.")
+    else:
+        say(f"there is no picture; {out} was not written.")
+    raise typer.Exit(status)
+
+
+def _shown(step: JobProgress | None) -> tuple[Image.Image | None, str]:
+    """Return the picture of a job, if there is one, and a note."""
+    if step is None:
+        return None, "not made"
+    if step.snapshot is not None:
+        done, planned = step.snapshot.iteration, step.snapshot.iterations
+        return to_picture(step.snapshot.image()), f"stopped after {done} of {planned} iterations"
+    assert step.outcome is not None
+    if step.outcome.status == "failed":
+        return None, "failed"
+    made = step.outcome.status == "made"
+    note = f"{step.outcome.seconds:.1f} s" if made else "kept from before"
+    return to_picture(read_result(step.job.result)), note
+
+
+def _lines(shown: Mapping[tuple[str, str], tuple[Image.Image | None, str]]) -> Iterator[Line]:
+    """Yield the headings, pictures and notes of a sheet, line by line."""
+    headings: list[str] = []
+    for row, group in groupby(shown, lambda key: key[0]):
+        columns = [column for _, column in group]
+        width = len(columns) if row else _WRAP
+        for start in range(0, len(columns), width):
+            part = columns[start : start + width]
+            yield row
+            if part != headings:
+                yield (headings := part)
+            yield [shown[row, column][0] for column in part]
+            yield [shown[row, column][1] for column in part]
+
+
+def _common_settings(cells: Iterable[StyleTransferSettings]) -> str:
+    """Return the size and the changed settings that are the same in all cells."""
+    options: dict[str, Any] = {"exclude": {"output_size"}, "exclude_defaults": True}
+    first, *others = (settings.model_dump(mode="json", **options) for settings in cells)
+    same = [item for item in first.items() if all(item in other.items() for other in others)]
+    return ", ".join(_text(name, value) for name, value in same)
+
+
+def _axis(option: str, text: str | None) -> dict[str, dict[str, Any]]:
+    """Return the choices of each row or column, by heading, for ``"style_weight=1,2,4"``."""
+    if text is None:
+        return {}
+    name, _, listed = text.partition("=")
+    values = [parse_value(part.strip()) for part in _SEPARATOR.split(listed)]
+    if not name or "" in values:
+        raise InputError(
+            f"{option} is {abridged(text)}; it must be a setting's name, '=' and its values "
+            "with commas between them, such as style_weight=1,2,4."
         )
-
-    def _run_job(self, job: _Job, ctrl_c: StopOnCtrlC, progress: JobsProgress) -> None:
-        began = time.monotonic()
-        run = self._make_run(job.cell)
-        ctrl_c.watch(run)
-        for snapshot in run:
-            progress.update(job.cell.heading, snapshot.progress * job.operations)
-        result = run.result()
-        iterations = result.record.iterations
-        if result.record.status != "finished":
-            if iterations:
-                note = f"stopped after {iterations} of {job.cell.settings.iterations} iterations"
-                self._show(job, note, result.image)
-            return
-        seconds = time.monotonic() - began
-        if iterations >= speed.MIN_ITERATIONS:
-            precision = job.cell.settings.allowed_precision
-            speed.save_speed(job.device, job.operations / seconds, precision)
-        self._show(job, f"{seconds:.{0 if seconds >= 10 else 1}f} s", result.image)
-        if job.file is not None:
-            write_result(job.file, result)
-        progress.end(job.cell.heading, job.operations, seconds)
-
-    def _show(self, job: _Job, note: str, image: NDArray[Any]) -> None:
-        self.notes[job.number], self.images[job.number] = note, shrink(image, *self.box)
+    return {_text(name, value): {name: value} for value in values}
 
 
-def _digest(record: RunRecord) -> str:
-    """Return a hash of everything that determines the picture of a run."""
-    inputs = (record.content, *record.styles)
-    parts = [
-        record.settings.to_json(),
-        record.resolved.weights_sha256,
-        *(f"{image.sha256} {image.range} {image.bits}" for image in inputs),
-    ]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+def _text(name: str, value: Any) -> str:
+    """Return a setting and its JSON value as text, for example "style weight 2"."""
+    if not isinstance(value, str):
+        value = re.sub(r'[{}\[\]]|":?|\.0\b', "", json.dumps(value))
+    return f"{name.replace('_', ' ')} {value}"
