@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import pickle
 import struct
 import tracemalloc
 import zlib
@@ -257,6 +259,37 @@ def test_a_zarr_array_beyond_the_limits_is_refused(
         tmp_path / "a.zarr", shape=shape, chunks=chunks, dtype=dtype, dimension_names=names
     )
     assert error_of(first_and_last_plane, tmp_path / "a.zarr").startswith(message)
+
+
+class Intruder:
+    """An object whose pickle makes a folder when it is read."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("place", ["filters", "compressor"])
+def test_the_code_in_a_zarr_store_with_pickles_is_not_run(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Versions of numcodecs before this switch always unpickle.
+    monkeypatch.setattr("numcodecs.pickles.ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    path, trace = tmp_path / "a.zarr", tmp_path / "trace"
+    path.mkdir()
+    codec = {"id": "pickle", "protocol": 4}
+    about = {
+        **{"zarr_format": 2, "shape": [8, 8], "chunks": [8, 8], "dtype": "|u1", "order": "C"},
+        **{"fill_value": 0, "filters": None, "compressor": None},
+        place: [codec] if place == "filters" else codec,
+    }
+    (path / ".zarray").write_text(json.dumps(about))
+    (path / "0.0").write_bytes(pickle.dumps(Intruder(trace)))
+
+    assert "pickle" in error_of(first_and_last_plane, path)
+    assert not trace.exists()
 
 
 def npy(shape: str, dtype: str = "'|u1'") -> bytes:

@@ -74,6 +74,7 @@ class ZarrStack(Stack):
                 f"{path} is not a stack of planes: name an array of at least two axes, or an "
                 "OME-Zarr image."
             )
+        _refuse_pickles(path, node.metadata)
         self.shape = tuple(node.shape)
         self.dtype = np.dtype(node.dtype).newbyteorder("=")
         check_bytes(path, math.prod(node.chunks) * self.dtype.itemsize, "chunk")
@@ -172,6 +173,16 @@ class ZarrStack(Stack):
             array = group.create_array(self._level, **options)
         for k, plane in enumerate(planes):
             array[self._index(k)] = plane
+
+
+def _refuse_pickles(path: Path, metadata: Any) -> None:
+    """Raise InputError for an array of Zarr 2 with pickles, whose decoding can run any code."""
+    codecs = (*(getattr(metadata, "filters", None) or ()), getattr(metadata, "compressor", None))
+    if any(getattr(codec, "codec_id", None) == "pickle" for codec in codecs):
+        raise InputError(
+            f"{path} has the codec 'pickle', which can run code of whoever made it: ask for a copy "
+            "with another codec."
+        )
 
 
 def _multiscales(attributes: Any) -> Any:

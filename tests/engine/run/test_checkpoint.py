@@ -281,6 +281,8 @@ def foreign(kind: str, path: Path) -> None:
         save_file({"x": torch.zeros(2)}, path, {"about": "[1, 2]"})
     elif kind == "no JSON":
         save_file({"x": torch.zeros(2)}, path, {"about": "{"})
+    elif kind == "nested JSON":
+        save_file({"x": torch.zeros(2)}, path, {"about": "[" * 100_000})
     elif kind == "another version":
         save_file({"x": torch.zeros(2)}, path, {"about": '{"name": "napari-nst run", "format": 9}'})
     elif kind == "nothing in it":
@@ -303,6 +305,7 @@ def foreign(kind: str, path: Path) -> None:
         "other weights",
         "no dictionary",
         "no JSON",
+        "nested JSON",
         "another version",
         "nothing in it",
     ],

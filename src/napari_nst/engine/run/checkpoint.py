@@ -318,6 +318,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"{path} cannot be read ({reason}): name a run that was saved.") from None
-    except (SafetensorError, ValueError):
+    except (SafetensorError, ValueError, RecursionError):  # also deeply nested JSON
         pass
     raise InputError(f"{path} is not a run that was saved, or one of another version.")
