@@ -1,4 +1,5 @@
-# Check everything: format, lint, types, tests. Arguments go to pytest.
+# Check everything: format, lint, types, tests. Arguments go to pytest. With the environment
+# variable QT_API=pyside6 the tests use the other Qt binding.
 . (Join-Path $PSScriptRoot '_environment.ps1')
 Initialize-Venv 'dev'
 Push-Location $root

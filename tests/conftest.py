@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+# qtpy, and so napari, takes the Qt binding of QT_API; pytest-qt has a variable of its own.
+if "QT_API" in os.environ:
+    os.environ.setdefault("PYTEST_QT_API", os.environ["QT_API"])
+
 # Importing triton, as torch.optim does, crashes the process after a canvas was made with software
 # OpenGL, but not before.
 if sys.platform in ("linux", "win32") and importlib.util.find_spec("triton") is not None:
