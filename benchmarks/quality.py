@@ -202,23 +202,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
     parser.add_argument("--iterations", type=int, help="for a quick try, without a comparison")
     parser.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="compute features in bfloat16, emulated without hardware for it",
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="of the features; bfloat16 is emulated without hardware for it (default: auto)",
     )
     parser.add_argument("--save", action="store_true", help=f"write {_REFERENCE.name}")
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the results there")
     options = parser.parse_args(arguments)
-    if options.save and (options.iterations or options.bfloat16):
-        parser.error("--save is for the default: leave out --iterations and --bfloat16")
-    settings = StyleTransferSettings(size=options.size, output_size="working")
+    if options.save and (options.iterations or options.precision != "auto"):
+        parser.error("--save is for the default: leave out --iterations and --precision")
+    settings = StyleTransferSettings(
+        size=options.size, output_size="working", precision=options.precision
+    )
     if options.iterations:
         settings = settings.replace(iterations=options.iterations)
     if options.pictures:
         options.pictures.mkdir(parents=True, exist_ok=True)
     rounding: AbstractContextManager[object] = nullcontext()
-    if options.bfloat16:
-        settings = settings.replace(precision="bfloat16")
+    if options.precision == "bfloat16":
         if Device.from_settings(StyleTransferSettings()).dtype != torch.bfloat16:
             rounding = _emulated_bfloat16()
 

@@ -9,11 +9,13 @@ import pytest
 import torch
 from pretended_gpu import pretended_gpu
 
+from napari_nst.engine.run import checkpoint
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from pretended_gpu import PretendedGpu
 
@@ -106,6 +108,25 @@ def test_a_run_is_steered_there(gpu: PretendedGpu) -> None:
     next(run)
     run.steer(styles=[STYLE[:60]], style_weights=None)
     assert [snapshot.iteration for snapshot in run] == [5, 6, 7, 8]
+
+
+def test_a_run_is_saved_there(
+    gpu: PretendedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: dict[str, torch.Tensor] = {}
+
+    def save_file(tensors: dict[str, torch.Tensor], path: Path, metadata: object) -> None:
+        written.update(tensors)  # without values: safetensors cannot write them
+        path.write_bytes(b"")
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    run = StyleTransfer(CONTENT, STYLE, StyleTransferSettings(**DEVICE), content_labels=LABELS)
+    next(run)
+    run.steer(styles=[STYLE[:50]])
+    run.save(tmp_path / "run.nst")
+    assert {"image", "history", "optimizer.first"} <= set(written)
+    assert {tensor.device.type for tensor in written.values()} == {"cpu"}
+    assert next(run).iteration == 2
 
 
 def test_the_defaults_iteration_is_few_kernels(gpu: PretendedGpu) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from napari_nst.cache import cache_directory, read_json, write_json
 from napari_nst.engine.network.nnpack import NnpackConvolution, is_nnpack_available
 from napari_nst.engine.network.winograd import WinogradConvolution
+from napari_nst.networks import method_for_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,11 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Convolution", "FastConvolutions", "fastest_method"]
 
 _FILE = "convolutions.json"
-
-# Below these sizes direct convolutions are as fast.  Chosen by measurements on an AMD EPYC (Zen 5),
-# with AVX-512 and with AVX2.
-_NNPACK_CHANNELS, _NNPACK_PIXELS = 128, 48**2
-_WINOGRAD_CHANNELS, _WINOGRAD_PIXELS = 256, 32**2
 
 # Channels and side of VGG's convolutions that are measured, at sizes that take the least time.
 _MEASURED = ((128, 96), (256, 64), (512, 32))
@@ -61,8 +57,9 @@ class FastConvolutions:
     """
 
     def __init__(self, method: ConvolutionMethod) -> None:
-        self._with_nnpack = method == "nnpack" and is_nnpack_available()
-        self._convolutions: dict[tuple[str, type], Convolution] = {}
+        # A run that is replayed or resumed may come from a machine with NNPACK.
+        self._method: ConvolutionMethod = method if is_nnpack_available() else "winograd"
+        self._convolutions: dict[tuple[str, ConvolutionMethod], Convolution] = {}
 
     def convolution(self, layer: str, weight: Tensor, image: Tensor) -> Convolution | None:
         """Return the convolution for an image or its gradient; None if direct ones suit it better.
@@ -76,25 +73,18 @@ class FastConvolutions:
         image : Tensor
             Shape (1, in, H, W), or the gradient at the output.
         """
-        kind = self._kind(min(weight.shape[:2]), image.shape[-2] * image.shape[-1])
-        if kind is None:
+        pixels = image.shape[-2] * image.shape[-1]
+        method = method_for_size(self._method, min(weight.shape[:2]), pixels)
+        if method == "direct":
             return None
-        if (layer, kind) not in self._convolutions:
-            self._convolutions[layer, kind] = kind(weight)
-        return self._convolutions[layer, kind]
+        if (layer, method) not in self._convolutions:
+            kind = NnpackConvolution if method == "nnpack" else WinogradConvolution
+            self._convolutions[layer, method] = kind(weight)
+        return self._convolutions[layer, method]
 
     def clear(self) -> None:
         """Free the transformed weights, as another size may not need them."""
         self._convolutions.clear()
-
-    def _kind(
-        self, channels: int, pixels: int
-    ) -> type[NnpackConvolution | WinogradConvolution] | None:
-        if self._with_nnpack and channels >= _NNPACK_CHANNELS and pixels >= _NNPACK_PIXELS:
-            return NnpackConvolution
-        if channels >= _WINOGRAD_CHANNELS and pixels >= _WINOGRAD_PIXELS:
-            return WinogradConvolution
-        return None
 
 
 def fastest_method(name: str) -> ConvolutionMethod:

@@ -10,7 +10,7 @@ from napari_nst.engine.optim.schedule import LBFGS_HISTORY, MIN_LBFGS_HISTORY
 from napari_nst.engine.optim.sizes import style_size
 from napari_nst.engine.resources import activations
 from napari_nst.engine.resources.tiles import SMALLEST_TILE, STYLE_TILE, TileGrid
-from napari_nst.networks import NETWORKS
+from napari_nst.networks import NETWORKS, method_for_size
 
 if TYPE_CHECKING:
     from napari_nst.engine.optim.schedule import Scale
@@ -54,10 +54,6 @@ _TILE_BESIDE_HISTORY = 256
 
 # What torch allocates for itself at its first convolutions, and the weights as stored.
 _TORCH_BYTES = 144 * 2**20
-
-# The least that `engine.network.convolutions` needs for a fast convolution of either kind.
-_FAST_CHANNELS = 128
-_FAST_PIXELS = 32**2
 
 # Size of the kernels of Winograd's convolution relative to those of the direct one.
 _KERNEL_GROWTH = 36 / 9
@@ -170,15 +166,15 @@ class Workload:
         kernels = sum(9 * x.in_channels * x.out_channels for x in layers if x.kind == "conv")
         fixed = _TORCH_BYTES + _FRAGMENTATION * item_size + item_size * kernels
         if self.fast_convolutions:
-            large = sum(
-                9 * layer.in_channels * layer.out_channels
-                for layer in layers
-                if layer.kind == "conv"
-                and min(layer.in_channels, layer.out_channels) >= _FAST_CHANNELS
-                and tile_pixels / layer.stride**2 >= _FAST_PIXELS
-            )
-            if large:
-                fixed += int(_KERNEL_GROWTH * item_size * large) + _NNPACK_BYTES
+            methods = set()
+            for layer in (layer for layer in layers if layer.kind == "conv"):
+                channels = layer.in_channels, layer.out_channels
+                positions = int(tile_pixels / layer.stride**2)
+                method = method_for_size("nnpack", min(channels), positions)
+                methods.add(method)
+                if method != "direct":
+                    fixed += int(_KERNEL_GROWTH * item_size * 9 * math.prod(channels))
+            fixed += _NNPACK_BYTES * ("nnpack" in methods)
         return int(fixed + pictures + guides + content + transient)
 
     def max_history(self, budget: float) -> int:
