@@ -26,6 +26,8 @@ _SIDE = 512  # of the square matrices that are multiplied to measure the process
 def load_speed(device: str, precision: str = "auto") -> tuple[float, bool]:
     """Return the speed of a kind of device with a precision.
 
+    The precision also determines how the convolutions of this machine are computed.
+
     Parameters
     ----------
     device : str
