@@ -110,7 +110,7 @@ class ScreenshotViewer:
 
     def stack(self) -> None:
         """Open a 16-bit stack, and select all planes."""
-        coins = np.asarray(data.coins())[:192, :240].astype(np.uint16) * 16  # type: ignore[no-untyped-call]
+        coins = np.asarray(data.coins())[:192, :240].astype(np.uint16) * 16
         planes = np.stack([np.roll(coins, 5 * plane, axis=1) for plane in range(6)])
         layer = self.viewer.add_image(planes, name="coins", axis_labels=("z", "y", "x"))
         self.show(layer)

@@ -32,6 +32,8 @@ def stylize_layers(
     settings: Any = None,
     point: Any = None,
     intensities: LayerIntensities = "limits",
+    content_labels: Any = None,
+    style_labels: Any = None,
 ) -> Image:
     """Transfer the style of layers to another; the call blocks until the run ends.
 
@@ -47,6 +49,8 @@ def stylize_layers(
         As for `stylize_layer`; by default the plane that the current viewer shows of the layer.
     intensities : {"limits", "percentiles", "displayed"}
         As for `stylize_layer`.
+    content_labels, style_labels : Labels, or for styles a list of Labels or None, optional
+        Regions, as for `stylize_layer`.
 
     Returns
     -------
@@ -70,6 +74,8 @@ def stylize_layers(
         style,
         _settings(settings),
         intensities=intensities,
+        content_labels=content_labels,
+        style_labels=style_labels,
         **_point_arguments(content, point, viewer),
     )
 
