@@ -1,3 +1,5 @@
+"""The command ``batch``."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -17,6 +19,7 @@ TINY = ["--size", "40", "--iterations", "2", "--set", "scales=1"]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Path:
+    """Change to a folder with two contents and two styles."""
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     write_image("in/a.png", photo(40, 48))

@@ -1,3 +1,5 @@
+"""The commands ``stylize``, ``info`` and ``demo``, and the program itself."""
+
 from __future__ import annotations
 
 import json
@@ -288,12 +290,12 @@ def test_line_break_in_a_file_name_does_not_break_the_message(
 def fail_at(iteration: int, error: BaseException) -> Callable[[StyleTransfer], Any]:
     real = StyleTransfer.__next__
 
-    def following(run: StyleTransfer) -> Any:
+    def next_snapshot(run: StyleTransfer) -> Any:
         if len(run.history) == iteration:
             raise error
         return real(run)
 
-    return following
+    return next_snapshot
 
 
 @pytest.mark.parametrize(
@@ -336,13 +338,13 @@ def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> No
     """Press Ctrl-C during the evaluation number `at`, from 1."""
     real = StyleTransfer.__next__
 
-    def following(run: StyleTransfer) -> Any:
+    def next_snapshot(run: StyleTransfer) -> Any:
         if len(run.history) + 1 == at:
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
         return real(run)
 
-    monkeypatch.setattr(StyleTransfer, "__next__", following)
+    monkeypatch.setattr(StyleTransfer, "__next__", next_snapshot)
 
 
 def test_ctrl_c_writes_the_current_picture(
@@ -476,13 +478,13 @@ def test_demo_writes_a_picture_to_the_output_option(
 def test_demo_without_a_viewer_gives_the_reason(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], reason: str
 ) -> None:
-    painted = []
-    monkeypatch.setattr(_demo, "write_demo", lambda *given: painted.append(given))
+    written = []
+    monkeypatch.setattr(_demo, "write_demo", lambda *arguments: written.append(arguments))
     monkeypatch.setattr(sys, "platform", "linux")
     for variable in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(variable, raising=False)
     assert main(["demo", *arguments]) == 0
-    [(why, out, settings)] = painted
+    [(why, out, settings)] = written
     assert (why, out) == (reason, Path("napari-nst-demo.png"))
     assert settings == StyleTransferSettings(**({"iterations": 9} if "9" in arguments else {}))
 

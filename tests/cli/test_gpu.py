@@ -1,3 +1,5 @@
+"""Messages about a GPU that torch cannot use."""
+
 from __future__ import annotations
 
 import subprocess
@@ -16,11 +18,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with an NVIDIA GPU, whatever this one has."""
-    done = SimpleNamespace(stdout="Great Card\nGreater Card\n")
+    """Pretend that this machine has two NVIDIA GPUs."""
+    answer = SimpleNamespace(stdout="Card A\nCard B\n")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(_gpu.shutil, "which", lambda name: name)
-    monkeypatch.setattr(_gpu.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(_gpu.subprocess, "run", lambda *_, **__: answer)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -45,7 +47,7 @@ def test_torch_built_without_cuda_is_explained(
 ) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     sentence = _gpu.unused_gpu() or ""
-    assert sentence.startswith("This machine has an NVIDIA GPU (Great Card, Greater Card), but t")
+    assert sentence.startswith("This machine has an NVIDIA GPU (Card A, Card B), but t")
     assert "is built without CUDA: install torch again" in sentence
 
 

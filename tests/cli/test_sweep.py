@@ -197,9 +197,9 @@ def test_sheet_shows_a_small_content_and_styles(shows: Any, photo: Any) -> None:
 def test_long_row_is_wrapped(columns: str, lines: int) -> None:
     options = ["--size", "40", "--iterations", "1"]
     assert sweep("--columns", columns, *options) == 0
-    one = read_image("sheet.png")
+    sheet = read_image("sheet.png")
     assert sweep("--columns", "seed=1", *options) == 0
-    assert (one.shape[0] > read_image("sheet.png").shape[0]) == (lines > 1)
+    assert (sheet.shape[0] > read_image("sheet.png").shape[0]) == (lines > 1)
 
 
 def test_sweep_prints_lines_before_after_each_run_and_at_the_end(
@@ -342,17 +342,17 @@ def test_invalid_option_is_one_line_before_the_first_run(
 def at_iteration(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Any]]:
     """Callbacks by iteration, counted over all runs."""
     callbacks: dict[int, Any] = {}
-    step, done = StyleTransfer.__next__, 0
+    original, iterations = StyleTransfer.__next__, 0
 
-    def do(run: StyleTransfer) -> Any:
-        nonlocal done
-        snapshot = step(run)
-        done += 1
-        if done in callbacks:
-            callbacks.pop(done)()
+    def next_snapshot(run: StyleTransfer) -> Any:
+        nonlocal iterations
+        snapshot = original(run)
+        iterations += 1
+        if iterations in callbacks:
+            callbacks.pop(iterations)()
         return snapshot
 
-    monkeypatch.setattr(StyleTransfer, "__next__", do)
+    monkeypatch.setattr(StyleTransfer, "__next__", next_snapshot)
     yield callbacks
     assert not callbacks
 

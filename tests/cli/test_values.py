@@ -23,7 +23,7 @@ TINY = [word for name, value in CHOICES.items() for word in ("--set", f"{name}={
 
 @pytest.fixture
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Any:
-    """Grey values in [0, 1]; a style is in style.png, two channels and three depths in stack."""
+    """Write style.png and a stack of 3 depths and 2 channels; return grey values in [0, 1]."""
     monkeypatch.chdir(tmp_path)
     write_image("style.png", stripes(40, 40))
     scene = photo(40, 48)[..., 0]

@@ -1,3 +1,5 @@
+"""The commands ``weights fetch``, ``list``, ``verify`` and ``path``."""
+
 from __future__ import annotations
 
 import _thread
@@ -23,7 +25,7 @@ FETCH = ["weights", "fetch", "vgg19"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache directory and an empty torch hub."""
+    """Use an empty cache directory and an empty torch hub."""
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return tmp_path / "cache"
@@ -31,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def url(server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where torchvision seems to have VGG-19, of one stored number for each tensor."""
+    """Serve a small file in the place of torchvision's VGG-19, and return its address."""
     network = NETWORKS["vgg19"]
     state: dict[str, Any] = {"classifier.0.bias": torch.ones(200_000)}
     for name in network.convolutions:
@@ -48,7 +50,7 @@ def url(server: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def type_answer(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda text: monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
@@ -119,11 +121,11 @@ def test_without_subcommand_shows_the_help(capsys: pytest.CaptureFixture[str]) -
 def test_fetch_asks_with_the_size(
     url: str,
     cache: Path,
-    typed: Callable[[str], None],
+    type_answer: Callable[[str], None],
     capsys: pytest.CaptureFixture[str],
     answer: str,
 ) -> None:
-    typed(answer)
+    type_answer(answer)
     assert main(FETCH) == 0
     question = capsys.readouterr().err.splitlines()[0]
     assert question.startswith(
@@ -133,18 +135,18 @@ def test_fetch_asks_with_the_size(
 
 
 def test_fetch_downloads_nothing_after_no(
-    url: str, cache: Path, server: Any, typed: Callable[[str], None]
+    url: str, cache: Path, server: Any, type_answer: Callable[[str], None]
 ) -> None:
-    typed("n\n")
+    type_answer("n\n")
     assert main(FETCH) == 0
     assert server.ranges == []
     assert not cache.exists()
 
 
 def test_fetch_without_a_terminal_needs_yes(
-    url: str, server: Any, typed: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+    url: str, server: Any, type_answer: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed("")
+    type_answer("")
     assert main(FETCH) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == "napari-nst: Nobody answered: add --yes to download without a question."
@@ -169,13 +171,13 @@ def test_interrupted_download_is_continued(
 ) -> None:
     part = cache / f"{url.rsplit('/', 1)[1]}.part"
 
-    def press() -> None:
+    def press_ctrl_c() -> None:
         while not part.exists() or part.stat().st_size < 300_000:
             time.sleep(0.01)
-        # The server hangs up next, for this signal does not wake who waits for bytes.
+        # The server closes the connection next: the signal does not end waiting for bytes.
         _thread.interrupt_main()
 
-    server.will_answer({"upto": 400_000, "before_the_end": press})
+    server.will_answer({"upto": 400_000, "before_the_end": press_ctrl_c})
     assert main([*FETCH, "--yes"]) == 130
     out, err = capsys.readouterr()
     assert out == "" and "Traceback" not in err
