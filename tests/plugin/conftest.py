@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Isolate tests from the user's cache and presets."""
+    """Give each test its own cache and presets."""
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NAPARI_NST_CONFIG", str(tmp_path / "config"))
     return tmp_path / "cache"
@@ -40,7 +40,7 @@ def engine() -> FakeEngine:
 
 @pytest.fixture
 def run_job(qtbot: Any) -> Any:
-    """Start a job of a viewer's first two layers, and wait for its end unless told not to."""
+    """Return a function that starts a job of a viewer's first two layers, and waits for its end."""
 
     def start(session: Session, viewer: Any, *, wait: bool = True, **choices: Any) -> Job:
         content, style = (take_plane(layer, viewer.dims) for layer in viewer.layers[:2])

@@ -1,4 +1,4 @@
-"""An engine that paints nothing, as fast or as slowly as a test needs it."""
+"""A stand-in for the engine, with the speed and the errors that a test needs."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class FakeEngine:
     Attributes
     ----------
     step : callable or None
-        Called in the worker's thread with the iteration, from 1, before each of its tiles; it may
-        wait or raise.
+        Called in the worker's thread with the iteration, from 1, before each tile; may wait or
+        raise.
     tiles : int
-        Tiles of an iteration: between them a run is paused and stopped.
+        Number of tiles per iteration; a run can pause and stop between them.
     refused : float or None
-        Style weight that a run refuses.
+        Style weight that a run rejects.
     made : list of FakeRun
-        The runs so far.
+        All runs that were created.
     """
 
     step: Callable[[int], object] | None = None
@@ -66,7 +66,7 @@ class FakeLosses:
 
 
 class FakeRun:
-    """Run of a `FakeEngine`; a `Run` like the engine's own."""
+    """Run of a `FakeEngine`, with the interface of `engine.run.protocol.Run`."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class FakeRun:
     def record(self) -> RunRecord:
         resolved = Resolved(
             device="cpu",
-            device_name="abacus",
+            device_name="test CPU",
             precision="float32",
             threads=1,
             weights="none",
@@ -149,11 +149,11 @@ class FakeRun:
 
     def _apply(self, update: SettingsUpdate) -> None:
         if update.choices.get("style_weight", "") == self.engine.refused:
-            raise InputError("It cannot be.")
+            raise InputError("The style weight is refused.")
         images = update.images
         if "content_labels" in images or "style_labels" in images:
             labels = [images.get("content_labels"), *(images.get("style_labels") or ())]
-            if not update.choices and "styles" not in images and _same(labels, self._labels):
+            if not update.choices and "styles" not in images and _same_arrays(labels, self._labels):
                 return
             self._labels = labels
         self.steered.append({**update.choices, **images})
@@ -192,7 +192,7 @@ class FakeRun:
                 return
             losses = FakeLosses(0.4 / iteration, 0.6 / iteration, 1 / iteration)
             self.history.append(losses)
-            picture: Any = self.picture()  # of numpy, not of torch
+            picture: Any = self.picture()  # a numpy array instead of a tensor
             yield Snapshot(
                 iteration=iteration,
                 iterations=iterations,
@@ -213,8 +213,8 @@ class FakeRun:
         return StyleTransferResult(self.picture(), self.settings, self.record, history)
 
 
-def _same(some: list[Any], others: list[Any]) -> bool:
-    return len(some) == len(others) and all(
+def _same_arrays(first: list[Any], second: list[Any]) -> bool:
+    return len(first) == len(second) and all(
         a is b or (a is not None and b is not None and np.array_equal(a, b))
-        for a, b in zip(some, others, strict=True)
+        for a, b in zip(first, second, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Random viewers for property tests: units, transforms, orders, thick slices."""
+"""Random viewers for property tests: units, transforms, orders of axes, thick slices."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ NAMES = {
 
 
 @st.composite
-def places(draw: st.DrawFn, ndim: int, shown: Any, *, units: bool = True) -> dict[str, Any]:
-    """Draw the transform of a layer with a size of about 1 um or s."""
+def transforms(draw: st.DrawFn, ndim: int, shown: Any, *, units: bool = True) -> dict[str, Any]:
+    """Draw scale, translation, affine and units of a layer with pixels of about 1 um or 1 s."""
     if units:
         names = [
             draw(st.sampled_from(list(LENGTHS if axis >= ndim - 3 else TIMES)))
@@ -54,7 +54,7 @@ def places(draw: st.DrawFn, ndim: int, shown: Any, *, units: bool = True) -> dic
 
 @st.composite
 def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]:
-    """Draw a viewer with image layers (i) and labels (l), maybe with a thick slice."""
+    """Draw a viewer with image layers (i) and labels (l), some with a thick slice."""
     viewer = ViewerModel()
     layers = []
     deepest = draw(st.integers(2, 5))
@@ -62,11 +62,11 @@ def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]
     shown = {axis - deepest for axis in order[-2:]}
     have_units = [draw(st.sampled_from((True, True, False)))] * len(kinds)
     if draw(st.integers(0, 4)) == 0:
-        have_units[-1] = not have_units[-1]  # then napari converts nothing
+        have_units[-1] = not have_units[-1]  # mixed units, which napari does not convert
     for kind, units in zip(kinds, have_units, strict=True):
         ndim = deepest if not layers else draw(st.integers(2, deepest))
         shape = tuple(draw(st.integers(2, 5)) for _ in range(ndim))
-        where = draw(places(ndim, shown, units=units))
+        place = draw(transforms(ndim, shown, units=units))
         if kind == "i":
             rgb = draw(st.sampled_from((False, False, True)))
             full = (*shape, 3) if rgb else shape
@@ -74,12 +74,12 @@ def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]
             mode = draw(st.sampled_from(("none", "mean", "max", "min", "sum")))
             layers.append(
                 viewer.add_image(
-                    data, rgb=rgb, projection_mode=mode, contrast_limits=(0, 65535), **where
+                    data, rgb=rgb, projection_mode=mode, contrast_limits=(0, 65535), **place
                 )
             )
         else:
             data = np.arange(1, np.prod(shape) + 1, dtype=np.uint16).reshape(shape)
-            layers.append(viewer.add_labels(data, **where))
+            layers.append(viewer.add_labels(data, **place))
     viewer.dims.order = order
     for axis in order[:-2]:
         steps = int(min(viewer.dims.nsteps[axis], 10_000))
@@ -90,13 +90,11 @@ def viewers(draw: st.DrawFn, kinds: str = "ii") -> tuple[ViewerModel, list[Any]]
         )
         if not reversed_axis and draw(st.booleans()):
             step = viewer.dims.range[axis].step
-            viewer.dims.margin_left = _put(viewer.dims.margin_left, axis, step * draw(wide))
-            viewer.dims.margin_right = _put(viewer.dims.margin_right, axis, step * draw(wide))
+            for side in ("margin_left", "margin_right"):
+                margin = step * draw(st.floats(0, 6))
+                setattr(viewer.dims, side, _replace_at(getattr(viewer.dims, side), axis, margin))
     return viewer, layers
 
 
-wide = st.floats(0, 6)
-
-
-def _put(values: tuple[float, ...], axis: int, value: float) -> tuple[float, ...]:
+def _replace_at(values: tuple[float, ...], axis: int, value: float) -> tuple[float, ...]:
     return (*values[:axis], value, *values[axis + 1 :])

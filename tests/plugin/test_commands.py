@@ -1,4 +1,4 @@
-"""Commands with layers as arguments, called as other plugins do."""
+"""Commands with layers as arguments, executed as other plugins do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from npe2 import PluginManager
 
 from napari_nst.errors import InputError
 from napari_nst.plugin.commands import continue_layer, stylize_layers
-from napari_nst.plugin.provenance.origins import ORIGINS_KEY, RECORD_KEY, origins_of_job
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -20,7 +20,7 @@ QUICK = {"size": 32, "iterations": 2}
 
 
 def execute(name: str, *arguments: Any, **more: Any) -> Any:
-    """Run a command as another plugin does."""
+    """Execute a command as another plugin does."""
     commands = get_app_model().commands
     return commands.execute_command(f"napari-nst.{name}", *arguments, **more).result()
 
@@ -42,17 +42,14 @@ def test_a_command_adds_its_result_to_the_viewer(viewer: Any, stack: Any) -> Non
     assert list(viewer.layers) == [*before, result]
     assert result.name == "stack x paint"
     assert result.data.dtype == np.uint16
-    assert result.metadata[ORIGINS_KEY]["content"]["index"] == [
-        3,
-        None,
-        None,
-    ]  # the plane that is shown
+    shown = [3, None, None]
+    assert result.metadata[ORIGINS_KEY]["content"]["index"] == shown
     again = execute("stylize_layers", result, [paint], QUICK, intensities="displayed")
     assert again.name == "stack x paint x paint"
     assert again.rgb
 
 
-def test_the_shown_plane_is_taken_with_mixed_units(viewer: Any, stack: Any) -> None:
+def test_the_shown_plane_is_taken_if_layers_have_different_units(viewer: Any, stack: Any) -> None:
     stack.units = ("um", "um", "um")
     for layer in viewer.layers[:2]:
         layer.units = ("nm", "nm")
@@ -64,7 +61,7 @@ def test_the_shown_plane_is_taken_with_mixed_units(viewer: Any, stack: Any) -> N
     assert place == 2
 
 
-def test_a_layer_of_the_same_name_is_unchanged(viewer: Any, stack: Any) -> None:
+def test_a_layer_with_the_name_of_the_result_is_unchanged(viewer: Any, stack: Any) -> None:
     mine = viewer.add_image(np.zeros((9, 9)), name="stack x paint")
     result = execute("stylize_layers", stack, viewer.layers["paint"], QUICK)
 
@@ -84,7 +81,7 @@ def test_selected_layers_are_the_default(viewer: Any) -> None:
         execute("stylize_layers", settings=QUICK)
 
 
-def test_a_result_is_continued(viewer: Any, stack: Any) -> None:
+def test_the_active_result_is_continued_with_its_settings(viewer: Any, stack: Any) -> None:
     paint = viewer.layers["paint"]
     first = execute("stylize_layers", stack, paint, QUICK, intensities="percentiles")
     viewer.layers.selection.active = first
@@ -116,33 +113,3 @@ def test_commands_work_without_a_viewer() -> None:
         stylize_layers()
     with pytest.raises(InputError, match="There is no result"):
         continue_layer()
-
-
-@pytest.mark.parametrize(
-    ("words", "choice"),
-    [("contrast limits", "limits"), ("percentiles", "percentiles"), ("as displayed", "displayed")],
-)
-def test_the_panel_has_the_choice_of_intensities(viewer: Any, words: str, choice: str) -> None:
-    from napari_nst.plugin.widgets.controls import Controls
-    from napari_nst.plugin.widgets.job_maker import JobMaker
-
-    controls = Controls(viewer)
-    jobs = JobMaker(viewer, controls)
-    combo = controls.advanced.intensities
-    combo.native.setCurrentText(words)
-    job = jobs.job()
-
-    assert combo.native.accessibleName() == "Intensities"
-    assert "percentiles" in combo.native.toolTip()
-    assert [plane.intensities for plane in (job.content, *job.styles)] == [choice] * 2
-    controls.advanced.intensities.value = "limits"
-    record = {
-        "settings": {},
-        "content": {"name": "photo"},
-        "styles": [{"name": "paint"}],
-    }
-    metadata = {RECORD_KEY: record, ORIGINS_KEY: origins_of_job(job)}
-    controls.reuse(Image(np.zeros((4, 4)), metadata=metadata))
-    assert combo.value == choice
-    controls.reuse(Image(np.zeros((4, 4)), metadata={RECORD_KEY: record}))
-    assert combo.value == "limits"

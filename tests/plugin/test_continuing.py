@@ -1,4 +1,4 @@
-"""Continue, compare and copy find the input layers of a result by their pixels."""
+"""The input layers of a result are found by their pixels to continue, compare and copy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layer_helpers import run_python
 from napari.components import ViewerModel
 from napari.layers import Image
 
@@ -55,7 +56,7 @@ def stylize(viewer: ViewerModel, content: str = "photo", *styles: str, **choices
 
 
 def flip(viewer: ViewerModel, result: Image) -> tuple[list[str], list[str]]:
-    """Show the content in the place of the result; return visible layers and warnings."""
+    """Show the content instead of the result; return visible layers and warnings."""
     for layer in viewer.layers:
         layer.visible = layer is result
     warnings: list[str] = []
@@ -69,6 +70,7 @@ def flip(viewer: ViewerModel, result: Image) -> tuple[list[str], list[str]]:
 
 
 def hash_of(layer: Image, *path: Any) -> str:
+    """Return the hash of an input in the record of a result."""
     found: Any = layer.metadata["napari_nst"]
     for part in path:
         found = found[part]
@@ -76,7 +78,7 @@ def hash_of(layer: Image, *path: Any) -> str:
 
 
 def replace_layer(viewer: ViewerModel, name: str, other: str) -> None:
-    """Rename a layer, and give its old name to a new layer of the same shape."""
+    """Rename a layer, and give its name to a new layer of the same shape."""
     layer = viewer.layers[name]
     layer.name = other
     data = np.zeros_like(np.asarray(layer.data))
@@ -101,9 +103,7 @@ def test_renamed_layers_are_found_by_their_pixels(viewer: ViewerModel) -> None:
         "my photo", "my regions", result.name,
     ]  # fmt: skip
     text = as_python(result, viewer.layers)
-    names: dict[str, Any] = {"viewer": viewer}
-    exec(compile(text, "copied", "exec"), names)
-    assert names["picture"].tobytes() == result.data.tobytes()
+    assert run_python(text, viewer).tobytes() == result.data.tobytes()
     assert as_command(result, viewer.layers)
 
 
@@ -117,7 +117,7 @@ def test_the_input_layer_is_preferred_to_a_copy(viewer: ViewerModel) -> None:
     assert flip(viewer, result)[0] == ["photo"]  # the copy
 
 
-def test_errors_name_removed_or_changed_layers(viewer: ViewerModel) -> None:
+def test_messages_name_removed_and_changed_layers(viewer: ViewerModel) -> None:
     result = stylize(viewer)
     photo = viewer.layers["photo"]
     photo.data = photo.data[::-1]
@@ -215,7 +215,9 @@ def test_continue_takes_the_plane_of_each_style(viewer: ViewerModel) -> None:
     assert hash_of(again, "styles", 0) == hash_of(result, "styles", 0)
 
 
-def test_a_part_of_a_pyramid_is_continued(viewer: ViewerModel) -> None:
+def test_a_result_of_a_pyramid_is_continued_at_its_level_or_a_finer(
+    viewer: ViewerModel,
+) -> None:
     full = colours(160, 192)
     viewer.add_image([full, full[::2, ::2], full[::4, ::4]], name="pyramid", multiscale=True)
     result = stylize(viewer, "pyramid")
@@ -235,8 +237,8 @@ def test_continue_keeps_all_regions(viewer: ViewerModel) -> None:
         viewer, "photo", "oil", "ink", content_labels=labels, style_labels=[on_oil, None],
         region_styles={1: 0, 2: 1}, style_weights=(0.25, 0.75), intensities="percentiles",
     )  # fmt: skip
-    for gone in (False, True):
-        if gone:  # the labels are stored with the result
+    for removed in (False, True):
+        if removed:  # the labels are stored with the result
             viewer.layers.remove(labels)
             on_oil.data = on_oil.data * 0
         again = continue_layer(result)
@@ -250,7 +252,7 @@ def test_continue_keeps_all_regions(viewer: ViewerModel) -> None:
 
     origins = result.metadata[ORIGINS_KEY]
     for one in (origins["content_labels"], origins["style_labels"][0]):
-        one["pixels"] = None  # of a result from elsewhere
+        one["pixels"] = None  # as in a result that was loaded from a file
     with pytest.raises(InputError, match="was made of halves, and no layer has"):
         continue_layer(result)
     other = viewer.add_labels(halves, name="others")
@@ -288,7 +290,7 @@ def test_continue_keeps_steered_settings_and_inputs(viewer: ViewerModel) -> None
         name="result",
         metadata={"napari_nst": result.record.to_dict(), ORIGINS_KEY: origins},
     )
-    labels.data = labels.data * 0  # painted over since
+    labels.data = labels.data * 0  # changed after the run
     replace_layer(viewer, "ink", "my ink")
 
     record = continue_layer(layer).metadata["napari_nst"]

@@ -12,7 +12,7 @@ from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.run.session import State
 
 
-def test_the_demo_loads_a_pair_docks_the_panel_and_starts(
+def test_the_demo_opens_the_first_sample_and_the_panel_and_starts_a_run(
     make_napari_viewer: Any, monkeypatch: Any, qtbot: Any
 ) -> None:
     viewer = make_napari_viewer()

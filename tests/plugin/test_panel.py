@@ -1,4 +1,4 @@
-"""The panel in the real viewer, with the real engine where it is small enough."""
+"""The panel in a viewer, with the engine or with one that tests control."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import itertools
 import threading
 import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -26,24 +27,28 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
+from napari_nst import StyleTransferSettings
 from napari_nst.plugin.panel import StyleTransferPanel
 from napari_nst.plugin.run.session import State
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 @pytest.fixture
-def dock(viewer):
-    """The panel docked as napari's menu docks it."""
+def dock(viewer: Any) -> Any:
+    """Return the dock and the panel, opened as napari's menu does."""
     return viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
 
 
 @pytest.fixture
-def panel(dock):
+def panel(dock: Any) -> Any:
     return dock[1]
 
 
 @pytest.fixture
-def slow_panel(viewer):
-    """A panel whose engine blocks before every iteration but the first."""
+def slow_panel(viewer: Any) -> Iterator[Any]:
+    """Yield a panel whose engine waits for `gate` after the first iteration."""
     gate = threading.Event()
     engine = FakeEngine(step=lambda iteration: iteration == 1 or gate.wait(20))
     panel = StyleTransferPanel(viewer, engine)
@@ -53,16 +58,44 @@ def slow_panel(viewer):
     gate.set()
 
 
-def button(panel, text):
+def button(panel: Any, text: str) -> QPushButton:
     (found,) = [b for b in panel.findChildren(QPushButton) if b.text().replace("&", "") == text]
     return found
 
 
-def finish(panel, qtbot):
+def start_and_show(panel: Any, qtbot: Any) -> None:
+    """Start a run, and wait for its first picture."""
+    panel.start()
+    qtbot.waitUntil(lambda: panel.session.layer is not None, timeout=60000)
+
+
+def finish(panel: Any, qtbot: Any) -> None:
+    """Wait until the run ends."""
     qtbot.waitUntil(lambda: panel.session.state is State.IDLE, timeout=60000)
 
 
-def test_a_run_adds_a_result_layer(viewer, panel, qtbot):
+def run_to_end(panel: Any, qtbot: Any) -> None:
+    """Start a run, and wait until it ends."""
+    panel.start()
+    finish(panel, qtbot)
+
+
+def expand_all(panel: Any) -> None:
+    """Expand all sections of the panel."""
+    for section in panel.findChildren(QCollapsible):
+        section.expand()
+
+
+def show_all_controls(viewer: Any, panel: Any, **labels: Any) -> None:
+    """Show all controls, also those of regions and of a second style."""
+    panel.controls.regions.content_labels.value = viewer.add_labels(
+        np.arange(40 * 48).reshape(40, 48) % 3, **labels
+    )
+    panel.controls.styles.add()
+    expand_all(panel)
+
+
+def test_a_run_adds_a_result_layer(viewer: Any, panel: Any, qtbot: Any) -> None:
     panel.controls.size.value = 48
     panel.controls.fields["iterations"].value = 6
     button(panel, "Stylize").click()
@@ -81,14 +114,13 @@ def test_a_run_adds_a_result_layer(viewer, panel, qtbot):
     assert button(panel, "Stylize").isEnabled()
 
 
-def test_the_result_of_a_plane_lies_at_its_place_in_the_stack(viewer, panel, qtbot):
+def test_the_result_of_a_plane_covers_it_in_the_stack(viewer: Any, panel: Any, qtbot: Any) -> None:
     stack = np.random.default_rng(1).integers(500, 900, (4, 36, 40), dtype=np.uint16)
     layer = viewer.add_image(stack, name="stack", scale=(5, 2, 2), contrast_limits=(450, 950))
     viewer.dims.set_current_step(0, 2)
     panel.controls.content.value = layer
     panel.controls.fields["iterations"].value = 3
-    panel.start()
-    finish(panel, qtbot)
+    run_to_end(panel, qtbot)
 
     result = viewer.layers["stack x paint"]
     assert result.data.shape == (1, 36, 40)
@@ -99,7 +131,7 @@ def test_the_result_of_a_plane_lies_at_its_place_in_the_stack(viewer, panel, qtb
     np.testing.assert_allclose(result.data_to_world((0, 0, 0)), layer.data_to_world((2, 0, 0)))
 
 
-def test_the_panel_offers_every_image_layer_and_follows_renames(viewer, panel):
+def test_the_panel_offers_every_image_layer_by_its_current_name(viewer: Any, panel: Any) -> None:
     assert [layer.name for layer in panel.controls.content.choices] == ["photo", "paint"]
     assert panel.controls.content.value.name == "photo"
     assert panel.controls.styles.rows[0].choice.value.name == "paint"
@@ -118,7 +150,7 @@ def test_the_panel_offers_every_image_layer_and_follows_renames(viewer, panel):
     }
 
 
-def test_without_an_image_layer_the_estimate_is_advice(make_napari_viewer):
+def test_the_estimate_gives_advice_without_an_image_layer(make_napari_viewer: Any) -> None:
     viewer = make_napari_viewer()
     _, panel = viewer.window.add_plugin_dock_widget("napari-nst", "Neural style transfer")
     assert panel.estimate.startswith("There is no image layer: open a picture")
@@ -128,29 +160,29 @@ def test_without_an_image_layer_the_estimate_is_advice(make_napari_viewer):
     assert panel.status.startswith("⚠ There is no image layer")
 
 
-def test_one_layer_can_be_content_and_style(viewer, slow_panel, qtbot):
+def test_one_layer_can_be_content_and_style(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
     slow_panel.gate.set()
     slow_panel.controls.styles.rows[0].choice.value = viewer.layers["photo"]
-    slow_panel.start()
-    finish(slow_panel, qtbot)
+    run_to_end(slow_panel, qtbot)
 
     assert "photo x photo" in viewer.layers
 
 
-def test_the_estimate_follows_the_brush(viewer, panel, qtbot):
+def test_the_estimate_is_updated_after_painting(viewer: Any, panel: Any, qtbot: Any) -> None:
     panel.controls.regions.paint()
     assert panel.estimate.startswith("No label of the content has a style")
     viewer.layers["regions of photo"].paint((20, 20), 1)
     qtbot.waitUntil(lambda: "will take" in panel.estimate, timeout=5000)
 
 
-def test_a_result_too_large_for_memory_shows_an_error(viewer, panel, qtbot, monkeypatch):
+def test_a_result_too_large_for_memory_shows_an_error(
+    viewer: Any, panel: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     panel.controls.fields["iterations"].value = 1
     panel.controls.size.value = 32
-    panel.start()
-    finish(panel, qtbot)
+    run_to_end(panel, qtbot)
 
-    def copy(*_):
+    def copy(*_: object) -> str:
         raise MemoryError("Unable to allocate 9 TiB")
 
     monkeypatch.setattr("napari_nst.plugin.provenance.copying.as_python", copy)
@@ -160,8 +192,10 @@ def test_a_result_too_large_for_memory_shows_an_error(viewer, panel, qtbot, monk
 
 
 @pytest.mark.parametrize("role", ["content", "style", "labels", "style labels"])
-def test_a_layer_of_more_dimensions_can_be_removed(viewer, panel, qtbot, role):
-    """napari changes its dims before it emits the removal."""
+def test_a_chosen_layer_with_more_axes_can_be_removed(
+    viewer: Any, panel: Any, qtbot: Any, role: str
+) -> None:
+    """Napari changes its dims before it emits the event of the removal."""
     controls = panel.controls
     if "labels" in role:
         layer = viewer.add_labels(np.ones((3, 40, 48), np.uint8))
@@ -181,7 +215,7 @@ def test_a_layer_of_more_dimensions_can_be_removed(viewer, panel, qtbot, role):
     assert "will take" in panel.estimate
 
 
-def test_the_estimate_follows_the_controls(panel):
+def test_the_estimate_follows_the_controls(panel: Any) -> None:
     panel.controls.size.value = 512
     small = panel.estimate
     panel.controls.size.value = 2048
@@ -191,18 +225,17 @@ def test_the_estimate_follows_the_controls(panel):
     assert "GiB" in panel.estimate
 
 
-def test_bad_pixels_show_an_error(viewer, panel, qtbot):
+def test_bad_pixels_show_an_error(viewer: Any, panel: Any, qtbot: Any) -> None:
     data = np.full((20, 20), 0.5)
     data[3, 4] = np.nan
     panel.controls.content.value = viewer.add_image(data, name="holes", contrast_limits=(0, 1))
-    panel.start()
-    finish(panel, qtbot)
+    run_to_end(panel, qtbot)
 
     assert panel.status.startswith("⚠ holes has 1 value that is not finite")
     assert "holes x paint" not in viewer.layers
 
 
-def test_pressing_stylize_twice_starts_one_run(viewer, slow_panel, qtbot):
+def test_pressing_stylize_twice_starts_one_run(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
     slow_panel.start()
     slow_panel.start()
     assert slow_panel.status == "A run is active: stop it first."
@@ -212,9 +245,8 @@ def test_pressing_stylize_twice_starts_one_run(viewer, slow_panel, qtbot):
     assert len(slow_panel.engine.made) == 1
 
 
-def test_stop_keeps_the_picture(viewer, slow_panel, qtbot):
-    slow_panel.start()
-    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+def test_stop_keeps_the_last_picture(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
+    start_and_show(slow_panel, qtbot)
     button(slow_panel, "Stop and keep").click()
     assert slow_panel.status == "Stopping ..."
     slow_panel.gate.set()
@@ -224,9 +256,8 @@ def test_stop_keeps_the_picture(viewer, slow_panel, qtbot):
     assert "photo x paint" in viewer.layers
 
 
-def test_pause_and_resume(viewer, slow_panel, qtbot):
-    slow_panel.start()
-    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+def test_a_run_can_be_paused_and_resumed(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
+    start_and_show(slow_panel, qtbot)
     button(slow_panel, "Pause").click()
     assert slow_panel.status.startswith("Paused.")
     assert not button(slow_panel, "Stylize").isEnabled()
@@ -238,11 +269,10 @@ def test_pause_and_resume(viewer, slow_panel, qtbot):
     assert not button(slow_panel, "Pause").isEnabled()
 
 
-def test_the_style_strength_acts_on_the_current_run(viewer, panel, qtbot):
+def test_the_style_strength_changes_the_current_run(viewer: Any, panel: Any, qtbot: Any) -> None:
     panel.controls.size.value = 48
     panel.controls.fields["iterations"].value = 40
-    panel.start()
-    qtbot.waitUntil(lambda: panel.session.layer is not None, timeout=60000)
+    start_and_show(panel, qtbot)
     panel.controls.strength.value = 100
     finish(panel, qtbot)
 
@@ -251,10 +281,11 @@ def test_the_style_strength_acts_on_the_current_run(viewer, panel, qtbot):
     assert [change["choices"] for change in record["steering"]] == [{"style_weight": 10.0}]
 
 
-def test_closing_the_dock_stops_the_run_and_releases_the_engine(viewer, slow_panel, qtbot):
+def test_closing_the_dock_stops_the_run_and_releases_it(
+    viewer: Any, slow_panel: Any, qtbot: Any
+) -> None:
     slow_panel.controls.fields["iterations"].value = 1000
-    slow_panel.start()
-    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+    start_and_show(slow_panel, qtbot)
     viewer.window.remove_dock_widget(slow_panel)
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
@@ -266,7 +297,7 @@ def test_closing_the_dock_stops_the_run_and_releases_the_engine(viewer, slow_pan
     viewer.dims.set_current_step(0, 0)  # the closed panel is disconnected
 
 
-def test_hiding_the_dock_does_not_stop_the_run(viewer, slow_panel, qtbot):
+def test_hiding_the_dock_does_not_stop_the_run(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
     slow_panel.start()
     slow_panel.dock.hide()
     slow_panel.gate.set()
@@ -275,12 +306,10 @@ def test_hiding_the_dock_does_not_stop_the_run(viewer, slow_panel, qtbot):
     assert (viewer.layers["photo x paint"].data == 255).all()
 
 
-def test_every_control_has_a_name_a_tooltip_and_tab_focus(viewer, panel):
-    viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
-    panel.controls.regions.content_labels.value = viewer.layers[-1]
-    panel.controls.styles.add()
-    for section in panel.findChildren(QCollapsible):
-        section.expand()
+def test_every_control_has_a_name_and_a_tooltip_and_is_reached_by_tab(
+    viewer: Any, panel: Any
+) -> None:
+    show_all_controls(viewer, panel)
     kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QLineEdit, QSlider)
     controls = [w for kind in kinds for w in panel.findChildren(kind)]
     own = [w for w in controls if not isinstance(w.parent(), (*kinds, QMenu))]
@@ -294,12 +323,8 @@ def test_every_control_has_a_name_a_tooltip_and_tab_focus(viewer, panel):
         assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus, f"{name} cannot be reached by Tab"
 
 
-def test_tab_goes_from_top_to_bottom(viewer, panel, qtbot):
-    viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3)
-    panel.controls.regions.content_labels.value = viewer.layers[-1]
-    panel.controls.styles.add()
-    for section in panel.findChildren(QCollapsible):
-        section.expand()
+def test_tab_moves_from_top_to_bottom(viewer: Any, panel: Any, qtbot: Any) -> None:
+    show_all_controls(viewer, panel)
     viewer.window._qt_window.show()
     qtbot.wait(100)
     inside = panel.findChild(QScrollArea).widget()
@@ -316,9 +341,8 @@ def test_tab_goes_from_top_to_bottom(viewer, panel, qtbot):
     assert all(after >= before - 8 for before, after in itertools.pairwise(places))
 
 
-def test_mnemonics_are_unique_and_differ_from_naparis_menus(panel):
-    for section in panel.findChildren(QCollapsible):
-        section.expand()
+def test_mnemonics_are_unique_and_not_used_by_naparis_menus(panel: Any) -> None:
+    expand_all(panel)
     texts = [w.text() for kind in (QLabel, QPushButton) for w in panel.findChildren(kind)]
     letters = [text[text.index("&") + 1].upper() for text in texts if "&" in text]
 
@@ -327,7 +351,7 @@ def test_mnemonics_are_unique_and_differ_from_naparis_menus(panel):
     assert not set(letters) & set("FVLPWH")
 
 
-def test_every_mnemonic_label_has_a_buddy(panel):
+def test_every_mnemonic_label_has_a_buddy(panel: Any) -> None:
     for label in panel.findChildren(QLabel):
         if "&" in label.text():
             assert label.buddy() is not None, label.text()
@@ -336,13 +360,9 @@ def test_every_mnemonic_label_has_a_buddy(panel):
             assert any(w.focusPolicy() & Qt.FocusPolicy.TabFocus for w in within), label.text()
 
 
-def test_the_panel_fits_into_300_pixels_with_everything_open(viewer, panel):
+def test_the_panel_with_all_controls_fits_into_300_pixels(viewer: Any, panel: Any) -> None:
     viewer.layers["photo"].name = "a name that is very long and would widen any list " * 2
-    viewer.add_labels(np.arange(40 * 48).reshape(40, 48) % 3, name="long " * 30)
-    panel.controls.regions.content_labels.value = viewer.layers[-1]
-    panel.controls.styles.add()
-    for section in panel.findChildren(QCollapsible):
-        section.expand()
+    show_all_controls(viewer, panel, name="long " * 30)
     area = panel.findChild(QScrollArea)
     bar = area.verticalScrollBar().sizeHint().width()
 
@@ -350,15 +370,12 @@ def test_the_panel_fits_into_300_pixels_with_everything_open(viewer, panel):
     assert area.widget().minimumSizeHint().width() + bar <= 300
 
 
-def test_the_panel_begins_with_the_default_settings(panel):
-    from napari_nst import StyleTransferSettings
-
+def test_a_new_panel_has_the_default_settings(panel: Any) -> None:
     assert panel.controls.settings == StyleTransferSettings()
 
 
-def test_cancel_discards_the_picture(viewer, slow_panel, qtbot):
-    slow_panel.start()
-    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+def test_cancel_discards_the_picture(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
+    start_and_show(slow_panel, qtbot)
     button(slow_panel, "Cancel and discard").click()
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
@@ -367,18 +384,19 @@ def test_cancel_discards_the_picture(viewer, slow_panel, qtbot):
     assert [layer.name for layer in viewer.layers] == ["photo", "paint"]
 
 
-def test_the_panel_shows_network_and_device(viewer, slow_panel, qtbot):
-    slow_panel.start()
-    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+def test_the_panel_shows_network_and_device(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
+    start_and_show(slow_panel, qtbot)
     assert slow_panel.status.startswith("Size 1 of 1 (48 x 40 px), iteration 1 of 100.")
-    assert slow_panel.machine.startswith("VGG-16 on cpu (abacus), float32; ")
+    assert slow_panel.machine.startswith("VGG-16 on cpu (test CPU), float32; ")
     assert slow_panel.machine.endswith(" GiB in use.")
     slow_panel.cancel()
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
 
 
-def test_a_second_panel_refuses_to_run_and_names_the_current_run(viewer, slow_panel, qtbot):
+def test_a_second_panel_refuses_to_run_during_the_run_of_the_first(
+    viewer: Any, slow_panel: Any, qtbot: Any
+) -> None:
     second = StyleTransferPanel(viewer, FakeEngine())
     viewer.window.add_dock_widget(second, name="second")
     slow_panel.start()
@@ -388,17 +406,15 @@ def test_a_second_panel_refuses_to_run_and_names_the_current_run(viewer, slow_pa
     assert "'photo x paint'" in second.status
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
-    second.start()
-    finish(second, qtbot)
+    run_to_end(second, qtbot)
     assert second.status.startswith("Finished after")
 
 
-def test_continue_starts_from_the_selected_result(viewer, slow_panel, qtbot):
+def test_continue_starts_from_the_selected_result(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
     slow_panel.gate.set()
     button(slow_panel, "Continue").click()
     assert slow_panel.status.startswith("⚠ There is no result: select")
-    slow_panel.start()
-    finish(slow_panel, qtbot)
+    run_to_end(slow_panel, qtbot)
     slow_panel.controls.size.value = 96
     button(slow_panel, "Continue").click()
     finish(slow_panel, qtbot)
@@ -410,10 +426,11 @@ def test_continue_starts_from_the_selected_result(viewer, slow_panel, qtbot):
     assert [layer.name for layer in viewer.layers[2:]] == ["photo x paint", "photo x paint [1]"]
 
 
-def test_a_result_of_another_part_is_not_continued(viewer, slow_panel, qtbot):
+def test_a_result_that_does_not_cover_the_content_is_not_continued(
+    viewer: Any, slow_panel: Any, qtbot: Any
+) -> None:
     slow_panel.gate.set()
-    slow_panel.start()
-    finish(slow_panel, qtbot)
+    run_to_end(slow_panel, qtbot)
     slow_panel.controls.content.value = viewer.layers["paint"]
     slow_panel.continue_from()
 
@@ -421,7 +438,9 @@ def test_a_result_of_another_part_is_not_continued(viewer, slow_panel, qtbot):
     assert len(slow_panel.engine.made) == 1
 
 
-def test_reuse_sets_the_panel_to_a_result(viewer, slow_panel, qtbot):
+def test_reuse_restores_settings_and_layers_of_a_result(
+    viewer: Any, slow_panel: Any, qtbot: Any
+) -> None:
     slow_panel.gate.set()
     labels = viewer.add_labels(np.ones((40, 48), int), name="all")
     slow_panel.controls.regions.content_labels.value = labels
@@ -429,8 +448,7 @@ def test_reuse_sets_the_panel_to_a_result(viewer, slow_panel, qtbot):
         style_weight=2.5, color="match", iterations=3, size=64, pooling="average"
     )
     slow_panel.controls.settings = expected_settings
-    slow_panel.start()
-    finish(slow_panel, qtbot)
+    run_to_end(slow_panel, qtbot)
     slow_panel.controls.settings = expected_settings.replace(
         style_weight=1, color="style", iterations=9
     )
@@ -443,10 +461,11 @@ def test_reuse_sets_the_panel_to_a_result(viewer, slow_panel, qtbot):
     assert slow_panel.controls.regions.content_labels.value is labels
 
 
-def test_the_content_can_be_shown_in_the_place_of_the_result(viewer, slow_panel, qtbot):
+def test_the_content_can_be_shown_instead_of_the_result(
+    viewer: Any, slow_panel: Any, qtbot: Any
+) -> None:
     slow_panel.gate.set()
-    slow_panel.start()
-    finish(slow_panel, qtbot)
+    run_to_end(slow_panel, qtbot)
     photo, result = viewer.layers["photo"], viewer.layers["photo x paint"]
     photo.visible = False
     flip = button(slow_panel, "Show content")
@@ -456,11 +475,10 @@ def test_the_content_can_be_shown_in_the_place_of_the_result(viewer, slow_panel,
     assert (photo.visible, result.visible) == (False, True)
 
 
-def test_the_evolution_can_be_kept(viewer, slow_panel, qtbot):
+def test_the_evolution_is_added_as_a_layer(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
     slow_panel.results.findChild(QCheckBox).setChecked(True)
     slow_panel.controls.fields["iterations"].value = 20
-    slow_panel.start()
-    qtbot.waitUntil(lambda: slow_panel.session.layer is not None, timeout=20000)
+    start_and_show(slow_panel, qtbot)
     slow_panel.gate.set()
     finish(slow_panel, qtbot)
 
@@ -471,7 +489,9 @@ def test_the_evolution_can_be_kept(viewer, slow_panel, qtbot):
     assert (evolution.data[-1] == 255).all()
 
 
-def test_a_draft_takes_the_part_on_the_canvas(viewer, slow_panel, qtbot):
+def test_a_draft_takes_the_part_of_the_content_on_the_canvas(
+    viewer: Any, slow_panel: Any, qtbot: Any
+) -> None:
     slow_panel.gate.set()
     content = viewer.add_image(
         np.zeros((400, 600, 3), np.uint8), name="large", rgb=True, rotate=30, scale=(2, 3)
@@ -492,7 +512,7 @@ def test_a_draft_takes_the_part_on_the_canvas(viewer, slow_panel, qtbot):
     assert run.settings.size == 192
     assert run.settings.iterations == 45
     assert max(run.content.shape) < 500
-    # It has the centre and the pixel size of the visible part of the content.
+    # The result has the centre and the pixel size of the visible part.
     middle = (np.array(result.data.shape[:2]) - 1) / 2
     np.testing.assert_allclose(
         content.world_to_data(result.data_to_world(middle)), (200, 300), atol=3
@@ -500,7 +520,7 @@ def test_a_draft_takes_the_part_on_the_canvas(viewer, slow_panel, qtbot):
     np.testing.assert_allclose(result.scale, content.scale)
 
 
-def test_the_estimate_follows_the_displayed_plane(viewer, panel):
+def test_the_estimate_follows_the_displayed_plane(viewer: Any, panel: Any) -> None:
     viewer.add_image(np.zeros((5, 40, 48)), name="deep")
     panel.controls.content.value = viewer.layers["deep"]
     assert "will take" in panel.estimate
@@ -510,15 +530,16 @@ def test_the_estimate_follows_the_displayed_plane(viewer, panel):
     assert "will take" in panel.estimate
 
 
-def test_regions_are_stylized_and_the_rest_is_kept(viewer, panel, qtbot):
+def test_regions_are_stylized_and_other_pixels_are_unchanged(
+    viewer: Any, panel: Any, qtbot: Any
+) -> None:
     labels = np.zeros((40, 48), np.uint8)
     labels[:, 24:] = 1
     panel.controls.regions.content_labels.value = viewer.add_labels(labels, name="right half")
     panel.controls.fields["region_softness"].value = 0.0
     panel.controls.size.value = 48
     panel.controls.fields["iterations"].value = 6
-    panel.start()
-    finish(panel, qtbot)
+    run_to_end(panel, qtbot)
 
     assert panel.status.startswith("Finished after")
     result, photo = viewer.layers["photo x paint"].data, viewer.layers["photo"].data
@@ -526,17 +547,16 @@ def test_regions_are_stylized_and_the_rest_is_kept(viewer, panel, qtbot):
     assert (result[:, 24:] != photo[:, 24:]).any()
 
 
-def test_labels_painted_during_a_run_are_in_its_record(viewer, panel, qtbot):
+def test_labels_painted_during_a_run_are_in_its_record(viewer: Any, panel: Any, qtbot: Any) -> None:
     labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="painted")
     panel.controls.regions.content_labels.value = labels
     panel.controls.size.value = 48
     panel.controls.fields["iterations"].value = 300
-    panel.start()
-    qtbot.waitUntil(lambda: panel.session.layer is not None, timeout=60000)
+    start_and_show(panel, qtbot)
     labels.data_setitem((np.repeat(np.arange(20), 20), np.tile(np.arange(20), 20)), 0)
     result = panel.session.layer
 
-    def unpainted_part_is_restored():
+    def unpainted_part_is_restored() -> bool:
         difference = result.data[:15, :15] != viewer.layers["photo"].data[:15, :15]
         return not difference.any() or panel.session.state is State.IDLE
 
@@ -549,7 +569,9 @@ def test_labels_painted_during_a_run_are_in_its_record(viewer, panel, qtbot):
     np.testing.assert_array_equal(result.data[:15, :15], viewer.layers["photo"].data[:15, :15])
 
 
-def test_a_collapsed_section_is_hidden_and_an_expanded_one_can_grow(viewer, panel, qtbot):
+def test_a_section_collapses_and_expands_with_its_content(
+    viewer: Any, panel: Any, qtbot: Any
+) -> None:
     viewer.window._qt_window.show()
     section = next(s for s in panel.findChildren(QCollapsible) if s.isAncestorOf(panel.curves))
     heading = section.toggleButton()

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """napari's model of the page, from the manifest, in a temporary directory."""
+    """Return napari's model of the page, made from the manifest, in a temporary directory."""
     PluginManager.instance().discover()
     monkeypatch.setattr(napari.settings, "_PLUGIN_SETTINGS", {})
     return napari.settings.get_plugin_settings("napari-nst", path_dir=tmp_path)
 
 
-def test_the_defaults_of_the_page_are_those_of_preferences(page: Any) -> None:
+def test_the_page_and_preferences_have_the_same_defaults(page: Any) -> None:
     assert Preferences.read() == Preferences()
     assert page.compute.device == "auto"
 
@@ -45,7 +45,9 @@ def test_every_entry_of_the_page_has_a_description() -> None:
 
 
 @pytest.mark.parametrize("failure", [ImportError, KeyError, ValueError])
-def test_defaults_are_used_without_the_page(monkeypatch: pytest.MonkeyPatch, failure: Any) -> None:
+def test_defaults_are_used_if_the_page_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch, failure: Any
+) -> None:
     def fail(plugin: str) -> Any:
         raise failure
 

@@ -1,4 +1,4 @@
-"""Style transfer from layers to a layer, without a viewer."""
+"""`stylize_layer`: from layers to a result layer, without a viewer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from layer_helpers import run_python
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
@@ -32,7 +33,7 @@ def grey_paint(style: Any) -> Image:
 
 @pytest.fixture
 def cells(content: Any) -> Image:
-    """A stack of 16 bits with a transform."""
+    """A stack of 16 bits with a transform and units."""
     planes = np.stack([content.mean(axis=2) * k for k in (1, 2, 3)])
     return Image(
         (100 + 1000 * planes).astype(np.uint16),
@@ -85,7 +86,7 @@ def test_the_middle_plane_is_the_default(cells: Image, paint: Image) -> None:
     assert index(point=cells.data_to_world((2, 0, 0))) == 2
 
 
-def test_any_two_axes_are_displayed(cells: Image, paint: Image) -> None:
+def test_any_two_axes_can_be_displayed(cells: Image, paint: Image) -> None:
     stack = Image(np.moveaxis(cells.data, 0, 2), name="columns", rgb=False)
     result = napari_nst.stylize_layer(stack, paint, plane=1, displayed=(1, 0), **QUICK)
 
@@ -107,12 +108,11 @@ def test_the_copied_python_makes_the_same_bytes_for_all_intensities(
     viewer.add_layer(grey_paint)
     origins = result.metadata[ORIGINS_KEY]
     assert {one["intensities"] for one in (origins["content"], *origins["styles"])} == {intensities}
-    cells.contrast_limits, cells.colormap = (0, 1), "gray"  # the current ones do not matter
+    cells.contrast_limits, cells.colormap = (0, 1), "gray"  # those of the run are used
 
-    names: dict[str, Any] = {"viewer": viewer}
-    exec(compile(as_python(result), "copied", "exec"), names)
-    assert names["picture"].dtype == result.data.dtype
-    assert names["picture"].tobytes() == result.data.tobytes()
+    picture = run_python(as_python(result), viewer)
+    assert picture.dtype == result.data.dtype
+    assert picture.tobytes() == result.data.tobytes()
     assert result.rgb == (intensities == "displayed")
     if result.rgb:
         assert result.data.dtype == np.uint8
@@ -143,7 +143,7 @@ def test_alpha_is_kept(content: Any, paint: Image) -> None:
     np.testing.assert_allclose(shown.data[..., 3] / 255, alpha, atol=0.003)
 
 
-def test_a_dark_background_is_not_washed_out(grey_paint: Image) -> None:
+def test_a_dark_background_stays_darker_than_the_cells(grey_paint: Image) -> None:
     y, x = np.mgrid[0:64, 0:64]
     cells = sum(np.exp(-((y - b) ** 2 + (x - a) ** 2) / 30) for a, b in ((15, 20), (40, 45)))
     layer = Image((200 + 3000 * cells).astype(np.uint16), name="cells")
@@ -159,7 +159,7 @@ def test_a_dark_background_is_not_washed_out(grey_paint: Image) -> None:
         assert result.data[cells > 0.8].mean() > 3 * result.data[background].mean()
 
 
-def test_only_the_plane_of_lazy_data_and_one_level_of_a_pyramid_are_read(paint: Image) -> None:
+def test_only_one_plane_of_one_level_of_a_lazy_pyramid_is_read(paint: Image) -> None:
     class Counted:
         """Array that counts the values read."""
 
@@ -186,7 +186,7 @@ def test_only_the_plane_of_lazy_data_and_one_level_of_a_pyramid_are_read(paint: 
     assert levels[2].read == 128 * 128
 
 
-def test_zarr_is_accepted(content: Any, grey_paint: Image) -> None:
+def test_a_zarr_array_gives_a_numpy_array(content: Any, grey_paint: Image) -> None:
     array = zarr.create_array(zarr.storage.MemoryStore(), shape=(4, 40, 48), dtype="uint8")
     array[...] = np.stack([(content.mean(axis=2) * 255).astype(np.uint8)] * 4)
     result = napari_nst.stylize_layer(Image(array, name="store"), grey_paint, **QUICK)
@@ -227,7 +227,7 @@ def test_regions_are_taken_from_labels_layers(content: Any, paint: Image) -> Non
     assert guided.metadata[ORIGINS_KEY]["style_labels"][0]["layer"] == painted.name
 
 
-def test_a_style_of_more_axes_than_the_content(content: Any, cells: Image) -> None:
+def test_a_style_can_have_more_axes_than_the_content(content: Any, cells: Image) -> None:
     flat = Image(content.mean(axis=2), name="flat")
     result = napari_nst.stylize_layer(flat, cells, **QUICK)
     assert result.data.shape == (40, 48)
@@ -303,8 +303,6 @@ def test_a_thick_slice_and_rotated_labels_can_be_replayed(cells: Image, paint: I
         cells, paint, point=viewer.dims, content_labels=turned, region_styles={1: 0}, **QUICK
     )
     text = as_python(result)
-    found: dict[str, Any] = {"viewer": viewer}
-    exec(compile(text, "copied", "exec"), found)
     assert "np.mean(content, axis=(0,))" in text
     assert "napari_nst.sampling.nearest(content_labels, [[" in text
-    np.testing.assert_array_equal(found["picture"], result.data)
+    np.testing.assert_array_equal(run_python(text, viewer), result.data)

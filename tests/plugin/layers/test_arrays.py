@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 from hypothesis import HealthCheck, given, settings
+from layer_helpers import outer_corners, result_layer
 from napari.components import ViewerModel
 from napari.layers import Image
 from random_viewers import viewers
@@ -62,7 +63,7 @@ def test_a_colour_plane_is_passed_unchanged(dtype: str, one: int, channels: int)
     layer = Image(data, rgb=True, contrast_limits=(0, one))
     plane = take_plane(layer, dims_of(layer))
 
-    # Wider types are fractions of their whole range, as on the canvas.
+    # Types other than uint8 become fractions of their range, as on the canvas.
     taken = plane.load()
     assert taken.dtype == ("uint8" if dtype == "uint8" else "float32")
     np.testing.assert_allclose(taken / (one if dtype == "uint8" else 1), data / one, atol=1e-7)
@@ -89,7 +90,7 @@ def test_colours_are_scaled_by_the_contrast_limits_and_alpha_is_not(
     np.testing.assert_allclose(restored.astype(float), data, rtol=1e-6, atol=1e-3)
 
 
-def test_a_stack_gives_the_shown_plane() -> None:
+def test_the_shown_plane_of_a_stack_is_taken() -> None:
     data = RNG.integers(0, 255, (5, 6, 7), dtype=np.uint8)
     layer = Image(data, contrast_limits=(0, 255))
     plane = take_plane(layer, dims_of(layer, step={0: 3}))
@@ -100,7 +101,7 @@ def test_a_stack_gives_the_shown_plane() -> None:
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 0, 1), (0, 2, 1), (2, 1, 0)])
-def test_any_two_axes_can_be_shown(order: tuple[int, int, int]) -> None:
+def test_any_two_axes_can_be_displayed(order: tuple[int, int, int]) -> None:
     data = RNG.integers(0, 255, (5, 6, 7), dtype=np.uint8)
     layer = Image(data, contrast_limits=(0, 255))
     plane = take_plane(layer, dims_of(layer, order=order, step={order[0]: 2}))
@@ -112,7 +113,7 @@ def test_any_two_axes_can_be_shown(order: tuple[int, int, int]) -> None:
     np.testing.assert_array_equal(restored.transpose(order)[0], expected)
 
 
-def test_a_two_dimensional_layer_in_a_viewer_of_stacks() -> None:
+def test_a_two_dimensional_layer_is_taken_whole_beside_a_stack() -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((4, 5, 6, 7)))
     layer = viewer.add_image(np.full((6, 7), 3, np.uint8), contrast_limits=(0, 3))
@@ -151,7 +152,7 @@ def test_only_one_plane_of_a_lazy_stack_is_read_on_load() -> None:
 
 # napari computes a thumbnail even of an empty layer.
 @pytest.mark.filterwarnings("ignore:.* encountered in divide:RuntimeWarning")
-def test_an_empty_layer_raises_a_message() -> None:
+def test_an_empty_layer_is_refused() -> None:
     layer = Image(np.zeros((0, 8, 8)), name="nothing", contrast_limits=(0, 1))
 
     with pytest.raises(InputError, match=r"^nothing is empty: its shape is \(0, 8, 8\)\.$"):
@@ -163,7 +164,7 @@ def test_an_empty_layer_raises_a_message() -> None:
 )
 @pytest.mark.parametrize("kind", ["plain", "read-only", "strided", "mapped", "dask", "zarr"])
 @pytest.mark.parametrize("intensities", ["limits", "percentiles", "displayed"])
-def test_every_kind_of_array_is_restored(
+def test_arrays_of_every_kind_and_dtype_are_taken_and_restored(
     dtype: str, kind: str, intensities: LayerIntensities, tmp_path: Path
 ) -> None:
     data = (RNG.random((3, 12, 14)) * (1.99 if dtype == "bool" else 200)).astype(dtype)
@@ -184,11 +185,11 @@ def test_every_kind_of_array_is_restored(
         rounded = 0.5 if restored.dtype.kind in "iu" else 1e-4
         np.testing.assert_allclose(restored[0].astype(float), clipped, rtol=1e-3, atol=rounded)
     assert picture.flags.writeable
-    Image(restored, **plane.layer_kwargs(restored.shape))
+    result_layer(plane, restored)
 
 
 def as_kind(data: np.ndarray, kind: str, folder: Path) -> Any:
-    """Return an array as another kind."""
+    """Return the data as another kind of array."""
     if kind == "read-only":
         data.flags.writeable = False
     elif kind == "strided":
@@ -231,7 +232,7 @@ def test_an_unknown_choice_of_intensities_is_refused() -> None:
         take_plane(layer, dims_of(layer), intensities="auto")
 
 
-def test_percentiles_are_those_of_the_whole_stack() -> None:
+def test_percentiles_are_of_the_whole_stack() -> None:
     data = np.stack([np.linspace(low, low + 50, 80).reshape(8, 10) for low in (0, 100, 400)])
     layer = Image(data, contrast_limits=(0, 1))
     planes = [
@@ -242,13 +243,13 @@ def test_percentiles_are_those_of_the_whole_stack() -> None:
     assert planes[0].limits == pytest.approx(np.percentile(data, (0.1, 99.9)))
     moved = dataclasses.replace(planes[0], index=planes[2].index)
     np.testing.assert_array_equal(moved.load(), planes[2].load())
-    # The data's range is restored; the appearance of the layer is unchanged.
+    # Restored values have the range of the data, and the layer keeps its contrast limits.
     np.testing.assert_allclose(moved.restore(moved.load())[0], data[2].clip(*moved.limits))
     assert moved.appearance["rgb"] is False
     assert moved.appearance["contrast_limits"] == (0, 1)
 
 
-def test_percentiles_are_those_of_visible_colours() -> None:
+def test_percentiles_are_of_visible_colours() -> None:
     data = np.random.default_rng(0).random((20, 30, 4)).astype(np.float32)
     data[..., 3] = 1
     data[5:] = (40, -3, 40, 0)  # three quarters are transparent
@@ -264,7 +265,7 @@ def test_percentiles_of_a_large_stack_are_read_from_a_few_planes() -> None:
         return np.full((1, 1, 256, 256), block_info[None]["chunk-location"][1], np.uint16)
 
     data = dask.array.map_blocks(
-        block, chunks=((1,) * 3, (1,) * 50, (256,) * 12, (256,) * 12), dtype=np.uint16
+        block, chunks=((1,), (1,) * 50, (256,) * 12, (256,) * 12), dtype=np.uint16
     )
     layer = Image(data, contrast_limits=(0, 9))
     dims = dims_of(layer)
@@ -296,13 +297,13 @@ def test_a_grey_layer_as_displayed_matches_napari(colormap: str) -> None:
     restored = plane.restore((picture / 255).astype(np.float32))
     assert restored.shape == (1, 9, 10, 3)
     np.testing.assert_array_equal(restored[0].swapaxes(0, 1), picture)
-    over = Image(restored, **plane.layer_kwargs(restored.shape))
+    over = result_layer(plane, restored)
     assert over.rgb
     assert over.gamma == 1
     assert over.contrast_limits == [0, 255]
 
 
-def test_colours_as_displayed_have_limits_and_gamma_too() -> None:
+def test_colours_as_displayed_have_limits_and_gamma() -> None:
     data = RNG.integers(0, 255, (9, 8, 4), dtype=np.uint8)
     layer = Image(data, rgb=True, contrast_limits=(50, 150), gamma=2)
     plane = take_plane(layer, dims_of(layer), intensities="displayed")
@@ -312,7 +313,7 @@ def test_colours_as_displayed_have_limits_and_gamma_too() -> None:
     np.testing.assert_array_equal(plane.load()[..., 3], data[..., 3])
 
 
-def test_missing_pixels_are_missing_as_displayed_too() -> None:
+def test_missing_pixels_are_missing_as_displayed() -> None:
     data = RNG.random((9, 8))
     data[2:4, 3] = np.nan
     layer = Image(data, contrast_limits=(0, 1), colormap="viridis")
@@ -322,10 +323,10 @@ def test_missing_pixels_are_missing_as_displayed_too() -> None:
     np.testing.assert_array_equal(np.isnan(picture).any(axis=2), np.isnan(data))
     restored = plane.restore(picture)
     assert restored.dtype == np.uint8
-    assert restored[np.isnan(data)].max() == 0  # the screen shows nothing there
+    assert restored[np.isnan(data)].max() == 0  # transparent on the canvas
 
 
-def test_a_dark_background_stays_dark() -> None:
+def test_a_dark_background_stays_dark_beside_a_few_bright_pixels() -> None:
     data = np.full((60, 60), 100, np.uint16)
     data += RNG.integers(0, 5, data.shape, np.uint16)
     data[30, 30:32] = 4000  # far less than a thousandth of the pixels
@@ -345,14 +346,15 @@ def test_an_init_image_is_taken_with_the_range_of_the_content() -> None:
     content = take_plane(layer, dims_of(layer), intensities="percentiles")
     unit = content.load()
     restored = content.restore(unit)
-    result = Image(restored, **content.layer_kwargs(restored.shape) | {"contrast_limits": (5, 99)})
+    result = result_layer(content, restored)
+    result.contrast_limits = (5, 99)
 
     np.testing.assert_allclose(
         take_init_image(result, dims_of(layer), content).load(), unit, atol=1e-3
     )
 
 
-def test_a_layer_in_five_dimensions() -> None:
+def test_a_plane_of_a_layer_with_five_axes_is_taken_and_restored() -> None:
     data = RNG.integers(0, 255, (2, 3, 4, 12, 14), dtype=np.uint8)
     layer = Image(data)
     dims = dims_of(layer, order=(3, 0, 2, 4, 1), step={0: 1, 2: 2, 3: 5})
@@ -366,11 +368,11 @@ def test_a_layer_in_five_dimensions() -> None:
 
 
 def near_half(values: Any) -> bool:
-    """Return whether a float is so close to a half that rounding may differ."""
+    """Return whether a value is so close to a half that its rounding is undefined."""
     return bool((np.abs(np.asarray(values) % 1 - 0.5) < 1e-6).any())
 
 
-# Shear and rotation stay in the displayed plane, which another order of the axes would leave.
+# Shears and rotations are in the displayed plane; napari warns before the order of axes is set.
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
 @settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -396,21 +398,15 @@ def test_the_plane_matches_naparis_slice(drawn: Any) -> None:
         np.testing.assert_allclose(
             plane.load() * (1 if plane.range is None else 65535), taken.clip(0, 65535), atol=0.02
         )
-        # The result is shown where the content is, even with a slice of zero thickness.
+        # The result is shown at the same point, also with a slice of zero thickness.
         data = plane.restore(np.ones((*plane.shape, *taken.shape[2:]), np.float32))
         over = viewer.add_image(data, **plane.layer_kwargs(data.shape))
         assert not over._slice.empty
-        for side in (0, 1):
-            np.testing.assert_allclose(
-                corner(over, side)[[*plane.shown]], corner(layer, side)[[*plane.shown]], rtol=1e-6
-            )
+        shown = [*plane.shown]
+        np.testing.assert_allclose(
+            outer_corners(over)[:, shown], outer_corners(layer)[:, shown], rtol=1e-6
+        )
         viewer.layers.remove(over)
-
-
-def corner(layer: Image, side: int) -> np.ndarray:
-    """Return the world coordinates of the first or the last corner of a layer."""
-    shape = np.array(layer.data.shape[: layer.ndim])
-    return np.array(layer.data_to_world(shape - 0.5 if side else np.full(layer.ndim, -0.5)))
 
 
 def test_a_thick_slice_gives_its_projection_and_an_equally_thick_result() -> None:
@@ -423,7 +419,7 @@ def test_a_thick_slice_gives_its_projection_and_an_equally_thick_result() -> Non
     np.testing.assert_array_equal(plane.data[plane.index], data[5])
 
     restored = plane.restore(plane.load())
-    result = Image(restored, **plane.layer_kwargs(restored.shape))
+    result = result_layer(plane, restored)
     assert restored.shape == (1, 4, 5)
     assert restored.dtype == np.uint8
     # Planes 2 to 5 lie from 14 to 20, and are 2 thick.
@@ -455,7 +451,7 @@ def test_a_thick_slice_of_a_pyramid_has_the_planes_of_its_level() -> None:
 
     assert plane.load().max() * 8 == pytest.approx(3.5)  # planes 2 to 5
     data = plane.restore(plane.load())
-    over = Image(data, **plane.layer_kwargs(data.shape))
+    over = result_layer(plane, data)
     assert over.data_to_world((-0.5, 0, 0))[0] == pytest.approx(1.5)
     assert over.data_to_world((0.5, 0, 0))[0] == pytest.approx(5.5)
 
@@ -466,7 +462,7 @@ def test_a_thick_slice_of_a_pyramid_has_the_planes_of_its_level() -> None:
     {"rotate": (0, 30, 0)},
     {"affine": [[1, 0, 0.3, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]},
 ])  # fmt: skip
-def test_an_oblique_plane_raises_a_message(place: dict[str, Any]) -> None:
+def test_an_oblique_plane_is_refused(place: dict[str, Any]) -> None:
     layer = Image(np.zeros((5, 9, 9)), name="tilted", **place)
     dims = dims_of(layer)
     with pytest.raises(InputError, match=r"^tilted is rotated or sheared out of its planes"):
@@ -475,7 +471,7 @@ def test_an_oblique_plane_raises_a_message(place: dict[str, Any]) -> None:
 
 def test_a_sheared_stack_with_parallel_planes_is_not_oblique() -> None:
     affine = np.eye(4)
-    affine[2, 0] = 0.5  # as light-sheet stacks are deskewed
+    affine[2, 0] = 0.5  # as in deskewed light-sheet stacks
     with pytest.warns(UserWarning, match="Non-orthogonal slicing"):
         layer = Image(np.arange(5.0)[:, None, None] * np.ones((5, 9, 9)), affine=affine,
                       contrast_limits=(0, 4))  # fmt: skip
@@ -483,7 +479,7 @@ def test_a_sheared_stack_with_parallel_planes_is_not_oblique() -> None:
     assert take_plane(layer, dims).load().max() == pytest.approx(0.75)
 
 
-def test_a_layer_elsewhere_is_refused_with_its_extent() -> None:
+def test_a_layer_outside_the_shown_point_is_refused_with_its_extent() -> None:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((30, 9, 9)))
     layer = viewer.add_image(

@@ -17,7 +17,7 @@ def collect(evolution: Evolution, count: int, shape: tuple[int, ...] = (6, 8, 3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 59, 60, 61, 62, 150, 1000])
-def test_the_frames_are_few_evenly_spaced_and_include_the_last(count: int) -> None:
+def test_frames_are_limited_evenly_spaced_and_include_the_last(count: int) -> None:
     evolution = Evolution()
     collect(evolution, count)
     iterations = evolution.iterations
@@ -77,7 +77,7 @@ def test_the_layer_lies_over_the_result_with_time_in_front(rgb: bool) -> None:
         assert tuple(layer.contrast_limits) == (2, 90)
 
 
-def test_a_plane_of_a_stack_keeps_its_place() -> None:
+def test_the_evolution_of_a_plane_covers_it_in_the_stack() -> None:
     viewer = ViewerModel()
     result = viewer.add_image(np.zeros((1, 6, 8)), scale=(5, 2, 2), translate=(15, 0, 0))
     evolution = Evolution()

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_helpers import result_layer
 from napari.layers import Image
 
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.layers.geometry import View
 
-# napari slices a layer in the order of its axes before any other order can be set.
+# napari warns about rotated layers before the order of axes is set.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 
 IN_PLANE = [[1, 0, 0], [0, 0.8, 0.6], [0, -0.6, 0.8]]
@@ -24,13 +25,13 @@ scales = st.floats(0.1, 10)
 
 
 def view(layer: Image, order: tuple[int, ...] | None = None, place: Any = None) -> View:
-    """Return a viewer's dims at a position in pixels of a layer."""
+    """Return the view of a viewer at a position in pixels of a layer."""
     place = np.zeros(layer.ndim) if place is None else place
     return View(layer.ndim, tuple(layer.data_to_world(place)), order or tuple(range(layer.ndim)))
 
 
 def corners(layer: Image, begin: dict[int, float] | None = None, end: Any = None) -> np.ndarray:
-    """Return the world coordinates of all outer corners of a layer, or of a part of it."""
+    """Return the world coordinates of all corners of a layer, or of a part of it."""
     full = layer.data[0].shape if layer.multiscale else layer.data.shape
     low, high = np.full(layer.ndim, -0.5), np.array(full[: layer.ndim]) - 0.5
     for axis, value in (begin or {}).items():
@@ -43,9 +44,9 @@ def corners(layer: Image, begin: dict[int, float] | None = None, end: Any = None
 
 @st.composite
 def placed_layers(draw: st.DrawFn) -> tuple[Image, tuple[int, ...]]:
-    """Draw a layer of two to four axes, grey or colour, anywhere in the world, and an axis order.
+    """Draw a layer of two to four axes, grey or colour, with a transform, and an order of axes.
 
-    Rotation, shear and affine stay in the displayed plane: it is not oblique in the layer.
+    Rotation, shear and affine are within the displayed plane, so it is not oblique.
     """
     ndim = draw(st.integers(2, 4))
     order = tuple(draw(st.permutations(range(ndim))))
@@ -75,10 +76,6 @@ def placed_layers(draw: st.DrawFn) -> tuple[Image, tuple[int, ...]]:
         contrast_limits=(0, 1),
     )
     return layer, order
-
-
-def result_layer(plane: Any, data: np.ndarray) -> Image:
-    return Image(data, **plane.layer_kwargs(data.shape))
 
 
 def assert_covers(result: Image, expected: np.ndarray, content: Image) -> None:
@@ -124,11 +121,11 @@ def test_a_stack_of_resized_planes_covers_the_whole_content(drawn: Any, data: An
         assert result.scale[axis] == pytest.approx(layer.scale[axis], rel=1e-6)
 
 
-def test_some_planes_of_a_stack_are_placed_by_their_slice() -> None:
+def test_a_result_of_some_planes_covers_these_planes() -> None:
     layer = Image(np.zeros((9, 20, 30)), scale=(4, 1, 2), translate=(5, 6, 7), rotate=IN_PLANE)
     plane = take_plane(layer, view(layer))
     some = dataclasses.replace(plane, index=(slice(2, 6), *plane.index[1:]))
-    result = Image(np.zeros((4, 10, 15)), **some.layer_kwargs((4, 10, 15)))
+    result = result_layer(some, np.zeros((4, 10, 15)))
 
     expected = corners(layer, {0: 1.5}, {0: 5.5})
     np.testing.assert_allclose(corners(result), expected, atol=1e-9)
@@ -137,7 +134,7 @@ def test_some_planes_of_a_stack_are_placed_by_their_slice() -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_a_result_of_a_level_that_is_coarser_along_the_stack(whole: bool) -> None:
+def test_a_result_of_a_level_with_fewer_planes_covers_the_finest_level(whole: bool) -> None:
     levels = [np.zeros((8, 200, 100), np.uint8), np.zeros((4, 100, 50), np.uint8)]
     layer = Image(levels, multiscale=True, scale=(3, 2, 1), rotate=IN_PLANE)
     plane = take_plane(layer, view(layer, place=(5, 0, 0)), 90)
@@ -145,13 +142,13 @@ def test_a_result_of_a_level_that_is_coarser_along_the_stack(whole: bool) -> Non
     assert plane.source.level == 1
     assert plane.index[0] == 2
     shape = (4 if whole else 1, 50, 25)
-    result = Image(np.zeros(shape), **plane.layer_kwargs(shape))
+    result = result_layer(plane, np.zeros(shape))
 
     expected = corners(layer) if whole else corners(layer, {0: 3.5}, {0: 5.5})
     np.testing.assert_allclose(corners(result), expected, atol=1e-9)
 
 
-def test_a_result_lies_at_its_place_in_a_rotated_stack_with_units() -> None:
+def test_a_result_covers_its_plane_of_a_rotated_stack_with_units() -> None:
     layer = Image(
         np.zeros((5, 20, 30)), rotate=IN_PLANE, scale=(4, 0.5, 0.25), translate=(7, 8, 9),
         units=("um", "um", "um"), axis_labels=("z", "y", "x"), contrast_limits=(0, 1),
@@ -160,7 +157,7 @@ def test_a_result_lies_at_its_place_in_a_rotated_stack_with_units() -> None:
     plane = take_plane(layer, view(layer, place=(3, 0, 0)))
     index = plane.index[0]
     data = plane.restore(np.zeros((10, 15), np.float32))
-    over = Image(data, **plane.layer_kwargs(data.shape))
+    over = result_layer(plane, data)
 
     for y, x in ((-0.5, -0.5), (19.5, 29.5), (3, 4)):
         inside = ((y + 0.5) / 2 - 0.5, (x + 0.5) / 2 - 0.5)
@@ -172,11 +169,11 @@ def test_a_result_lies_at_its_place_in_a_rotated_stack_with_units() -> None:
     assert over.colormap.name == "magma"
 
 
-def test_a_result_from_a_coarser_level_covers_the_finest() -> None:
+def test_a_result_of_a_coarser_level_covers_the_finest_level() -> None:
     levels = [np.zeros((200, 100), np.uint8), np.zeros((100, 50), np.uint8)]
     layer = Image(levels, multiscale=True, scale=(2, 3), contrast_limits=(0, 255))
     plane = take_plane(layer, view(layer), 90)
     data = plane.restore(np.zeros((100, 50), np.float32))
-    over = Image(data, **plane.layer_kwargs(data.shape))
+    over = result_layer(plane, data)
 
     np.testing.assert_allclose(corners(over), corners(layer))

@@ -1,7 +1,8 @@
-"""Copied Python and commands make the same bytes when run."""
+"""Copied Python code and shell commands reproduce a result to the same bytes."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from layer_helpers import run_python
 from napari.components import ViewerModel
 from npe2 import PluginManager
 from PIL import Image
 
+from napari_nst.cli import main
 from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
@@ -73,14 +76,17 @@ def run_transfer(
     return viewer.add_image(data, name="result", rgb=planes[0].rgb, metadata=metadata)
 
 
-def run_python(text: str, viewer: Any = None) -> np.ndarray:
-    names: dict[str, Any] = {} if viewer is None else {"viewer": viewer}
-    exec(compile(text, "copied", "exec"), names)
-    return np.asarray(names["picture"])
-
-
 def run_command(text: str, folder: Path) -> np.ndarray:
-    """Run a command in a shell, and return the picture it wrote."""
+    """Run a command in this process, and return the picture that it writes."""
+    name, *arguments = shlex.split(text)
+    assert name == "napari-nst"
+    with contextlib.chdir(folder):
+        assert main(arguments) == 0
+    return read_image(folder / arguments[-1])
+
+
+def run_in_shell(text: str, folder: Path) -> np.ndarray:
+    """Run a command in a shell, and return the picture that it writes."""
     scripts = str(Path(sys.executable).parent)
     path = os.pathsep.join([scripts, os.environ["PATH"]])
     subprocess.run(text, shell=True, check=True, cwd=folder, env={**os.environ, "PATH": path})
@@ -106,7 +112,7 @@ def test_inputs_from_files_are_read_from_the_files(viewer: Any, pictures: Path) 
     assert shlex.split(command)[3:] == [
         str(pictures / "photo.png"), str(pictures / "it's paint.png"), "-o", "result.png",
     ]  # fmt: skip
-    assert same_bytes(run_command(command, pictures), layer.data)
+    assert same_bytes(run_in_shell(command, pictures), layer.data)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])
@@ -147,7 +153,7 @@ def test_inputs_from_samples_are_read_from_the_samples(viewer: Any, tmp_path: Pa
     assert same_bytes(run_python(text), layer.data)
     command = as_command(layer, viewer.layers)
     viewer.layers.clear()
-    assert as_command(layer, viewer.layers) == command  # the sample is painted again
+    assert as_command(layer, viewer.layers) == command  # without the layers of the sample
     written = run_command(command, tmp_path)
     assert written.shape == layer.data.shape
 

@@ -1,4 +1,4 @@
-"""A result written with its record."""
+"""Results are saved with their record."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_jpeg_notes_lost_precision(tmp_path: Path) -> None:
     assert "8 bits" in save_with_record(result(data), tmp_path / "out.jpg").note
 
 
-def test_errors_name_what_cannot_be_written(tmp_path: Path) -> None:
+def test_messages_say_why_a_result_cannot_be_saved(tmp_path: Path) -> None:
     stack = result(np.zeros((4, 40, 48), np.uint8))
     with pytest.raises(InputError, match=r"has 4 planes, and out\.png can hold one"):
         save_with_record(stack, tmp_path / "out.png")
@@ -137,7 +137,7 @@ def origin(index: list[Any], *, transposed: bool = False) -> dict[str, Any]:
     "index",
     [[5, None, None], [None, 5, None], [None, None, 5], [1, None, 0, [2, 50], 3], [None, None]],
 )
-def test_every_view_is_saved_as_shown(
+def test_every_view_is_saved_as_displayed(
     tmp_path: Path, index: list[Any], transposed: bool, colours: int
 ) -> None:
     sides = iter((20, 30))
@@ -195,7 +195,7 @@ def test_other_files_are_not_replaced(tmp_path: Path) -> None:
         file.write_text("mine")
     saved = save_with_record(layer, tmp_path / "out.png")
     assert {file.read_text() for file in others.values()} == {"mine"}
-    again = save_with_record(layer, tmp_path / "out.png")  # its own record is replaced
+    again = save_with_record(layer, tmp_path / "out.png")  # replaces its own record
     assert again == saved
 
     saved.record.write_text('{"shapes": []}')
@@ -241,7 +241,7 @@ def test_the_dialog_suggests_the_layers_name(tmp_path: Path, monkeypatch: Any) -
 
 
 def test_naparis_writers_drop_the_record(tmp_path: Path) -> None:
-    """The reason for this module: if this fails, change its docstring."""
+    """If this fails, napari's own writers suffice, and `saving` can be simplified."""
     PluginManager.instance().discover()
     layer = result(np.zeros((40, 48), np.uint8))
     for name in ("plain.png", "plain.tif"):

@@ -216,7 +216,7 @@ def test_a_refused_update_is_reported_and_the_run_continues(desk: Desk) -> None:
     desk.controls.strength.value = 100
     desk.qtbot.waitUntil(lambda: bool(desk.remarks), timeout=5000)
 
-    assert desk.remarks == ["It cannot be."]
+    assert desk.remarks == ["The style weight is refused."]
     assert desk.session.state is State.RUNNING
 
 

@@ -1,4 +1,4 @@
-"""Loss curves, drawn by pyqtgraph in a real viewer."""
+"""Loss curves, drawn by pyqtgraph in a viewer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def wait_for(qtbot: Any, curves: LossCurves, count: int) -> None:
     qtbot.waitUntil(lambda: len(points(curves, "total")) == count, timeout=10000)
 
 
-def test_curves_differ_without_colour(curves: Any, qtbot: Any) -> None:
+def test_curves_show_the_losses_with_different_dash_patterns(curves: Any, qtbot: Any) -> None:
     feed(curves, 1, 2, 5)
     wait_for(qtbot, curves, 3)
 
@@ -86,7 +86,7 @@ def test_a_narrow_panel_shows_the_whole_legend(curves: Any, qtbot: Any) -> None:
     assert legend.sceneBoundingRect().right() <= view.viewRect().right()
 
 
-def test_new_sizes_are_marked_and_cleared_with_the_run(curves: Any, qtbot: Any) -> None:
+def test_new_scales_are_marked_and_cleared_with_the_run(curves: Any, qtbot: Any) -> None:
     feed(curves, 1, 2)
     feed(curves, 3, 4, scale=2)
     feed(curves, 8, scale=3)
@@ -112,13 +112,13 @@ def test_only_positive_finite_values_are_drawn(
     assert [y for _, y in points(curves, "total") if np.isfinite(y)] == possible
 
 
-def test_a_long_run_is_thinned_for_drawing_and_keeps_its_ends(curves: Any, qtbot: Any) -> None:
+def test_a_long_run_is_subsampled_with_its_first_and_last_point(curves: Any, qtbot: Any) -> None:
     feed(curves, *range(1, 20001))
     wait_for(qtbot, curves, 500)
-    thinned = points(curves, "style")
+    found = points(curves, "style")
 
-    assert thinned[0] == (1, 10)
-    assert thinned[-1] == (20000, 10 / 20000)
+    assert found[0] == (1, 10)
+    assert found[-1] == (20000, 10 / 20000)
 
 
 def test_hidden_curves_are_not_drawn(curves: Any, qtbot: Any) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers import Image
 
 from napari_nst.errors import InputError
+from napari_nst.plugin.provenance.origins import ORIGINS_KEY, RECORD_KEY, origins_of_job
 from napari_nst.plugin.widgets.controls import Controls
 from napari_nst.plugin.widgets.fields import field
+from napari_nst.plugin.widgets.job_maker import JobMaker
 from napari_nst.presets import presets
 from napari_nst.settings import StyleTransferSettings
 
@@ -46,7 +50,7 @@ def test_all_settings_round_trip(controls: Controls, choices: dict[str, Any]) ->
     assert controls.settings == settings
 
 
-def test_changed_fields_are_read_and_others_kept_exactly(controls: Controls) -> None:
+def test_changed_fields_are_read_and_other_settings_are_unchanged(controls: Controls) -> None:
     controls.settings = StyleTransferSettings(style_weight=1234.5, content_weight=3e-7)
     controls.fields["content_weight"].widget.value = "0.25"
     controls.fields["scales"].widget.value = " 3 "
@@ -61,7 +65,9 @@ def test_changed_fields_are_read_and_others_kept_exactly(controls: Controls) -> 
     ("name", "text"),
     [("content_weight", "much"), ("scales", "-1"), ("tile", "some"), ("memory_limit", "0")],
 )
-def test_invalid_values_show_the_settings_error(controls: Controls, name: str, text: str) -> None:
+def test_invalid_values_raise_the_error_of_the_settings(
+    controls: Controls, name: str, text: str
+) -> None:
     controls.fields[name].widget.value = text
 
     with pytest.raises(InputError, match=f"^{name} is "):
@@ -69,7 +75,7 @@ def test_invalid_values_show_the_settings_error(controls: Controls, name: str, t
 
 
 @pytest.mark.parametrize("name", ["style_loss", "color", "network", "optimizer", "precision"])
-def test_a_combo_box_offers_the_choices_of_the_setting(qtbot: Any, name: str) -> None:
+def test_a_combo_box_offers_the_values_of_its_setting(qtbot: Any, name: str) -> None:
     widget = field(name, "Label", "Explanation.").widget
 
     assert tuple(widget.choices) == get_args(FIELDS[name].annotation)
@@ -85,8 +91,35 @@ def test_the_strength_is_on_a_logarithmic_scale(controls: Controls) -> None:
     assert weights == pytest.approx([default / 10, default, default * 10])
 
 
-def test_init_image_is_not_offered(controls: Controls) -> None:
+def test_an_init_image_is_not_offered(controls: Controls) -> None:
     controls.settings = StyleTransferSettings(init="image")
 
     assert controls.settings.init == "content"
     assert "image" not in controls.fields["init"].widget.choices
+
+
+@pytest.mark.parametrize(
+    ("words", "choice"),
+    [("contrast limits", "limits"), ("percentiles", "percentiles"), ("as displayed", "displayed")],
+)
+def test_the_choice_of_intensities_applies_to_all_images_and_is_reused(
+    qtbot: Any, words: str, choice: str
+) -> None:
+    viewer = ViewerModel()
+    for name in ("photo", "paint"):
+        viewer.add_image(np.zeros((8, 8, 3), np.uint8), name=name)
+    controls = Controls(viewer)
+    combo = controls.advanced.intensities
+    combo.native.setCurrentText(words)
+    job = JobMaker(viewer, controls).job()
+
+    assert combo.native.accessibleName() == "Intensities"
+    assert "percentiles" in combo.native.toolTip()
+    assert [plane.intensities for plane in (job.content, *job.styles)] == [choice] * 2
+    combo.value = "limits"
+    record = {"settings": {}, "content": {"name": "photo"}, "styles": [{"name": "paint"}]}
+    metadata = {RECORD_KEY: record, ORIGINS_KEY: origins_of_job(job)}
+    controls.reuse(Image(np.zeros((4, 4)), metadata=metadata))
+    assert combo.value == choice
+    controls.reuse(Image(np.zeros((4, 4)), metadata={RECORD_KEY: record}))
+    assert combo.value == "limits"

@@ -1,4 +1,4 @@
-"""The combo box of presets and the menu of the user's own."""
+"""The combo box of presets, and the menu of the user's presets."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_settings_of_no_preset_show_a_placeholder(box: Any) -> None:
     assert "(your own)" not in shown(box)
 
 
-def test_a_preset_keeps_machine_settings(box: Any, controls: Any) -> None:
+def test_a_preset_does_not_change_device_and_precision(box: Any, controls: Any) -> None:
     controls.settings = StyleTransferSettings(device="cpu", precision="float32")
     box.show_for(controls.settings)
     assert box.current == "balanced"
@@ -130,7 +130,7 @@ def test_settings_are_exported_and_imported_as_json(
     assert controls.settings == mine
 
 
-def test_failures_emit_a_message(box: Any, problems: list[str], monkeypatch: Any) -> None:
+def test_failures_emit_a_warning(box: Any, problems: list[str], monkeypatch: Any) -> None:
     box.save("Draft")
     box.choose("gone")
     box.delete()

@@ -1,4 +1,4 @@
-"""Labels over planes, and the styles of labels."""
+"""Labels of planes, and the styles of labels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import dask.array
 import hypothesis
 import numpy as np
 import pytest
+from layer_helpers import outer_corners
 from napari.components import ViewerModel
 from napari.layers import Image, Labels
+from qtpy.QtWidgets import QLabel
 from random_viewers import in_units_of, viewers
 
 from napari_nst.errors import InputError
@@ -109,12 +111,12 @@ def test_labels_match_the_canvas(
 
     expected = labels_at_pixels(photo, labels)
     np.testing.assert_array_equal(taken.load(), expected)
-    # Labels between the pixels of a coarser image are reported, too.
+    # Labels between the pixels of a coarser image are included.
     assert set(taken.unique_labels()) >= set(np.unique(expected).tolist())
     assert (0 in taken.unique_labels()) == (0 in expected)
 
 
-# Shear and rotation stay in the displayed plane, which another order of the axes would leave.
+# Shears and rotations are in the displayed plane; napari warns before the order of axes is set.
 @pytest.mark.filterwarnings("ignore:Non-orthogonal slicing:UserWarning")
 @hypothesis.settings(
     max_examples=30, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
@@ -143,7 +145,7 @@ def test_labels_match_napari_in_random_viewers(drawn: Any) -> None:
             on_labels = in_units_of(on_labels, units[-labels.ndim :], labels.units)
         place = np.asarray(labels.world_to_data(on_labels))
         if (np.abs(place % 1 - 0.5) < 1e-6).any():
-            continue  # on a pixel edge: the last bits of a float decide the rounding
+            continue  # on the edge of a pixel, where rounding is undefined
         assert taken[row, column] == (labels.get_value(on_labels, world=True) or 0)
 
 
@@ -245,7 +247,7 @@ def test_the_visible_part_is_found_in_other_units_and_directions() -> None:
 
 
 @pytest.mark.parametrize("change", ["hidden", "out of view"])
-def test_a_layer_off_the_canvas_cannot_be_drafted(viewer: ViewerModel, change: str) -> None:
+def test_a_layer_outside_the_canvas_cannot_be_drafted(viewer: ViewerModel, change: str) -> None:
     layer = viewer.layers["photo"]
     corners = point_camera(viewer, (15, 20), 100, 100)
     assert visible_part(layer, viewer.dims, corners) == {0: (0, 30), 1: (0, 40)}
@@ -295,7 +297,7 @@ def test_a_label_takes_the_choice_of_its_row(qtbot: Any) -> None:
     assert regions.region_styles == {0: None, 1: 1, 2: None}
 
 
-def test_a_choice_is_kept_while_its_label_is_absent(qtbot: Any) -> None:
+def test_a_choice_is_remembered_while_its_label_is_absent(qtbot: Any) -> None:
     regions = table([1, 2])
     regions.choose(2, "keep")
     regions.show_labels([1], None, STYLES, same=False)
@@ -313,8 +315,6 @@ def test_a_removed_style_is_not_assigned(qtbot: Any) -> None:
 
 
 def test_a_row_shows_number_and_colour(qtbot: Any) -> None:
-    from qtpy.QtWidgets import QLabel
-
     layer = Labels(np.arange(3)[None])
     regions = RegionsTable()
     regions.show_labels([0, 1], layer, STYLES, same=False)
@@ -419,7 +419,7 @@ def test_a_deselected_layer_is_disconnected(
     assert JobMaker(viewer, controls).job().content_labels is None
 
 
-def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Controls) -> None:
+def test_deleting_the_labels_removes_the_regions(viewer: ViewerModel, controls: Controls) -> None:
     controls.regions.content_labels.value = viewer.add_labels(bands())
     viewer.layers.remove(viewer.layers[-1])
 
@@ -428,7 +428,7 @@ def test_deleting_the_labels_ends_the_regions(viewer: ViewerModel, controls: Con
 
 
 class Huge:
-    """Lazy stack that is too large to be read as a whole."""
+    """Lazy stack that does not fit into memory."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str = "uint16") -> None:
         self.shape, self.dtype, self.ndim = shape, np.dtype(dtype), len(shape)
@@ -450,12 +450,6 @@ def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         "napari_nst.plugin.widgets.regions_box.psutil.virtual_memory", lambda: memory
     )
     monkeypatch.setattr("napari_nst.plugin.widgets.regions_box._MAX_PIXELS", 3000)
-
-
-def world_extent(layer: Any) -> np.ndarray:
-    """Return the world coordinates of a layer's outer corners, at the edges of its pixels."""
-    low, high = np.full(layer.ndim, -0.5), np.array(layer._extent_data_augmented[1])
-    return np.array([layer.data_to_world(low), layer.data_to_world(high)])
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -482,7 +476,7 @@ def test_new_labels_fit_into_memory_and_cover_the_content(
     labels = viewer.layers[-1]
 
     assert labels.data.shape == layer_shape
-    np.testing.assert_allclose(world_extent(labels), world_extent(image))
+    np.testing.assert_allclose(outer_corners(labels), outer_corners(image))
     assert bool(messages) == (layer_shape != shape)
     assert all(labels.name in text and "GiB" in text for text in messages)
 
@@ -502,7 +496,7 @@ def test_one_plane_of_labels_lies_over_all_planes(order: tuple[int, ...], qtbot:
         taken = take_labels(labels, take_plane(image, viewer.dims)).load()
         assert set(np.unique(taken)) >= {3}
         assert labels._slice_input.displayed == image._slice_input.displayed
-        assert not labels._slice.empty  # napari shows it there, too
+        assert not labels._slice.empty  # displayed by napari
 
 
 def test_labels_over_a_huge_lazy_stack_fit_into_memory(qtbot: Any) -> None:
@@ -513,7 +507,7 @@ def test_labels_over_a_huge_lazy_stack_fit_into_memory(qtbot: Any) -> None:
     labels = viewer.layers[-1]
 
     assert labels.data.shape == (1, 8192, 8192)
-    assert world_extent(labels)[1].tolist() == [499.5, 59999.5, 59999.5]
+    assert outer_corners(labels)[1].tolist() == [499.5, 59999.5, 59999.5]
 
 
 def test_paint_regions_reuses_an_empty_layer(viewer: ViewerModel, controls: Controls) -> None:

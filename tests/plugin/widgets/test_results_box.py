@@ -1,4 +1,4 @@
-"""Actions on results, whose input layers are found by their pixels, not by their names."""
+"""Actions on results find the input layers by their pixels, not by their names."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_result_of_another_layer_is_not_continued(viewer: Any, panel: Any, sta
     assert panel.jobs.job(init_image=result).init_image is not None
 
 
-def test_reuse_finds_renamed_layers_and_lists_missing_ones(viewer: Any, panel: Any) -> None:
+def test_reuse_finds_renamed_layers_and_names_missing_ones(viewer: Any, panel: Any) -> None:
     labels = viewer.add_labels(np.ones((40, 48), np.uint8), name="regions")
     result = stylize(viewer, "photo", content_labels=labels)
     photo, paint = viewer.layers["photo"], viewer.layers["paint"]

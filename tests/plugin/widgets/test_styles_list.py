@@ -123,7 +123,7 @@ def test_a_second_click_on_remove_does_nothing(styles: StylesList, layers: list[
 def test_a_double_click_removes_one_style(
     styles: StylesList, layers: list[Image], qtbot: Any
 ) -> None:
-    """Qt sends the second click to the row that moved under the pointer."""
+    """Qt sends the second click to the next row, which has moved under the pointer."""
     styles.add()
     styles.add()
     first, second = (row.remove_button for row in styles.rows[:2])
