@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE, ITERATIONS = 32, 2
-LONG = 120  # seconds
+TIMEOUT = 120  # seconds
 
 
-class Viewer:
-    """A viewer with its panel, and helpers that wait for them."""
+class OpenPanel:
+    """The panel in a viewer with layers, and functions that wait for it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,38 +52,39 @@ class Viewer:
             "napari-nst", "Neural style transfer"
         )[1]
         self.controls = self.panel.controls
-        self.wait(lambda: "napari_nst.engine.run.transfer" in sys.modules)
-        self.spin(0.5)
+        self.wait_until(lambda: "napari_nst.engine.run.transfer" in sys.modules)
+        self.process_events(0.5)
         self.layers = {name: self.viewer.layers[name] for name in ("content", "style", "stack")}
-        self.quick()
+        self.make_runs_short()
 
-    def quick(self) -> None:
-        """Make runs instant."""
+    def make_runs_short(self) -> None:
+        """Set few iterations and a small size."""
         self.controls.fields["iterations"].value = ITERATIONS
         self.controls.size.value = SIZE
 
-    def wait(self, until: Callable[[], bool]) -> None:
-        end = time.monotonic() + LONG
-        while not until():
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Process events until a condition holds."""
+        end = time.monotonic() + TIMEOUT
+        while not condition():
             QApplication.processEvents()
             time.sleep(0.005)
-            assert time.monotonic() < end, f"waited for {until}: {self.panel.status}"
+            assert time.monotonic() < end, f"waited for {condition}: {self.panel.status}"
 
-    def spin(self, seconds: float) -> None:
+    def process_events(self, seconds: float) -> None:
+        """Process events for some seconds."""
         end = time.monotonic() + seconds
-        self.wait(lambda: time.monotonic() > end)
+        self.wait_until(lambda: time.monotonic() > end)
 
-    def run(self, begin: Callable[[], object], *, finishes: bool = True) -> None:
-        """Start a run, and require that it finishes."""
-        begin()
-        self.wait(lambda: self.panel.session.state is State.IDLE)
-        self.spin(0.05)
-        if finishes:
-            assert "Finished" in self.panel.status, self.panel.status
+    def run(self, start: Callable[[], object]) -> None:
+        """Start a run, and wait until it finishes."""
+        start()
+        self.wait_until(lambda: self.panel.session.state is State.IDLE)
+        self.process_events(0.05)
+        assert "Finished" in self.panel.status, self.panel.status
 
 
 def answer_dialogs(folder: Path) -> None:
-    """Answer each question of the panel."""
+    """Replace the dialogs of the panel by answers."""
     QInputDialog.getText = lambda *_, **__: ("mine", True)
     QMessageBox.question = lambda *_, **__: QMessageBox.StandardButton.No
     save, settings = str(folder / "saved.png"), str(folder / "settings.json")
@@ -113,8 +114,8 @@ def write_vgg19(folder: Path) -> Path:
     return file
 
 
-def values_of(widget: QWidget) -> Iterator[Callable[[], object]]:
-    """Yield the actions of a user on a widget."""
+def actions_of(widget: QWidget) -> Iterator[Callable[[], object]]:
+    """Yield functions that operate a widget like a user."""
     if isinstance(widget, QComboBox):
         for index in range(widget.count()):
             yield lambda index=index: (
@@ -125,7 +126,7 @@ def values_of(widget: QWidget) -> Iterator[Callable[[], object]]:
         yield widget.click
         yield widget.click
     elif isinstance(widget, QAbstractButton):
-        if not (isinstance(widget, QToolButton) and widget.menu()):  # it would wait for a choice
+        if not (isinstance(widget, QToolButton) and widget.menu()):  # a menu would block
             yield widget.click
     elif isinstance(widget, QSpinBox | QDoubleSpinBox):
         yield widget.stepUp
@@ -138,14 +139,14 @@ def values_of(widget: QWidget) -> Iterator[Callable[[], object]]:
             yield lambda text=text: (widget.setText(text), widget.editingFinished.emit())
 
 
-def operate_every_control(opened: Viewer) -> int:
-    """Operate each widget of the panel, and wait for its effect."""
+def operate_every_control(opened: OpenPanel) -> int:
+    """Operate each widget of the panel, and return the number of actions."""
     widgets = opened.panel.findChildren(QWidget)
-    done = 0
+    count = 0
     for widget in widgets:
         try:
-            actions = list(values_of(widget))
-        except RuntimeError:  # Qt has deleted it meanwhile
+            actions = list(actions_of(widget))
+        except RuntimeError:  # deleted by Qt
             continue
         for action in actions:
             try:
@@ -153,22 +154,22 @@ def operate_every_control(opened: Viewer) -> int:
             except RuntimeError as error:
                 assert "has been deleted" in str(error)
                 break
-            opened.spin(0.01)
+            opened.process_events(0.01)
             opened.panel.cancel()
-            opened.wait(lambda: opened.panel.session.state is State.IDLE)
-            opened.quick()
-            done += 1
+            opened.wait_until(lambda: opened.panel.session.state is State.IDLE)
+            opened.make_runs_short()
+            count += 1
     for action in opened.panel.presets.menu.actions():
         action.trigger()
-        opened.spin(0.01)
-    return done
+        opened.process_events(0.01)
+    return count
 
 
-def run_every_way(opened: Viewer, vgg19: Path) -> None:
-    """Run with each choice that has its own code path in the engine."""
+def run_every_code_path(opened: OpenPanel, vgg19: Path) -> None:
+    """Run with each setting that has its own code path in the engine."""
     controls, panel = opened.controls, opened.panel
     plain = type(controls.settings)(size=SIZE, iterations=ITERATIONS, device="cpu")
-    ways: list[dict[str, Any]] = [
+    variants: list[dict[str, Any]] = [
         {},
         *({"style_loss": loss} for loss in ("gram+moments", "wasserstein")),
         {"optimizer": "lbfgs"},
@@ -182,10 +183,10 @@ def run_every_way(opened: Viewer, vgg19: Path) -> None:
     ]
     for combo in (controls.regions.content_labels, *controls.regions.style_labels):
         combo.value = None
-    for way in ways:
+    for variant in variants:
         controls.content.value = opened.layers["content"]
         controls.styles.choose([opened.layers["style"]])
-        controls.settings = plain.replace(**way)
+        controls.settings = plain.replace(**variant)
         opened.run(panel.start)
     controls.settings = plain
     opened.run(panel.continue_from)
@@ -198,18 +199,18 @@ def run_every_way(opened: Viewer, vgg19: Path) -> None:
     controls.advanced.intensities.value = "percentiles"
     controls.content.value = opened.layers["stack"]
     opened.viewer.dims.set_current_step(0, 0)
-    for start_from in (True, False):
+    for checked in (True, False):
         controls.planes.choice.value = 0
-        controls.planes.from_previous.setChecked(start_from)
-        controls.planes.on_disk.setChecked(start_from)
+        controls.planes.from_previous.setChecked(checked)
+        controls.planes.on_disk.setChecked(checked)
         opened.run(panel.start)
 
 
 def main(folder: Path) -> None:
-    """Do everything in one viewer; write files to a folder."""
+    """Operate every control and run every code path in one viewer; write files to a folder."""
     answer_dialogs(folder)
-    opened = Viewer(folder)
-    done = operate_every_control(opened)
-    assert done > 60, f"only {done} actions: are the controls found?"
-    run_every_way(opened, write_vgg19(folder))
+    opened = OpenPanel(folder)
+    count = operate_every_control(opened)
+    assert count > 60, f"only {count} actions: are the controls found?"
+    run_every_code_path(opened, write_vgg19(folder))
     opened.viewer.close()

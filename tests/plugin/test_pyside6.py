@@ -1,4 +1,4 @@
-"""The panel with PySide6, in a separate process because a process has one Qt binding."""
+"""The panel with PySide6, in a separate process: a process has one Qt binding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-SMOKE = r"""
+SCRIPT = r"""
 import sys
 
 import napari
@@ -64,16 +64,13 @@ print("finished")
 """
 
 
-def test_a_run_from_the_panel_under_pyside6(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
+def test_a_run_of_the_panel_can_be_steered_stopped_and_reused_with_pyside6(tmp_path: Path) -> None:
+    environment = os.environ | {
         "QT_API": "pyside6",
-        "NAPARI_NST_CACHE": str(tmp_path / "cache"),
-        "NAPARI_NST_CONFIG": str(tmp_path / "config"),
         "NAPARI_CONFIG": str(tmp_path / "napari.yaml"),
     }
     done = subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", SMOKE],
+        [sys.executable, "-X", "faulthandler", "-c", SCRIPT],
         env=environment,
         capture_output=True,
         text=True,

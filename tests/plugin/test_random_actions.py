@@ -1,6 +1,6 @@
-"""Random actions: the panel answers with messages and never crashes.
+"""Random actions in a viewer raise no errors in the panel.
 
-The canvas stays hidden: with software OpenGL, napari's canvas crashes under random layers.
+The canvas stays hidden: with software OpenGL, napari's canvas crashes with random layers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 import pytest
-from every_control import values_of
+from every_control import actions_of
 from fake_engine import FakeEngine
 from napari.utils import progress as activity
 from qtpy.QtCore import QCoreApplication, QEvent
@@ -61,7 +61,7 @@ class User:
         self._answer_dialogs(patch)
 
     def act(self) -> None:
-        """Perform one action, three times in five on the panel."""
+        """Perform one action, with a probability of three fifths on the panel."""
         kinds: tuple[Callable[[], None], ...] = (
             *[self._use_panel] * 3, self._change_layers, self._change_view
         )  # fmt: skip
@@ -116,12 +116,14 @@ class User:
         widgets = [
             (widget, actions)
             for widget in self.panel.findChildren(QWidget)
-            if widget.isEnabled() and not widget.isHidden() and (actions := list(values_of(widget)))
+            if widget.isEnabled()
+            and not widget.isHidden()
+            and (actions := list(actions_of(widget)))
         ]
-        # Press Stylize in one of five actions: among many widgets it would be rare.
+        # One of five actions presses Stylize: among many widgets it would be rare.
         widget, actions = self.random.choice(widgets)
         if self.random.random() < 0.2:
-            if self.random.random() < 0.5:  # invalid fields or labels would prevent a run
+            if self.random.random() < 0.5:  # without invalid fields and labels
                 self.panel.presets.choose("draft")
                 self.panel.controls.regions.content_labels.value = None
             widget, actions = self.panel._start_button, [self.panel._start_button.click]
@@ -256,8 +258,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def is_ours(error: BaseException) -> bool:
-    """Return whether an error was raised in the package rather than in napari."""
+def is_from_package(error: BaseException) -> bool:
+    """Return whether an error passed through this package."""
     frames = (frame for one in causes(error) for frame in traceback.extract_tb(one.__traceback__))
     return any(frame.filename.startswith(PACKAGE) for frame in frames)
 
@@ -268,7 +270,7 @@ def describe_failure(error: BaseException, user: User) -> str:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_random_actions(
+def test_random_actions_raise_no_errors_in_the_panel(
     viewer: Any,
     qtbot: Any,
     tmp_path: Path,
@@ -288,7 +290,7 @@ def test_random_actions(
                     caught.append((type(error), error, error.__traceback__))
                 qtbot.wait(user.random.choice((0, 1, 20, 60)))
             for _, error, _ in caught:
-                assert not is_ours(error), describe_failure(error, user)
+                assert not is_from_package(error), describe_failure(error, user)
         assert panel.status and panel.estimate
         panel.cancel()
         qtbot.waitUntil(lambda: session.state is State.IDLE, timeout=20000)

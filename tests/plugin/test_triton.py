@@ -1,4 +1,4 @@
-"""Nothing that runs beside a canvas imports triton.
+"""No code that runs beside a canvas imports triton.
 
 With software OpenGL (virtual machines, remote desktops), a process that loads both Mesa's LLVM and
 triton's crashes with a segmentation fault.  torchvision, torch._dynamo, torch.compile and the
@@ -17,23 +17,23 @@ from pathlib import Path
 FORBIDDEN = ("triton", "torchvision", "torch._dynamo", "torch._inductor")
 
 
-class Guard:
+class ImportGuard:
     """Import hook that records and refuses each import of a compiler."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
 
     def find_spec(self, name: str, *_: object) -> None:
-        # torch checks whether triton exists, without importing it.
-        looks = any(frame.name == "find_spec" for frame in traceback.extract_stack()[:-1])
-        if name in FORBIDDEN and not looks:
+        # torch looks for triton without importing it.
+        lookup = any(frame.name == "find_spec" for frame in traceback.extract_stack()[:-1])
+        if name in FORBIDDEN and not lookup:
             self.found.append("".join([f"{name} is imported by\n", *traceback.format_stack()]))
             raise ImportError(f"{name} must not be imported beside a canvas")
 
 
 def operate_the_panel(folder: str) -> None:
-    """Run in a separate process; write "clean", or the importers of compilers."""
-    guard = Guard()
+    """Operate the panel in this process; print "clean", or the imports of compilers."""
+    guard = ImportGuard()
     sys.meta_path.insert(0, guard)  # type: ignore[arg-type]
     import every_control
 
@@ -43,11 +43,9 @@ def operate_the_panel(folder: str) -> None:
     print("clean" if not (guard.found or imported) else f"imported: {imported}")
 
 
-def test_no_control_of_the_panel_imports_triton(tmp_path: Path) -> None:
+def test_no_control_or_run_of_the_panel_imports_triton(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
     environment = os.environ | {
-        "NAPARI_NST_CACHE": str(tmp_path / "cache"),
-        "NAPARI_NST_CONFIG": str(tmp_path / "config"),
         "NAPARI_CONFIG": str(tmp_path / "napari.yaml"),
         "TORCH_HOME": str(tmp_path / "hub"),
         "OMP_NUM_THREADS": "1",
