@@ -1,4 +1,4 @@
-"""Settings of short runs, and numerical gradients, for the tests of the engine."""
+"""Helpers of the engine's tests: settings of short runs, whole runs, numerical gradients."""
 
 from __future__ import annotations
 
@@ -13,12 +13,24 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["finite_differences", "quick", "shallow", "total_variation"]
+    from napari_nst import StyleTransfer, StyleTransferResult
+
+__all__ = [
+    "finite_differences",
+    "label_halves",
+    "quick_settings",
+    "run_to_end",
+    "shallow_settings",
+    "steer_after",
+    "total_variation",
+    "totals",
+]
 
 
-def quick(**choices: Any) -> StyleTransferSettings:
+def quick_settings(**choices: Any) -> StyleTransferSettings:
     """Return settings of a run of one scale, four iterations and two blocks of the network."""
     defaults: dict[str, Any] = {
         "content_layers": ("relu2_1",),
@@ -31,7 +43,7 @@ def quick(**choices: Any) -> StyleTransferSettings:
     return StyleTransferSettings(**(defaults | choices))
 
 
-def shallow(**choices: Any) -> StyleTransferSettings:
+def shallow_settings(**choices: Any) -> StyleTransferSettings:
     """Return settings with relu1_2 as the only layer in use, at one scale of 50 iterations."""
     defaults: dict[str, Any] = {
         "content_layers": (),
@@ -41,6 +53,34 @@ def shallow(**choices: Any) -> StyleTransferSettings:
         "iterations": 50,
     }
     return StyleTransferSettings(**(defaults | choices))
+
+
+def run_to_end(run: StyleTransfer) -> StyleTransferResult:
+    """Run the remaining iterations and return the result."""
+    for _ in run:
+        pass
+    return run.result()
+
+
+def steer_after(run: StyleTransfer, iterations: int, **changes: Any) -> NDArray[np.float32]:
+    """Run to the end, with changes after some iterations; return the image before the changes."""
+    for snapshot in run:
+        if snapshot.iteration == iterations:
+            before = snapshot.image()
+            run.steer(**changes)
+    return before
+
+
+def totals(run: StyleTransfer | StyleTransferResult) -> list[float]:
+    """Return the total loss of each evaluation."""
+    return [losses.total for losses in run.history]
+
+
+def label_halves(image: NDArray[Any], left: int, right: int) -> NDArray[np.uint8]:
+    """Return labels of an image: one for its left half, another for its right half."""
+    labels = np.full(image.shape[:2], right, np.uint8)
+    labels[:, : image.shape[1] // 2] = left
+    return labels
 
 
 def total_variation(image: Tensor) -> Tensor:

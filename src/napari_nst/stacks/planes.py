@@ -106,6 +106,6 @@ def check_unchanged(content: Any, record: InputRecord, plane: int, name: str) ->
 
     if record.sha256 != input_record(content, "").sha256:
         raise InputError(
-            f"Plane {plane} of {name} is not what it was when its result was made: start again, or "
-            "bring it back as it was."
+            f"Plane {plane} of {name} has changed since its result was made: start again, or "
+            "restore it."
         )

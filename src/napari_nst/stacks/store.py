@@ -200,8 +200,8 @@ class PlaneStore(PlaneArray):
             ) from None
         if list(array.shape) != found["shape"] or array.dtype.str != found["dtype"]:
             raise InputError(
-                f"{self.path / _ARRAY} is not the array that the note beside it is of; delete the "
-                "folder, or name another."
+                f"{self.path / _ARRAY} does not match the note beside it; delete the folder, or "
+                "name another."
             )
         self.notes, self.header = notes, header
         return array

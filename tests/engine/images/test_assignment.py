@@ -1,4 +1,4 @@
-"""Which label takes its style from where."""
+"""The styles of each label of the content."""
 
 from __future__ import annotations
 
@@ -16,32 +16,39 @@ WHOLE = Source(0)
 
 
 def painted(*labels: int) -> Any:
+    """Return an array of labels, each in a column of its own."""
     return np.array([labels, labels])
 
 
-def found(content: Any, styles: Any, chosen: Any, count: int) -> tuple[dict[int, Any], Any]:
-    assignment = assign_styles(content, styles, chosen, count)
+def sources_and_kept(
+    content: Any, styles: Any, region_styles: Any, count: int
+) -> tuple[dict[int, Any], Any]:
+    """Return the sources of each label, and the labels that keep the content."""
+    assignment = assign_styles(content, styles, region_styles, count)
     by_label = {label: r.sources for r in assignment.regions for label in r.labels}
     return by_label, assignment.kept
 
 
-def test_without_other_information_painted_labels_get_every_style() -> None:
+def test_by_default_every_label_but_0_takes_all_styles() -> None:
     both = (Source(0), Source(1))
-    assert found(painted(0, 3, 7), None, None, 2) == ({3: both, 7: both}, (0,))
-    assert found(painted(1, 2), None, None, 1) == ({1: (WHOLE,), 2: (WHOLE,)}, ())
+    assert sources_and_kept(painted(0, 3, 7), None, None, 2) == ({3: both, 7: both}, (0,))
+    assert sources_and_kept(painted(1, 2), None, None, 1) == ({1: (WHOLE,), 2: (WHOLE,)}, ())
 
 
-def test_region_styles_keep_labels_that_they_do_not_name() -> None:
-    assert found(painted(0, 1, 2, 3), None, {1: 1, 2: None, 9: 0}, 2) == (
+def test_labels_missing_in_region_styles_keep_the_content() -> None:
+    assert sources_and_kept(painted(0, 1, 2, 3), None, {1: 1, 2: None, 9: 0}, 2) == (
         {1: (Source(1),)},
         (0, 2, 3),
     )
-    assert found(painted(0, 1), None, {0: 0}, 1) == ({0: (WHOLE,)}, (1,))  # 0, too, can be named
+    assert sources_and_kept(painted(0, 1), None, {0: 0}, 1) == (
+        {0: (WHOLE,)},
+        (1,),
+    )  # also label 0 can have a style
 
 
-def test_labels_get_the_same_label_of_the_styles_that_have_it() -> None:
+def test_labels_take_the_same_label_of_every_style_that_has_it() -> None:
     styles = [painted(0, 1, 2), None, painted(2, 2, 2)]
-    assert found(painted(0, 1, 2), styles, None, 3) == (
+    assert sources_and_kept(painted(0, 1, 2), styles, None, 3) == (
         {1: (Source(0, 1),), 2: (Source(0, 2), Source(2, 2))},
         (0,),
     )
@@ -49,14 +56,16 @@ def test_labels_get_the_same_label_of_the_styles_that_have_it() -> None:
 
 def test_region_styles_take_precedence_over_labels_on_styles() -> None:
     styles = [painted(1, 2, 3, 4)]
-    assert found(painted(0, 1, 2, 3), styles, {1: 0, 2: None, 4: 0}, 1) == (
+    assert sources_and_kept(painted(0, 1, 2, 3), styles, {1: 0, 2: None, 4: 0}, 1) == (
         {1: (WHOLE,), 3: (Source(0, 3),)},
         (0, 2),
     )
 
 
-def test_styles_that_all_lack_labels_are_like_no_style_labels() -> None:
-    assert found(painted(0, 1), [None, None], None, 2) == found(painted(0, 1), None, None, 2)
+def test_style_labels_of_none_equal_no_style_labels() -> None:
+    assert sources_and_kept(painted(0, 1), [None, None], None, 2) == sources_and_kept(
+        painted(0, 1), None, None, 2
+    )
 
 
 def test_labels_with_the_same_sources_form_one_region() -> None:
@@ -68,7 +77,7 @@ def test_labels_with_the_same_sources_form_one_region() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "styles", "chosen", "message"),
+    ("content", "styles", "region_styles", "message"),
     [
         (painted(0, 1, 5), [painted(1)], None, r"^Label 5 is on the content and on no style; "),
         (painted(0, 1), [painted(1, 6)], None, r"^Label 6 is on style 0 and not on the content"),
@@ -79,10 +88,10 @@ def test_labels_with_the_same_sources_form_one_region() -> None:
     ],
 )
 def test_labels_that_cannot_be_assigned_raise(
-    content: Any, styles: Any, chosen: Any, message: str
+    content: Any, styles: Any, region_styles: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as caught:
-        assign_styles(content, styles, chosen, 2)
+        assign_styles(content, styles, region_styles, 2)
     assert "\n" not in str(caught.value)
 
 
@@ -96,9 +105,9 @@ def test_a_source_is_readable_as_text() -> None:
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int32, np.uint64])
 def test_labels_of_every_integer_type_are_accepted(dtype: Any) -> None:
     labels = np.array([[0, 1], [1, 0]], dtype)
-    taken = check_labels(labels, "content_labels", (2, 2), "content")
-    assert taken.dtype == np.int64
-    np.testing.assert_array_equal(taken, [[0, 1], [1, 0]])
+    checked = check_labels(labels, "content_labels", (2, 2), "content")
+    assert checked.dtype == np.int64
+    np.testing.assert_array_equal(checked, [[0, 1], [1, 0]])
 
 
 @pytest.mark.parametrize(

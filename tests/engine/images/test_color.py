@@ -14,7 +14,7 @@ MIX = np.array([[0.9, 0.3, 0.0], [0.1, 0.6, 0.4], [0.0, 0.2, 0.8]])
 REGULARISER = (0.1 / 255) ** 2  # of the covariances, so that a flat picture has an inverse
 
 
-def gentle(height: int, width: int, mean: Any, spread: float = 0.02) -> torch.Tensor:
+def random_colours(height: int, width: int, mean: Any, spread: float = 0.02) -> torch.Tensor:
     """Return correlated colours far from 0 and 1, so that none is clamped."""
     noise = RNG.normal(0, spread, (len(mean), height * width))
     if len(mean) == 3:
@@ -28,7 +28,10 @@ def matrix(image: torch.Tensor) -> Any:
     return image[0].flatten(1).double().numpy()
 
 
-STYLE, CONTENT = gentle(20, 30, (0.6, 0.4, 0.45), 0.03), gentle(17, 19, (0.3, 0.5, 0.7))
+STYLE, CONTENT = (
+    random_colours(20, 30, (0.6, 0.4, 0.45), 0.03),
+    random_colours(17, 19, (0.3, 0.5, 0.7)),
+)
 
 
 def test_match_colors_gives_the_mean_and_covariance_of_the_content() -> None:
@@ -56,7 +59,7 @@ def test_match_colors_of_an_image_to_itself_changes_nothing() -> None:
 
 def test_match_colors_of_grey_matches_its_luminance() -> None:
     # L' = sigma_C / sigma_S (L - mu_S) + mu_C (arXiv 1606.05897, section 4)
-    style, content = gentle(9, 8, (0.6,), 0.05), gentle(12, 5, (0.3,))
+    style, content = random_colours(9, 8, (0.6,), 0.05), random_colours(12, 5, (0.3,))
     s, c = matrix(style), matrix(content)
     ratio = np.sqrt((c.var() + REGULARISER) / (s.var() + REGULARISER))
     expected = ratio * (s - s.mean()) + c.mean()
@@ -73,9 +76,9 @@ def test_match_colors_of_degenerate_images_is_finite(
 ) -> None:
     pictures = {
         "flat": torch.full((1, 3, 9, 9), 0.4),
-        "grey": gentle(9, 9, (0.5,)).expand(1, 3, 9, 9),
+        "grey": random_colours(9, 9, (0.5,)).expand(1, 3, 9, 9),
         "black": torch.zeros(1, 3, 9, 9),
-        "colourful": gentle(9, 9, (0.5, 0.3, 0.4)),
+        "colourful": random_colours(9, 9, (0.5, 0.3, 0.4)),
     }
     given, to = pictures[style].to(dtype), pictures[content].to(dtype)
     found = color.match_colors(given, to)
@@ -87,35 +90,35 @@ def test_match_colors_of_degenerate_images_is_finite(
 
 @pytest.mark.parametrize("spread", [0.03, 1e-5])
 def test_match_colors_in_float32_is_nearly_that_in_float64(spread: float) -> None:
-    style = gentle(20, 30, (0.6, 0.4, 0.45), spread)
+    style = random_colours(20, 30, (0.6, 0.4, 0.45), spread)
     exact = color.match_colors(style.float().double(), CONTENT.float().double())
     found = color.match_colors(style.float(), CONTENT.float())
     assert found.dtype == torch.float32
     torch.testing.assert_close(found.double(), exact, rtol=0, atol=3e-5)
 
 
-class Apple(TorchFunctionMode):
+class WithoutFloat64(TorchFunctionMode):
     """Simulate a device without float64: only results of `cpu` may become float64."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.brought: list[torch.Tensor] = []
+        self.on_cpu: list[torch.Tensor] = []
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if function is torch.Tensor.cpu:
-            self.brought.append(args[0].clone())
-            return self.brought[-1]
+            self.on_cpu.append(args[0].clone())
+            return self.on_cpu[-1]
         if function is torch.Tensor.double:
-            assert any(args[0] is tensor for tensor in self.brought)
+            assert any(args[0] is tensor for tensor in self.on_cpu)
         return function(*args, **(kwargs or {}))
 
 
 def test_match_colors_uses_float64_on_the_cpu_only() -> None:
-    with Apple() as apple:
+    with WithoutFloat64() as device:
         color.match_colors(STYLE.float(), CONTENT.float())
-    assert len(apple.brought) == 2
+    assert len(device.on_cpu) == 2
 
 
 def test_match_colors_clamps_to_the_unit_range() -> None:
@@ -132,13 +135,13 @@ def test_luminance_is_that_of_bt_601() -> None:
 
 
 def test_grey_is_its_own_luminance() -> None:
-    grey = gentle(5, 6, (0.5,))
+    grey = random_colours(5, 6, (0.5,))
     assert torch.equal(color.luminance(grey), grey)
     torch.testing.assert_close(color.luminance(grey.expand(-1, 3, -1, -1)), grey)
 
 
 def test_luminance_mode_keeps_the_contents_chroma() -> None:
-    painted = gentle(17, 19, (0.45,), 0.03)
+    painted = random_colours(17, 19, (0.45,), 0.03)
     found = color.with_chroma(painted, CONTENT)
     i = np.array([0.596, -0.274, -0.322])  # the chroma of YIQ
     q = np.array([0.211, -0.523, 0.312])
@@ -159,7 +162,7 @@ def test_prepare_changes_nothing_in_style_mode() -> None:
 
 
 def test_prepare_recolours_every_style_in_match_mode() -> None:
-    other = gentle(6, 6, (0.5, 0.5, 0.4))
+    other = random_colours(6, 6, (0.5, 0.5, 0.4))
     content, styles = color.prepare(CONTENT, [STYLE, other], "match")
     assert torch.equal(content, CONTENT)
     for found, given in zip(styles, (STYLE, other), strict=True):

@@ -27,7 +27,7 @@ def picture(shape: tuple[int, ...], dtype: str = "float32") -> Any:
 
 
 def planes(array: Any) -> Any:
-    """Colour and alpha planes in [0, 1], float64."""
+    """Return colour and alpha as planes, float64 in [0, 1]."""
     values = array.astype(np.float64) / FULL.get(array.dtype.name, 1)
     return np.atleast_3d(values).transpose(2, 0, 1)
 
@@ -106,7 +106,7 @@ def message(array: Any, **choices: Any) -> str:
 @pytest.mark.parametrize(
     "shape", [(), (9,), (9, 8, 1), (9, 8, 2), (9, 8, 5), (3, 9, 8), (2, 9, 8, 3), (0,)]
 )
-def test_a_shape_that_is_no_image_raises(shape: tuple[int, ...]) -> None:
+def test_an_invalid_shape_raises(shape: tuple[int, ...]) -> None:
     assert message(np.zeros(shape, np.float32)).startswith(
         f"my layer has shape {shape}; it must be (height, width), (height, width, 3) or "
         "(height, width, 4)"
@@ -123,7 +123,7 @@ def test_an_image_that_is_too_small_raises(height: int, width: int) -> None:
 @pytest.mark.parametrize(
     "dtype", ["bool", "int8", "int16", "int32", "uint32", "int64", "complex64"]
 )
-def test_a_dtype_that_is_no_image_raises(dtype: str) -> None:
+def test_an_invalid_dtype_raises(dtype: str) -> None:
     assert message(np.zeros((9, 8), dtype)) == (
         f"my layer has dtype {dtype}; it must be uint8, uint16, or floats in [0, 1]."
     )
@@ -282,13 +282,8 @@ def cut_out(hidden: float, dtype: str = "float32") -> Any:
 
 
 @pytest.mark.parametrize("hidden", HIDDEN)
-def test_values_under_alpha_0_have_no_effect(
-    hidden: float,
-) -> None:
-    first, found = (
-        Picture.from_array(cut_out(0), "content"),
-        Picture.from_array(cut_out(hidden), "content"),
-    )
+def test_values_under_alpha_0_have_no_effect(hidden: float) -> None:
+    first, found = (Picture.from_array(cut_out(value), "content") for value in (0, hidden))
     assert torch.equal(found.filled, first.filled)
     assert found.missing is None
     assert found.record.sha256 == hashlib.sha256(cut_out(hidden).tobytes()).hexdigest()
@@ -349,7 +344,7 @@ def test_resampling_a_cut_out_keeps_its_colours() -> None:
         torch.testing.assert_close(colors, expected, atol=1e-5, rtol=0)
 
 
-# Which values are 0 and 1
+# Value ranges
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
@@ -398,7 +393,7 @@ def test_infinite_values_stay_missing_with_a_range() -> None:
     assert found.pixels.unique().tolist() == [0.5]
 
 
-def test_the_full_range_can_be_requested_and_is_that_of_older_records() -> None:
+def test_the_full_range_is_used_on_request_and_for_older_records() -> None:
     image = np.full((9, 8), 4095, np.uint16)
     older = Picture.from_array(image, "content").record.model_copy(update={"bits": None})
     for found in (

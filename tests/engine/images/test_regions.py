@@ -28,7 +28,7 @@ RNG = np.random.default_rng(0)
 LAYERS = ("relu1_1", "conv2_2", "relu3_1", "relu4_1")
 
 
-def chosen(**choices: Any) -> StyleTransferSettings:
+def make_settings(**choices: Any) -> StyleTransferSettings:
     return StyleTransferSettings(
         **{"content_layers": ("relu2_1",), "style_layers": LAYERS, "tv_weight": 0, **choices}
     )
@@ -42,7 +42,7 @@ def blobs(count: int, height: int, width: int, *, kept: bool = False) -> Any:
 
 
 def guide(masks: Any, softness: float = 0.0, **choices: Any) -> Guide:
-    return Guide(torch.from_numpy(masks), chosen(**choices), softness)
+    return Guide(torch.from_numpy(masks), make_settings(**choices), softness)
 
 
 def area_average(masks: Any, stride: int) -> Any:
@@ -82,7 +82,10 @@ def test_inside_means_the_whole_receptive_field(size: tuple[int, int]) -> None:
                 expected[row, column] = field.all()
             np.testing.assert_array_equal(found.weights(name)[region], expected)
         assert found.weights(name).shape[1:] == expected.shape
-    assert found.empty("relu4_1") == (0, 1)  # a field of 68 pixels fits into neither
+    assert found.empty("relu4_1") == (
+        0,
+        1,
+    )  # its receptive field of 68 pixels fits into neither region
     assert found.empty("relu1_1") == ()
 
 
@@ -117,7 +120,7 @@ def test_a_soft_border_is_a_gaussian_blur() -> None:
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-def test_one_region_has_no_border_to_soften() -> None:
+def test_the_border_to_kept_pixels_is_not_softened() -> None:
     masks = blobs(1, 40, 40, kept=True)
     np.testing.assert_array_equal(guide(masks, 0.5).weights("relu1_1"), masks)
 
@@ -143,7 +146,7 @@ def test_weighted_sums_match_numpy() -> None:
     assert float(found.weight) == pytest.approx(w.sum(), rel=1e-12)
     np.testing.assert_allclose(found.feature_sum, np.einsum("hw,nhw->n", w, f), rtol=1e-11)
     np.testing.assert_allclose(found.outer_sum, np.einsum("hw,nhw,mhw->nm", w, f, f), rtol=1e-11)
-    # The sums of features guided by T = sqrt(w).
+    # They equal the unweighted sums of features times sqrt(w).
     guided = Statistics.from_features(torch.from_numpy(np.sqrt(w) * f))
     np.testing.assert_allclose(found.outer_sum, guided.outer_sum, rtol=1e-11, atol=1e-11)
     empty = Statistics.from_features(
@@ -214,7 +217,7 @@ def reference(
 
 @pytest.mark.parametrize("tile", [None, 16])
 def test_the_objective_matches_the_formula(tile: int | None) -> None:
-    settings = chosen(
+    settings = make_settings(
         normalize_gradients=False, content_weight=0.02, style_weight=3, style_weights=(1, 3)
     )
     image, content = (thin_vgg.picture(n, *SIZE)[0].numpy() for n in (0, 1))
@@ -223,8 +226,11 @@ def test_the_objective_matches_the_formula(tile: int | None) -> None:
     labels = [blobs(2, 48, 40), blobs(2, 32, 64)]
     everywhere = [np.ones(style.shape[1:]) for style in styles]
     weights = [
-        (masks[0], [(0.25, 0, labels[0][1]), (0.75, 1, labels[1][1])]),  # a label in two styles
-        (masks[1], [(1.0, 1, everywhere[1])]),  # a whole style
+        (
+            masks[0],
+            [(0.25, 0, labels[0][1]), (0.75, 1, labels[1][1])],
+        ),  # region 1: a label of two styles
+        (masks[1], [(1.0, 1, everywhere[1])]),  # region 2: a whole style
     ]
     sources = (Source(0, 1), Source(1, 1))
     regions = Regions(
@@ -273,7 +279,7 @@ def symmetric(settings: StyleTransferSettings) -> FeatureExtractor:
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
 @pytest.mark.parametrize("normalize", [False, True], ids=["paper", "normalised"])
 def test_regions_of_a_mirrored_image_equal_the_whole(style_loss: str, normalize: bool) -> None:
-    settings = chosen(style_loss=style_loss, normalize_gradients=normalize)
+    settings = make_settings(style_loss=style_loss, normalize_gradients=normalize)
     half, other = thin_vgg.picture(0, 48, 40), thin_vgg.picture(1, 48, 40)
     image, content = (torch.cat([x, x.flip(-1)], dim=-1) for x in (half, other))
     masks = np.zeros((2, 48, 80))
@@ -288,7 +294,7 @@ def test_regions_of_a_mirrored_image_equal_the_whole(style_loss: str, normalize:
 
 
 def test_a_region_without_positions_at_a_layer_is_dropped_there() -> None:
-    settings = chosen(region_guidance="inside", content_weight=0)
+    settings = make_settings(region_guidance="inside", content_weight=0)
     masks = np.zeros((2, *SIZE))
     masks[0, :, :36] = 1
     masks[1, 4:7, 44:47] = 1  # a few pixels: no position from the second layer on

@@ -1,4 +1,4 @@
-"""Invisible pixels have no effect, and others are weighted by their alpha."""
+"""Alpha and missing values: hidden pixels have no effect, others are weighted by their alpha."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ QUICK: dict[str, Any] = {"size": 64, "iterations": 4, "precision": "float32"}
 LAYERS = {"style_layers": ("relu1_1", "relu3_1"), "content_layers": ("relu2_2",)}
 
 
-def alpha_of(height: int, width: int) -> Any:
-    """Return a round alpha with a soft border."""
+def round_alpha(height: int, width: int) -> Any:
+    """Return an alpha channel of 1 in a disc with a soft border, and 0 outside."""
     y, x = np.mgrid[0:height, 0:width]
     return np.clip(0.4 * width - np.hypot(y - height / 2, x - width / 2), 0, 1)
 
 
 def cut_out(picture: Any, hidden: float = 0.0) -> Any:
-    alpha = alpha_of(*picture.shape[:2])[..., None]
+    """Return an image with that alpha and a constant colour where it is 0."""
+    alpha = round_alpha(*picture.shape[:2])[..., None]
     return np.dstack([np.where(alpha > 0, picture, hidden), alpha]).astype(np.float32)
 
 
@@ -45,8 +46,9 @@ def images(photo: Any, stripes: Any) -> tuple[Any, Any]:
     return photo(64, 72), stripes(60, 52)
 
 
-def check_hidden_has_no_effect(make: Any) -> Any:
-    results = [make(hidden) for hidden in (0.0, 1.0)]
+def check_hidden_has_no_effect(make_result: Any) -> Any:
+    """Check that a function of the hidden colour is constant, and return its result."""
+    results = [make_result(hidden) for hidden in (0.0, 1.0)]
     np.testing.assert_array_equal(*results)
     return results[0]
 
@@ -70,12 +72,12 @@ def test_hidden_colours_do_not_affect_the_result(images: Any, choices: dict[str,
     content, style = images
     chosen = {**QUICK, **choices}
 
-    def make(hidden: float) -> Any:
+    def make_result(hidden: float) -> Any:
         return stylize(cut_out(content, hidden), cut_out(style, hidden), **chosen).image
 
-    result = check_hidden_has_no_effect(make)
+    result = check_hidden_has_no_effect(make_result)
     assert result.shape == (64, 72, 4)
-    np.testing.assert_allclose(result[..., 3], alpha_of(64, 72), atol=1e-6)
+    np.testing.assert_allclose(result[..., 3], round_alpha(64, 72), atol=1e-6)
     opaque = stylize(content, style, **chosen).image
     assert np.abs(result[24:40, 24:48, :3] - opaque[24:40, 24:48]).max() > 0.01
 
@@ -86,10 +88,10 @@ def test_hidden_labels_do_not_affect_the_result(images: Any, guidance: str) -> N
     labels, painted = np.ones((64, 72), int), np.ones((60, 52), int)
     labels[:, 36:], painted[:30] = 2, 2
 
-    def make(hidden: float) -> Any:
+    def make_result(hidden: float) -> Any:
         shown, given = labels.copy(), painted.copy()
-        shown[alpha_of(64, 72) == 0] = int(3 * hidden)  # label 3 has no style
-        given[alpha_of(60, 52) == 0] = 1 + int(hidden)
+        shown[round_alpha(64, 72) == 0] = int(3 * hidden)  # label 3 has no style
+        given[round_alpha(60, 52) == 0] = 1 + int(hidden)
         return stylize(
             cut_out(content, hidden),
             cut_out(style, hidden),
@@ -99,17 +101,17 @@ def test_hidden_labels_do_not_affect_the_result(images: Any, guidance: str) -> N
             **QUICK,
         ).image
 
-    check_hidden_has_no_effect(make)
+    check_hidden_has_no_effect(make_result)
 
 
 def test_hidden_colours_of_the_initial_image_do_not_affect_the_result(images: Any) -> None:
     content, style = images
 
-    def make(hidden: float) -> Any:
+    def make_result(hidden: float) -> Any:
         start = cut_out(content[::-1], hidden)
         return stylize(content, style, init_image=start, init="image", **QUICK).image
 
-    check_hidden_has_no_effect(make)
+    check_hidden_has_no_effect(make_result)
 
 
 @pytest.mark.parametrize("loss", ["gram", "gram+moments", "wasserstein"])
@@ -163,7 +165,8 @@ def weighted_mean(values: Any, weights: Any) -> Any:
     return (values * weights).sum(axis=(-2, -1)) / weights.sum()
 
 
-def double(image: Any) -> torch.Tensor:
+def double_tensor(image: Any) -> torch.Tensor:
+    """Return an image with the shape (1, C, H, W), in float64."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None])).double()
 
 
@@ -175,8 +178,8 @@ def regions_of_alpha(alpha: Any, settings: StyleTransferSettings) -> Regions:
 
 
 def test_losses_weight_features_by_alpha(images: Any) -> None:
-    content, style = (double(image[:48, :48]) for image in images)
-    alpha = np.random.default_rng(0).random((48, 48)) * (alpha_of(48, 48) > 0)
+    content, style = (double_tensor(image[:48, :48]) for image in images)
+    alpha = np.random.default_rng(0).random((48, 48)) * (round_alpha(48, 48) > 0)
     settings = StyleTransferSettings(normalize_gradients=False, tv_weight=1, **LAYERS)
     objective = Objective(content, [style], settings, regions=regions_of_alpha(alpha, settings))
     image = torch.rand(content.shape, dtype=torch.float64, generator=torch.manual_seed(0))
@@ -219,13 +222,13 @@ def test_losses_weight_features_by_alpha(images: Any) -> None:
 def test_the_gradient_with_alpha_matches_finite_differences(
     images: Any, loss: str, normalized: bool, tile: int | None
 ) -> None:
-    content = torch.nn.functional.pad(double(images[0]), (0, 8, 0, 32), mode="replicate")
-    style = double(images[1])
+    content = torch.nn.functional.pad(double_tensor(images[0]), (0, 8, 0, 32), mode="replicate")
+    style = double_tensor(images[1])
     settings = StyleTransferSettings(
         style_loss=loss, normalize_gradients=normalized, content_weight=0.01, **LAYERS
     )
-    visible = torch.from_numpy(alpha_of(*content.shape[-2:]))[None]
-    shown = torch.from_numpy(alpha_of(*style.shape[-2:]))[None]
+    visible = torch.from_numpy(round_alpha(*content.shape[-2:]))[None]
+    shown = torch.from_numpy(round_alpha(*style.shape[-2:]))[None]
     regions = Regions(
         (whole_image_region(1),),
         Guide(visible, settings, visible=visible),
@@ -253,10 +256,10 @@ def test_the_gradient_with_alpha_matches_finite_differences(
 
 def test_match_colors_weights_pixels_by_visibility(images: Any) -> None:
     generator = torch.manual_seed(0)
-    content = 0.4 + 0.2 * double(images[0])  # without clipping
+    content = 0.4 + 0.2 * double_tensor(images[0])  # without clipping
     style = 0.4 + 0.1 * torch.rand(1, 3, 60, 52, generator=generator, dtype=torch.float64)
     style += torch.linspace(0, 0.2, 60).view(1, 1, -1, 1)
-    masks = [torch.from_numpy(alpha_of(*image.shape[-2:]))[None] for image in (content, style)]
+    masks = [torch.from_numpy(round_alpha(*image.shape[-2:]))[None] for image in (content, style)]
     _, (matched,) = color.prepare(content, [style], "match", masks)
     of_content, of_style = (
         Statistics.from_features(image, PositionWeights.from_mask(mask[0]))
@@ -272,7 +275,7 @@ def test_match_colors_weights_pixels_by_visibility(images: Any) -> None:
 def test_an_invisible_region_is_ignored(images: Any) -> None:
     content, style = images
     labels = np.ones((64, 72), int)
-    labels[alpha_of(64, 72) == 0] = 2
+    labels[round_alpha(64, 72) == 0] = 2
     run = StyleTransfer(
         cut_out(content), style, StyleTransferSettings(**QUICK), content_labels=labels
     )
@@ -281,7 +284,7 @@ def test_an_invisible_region_is_ignored(images: Any) -> None:
     assert region.labels == (1,)
     assert region.share == pytest.approx(1)
     painted = np.ones((60, 52), int)
-    painted[alpha_of(60, 52) == 0] = 2
+    painted[round_alpha(60, 52) == 0] = 2
     labels[:32] = 2
     with pytest.raises(InputError, match="Label 2 is on the content and on no style"):
         Inputs(

@@ -62,12 +62,12 @@ def kernels() -> dict[str, Tensor]:
 
 def features_of(image: Tensor, kernels: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return VGG-16's features up to relu3_1, from its definition, with a replicated border."""
-    mean, deviation = (
+    mean, std = (
         image.new_tensor(values).view(1, 3, 1, 1)
         for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )
     found = {}
-    x = (image.expand(-1, 3, -1, -1) - mean) / deviation
+    x = (image.expand(-1, 3, -1, -1) - mean) / std
     for name in ("1_1", "1_2", "pool", "2_1", "2_2", "pool", "3_1"):
         if name == "pool":
             x = functional.max_pool2d(x, 2)
@@ -122,7 +122,8 @@ def reference(
     return layers, total.detach(), gradient
 
 
-def close(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
+def check_close(found: Tensor, expected: Tensor, tolerance: float = 1e-9) -> None:
+    """Compare tensors relative to the largest entry."""
     scale = expected.abs().max()
     torch.testing.assert_close(found / scale, expected / scale, rtol=0, atol=tolerance)
 
@@ -146,7 +147,7 @@ def test_losses_and_gradient_match_the_formulas(
     assert dict(found.content_layers) == pytest.approx(layers["content"], rel=1e-9)
     assert dict(found.style_layers) == pytest.approx(layers["style"], rel=1e-9)
     assert found.total == pytest.approx(float(total), rel=1e-9)
-    close(gradient, expected)
+    check_close(gradient, expected)
 
 
 @BOTH_FORMS
@@ -202,7 +203,7 @@ def test_a_weight_scales_only_its_own_term(pictures: dict[str, Tensor], choice: 
     without, single = gradient(**{choice: 0.0}), gradient()
     triple = gradient(**{choice: 3 * CHOICES[choice]})
     assert (single - without).abs().max() > 0
-    close(triple - without, 3 * (single - without))
+    check_close(triple - without, 3 * (single - without))
 
 
 def test_layers_of_weight_zero_are_ignored(pictures: dict[str, Tensor]) -> None:
@@ -271,7 +272,7 @@ def test_a_grey_image_equals_three_equal_channels(
     )
     assert gradient.shape == grey["image"].shape
     assert found.total == pytest.approx(expected.total, rel=1e-12)
-    close(gradient, of_three.sum(dim=1, keepdim=True))
+    check_close(gradient, of_three.sum(dim=1, keepdim=True))
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
@@ -286,7 +287,7 @@ def test_damping_changes_neither_losses_nor_constant_gradients(
         losses, found = objective.loss_and_gradient(pictures["image"], damping=damping)
         damping.commit()
         assert losses.total == exact.total
-        close(found, gradient, 1e-5)  # means are in float32
+        check_close(found, gradient, 1e-5)  # means are in float32
     quantities = {
         "gram": ["gram"],
         "gram+moments": ["gram", "moments"],
@@ -312,7 +313,7 @@ def test_damping_averages_style_gradients_only(
         _, found = objective.loss_and_gradient(pictures["image"], damping=damping)
         damping.commit()
     of_first = 0.6 * (0.9 * 0.1) / (1 - 0.9**2)
-    close(found, of_first * exact[0] + (1 - of_first) * exact[1], 1e-5)
+    check_close(found, of_first * exact[0] + (1 - of_first) * exact[1], 1e-5)
     assert torch.linalg.norm(found - exact[1]) > 0.1 * torch.linalg.norm(exact[1] - exact[0])
 
 
@@ -324,8 +325,8 @@ def test_damping_does_not_depend_on_tiles(
     whole, tiled = Damping(), Damping()
     for image in (content, content.flip(3), content.flip(2)):
         losses, gradient = objective.loss_and_gradient(image, damping=whole)
-        same, found = objective.loss_and_gradient(image, 32, damping=tiled)
-        assert same.total == pytest.approx(losses.total, rel=1e-12)
+        tiled_losses, found = objective.loss_and_gradient(image, 32, damping=tiled)
+        assert tiled_losses.total == pytest.approx(losses.total, rel=1e-12)
         assert torch.linalg.norm(found - gradient) < 1e-6 * torch.linalg.norm(gradient)
         whole.commit()
         tiled.commit()

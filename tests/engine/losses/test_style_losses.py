@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from engine_helpers import finite_differences, quick
+from engine_helpers import finite_differences, quick_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ def moments(f: Array) -> tuple[Array, Array, Array]:
     return f.mean(axis=1), f @ f.T / f.shape[1], np.atleast_2d(np.cov(f, bias=True))
 
 
-def deviation(f: Array) -> Array:
+def std(f: Array) -> Array:
     return np.sqrt(f.reshape(len(f), -1).var(axis=1) + FLOOR)
 
 
@@ -68,13 +68,13 @@ def gram_moments(f: Array, a: Array) -> float:
     n = len(f)
     gram = ((moments(f)[1] - moments(a)[1]) ** 2).sum() / (4 * n**2)
     mean = ((moments(f)[0] - moments(a)[0]) ** 2).sum() / n
-    return float(gram + mean + ((deviation(f) - deviation(a)) ** 2).sum() / n)
+    return float(gram + mean + ((std(f) - std(a)) ** 2).sum() / n)
 
 
 def relative_gram_moments(f: Array, a: Array) -> float:
     gram = normalized(moments(f)[1] - moments(a)[1], moments(a)[1])
     mean = normalized(moments(f)[0] - moments(a)[0], moments(a)[0])
-    return gram / 2 + mean / 4 + normalized(deviation(f) - deviation(a), deviation(a)) / 4
+    return gram / 2 + mean / 4 + normalized(std(f) - std(a), std(a)) / 4
 
 
 def wasserstein(f: Array, a: Array) -> float:
@@ -280,7 +280,7 @@ def test_relative_losses_of_black_features_are_one(name: str, scale: float) -> N
 @each_term
 def test_a_run_decreases_every_style_loss(form: tuple[str, bool], content: Any, style: Any) -> None:
     weights = {} if form[1] else {"content_weight": 1e-6, "style_weight": 1.0, "tv_weight": 0}
-    settings = quick(
+    settings = quick_settings(
         style_loss=form[0], normalize_gradients=form[1], iterations=20, device="cpu", **weights
     )
     run = stylize(content, style, settings)

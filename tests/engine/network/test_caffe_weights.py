@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from state_dicts import INDICES
 from torch.nn import functional
 
 from napari_nst.engine.losses.objective import Objective
@@ -26,18 +27,13 @@ if TYPE_CHECKING:
 MEAN_BGR = np.array([103.939, 116.779, 123.68]).reshape(3, 1, 1)
 LAYERS = ("conv1_1", "relu1_2", "relu2_1")
 
-PLACES = {
-    "vgg16": (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-    "vgg19": (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34),
-}
 
-
-def state(network: str, key: str = "features.{place}") -> dict[str, Tensor]:
+def state_dict(network: str, key: str = "features.{index}") -> dict[str, Tensor]:
     """Return random weights of two blocks for images in 0-255, and constant ones of the others."""
     generator, found = torch.Generator().manual_seed(7), {}
-    for name, place in zip(NETWORKS[network].convolutions, PLACES[network], strict=True):
+    for name, index in zip(NETWORKS[network].convolutions, INDICES[network], strict=True):
         layer = NETWORKS[network].layer(name)
-        prefix = key.format(place=place, name=name)
+        prefix = key.format(index=index, name=name)
         shape = (layer.out_channels, layer.in_channels, 3, 3)
         if name.startswith(("conv1", "conv2")):
             size = (1 if name == "conv1_1" else 100) * 0.01 / layer.in_channels**0.5
@@ -53,7 +49,7 @@ def caffe_features(network: str, image: Tensor, padding: str) -> dict[str, Tenso
     """Return features of two blocks by the VGG team's prototxt, from RGB in [0, 1], in float64."""
     bgr = 255 * image.numpy()[0, ::-1] - MEAN_BGR
     x, features = torch.from_numpy(bgr)[None], {}
-    random = state(network, "{name}")
+    random = state_dict(network, "{name}")
     for name in ("conv1_1", "conv1_2", "pool1", "conv2_1"):
         if name == "pool1":
             x = functional.max_pool2d(x, 2)
@@ -70,7 +66,7 @@ def caffe_features(network: str, image: Tensor, padding: str) -> dict[str, Tenso
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Return a file with weights of VGG-16 and an unknown hash."""
-    torch.save(state("vgg16"), tmp_path / "mine.pth")
+    torch.save(state_dict("vgg16"), tmp_path / "mine.pth")
     return tmp_path / "mine.pth"
 
 
@@ -95,19 +91,19 @@ def extractor(loaded: weights.Weights, padding: Any) -> FeatureExtractor:
 @pytest.mark.parametrize(
     ("key", "classifier"),
     [
-        ("features.{place}", True),
-        ("features.{place}", False),
-        ("{place}", False),
+        ("features.{index}", True),
+        ("features.{index}", False),
+        ("{index}", False),
         ("{name}", False),
     ],
-    ids=["whole", "features", "sequential", "as Gatys has them"],
+    ids=["whole", "features", "sequential", "as in the file of Gatys et al."],
 )
 def test_the_features_are_those_of_the_caffe_pipeline(
     tmp_path: Path, image: Tensor, network: str, padding: str, key: str, classifier: bool
 ) -> None:
     # The original classifier counts its dropouts, so no name of torchvision's fits.
     rest = {"classifier.1.weight": torch.ones(1).expand(4096, 25088)} if classifier else {}
-    torch.save(state(network, key) | rest, tmp_path / "mine.pth")
+    torch.save(state_dict(network, key) | rest, tmp_path / "mine.pth")
     loaded = weights.load(network, str(tmp_path / "mine.pth"), "caffe")
     assert (loaded.format, loaded.normalization) == ("caffe", CAFFE)
     found, expected = extractor(loaded, padding)(image), caffe_features(network, image, padding)
@@ -142,7 +138,7 @@ def test_a_grey_image_equals_three_equal_channels(image: Tensor, file: Path) -> 
 
 
 def test_half_precision_does_not_overflow(tmp_path: Path) -> None:
-    half = {name: tensor.half() for name, tensor in state("vgg16").items()}
+    half = {name: tensor.half() for name, tensor in state_dict("vgg16").items()}
     half["features.0.weight"] = half["features.0.weight"].mul(0).add(300)
     torch.save(half, tmp_path / "mine.pth")
     tensors = weights.load("vgg16", str(tmp_path / "mine.pth"), "caffe").tensors
@@ -168,12 +164,12 @@ def test_a_published_file_is_recognised_by_its_hash(
 
 
 def test_an_unknown_file_has_the_torchvision_format(tmp_path: Path) -> None:
-    for key in ("features.{place}", "{name}"):  # the latter as in the file of Gatys et al.
-        tensors, file = state("vgg19", key), tmp_path / f"{key[:5]}.pth"
+    for key in ("features.{index}", "{name}"):  # the latter as in the file of Gatys et al.
+        tensors, file = state_dict("vgg19", key), tmp_path / f"{key[:5]}.pth"
         torch.save(tensors, file)
         loaded = weights.load("vgg19", str(file))
         assert (loaded.format, loaded.normalization) == ("torchvision", TORCHVISION)
-        kernel = tensors[f"{key.format(place=0, name='conv1_1')}.weight"]
+        kernel = tensors[f"{key.format(index=0, name='conv1_1')}.weight"]
         assert torch.equal(loaded.tensors["conv1_1.weight"], kernel)
 
 

@@ -1,4 +1,4 @@
-"""How convolutions are computed: measured once, recorded, and equal but for rounding."""
+"""Methods for convolutions: measured once, recorded, and equal up to rounding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from engine_helpers import quick
+from engine_helpers import quick_settings
 
 from napari_nst import RunRecord, StyleTransfer, stylize
 from napari_nst.engine.network import convolutions, weights
@@ -54,16 +54,14 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def make_fastest(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Return a function that makes a method the fastest."""
-
-    def make_fastest(method: str) -> None:
-        monkeypatch.setattr(transfer, "fastest_method", lambda name: method)
-
-    return make_fastest
+    return lambda method: monkeypatch.setattr(transfer, "fastest_method", lambda name: method)
 
 
-def test_it_is_measured_once_and_kept_in_the_cache(measured: list[str], empty_cache: Path) -> None:
+def test_the_fastest_method_is_measured_once_and_cached(
+    measured: list[str], empty_cache: Path
+) -> None:
     assert [fastest_method("abacus") for _ in range(2)] == ["winograd"] * 2
     assert len(measured) == 1
     assert list(json.loads((empty_cache / "convolutions.json").read_text()).values()) == [
@@ -97,7 +95,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(measured: list[str], empty_c
     ("direct", "winograd", "expected"), [(2.0, 1.0, "winograd"), (1.0, 2.0, "direct"),
                                          (1.01, 1.0, "direct")]
 )  # fmt: skip
-def test_a_measurement_takes_the_clearly_fastest(
+def test_a_measurement_chooses_the_clearly_fastest_method(
     monkeypatch: pytest.MonkeyPatch, direct: float, winograd: float, expected: str
 ) -> None:
     monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: False)
@@ -107,7 +105,7 @@ def test_a_measurement_takes_the_clearly_fastest(
 
 
 @pytest.mark.parametrize("factor", [1.001, np.nan])
-def test_a_method_with_wrong_results_is_not_taken(
+def test_a_method_with_wrong_results_is_not_chosen(
     monkeypatch: pytest.MonkeyPatch, factor: float
 ) -> None:
     monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: False)
@@ -120,7 +118,7 @@ def test_a_method_with_wrong_results_is_not_taken(
     assert convolutions._measure() == "direct"
 
 
-def test_a_real_measurement_names_a_method() -> None:
+def test_a_measurement_on_this_machine_chooses_a_method() -> None:
     assert convolutions._measure() in {"direct", "nnpack", "winograd"}
 
 
@@ -135,7 +133,7 @@ def test_a_real_measurement_names_a_method() -> None:
         ("winograd", (512, 256), (16, 16), WinogradConvolution),
     ],
 )
-def test_each_method_computes_the_sizes_that_suit_it(
+def test_each_method_is_used_for_suitable_sizes(
     monkeypatch: pytest.MonkeyPatch,
     method: Any,
     channels: tuple[int, int],
@@ -152,7 +150,7 @@ def test_each_method_computes_the_sizes_that_suit_it(
     assert found is None or fast.convolution("conv", weight, image) is not found
 
 
-def test_without_nnpack_a_record_of_it_uses_winograd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_winograd_replaces_nnpack_if_torch_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convolutions, "is_nnpack_available", lambda: False)
     weight, image = torch.zeros(256, 256, 3, 3), torch.zeros(1, 256, 50, 50)
     found = FastConvolutions("nnpack").convolution("conv", weight, image)
@@ -183,19 +181,19 @@ def test_features_and_gradients_are_those_of_direct_convolutions(
     for layer, features in direct.items():
         assert (found[layer] - features).norm() < 1e-5 * features.norm()
     gradients = [network.record_tape(image).gradient(add) for network in networks]
-    # Where rounding moves an input of a ReLU to the other side of 0, or another value becomes the
-    # maximum of a pooling, the gradient of a few pixels changes by more.
+    # Rounding can change the sign of a ReLU's input or the maximum of a pooling window, which
+    # changes the gradient of a few pixels by more.
     difference = (gradients[0] - gradients[1]).abs().flatten()
     assert 0 < difference.quantile(0.9) < 1e-5 * gradients[0].abs().max()
     assert difference.norm() < 0.01 * gradients[0].norm()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_replay_computes_convolutions_as_recorded(
-    method: str, always: Callable[[str], None]
+def test_a_replay_uses_the_recorded_method(
+    method: str, make_fastest: Callable[[str], None]
 ) -> None:
     content, style = np.random.default_rng(0).random((2, 136, 144, 3), np.float32)
-    settings = quick(
+    settings = quick_settings(
         scales=2,
         iterations=4,
         device="cpu",
@@ -205,35 +203,35 @@ def test_a_replay_computes_convolutions_as_recorded(
     )
     results = {}
     for fastest in (method, "direct"):
-        always(fastest)
+        make_fastest(fastest)
         results[fastest] = stylize(content, style, settings)
     record = RunRecord.model_validate_json(results[method].record.to_json())
     assert record.resolved.convolutions == method
     assert results["direct"].record.resolved.convolutions == "direct"
-    again = stylize(content, style, record=record)  # where direct convolutions are faster
+    again = stylize(content, style, record=record)  # while "direct" is the fastest
     assert again.image.tobytes() == results[method].image.tobytes()
     assert again.image.tobytes() != results["direct"].image.tobytes()
     assert again.record.resolved == record.resolved
 
 
-def test_a_saved_run_continues_with_its_convolutions(
-    always: Callable[[str], None], tmp_path: Path
+def test_a_saved_run_continues_with_its_method(
+    make_fastest: Callable[[str], None], tmp_path: Path
 ) -> None:
-    always("winograd")
+    make_fastest("winograd")
     content, style = np.random.default_rng(0).random((2, 40, 48, 3), np.float32)
-    run = StyleTransfer(content, style, quick(device="cpu", precision="float32"))
+    run = StyleTransfer(content, style, quick_settings(device="cpu", precision="float32"))
     next(run)
     run.save(tmp_path / "run")
-    always("direct")
+    make_fastest("direct")
     assert StyleTransfer.load(tmp_path / "run").record.resolved.convolutions == "winograd"
 
 
 @pytest.mark.parametrize("choices", [{"precision": "bfloat16"}, {"precision": "float32"}])
 def test_only_float32_has_fast_convolutions(
-    choices: dict[str, Any], always: Callable[[str], None]
+    choices: dict[str, Any], make_fastest: Callable[[str], None]
 ) -> None:
-    always("winograd")
+    make_fastest("winograd")
     content, style = np.random.default_rng(0).random((2, 40, 48, 3), np.float32)
-    run = StyleTransfer(content, style, quick(device="cpu", **choices))
+    run = StyleTransfer(content, style, quick_settings(device="cpu", **choices))
     expected = "winograd" if choices["precision"] == "float32" else "direct"
     assert run.record.resolved.convolutions == expected

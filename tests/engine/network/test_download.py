@@ -17,6 +17,7 @@ import pytest
 import torch
 from filelock import FileLock
 from safetensors import safe_open
+from state_dicts import publish_vgg19
 
 from napari_nst.engine.network import weights
 from napari_nst.engine.network.download import DownloadCancelled, download, fetch_vgg19
@@ -33,7 +34,7 @@ def prefix(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:8]
 
 
-# The transport
+# Download of any file
 
 
 @pytest.fixture
@@ -199,7 +200,9 @@ def test_without_a_connection_the_download_raises(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_cancel_and_resume(fetch: Callable[..., None], target: Path, server: Any) -> None:
+def test_a_cancelled_download_is_resumed(
+    fetch: Callable[..., None], target: Path, server: Any
+) -> None:
     done = 0
 
     def note(so_far: int, total: int | None) -> None:
@@ -209,14 +212,16 @@ def test_cancel_and_resume(fetch: Callable[..., None], target: Path, server: Any
     with pytest.raises(DownloadCancelled, match=r"to continue after the \d MB") as caught:
         fetch(on_progress=note, cancelled=lambda: done > 1_000_000)
     assert isinstance(caught.value, StyleTransferError)
-    kept = target.stat().st_size
-    assert kept == done < len(CONTENT)
+    size = target.stat().st_size
+    assert size == done < len(CONTENT)
     fetch()
     assert target.read_bytes() == CONTENT
-    assert server.ranges == [None, f"bytes={kept}-"]
+    assert server.ranges == [None, f"bytes={size}-"]
 
 
-def test_cancel_before_the_next_attempt(fetch: Callable[..., None], server: Any) -> None:
+def test_a_download_can_be_cancelled_before_its_next_attempt(
+    fetch: Callable[..., None], server: Any
+) -> None:
     server.will_answer({"status": 503})
     with pytest.raises(DownloadCancelled):
         fetch(pause=100.0, cancelled=lambda: len(server.ranges) == 1)
@@ -266,33 +271,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub" / "checkpoints"
 
 
-def publish(server: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, scale: float = 1.0) -> str:
-    """Have the server serve a VGG-19 as torchvision's, and return its name.
-
-    The k-th kernel is k + 0.5 throughout: one stored number, expanded.
-    """
-    network = NETWORKS["vgg19"]
-    places = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
-    state: dict[str, Any] = {"classifier.0.bias": torch.ones(3)}
-    for k, (name, place) in enumerate(zip(network.convolutions, places, strict=True)):
-        layer = network.layer(name)
-        value = torch.tensor([scale * (k + 0.5)])
-        state[f"features.{place}.weight"] = value.expand(
-            layer.out_channels, layer.in_channels, 3, 3
-        )
-        state[f"features.{place}.bias"] = -value.expand(layer.out_channels)
-    file = folder / "published.pth"
-    torch.save(state, file, _use_new_zipfile_serialization=False)
-    server.content = file.read_bytes()
-    name = f"vgg19-{prefix(server.content)}.pth"
-    url = f"{server.url}/models/{name}"
-    monkeypatch.setattr(weights, "VGG19_URL", url)
-    return name
-
-
 @pytest.fixture
 def name(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
-    return publish(server, monkeypatch, tmp_path)
+    return publish_vgg19(server, monkeypatch, tmp_path)
 
 
 def test_vgg19_is_fetched_converted_and_found(cache: Path, name: str, server: Any) -> None:
@@ -368,18 +349,18 @@ def test_a_conversion_that_fails_keeps_the_download(cache: Path, name: str, serv
     assert server.ranges == [None, f"bytes={len(server.content)}-"]
 
 
-def test_cancelling_keeps_what_was_downloaded(cache: Path, name: str, server: Any) -> None:
+def test_a_cancelled_fetch_keeps_the_partial_file(cache: Path, name: str, server: Any) -> None:
     server.content += bytes(1000)
     with pytest.raises(DownloadCancelled):
         fetch_vgg19(cancelled=lambda: bool(server.ranges))
     assert files(cache) == {f"{name}.part"}
 
 
-def test_a_mirror_must_have_the_same_file(
+def test_a_mirror_must_serve_the_file_of_torchvision(
     cache: Path, name: str, server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     genuine = server.content
-    other = publish(server, monkeypatch, tmp_path, scale=2.0)
+    other = publish_vgg19(server, monkeypatch, tmp_path, scale=2.0)
     forged = server.content
     server.content = genuine
     with pytest.raises(WeightsError, match=r"is damaged and was deleted"):
@@ -392,8 +373,8 @@ def test_a_mirror_must_have_the_same_file(
 # Concurrent downloads
 
 
-def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
-    """Return a progress callback that detects waiting: the total size is then unknown."""
+def set_when_waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
+    """Return a progress callback that sets an event while it waits, when the total is None."""
 
     def note(done: int, total: int | None) -> None:
         if total is None:
@@ -402,21 +383,21 @@ def waiting(seen: threading.Event) -> Callable[[int, int | None], None]:
     return note
 
 
-def test_two_fetches_at_once_are_one_download(cache: Path, name: str, server: Any) -> None:
+def test_two_simultaneous_fetches_are_one_download(cache: Path, name: str, server: Any) -> None:
     half, seen = len(server.content) // 2, threading.Event()
-    # The first one stops here until the second one waits.
+    # The server delays the first download until the second one waits.
     server.will_answer({"upto": half, "before_the_end": lambda: seen.wait(30)})
 
     def second() -> Path:
         while not server.ranges:
             seen.wait(0.01)
-        return fetch_vgg19(on_progress=waiting(seen))
+        return fetch_vgg19(on_progress=set_when_waiting(seen))
 
     with ThreadPoolExecutor() as pool:
         both = pool.submit(fetch_vgg19), pool.submit(second)
         assert {each.result(60) for each in both} == {weights.find("vgg19")}
     assert seen.is_set()
-    assert server.ranges == [None, f"bytes={half}-"]  # both of the first one
+    assert server.ranges == [None, f"bytes={half}-"]  # both by the first one
     assert files(cache) == {"vgg19_features.json", "vgg19_features.safetensors"}
 
 
@@ -429,7 +410,7 @@ def test_the_second_continues_when_the_first_is_cancelled(
         first = pool.submit(fetch_vgg19, cancelled=seen.is_set)
         while not server.ranges:
             seen.wait(0.01)
-        file = fetch_vgg19(on_progress=waiting(seen))
+        file = fetch_vgg19(on_progress=set_when_waiting(seen))
         with pytest.raises(DownloadCancelled):
             first.result(60)
     assert file == weights.find("vgg19")
@@ -447,11 +428,11 @@ def test_the_file_is_fetched_on_file_systems_without_locks(
     assert fetch_vgg19() == weights.find("vgg19")
 
 
-HOLD = """
+LOCK_CODE = """
 import fcntl, sys
 stream = open(sys.argv[1], "ab")
 fcntl.flock(stream, fcntl.LOCK_EX)
-print("held", flush=True)
+print("locked", flush=True)
 sys.stdin.read()
 """
 
@@ -459,10 +440,10 @@ sys.stdin.read()
 @pytest.mark.skipif(os.name != "posix", reason="the other program uses flock")
 def test_a_download_waits_for_another_process_to_end(cache: Path, name: str, server: Any) -> None:
     cache.mkdir()
-    command = [sys.executable, "-c", HOLD, str(cache / f"{name}.part.lock")]
+    command = [sys.executable, "-c", LOCK_CODE, str(cache / f"{name}.part.lock")]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **pipes) as other:
-        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        assert other.stdout is not None and other.stdout.readline() == b"locked\n"
         waited: list[int] = []
         with pytest.raises(DownloadCancelled, match="cancelled"):
             fetch_vgg19(

@@ -1,4 +1,4 @@
-"""NNPACK's convolution against the direct one, in strips."""
+"""NNPACK's convolution in strips, compared with torch's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("size", [(40, 33), (17, 64), (9, 8), (1, 20)])
 @pytest.mark.parametrize("strip_bytes", [1, 200_000, nnpack.NNPACK_BYTES])
-def test_it_is_the_convolution_and_its_gradient(
+def test_results_equal_those_of_torch_up_to_rounding(
     size: tuple[int, int], strip_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nnpack, "NNPACK_BYTES", strip_bytes)
@@ -28,17 +28,19 @@ def test_it_is_the_convolution_and_its_gradient(
     bias, gradient = random(32, seed=2), random(1, 32, *size, seed=3)
     convolution = NnpackConvolution(weight)
     before = image.clone()
-    found, back = convolution(image, bias), convolution.gradient(gradient)
+    found, found_gradient = convolution(image, bias), convolution.gradient(gradient)
     exact = functional.conv2d(image.double(), weight.double(), bias.double(), padding=1)
-    exact_back = functional.conv_transpose2d(gradient.double(), weight.double(), padding=1)
-    for result, wanted in ((found, exact), (back, exact_back)):
-        assert (result - wanted).norm() < 1e-5 * wanted.norm()
+    exact_gradient = functional.conv_transpose2d(gradient.double(), weight.double(), padding=1)
+    for result, expected in ((found, exact), (found_gradient, exact_gradient)):
+        assert (result - expected).norm() < 1e-5 * expected.norm()
         assert result.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(image, before)
     assert torch.equal(convolution(image, bias), found)
 
 
 @pytest.mark.parametrize("name", ["_nnpack_available", "_nnpack_spatial_convolution"])
-def test_a_torch_without_it_is_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nnpack_is_unavailable_if_torch_lacks_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delattr(torch, name)
     assert not is_nnpack_available()

@@ -19,7 +19,7 @@ from napari_nst.engine.network.pooling import max_pool, max_unpool
     st.integers(0, 99),
 )
 def test_maxima_and_their_gradient_match_torch(
-    height: int, width: int, dtype: torch.dtype, as_on: str, seed: int
+    height: int, width: int, dtype: torch.dtype, device_type: str, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     # Few values, so that windows have several maxima.
@@ -28,14 +28,14 @@ def test_maxima_and_their_gradient_match_torch(
     expected = functional.max_pool2d(x, 2)
     gradient = torch.rand(expected.shape, generator=generator).to(dtype)
     gradient = gradient.contiguous(memory_format=torch.channels_last)
-    (expected_back,) = torch.autograd.grad(expected, x, gradient)
+    (expected_gradient,) = torch.autograd.grad(expected, x, gradient)
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pooling, "_device_type", lambda x: as_on)
+        patch.setattr(pooling, "_device_type", lambda x: device_type)
         found, maxima = max_pool(x)
-        back = max_unpool(gradient, maxima)
+        found_gradient = max_unpool(gradient, maxima)
     assert torch.equal(found, expected)
-    assert torch.equal(back, expected_back)
-    assert back.dtype == dtype
+    assert torch.equal(found_gradient, expected_gradient)
+    assert found_gradient.dtype == dtype
 
 
 @pytest.mark.parametrize("width", [600, 2**14 + 2])
@@ -44,20 +44,24 @@ def test_pooling_in_strips_matches_torch(width: int) -> None:
     expected, where = functional.max_pool2d(x, 2, return_indices=True)
     found, maxima = max_pool(x)
     assert torch.equal(found, expected)
-    back = max_unpool(found, maxima)
-    assert torch.equal(back, functional.max_unpool2d(found, where, [2, 2], output_size=x.shape))
+    found_gradient = max_unpool(found, maxima)
+    assert torch.equal(
+        found_gradient, functional.max_unpool2d(found, where, [2, 2], output_size=x.shape)
+    )
 
 
-@pytest.mark.parametrize("as_on", ["cpu", "cuda", "mps"])
+@pytest.mark.parametrize("device_type", ["cpu", "cuda", "mps"])
 @pytest.mark.parametrize("size", [(4, 6), (5, 7)])
 def test_features_stay_channels_last_and_indices_are_narrow(
-    size: tuple[int, int], as_on: str, monkeypatch: pytest.MonkeyPatch
+    size: tuple[int, int], device_type: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pooling, "_device_type", lambda x: as_on)
+    monkeypatch.setattr(pooling, "_device_type", lambda x: device_type)
     x = torch.rand(1, 16, *size).contiguous(memory_format=torch.channels_last)
     found, maxima = max_pool(x)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert maxima.indices.is_contiguous(memory_format=torch.channels_last)
-    assert maxima.indices.element_size() <= (2 if as_on == "cpu" else 4)  # torch's own: 8
-    back = max_unpool(found, maxima)
-    assert back.shape == x.shape and back.is_contiguous(memory_format=torch.channels_last)
+    assert maxima.indices.element_size() <= (2 if device_type == "cpu" else 4)  # torch's own: 8
+    found_gradient = max_unpool(found, maxima)
+    assert found_gradient.shape == x.shape and found_gradient.is_contiguous(
+        memory_format=torch.channels_last
+    )

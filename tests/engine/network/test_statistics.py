@@ -23,7 +23,8 @@ def statistics(array: Any) -> Statistics:
     return Statistics.from_features(torch.from_numpy(np.ascontiguousarray(array)))
 
 
-def same(one: Statistics, other: Statistics) -> None:
+def check_equal(one: Statistics, other: Statistics) -> None:
+    """Check that statistics agree up to rounding in float64."""
     assert one.weight == pytest.approx(other.weight, rel=1e-12)
     for name in ("feature_sum", "outer_sum"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-11)
@@ -43,13 +44,13 @@ def test_sums_match_numpy(f: Any) -> None:
 @given(features, st.data())
 def test_sums_of_two_parts_add_up_to_the_whole(f: Any, data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, f.shape[2] - 1))
-    same(statistics(f[:, :, :cut]) + statistics(f[:, :, cut:]), statistics(f))
+    check_equal(statistics(f[:, :, :cut]) + statistics(f[:, :, cut:]), statistics(f))
 
 
 @settings(max_examples=20)
 @given(features, st.integers(1, 4))
 def test_scaling_by_k_equals_k_copies(f: Any, copies: int) -> None:
-    same(statistics(f).scaled(copies), statistics(np.tile(f, (1, copies, 1))))
+    check_equal(statistics(f).scaled(copies), statistics(np.tile(f, (1, copies, 1))))
 
 
 @settings(max_examples=20)
@@ -129,7 +130,7 @@ def test_a_blend_of_one_style_with_itself_is_that_style(f: Any, shares: list[flo
 
 def test_a_style_of_share_0_is_ignored() -> None:
     one, other = statistics(RNG.normal(size=(3, 4, 4))), statistics(RNG.normal(size=(3, 2, 5)))
-    same(Statistics.blend([one, other], [3, 0]), one.scaled(1 / 16))
+    check_equal(Statistics.blend([one, other], [3, 0]), one.scaled(1 / 16))
 
 
 def test_a_blend_needs_one_share_for_each_style() -> None:
@@ -207,7 +208,7 @@ def test_the_memory_layout_does_not_matter() -> None:
     plain = torch.from_numpy(RNG.normal(size=(1, 5, 4, 6)))
     last = plain.contiguous(memory_format=torch.channels_last)
     assert last.stride() != plain.stride()
-    same(Statistics.from_features(last), Statistics.from_features(plain))
+    check_equal(Statistics.from_features(last), Statistics.from_features(plain))
     first, second = torch.from_numpy(RNG.normal(size=5)), torch.eye(5, dtype=torch.float64)
     gradient = feature_gradient(last, first, second)
     torch.testing.assert_close(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Weights = dict[str, Tensor]
 
 MEAN = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(1, 3, 1, 1)
-DEVIATION = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
+STD = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(1, 3, 1, 1)
 
 
 def named(modules: torch.nn.Sequential) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -80,7 +80,7 @@ def reference(
     padding: str = "zero",
 ) -> dict[str, Tensor]:
     """Return the features of every layer, computed out of place."""
-    x = (image - MEAN) / DEVIATION
+    x = (image - MEAN) / STD
     features = {}
     for name, module in named(modules):
         if isinstance(module, torch.nn.Conv2d):
@@ -95,7 +95,8 @@ def reference(
     return features
 
 
-def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+def check_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Check that features agree up to rounding in float64, and are not all 0."""
     assert list(found) == list(expected)
     for name, value in expected.items():
         assert value.abs().max() > 1e-3, f"{name} is dead"
@@ -105,14 +106,14 @@ def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
 def test_every_layer_matches_torchvision(network: str, image: Tensor) -> None:
     modules = torchvision_network(network)
-    expected, x = {}, (image - MEAN) / DEVIATION
+    expected, x = {}, (image - MEAN) / STD
     for name, module in named(modules):
         x = module(x.clone())  # its ReLUs work in place
         expected[name] = x
     extract = FeatureExtractor(
         network, weights_of(modules), expected, padding="zero", dtype=torch.float64
     )
-    same(extract(image), expected)
+    check_equal(extract(image), expected)
 
 
 @pytest.mark.parametrize(("rescale", "gain"), [(True, 2.0), (False, 1.0)])
@@ -134,7 +135,7 @@ def test_average_pooling_is_the_mean_of_four_pixels_optionally_rescaled(
         rescale_pooling=rescale,
         dtype=torch.float64,
     )
-    same(extract(image), expected)
+    check_equal(extract(image), expected)
 
 
 def test_replicate_padding_affects_only_the_first_convolution(
@@ -142,7 +143,7 @@ def test_replicate_padding_affects_only_the_first_convolution(
 ) -> None:
     expected = reference(vgg16, image, lambda x: functional.max_pool2d(x, 2), "replicate")
     extract = FeatureExtractor("vgg16", weights, expected, padding="replicate", dtype=torch.float64)
-    same(extract(image), expected)
+    check_equal(extract(image), expected)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_features_do_not_depend_on_the_other_layers_in_use(
 ) -> None:
     every = reference(vgg16, image, lambda x: functional.max_pool2d(x, 2))
     extract = FeatureExtractor("vgg16", weights, layers, padding="zero", dtype=torch.float64)
-    same(extract(image), {name: every[name] for name in layers})
+    check_equal(extract(image), {name: every[name] for name in layers})
 
 
 def test_a_relu_does_not_overwrite_a_convolution_in_use(weights: Weights, image: Tensor) -> None:
@@ -212,7 +213,7 @@ def test_fused_relus_change_neither_features_nor_gradient(
                 tape = FeatureExtractor("vgg16", weights, layers, **network).record_tape(image)
                 features = dict(tape.features)
                 found.append((features, tape.gradient(add_square_gradient)))
-            same(found[1][0], found[0][0])
+            check_equal(found[1][0], found[0][0])
             torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-12, atol=1e-12)
     assert convolved.count(64) > 4 and convolved.count(128) > 4
 
@@ -250,7 +251,7 @@ def test_the_gradient_matches_autograd(
         "vgg16", weights, layers, pooling=pooling, padding=padding, dtype=torch.float64
     )
     tape = extract.record_tape(image)
-    same(tape.features, {name: every[name].detach() for name in layers})
+    check_equal(tape.features, {name: every[name].detach() for name in layers})
     order: list[str] = []
 
     def add(layer: str, features: Tensor, gradient: Tensor) -> None:

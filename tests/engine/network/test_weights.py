@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
+from state_dicts import CHANNELS, NAMES, constant_state_dict
 from torchvision.models import VGG19_Weights
 
 import napari_nst
@@ -20,42 +21,14 @@ from napari_nst.errors import WeightsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
 
 PACKAGED = Path(napari_nst.__file__).parent / "data" / "vgg16_features.safetensors"
 PACKAGED_SHA256 = "551516687b64c019586426b2a33f1e165e8452ee324a3f1a1aeee10a3ba43df1"
 VGG19 = "vgg19-dcbb9e9d.pth"  # torchvision's name for it
 
-# Output channels and indices of the convolutions in torchvision's Sequentials.
-CHANNELS = {
-    "vgg16": [64, 64, 128, 128, *[256] * 3, *[512] * 6],
-    "vgg19": [64, 64, 128, 128, *[256] * 4, *[512] * 8],
-}
-PLACES = {
-    "vgg16": [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28],
-    "vgg19": [0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34],
-}
-NAMES = {
-    network: [f"conv{b}_{i}" for b, count in enumerate(counts, 1) for i in range(1, count + 1)]
-    for network, counts in {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}.items()
-}
 
-
-def state(network: str, key: str) -> dict[str, Tensor]:
-    """Return a state dict whose k-th kernel is k + 0.5 everywhere, its bias - k - 0.5.
-
-    Each stores one number, expanded, so the file has a few kilobytes.
-    """
-    found, inputs = {}, 3
-    for k, (place, outputs) in enumerate(zip(PLACES[network], CHANNELS[network], strict=True)):
-        prefix = key.format(place=place, name=NAMES[network][k])
-        found[f"{prefix}.weight"] = torch.tensor([k + 0.5]).expand(outputs, inputs, 3, 3)
-        found[f"{prefix}.bias"] = torch.tensor([-k - 0.5]).expand(outputs)
-        inputs = outputs
-    return found
-
-
-def is_the_state(network: str, tensors: Any) -> None:
+def check_tensors(network: str, tensors: Any) -> None:
+    """Check that tensors are those of `constant_state_dict`."""
     assert len(tensors) == 2 * len(NAMES[network])
     for k, name in enumerate(NAMES[network]):
         assert float(tensors[f"{name}.weight"].mean()) == k + 0.5
@@ -92,8 +65,10 @@ def test_the_packaged_vgg16_is_complete() -> None:
         inputs = outputs
 
 
-def install(monkeypatch: pytest.MonkeyPatch, root: Path, content: bytes | None) -> Path:
-    """Let the package's data be found under another folder."""
+def install_packaged_file(
+    monkeypatch: pytest.MonkeyPatch, root: Path, content: bytes | None
+) -> Path:
+    """Write the packaged file to another folder, and make the package use that folder."""
     monkeypatch.setattr(weights, "files", lambda package: root)
     file = root / "data" / PACKAGED.name
     file.parent.mkdir()
@@ -108,7 +83,7 @@ def test_a_flipped_bit_in_the_packaged_file_raises(
 ) -> None:
     content = bytearray(PACKAGED.read_bytes())
     content[position] ^= 1
-    file = install(monkeypatch, tmp_path, bytes(content))
+    file = install_packaged_file(monkeypatch, tmp_path, bytes(content))
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg16")
     found = hashlib.sha256(content).hexdigest()
@@ -117,14 +92,14 @@ def test_a_flipped_bit_in_the_packaged_file_raises(
 
 
 def test_a_truncated_packaged_file_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = install(monkeypatch, tmp_path, PACKAGED.read_bytes()[:-1000])
+    file = install_packaged_file(monkeypatch, tmp_path, PACKAGED.read_bytes()[:-1000])
     with pytest.raises(WeightsError, match="is damaged") as caught:
         weights.load("vgg16")
     assert str(file) in str(caught.value)
 
 
 def test_a_missing_packaged_file_raises(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    file = install(monkeypatch, tmp_path, None)
+    file = install_packaged_file(monkeypatch, tmp_path, None)
     with pytest.raises(WeightsError) as caught:
         weights.load("vgg16")
     assert str(caught.value) == f"There is no weights file {file} (No such file or directory)."
@@ -146,7 +121,7 @@ def test_the_url_of_vgg19_is_that_of_torchvision() -> None:
 
 
 def test_another_file_with_the_name_of_vgg19_raises(hub: Path) -> None:
-    torch.save(state("vgg19", "features.{place}"), hub / VGG19)
+    torch.save(constant_state_dict("vgg19", "features.{index}"), hub / VGG19)
     with pytest.raises(WeightsError, match=r"is damaged.*should begin with dcbb9e9d") as caught:
         weights.load("vgg19")
     assert str(hub / VGG19) in str(caught.value)
@@ -158,7 +133,7 @@ def test_vgg19_is_read_from_torch_hub(
 ) -> None:
     file = hub / "new.pth"
     torch.save(
-        state("vgg19", "features.{place}") | {"classifier.0.bias": torch.ones(3)},
+        constant_state_dict("vgg19", "features.{index}") | {"classifier.0.bias": torch.ones(3)},
         file,
         _use_new_zipfile_serialization=zipped,  # torchvision's VGG-19 is from 2017, and not one
     )
@@ -169,45 +144,45 @@ def test_vgg19_is_read_from_torch_hub(
     monkeypatch.setattr(weights, "VGG19_URL", url)
     loaded = weights.load("vgg19")
     assert (loaded.network, loaded.source, loaded.sha256) == ("vgg19", name, sha256)
-    is_the_state("vgg19", loaded.tensors)
+    check_tensors("vgg19", loaded.tensors)
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 @pytest.mark.parametrize(
-    "key", ["features.{place}", "{place}", "{name}"], ids=["whole", "features", "named"]
+    "key", ["features.{index}", "{index}", "{name}"], ids=["whole", "features", "named"]
 )
 def test_every_form_of_state_dict_is_read(
     tmp_path: Path, network: str, zipped: bool, key: str
 ) -> None:
     file = tmp_path / "mine.pt"
-    torch.save(state(network, key), file, _use_new_zipfile_serialization=zipped)
+    torch.save(constant_state_dict(network, key), file, _use_new_zipfile_serialization=zipped)
     loaded = weights.load(network, str(file))
-    is_the_state(network, loaded.tensors)
+    check_tensors(network, loaded.tensors)
     assert loaded.source == "mine.pt"
     assert loaded.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_a_safetensors_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "mine.safetensors"
-    tensors = state("vgg16", "features.{place}")
+    tensors = constant_state_dict("vgg16", "features.{index}")
     save_file({key: tensor.half().contiguous() for key, tensor in tensors.items()}, file)
-    is_the_state("vgg16", weights.load("vgg16", str(file)).tensors)
+    check_tensors("vgg16", weights.load("vgg16", str(file)).tensors)
 
 
 def test_a_path_may_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    torch.save(state("vgg16", "{name}"), tmp_path / "mine.pt")
-    is_the_state("vgg16", weights.load("vgg16", os.path.join("~", "mine.pt")).tensors)
+    torch.save(constant_state_dict("vgg16", "{name}"), tmp_path / "mine.pt")
+    check_tensors("vgg16", weights.load("vgg16", os.path.join("~", "mine.pt")).tensors)
 
 
 def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "mine.pt"
-    torch.save(state("vgg16", "{name}"), file)
+    torch.save(constant_state_dict("vgg16", "{name}"), file)
     first = weights.load("vgg16", str(file))
     assert weights.load("vgg16", str(file)) is first
-    other = {key: tensor + 1 for key, tensor in state("vgg16", "{name}").items()}
+    other = {key: tensor + 1 for key, tensor in constant_state_dict("vgg16", "{name}").items()}
     torch.save(other, tmp_path / "other.pt")
     os.utime(tmp_path / "other.pt", ns=(0, 10**18))
     (tmp_path / "other.pt").replace(file)
@@ -218,10 +193,10 @@ def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
     ("network", "other", "key", "message"),
     [
         ("vgg16", "vgg19", "{name}", "holds vgg19's weights, for it has conv3_4.weight; choose"),
-        ("vgg16", "vgg19", "features.{place}", "holds vgg19's weights, for it has features.16.w"),
-        ("vgg16", "vgg19", "{place}", "holds vgg19's weights, for it has 16.weight; choose"),
-        ("vgg19", "vgg16", "features.{place}", "holds vgg16's weights, for it has features.17.w"),
-        ("vgg19", "vgg16", "{place}", "holds vgg16's weights, for it has 17.weight; choose"),
+        ("vgg16", "vgg19", "features.{index}", "holds vgg19's weights, for it has features.16.w"),
+        ("vgg16", "vgg19", "{index}", "holds vgg19's weights, for it has 16.weight; choose"),
+        ("vgg19", "vgg16", "features.{index}", "holds vgg16's weights, for it has features.17.w"),
+        ("vgg19", "vgg16", "{index}", "holds vgg16's weights, for it has 17.weight; choose"),
         ("vgg19", "vgg16", "{name}", "does not hold vgg19's weights: conv3_4.weight is missing."),
     ],
 )
@@ -231,7 +206,7 @@ def test_a_file_of_another_network_raises(
 ) -> None:
     file = tmp_path / "mine.pt"
     rest = {"classifier.0.weight": torch.ones(1).expand(4096, 25088)} if classifier else {}
-    torch.save(state(other, key) | rest, file)
+    torch.save(constant_state_dict(other, key) | rest, file)
     with pytest.raises(WeightsError) as caught:
         weights.load(network, str(file))
     assert str(caught.value).startswith(f"{file} {message}")
@@ -239,14 +214,17 @@ def test_a_file_of_another_network_raises(
 
 def test_the_classifier_of_a_flattened_file_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "mine.pt"
-    torch.save(state("vgg16", "{place}") | {"32.weight": torch.ones(1).expand(4096, 25088)}, file)
-    is_the_state("vgg16", weights.load("vgg16", str(file)).tensors)
+    torch.save(
+        constant_state_dict("vgg16", "{index}") | {"32.weight": torch.ones(1).expand(4096, 25088)},
+        file,
+    )
+    check_tensors("vgg16", weights.load("vgg16", str(file)).tensors)
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(64, 3, 5, 5), "text", None])
 def test_a_tensor_of_another_shape_raises(tmp_path: Path, wrong: object) -> None:
     file = tmp_path / "mine.pt"
-    torch.save(state("vgg16", "{name}") | {"conv1_1.weight": wrong}, file)
+    torch.save(constant_state_dict("vgg16", "{name}") | {"conv1_1.weight": wrong}, file)
     with pytest.raises(WeightsError, match=r"conv1_1\.weight is (of another shape|missing)"):
         weights.load("vgg16", str(file))
 
@@ -272,8 +250,8 @@ def test_a_file_that_is_no_state_dict_raises(tmp_path: Path, content: object) ->
     assert str(caught.value) == f"{file} is not a safetensors file or a PyTorch state dict."
 
 
-class Burglar:
-    """Leaves a file behind when it is unpickled."""
+class Exploit:
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -285,11 +263,11 @@ class Burglar:
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
 def test_the_code_in_a_malicious_file_is_not_run(tmp_path: Path, form: str) -> None:
     file, trace = tmp_path / "mine.pth", tmp_path / "trace"
-    loot = state("vgg16", "{name}") | {"extra": Burglar(trace)}
     if form == "pickle":
-        file.write_bytes(pickle.dumps({"extra": Burglar(trace)}))
+        file.write_bytes(pickle.dumps({"extra": Exploit(trace)}))
     else:
-        torch.save(loot, file, _use_new_zipfile_serialization=form == "zip")
+        state = constant_state_dict("vgg16", "{name}") | {"extra": Exploit(trace)}
+        torch.save(state, file, _use_new_zipfile_serialization=form == "zip")
     with pytest.raises(WeightsError, match="is not a safetensors file or a PyTorch state dict"):
         weights.load("vgg16", str(file))
     assert not trace.exists()
@@ -298,8 +276,12 @@ def test_the_code_in_a_malicious_file_is_not_run(tmp_path: Path, form: str) -> N
 @pytest.fixture(scope="module")
 def files_to_damage(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     folder = tmp_path_factory.mktemp("files")
-    torch.save(state("vgg16", "{name}"), folder / "zip")
-    torch.save(state("vgg16", "{name}"), folder / "legacy", _use_new_zipfile_serialization=False)
+    torch.save(constant_state_dict("vgg16", "{name}"), folder / "zip")
+    torch.save(
+        constant_state_dict("vgg16", "{name}"),
+        folder / "legacy",
+        _use_new_zipfile_serialization=False,
+    )
     contents = [(folder / name).read_bytes() for name in ("zip", "legacy")]
     return [*contents, PACKAGED.read_bytes()[:4000], b""]
 
@@ -315,15 +297,15 @@ def test_every_damaged_file_raises_a_weights_error(
     tmp_path: Path,
     files_to_damage: list[bytes],
     which: int,
-    kept: float,
+    share: float,
     changes: list[tuple[float, int]],
     suffix: str,
 ) -> None:
     original = files_to_damage[which]
-    content = bytearray(original[: int(kept * len(original))])
-    for place, byte in changes:
+    content = bytearray(original[: int(share * len(original))])
+    for position, byte in changes:
         if content:
-            content[min(int(place * len(content)), len(content) - 1)] = byte
+            content[min(int(position * len(content)), len(content) - 1)] = byte
     file = tmp_path / f"mine{suffix}"
     file.write_bytes(content)
     # Of vgg19 even an undamaged file lacks tensors.

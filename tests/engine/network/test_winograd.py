@@ -1,4 +1,4 @@
-"""Winograd's convolution against the direct one."""
+"""Winograd's convolution, compared with torch's."""
 
 from __future__ import annotations
 
@@ -23,42 +23,44 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> to
 @given(
     height=st.integers(1, 23),
     width=st.integers(1, 23),
-    inside=st.integers(1, 5),
-    outside=st.integers(1, 5),
+    in_channels=st.integers(1, 5),
+    out_channels=st.integers(1, 5),
     strip_bytes=st.sampled_from([1, 20_000, 2**22]),
 )
-def test_it_is_the_convolution_and_its_gradient_in_exact_arithmetic(
-    height: int, width: int, inside: int, outside: int, strip_bytes: int
+def test_results_in_float64_equal_those_of_torch(
+    height: int, width: int, in_channels: int, out_channels: int, strip_bytes: int
 ) -> None:
-    image, weight = random(1, inside, height, width), random(outside, inside, 3, 3, seed=1)
-    bias, gradient = random(outside, seed=2), random(1, outside, height, width, seed=3)
+    image = random(1, in_channels, height, width)
+    weight = random(out_channels, in_channels, 3, 3, seed=1)
+    bias, gradient = random(out_channels, seed=2), random(1, out_channels, height, width, seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(winograd, "_STRIP_BYTES", strip_bytes)
         convolution = WinogradConvolution(weight)
         found = convolution(image, bias)
-        back = convolution.gradient(gradient)
+        found_gradient = convolution.gradient(gradient)
     torch.testing.assert_close(found, functional.conv2d(image, weight, bias, padding=1))
-    torch.testing.assert_close(back, functional.conv_transpose2d(gradient, weight, padding=1))
+    expected = functional.conv_transpose2d(gradient, weight, padding=1)
+    torch.testing.assert_close(found_gradient, expected)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("channels", [64, 512])
-def test_it_rounds_as_little_as_the_direct_convolution_times_ten(channels: int) -> None:
+def test_rounding_errors_in_float32_are_small(channels: int) -> None:
     weight = random(channels, channels, 3, 3) * (2 / (9 * channels)) ** 0.5
     image, bias = random(1, channels, 37, 30, seed=1).relu(), random(channels, seed=2)
     exact = functional.conv2d(image, weight, bias, padding=1)
-    exact_back = functional.conv_transpose2d(image, weight, padding=1)
+    exact_gradient = functional.conv_transpose2d(image, weight, padding=1)
     convolution = WinogradConvolution(weight.float())
     narrow = image.float().contiguous(memory_format=torch.channels_last)
-    for found, wanted in (
+    for found, expected in (
         (convolution(narrow, bias.float()), exact),
-        (convolution.gradient(narrow), exact_back),
+        (convolution.gradient(narrow), exact_gradient),
     ):
-        error = (found.double() - wanted).norm() / wanted.norm()
+        error = (found.double() - expected).norm() / expected.norm()
         assert error < 1e-5
 
 
-def test_inputs_are_left_as_they_are_and_results_are_repeatable() -> None:
+def test_inputs_are_unchanged_and_results_are_repeatable() -> None:
     weight, bias = random(8, 8, 3, 3, dtype=torch.float32), random(8, dtype=torch.float32)
     image = random(1, 8, 40, 41, dtype=torch.float32)
     before = image.clone()

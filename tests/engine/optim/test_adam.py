@@ -13,12 +13,8 @@ from napari_nst.engine.optim.adam import Adam, OptimizerState
 from napari_nst.engine.optim.multilevel import precondition_
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from torch import Tensor
-
-    Function = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 SHAPE = (1, 3, 4, 5)
 PIXELS = 20
@@ -49,6 +45,7 @@ def adam_in_numpy(
 
 
 def adam(image: NDArray[Any], gradients: NDArray[Any], optimizer: Adam) -> list[Tensor]:
+    """Return the iterates of an optimizer."""
     x, iterates = torch.from_numpy(image), []
     for gradient in gradients:
         x = optimizer.step(x, 0.0, torch.from_numpy(gradient.copy()))
@@ -207,7 +204,7 @@ def cosine_decay(iterations: int, step: int) -> float:
     return 0.3 + 0.7 * (1 + math.cos(math.pi * step / iterations)) / 2
 
 
-def lengths(optimizer: Adam, number: int) -> list[float]:
+def step_lengths(optimizer: Adam, number: int) -> list[float]:
     """Return the length of each step of a pixel with a constant gradient."""
     image, found = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64), []
     for _ in range(number):
@@ -217,9 +214,9 @@ def lengths(optimizer: Adam, number: int) -> list[float]:
 
 
 def test_the_learning_rate_decays_by_half_a_cosine_in_the_last_scale() -> None:
-    found = lengths(Adam(0.1, iterations=8, last=True), 8)
+    found = step_lengths(Adam(0.1, iterations=8, last=True), 8)
     assert found == pytest.approx([0.1 * cosine_decay(8, step) for step in range(8)], rel=1e-6)
-    assert lengths(Adam(0.1, iterations=8), 8) == pytest.approx([0.1] * 8, rel=1e-6)
+    assert step_lengths(Adam(0.1, iterations=8), 8) == pytest.approx([0.1] * 8, rel=1e-6)
 
 
 @pytest.mark.parametrize("first", [0.8, 0.95])
@@ -237,68 +234,68 @@ def test_beta1_rises_while_the_learning_rate_decays(first: float) -> None:
 
 
 def test_the_learning_rate_stays_low_after_the_expected_iterations() -> None:
-    assert lengths(Adam(0.1, iterations=4, last=True), 7)[4:] == pytest.approx([0.03] * 3)
+    assert step_lengths(Adam(0.1, iterations=4, last=True), 7)[4:] == pytest.approx([0.03] * 3)
 
 
 def test_the_learning_rate_decays_in_no_scale_but_the_last() -> None:
     optimizer = Adam(0.1, iterations=3)
-    assert lengths(optimizer, 3) == pytest.approx([0.1] * 3, rel=1e-6)
+    assert step_lengths(optimizer, 3) == pytest.approx([0.1] * 3, rel=1e-6)
     optimizer.resize(1, 1, 6, last=True)
     expected = [0.1 * cosine_decay(6, step) for step in range(6)]
-    assert lengths(optimizer, 6) == pytest.approx(expected, rel=1e-6)
+    assert step_lengths(optimizer, 6) == pytest.approx(expected, rel=1e-6)
 
 
 def test_another_objective_restarts_the_decay_of_the_learning_rate() -> None:
     optimizer = Adam(0.1, iterations=10, last=True)
-    lengths(optimizer, 7)
+    step_lengths(optimizer, 7)
     optimizer.on_objective_changed()
     expected = [0.1 * cosine_decay(3, step) for step in range(3)]
-    assert lengths(optimizer, 3) == pytest.approx(expected, rel=1e-6)
+    assert step_lengths(optimizer, 3) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("last", [True, False])
 def test_a_restored_state_continues_with_the_same_steps(last: bool) -> None:
     optimizer, other = Adam(0.1, iterations=9, last=last), Adam(0.1, iterations=1)
-    lengths(optimizer, 2)
+    step_lengths(optimizer, 2)
     optimizer.resize(1, 1, 9, last=last)
-    lengths(optimizer, 4)
+    step_lengths(optimizer, 4)
     state = optimizer.state_dict()
     other.load_state_dict(
         OptimizerState({name: one.clone() for name, one in state.tensors.items()}, state.numbers)
     )
-    assert lengths(other, 5) == lengths(optimizer, 5)
+    assert step_lengths(other, 5) == step_lengths(optimizer, 5)
 
 
-def damped(optimizer: Adam, value: float) -> float:
+def damp_and_step(optimizer: Adam, value: float) -> float:
     """Return a damped style gradient, and take a step."""
     found = float(optimizer.damping("relu3_1.0", "gram", torch.tensor([value]), finest=False))
-    lengths(optimizer, 1)
+    step_lengths(optimizer, 1)
     return found
 
 
 def test_a_step_commits_the_damping() -> None:
     optimizer = Adam()
-    assert damped(optimizer, 1.0) == pytest.approx(1)
+    assert damp_and_step(optimizer, 1.0) == pytest.approx(1)
     mean = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
-    assert damped(optimizer, 3.0) == pytest.approx(0.4 * 3 + 0.6 * mean)
+    assert damp_and_step(optimizer, 3.0) == pytest.approx(0.4 * 3 + 0.6 * mean)
 
 
 @pytest.mark.parametrize("change", ["objective", "size"])
 def test_another_objective_or_size_restarts_the_damping(change: str) -> None:
     optimizer = Adam()
-    damped(optimizer, 1.0)
+    damp_and_step(optimizer, 1.0)
     if change == "objective":
         optimizer.on_objective_changed()
     else:
         optimizer.resize(1, 1, 5)
-    assert damped(optimizer, 3.0) == pytest.approx(3)
+    assert damp_and_step(optimizer, 3.0) == pytest.approx(3)
 
 
 def test_the_state_contains_the_damping() -> None:
     optimizer, other = Adam(), Adam()
-    damped(optimizer, 1.0)
+    damp_and_step(optimizer, 1.0)
     other.load_state_dict(optimizer.state_dict())
-    assert damped(other, 3.0) == damped(optimizer, 3.0) != 3
+    assert damp_and_step(other, 3.0) == damp_and_step(optimizer, 3.0) != 3
 
 
 def test_adam_has_no_memory_to_release() -> None:

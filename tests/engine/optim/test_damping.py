@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from napari_nst.engine.optim.damping import Damping
 
 
-def follow(damping: Damping, values: list[float], *, finest: bool = False) -> list[float]:
+def damp(damping: Damping, values: list[float], *, finest: bool = False) -> list[float]:
     """Return the damped gradients of one number over several evaluations."""
     found = []
     for value in values:
@@ -28,7 +28,7 @@ def test_a_damped_gradient_is_a_blend_of_the_current_one_and_the_mean(
         weights = 0.9 ** np.arange(count - 1, -1, -1)
         mean = np.average(values[:count], weights=weights)
         expected.append(direct * values[count - 1] + (1 - direct) * mean)
-    found = follow(Damping(), values, finest=finest)
+    found = damp(Damping(), values, finest=finest)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 
@@ -44,9 +44,9 @@ def test_a_constant_gradient_is_unchanged() -> None:
 
 def test_a_repeated_evaluation_counts_once() -> None:
     once, repeated = Damping(), Damping()
-    assert follow(once, [1.0]) == follow(repeated, [1.0])
+    assert damp(once, [1.0]) == damp(repeated, [1.0])
     repeated("a", "gram", torch.tensor([7.0]), finest=False)
-    assert follow(once, [2.0, 5.0]) == follow(repeated, [2.0, 5.0])
+    assert damp(once, [2.0, 5.0]) == damp(repeated, [2.0, 5.0])
 
 
 def test_each_key_has_its_own_mean() -> None:
@@ -56,22 +56,22 @@ def test_each_key_has_its_own_mean() -> None:
     damping("a", "mean", torch.tensor([-100.0]), finest=False)
     damping.commit()
     alone = Damping()
-    follow(alone, [1.0])
-    assert follow(damping, [2.0]) == follow(alone, [2.0])
+    damp(alone, [1.0])
+    assert damp(damping, [2.0]) == damp(alone, [2.0])
 
 
 def test_a_restored_state_continues_with_the_same_gradients() -> None:
     damping, other = Damping(), Damping()
-    follow(damping, [1.0, 2.0])
+    damp(damping, [1.0, 2.0])
     other.load_state_dict(
         {name: mean.clone() for name, mean in damping.tensors.items()}, damping.weight
     )
-    assert follow(other, [5.0, 3.0]) == follow(damping, [5.0, 3.0])
+    assert damp(other, [5.0, 3.0]) == damp(damping, [5.0, 3.0])
 
 
 def test_a_restart_clears_the_means() -> None:
     damping = Damping()
-    follow(damping, [1.0, 2.0])
+    damp(damping, [1.0, 2.0])
     damping.restart()
-    assert follow(damping, [9.0]) == pytest.approx([9])
+    assert damp(damping, [9.0]) == pytest.approx([9])
     assert damping.weight == pytest.approx(0.1)

@@ -26,7 +26,8 @@ def halving(side: int) -> Array:
     return matrix
 
 
-def in_numpy(step: Array, share: float) -> Array:
+def precondition_in_numpy(step: Array, share: float) -> Array:
+    """Add coarser and coarser versions of a step, as sums over a pyramid."""
     rows, columns = np.eye(step.shape[-2]), np.eye(step.shape[-1])
     found = step.copy()
     for level in range(1, LEVELS + 1):
@@ -48,10 +49,10 @@ def test_the_preconditioner_matches_numpy(
     step = np.random.default_rng(seed).normal(size=(1, channels, height, width))
     found = torch.from_numpy(step.copy())
     assert precondition_(found, share) is found
-    np.testing.assert_allclose(found.numpy(), in_numpy(step, share), atol=1e-12)
+    np.testing.assert_allclose(found.numpy(), precondition_in_numpy(step, share), atol=1e-12)
 
 
-def test_descent_stays_descent_and_patches_gain_more_than_noise() -> None:
+def test_preconditioned_steps_descend_and_amplify_patches_more_than_noise() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, 3, 64, 64, generator=generator, dtype=torch.float64)
     patch = torch.ones_like(noise)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from engine_helpers import shallow
+from engine_helpers import shallow_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,15 +14,15 @@ from napari_nst.engine.optim.sizes import automatic_size, scales_for, style_size
 @pytest.mark.parametrize(("device", "side"), [("cpu", 512), ("cuda", 1024), ("mps", 1024)])
 def test_the_automatic_size_is_the_contents_up_to_a_limit(device: str, side: int) -> None:
     assert automatic_size(device) == side
-    large = scales_for(shallow(size="auto"), 3000, 4000, device)[-1]
+    large = scales_for(shallow_settings(size="auto"), 3000, 4000, device)[-1]
     assert (large.height, large.width) == (side * 3 // 4, side)
-    small = scales_for(shallow(size="auto"), 30, 40, device)[-1]
+    small = scales_for(shallow_settings(size="auto"), 30, 40, device)[-1]
     assert (small.height, small.width) == (30, 40)
 
 
 def test_the_requested_size_is_the_longest_side() -> None:
-    assert scales_for(shallow(size=100), 300, 400, "cpu") == (Scale(75, 100, 50),)
-    assert scales_for(shallow(size=None), 300, 400, "cpu") == (Scale(300, 400, 50),)
+    assert scales_for(shallow_settings(size=100), 300, 400, "cpu") == (Scale(75, 100, 50),)
+    assert scales_for(shallow_settings(size=None), 300, 400, "cpu") == (Scale(300, 400, 50),)
 
 
 @settings(max_examples=50)
@@ -35,7 +35,7 @@ def test_the_requested_size_is_the_longest_side() -> None:
 def test_two_positions_of_the_deepest_layer_fit_at_every_scale(
     height: int, width: int, size: Any, layer: tuple[str, int]
 ) -> None:
-    chosen = shallow(style_layers={layer[0]: 1, "relu5_3": 0}, size=size, scales="auto")
+    chosen = shallow_settings(style_layers={layer[0]: 1, "relu5_3": 0}, size=size, scales="auto")
     for scale in scales_for(chosen, height, width, "cpu"):
         assert min(scale.height, scale.width) >= layer[1]
         style = style_size(chosen, (width, height), scale)
@@ -49,7 +49,9 @@ def test_two_positions_of_the_deepest_layer_fit_at_every_scale(
 def test_the_style_takes_the_longest_side_of_the_scale(
     style_scale: float, style: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert style_size(shallow(style_scale=style_scale), style, Scale(60, 80, 1)) == expected
+    assert (
+        style_size(shallow_settings(style_scale=style_scale), style, Scale(60, 80, 1)) == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_the_style_takes_the_longest_side_of_the_scale(
 def test_the_style_has_at_most_twice_the_contents_pixels(
     scale: tuple[int, int], style: tuple[int, int], expected: tuple[int, int], style_scale: float
 ) -> None:
-    found = style_size(shallow(style_scale=style_scale), style, Scale(*scale, 1))
+    found = style_size(shallow_settings(style_scale=style_scale), style, Scale(*scale, 1))
     assert found == pytest.approx([side * style_scale for side in expected], abs=2)
     if style_scale == 1:
         assert found == expected
@@ -74,7 +76,7 @@ def test_the_style_has_at_most_twice_the_contents_pixels(
 
 @given(st.integers(8, 3000), st.integers(8, 3000), st.integers(8, 3000), st.integers(8, 3000))
 def test_a_style_is_never_many_times_the_content(h: int, w: int, sh: int, sw: int) -> None:
-    found = style_size(shallow(style_layers=("relu5_1",)), (sh, sw), Scale(h, w, 1))
+    found = style_size(shallow_settings(style_layers=("relu5_1",)), (sh, sw), Scale(h, w, 1))
     assert max(found) <= max(h, w) or min(found) == 32
     # each side is rounded by up to half a pixel; the minimum of the short side takes precedence
     assert (found[0] - 0.5) * (found[1] - 0.5) <= 2 * h * w * (1 + 1e-9) or min(found) == 32

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def nothing_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove settings of the user, of a dask cluster, or of an unfinished run in this process."""
+def default_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo settings of the user, of a Dask cluster, and of unfinished runs in this process."""
     gc.collect()
     monkeypatch.setattr(allocator, "_runs", 0)
     for name in (*os.environ,):
@@ -68,7 +68,8 @@ CODE = """if True:
 """
 
 
-def printed(**environment: str) -> list[int]:
+def run_code(**environment: str) -> list[int]:
+    """Run CODE in a new process and return the numbers that it prints."""
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         capture_output=True,
@@ -82,12 +83,12 @@ def printed(**environment: str) -> list[int]:
 @on_glibc
 def test_freed_memory_is_kept_for_the_outermost_context_only() -> None:
     for _ in range(3):
-        before, during, released, after, again = printed()
+        before, during, released, after, again = run_code()
         assert during < before / 10
         assert released >= 40  # MiB
         assert again < before / 10
-        # By chance another thread's block lies above a free one, which the heap then keeps and
-        # uses again whatever the thresholds are.
+        # If a block of another thread happens to lie above a free one, the heap keeps that and
+        # reuses it, whatever the thresholds are.
         if after > 0.9 * before:
             break
     assert after > 0.9 * before
@@ -99,7 +100,7 @@ def test_freed_memory_is_kept_for_the_outermost_context_only() -> None:
     [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4096"}],
 )
 def test_thresholds_tuned_by_the_user_are_not_changed(tuned: dict[str, str]) -> None:
-    before, during, *_ = printed(**tuned)
+    before, during, *_ = run_code(**tuned)
     assert during > before / 2
 
 

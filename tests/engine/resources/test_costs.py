@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import torch
-from engine_helpers import shallow
+from engine_helpers import shallow_settings
 
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.resources.costs import estimate
@@ -28,12 +28,14 @@ def test_estimating_does_not_import_torch() -> None:
 
 def test_operations_are_two_for_each_weight_forward_and_backward() -> None:
     # 3 x 3 kernels from 3 to 64 and from 64 to 64 channels, at every pixel of 7 evaluations
-    found = estimate(shallow(iterations=7), 40, 50, "cpu").operations
+    found = estimate(shallow_settings(iterations=7), 40, 50, "cpu").operations
     assert found == 2 * 2 * 9 * (3 * 64 + 64 * 64) * 40 * 50 * 7
 
 
 def test_operations_fall_with_the_stride() -> None:
-    found = estimate(shallow(style_layers=("conv2_1",), iterations=1), 64, 64, "cpu").operations
+    found = estimate(
+        shallow_settings(style_layers=("conv2_1",), iterations=1), 64, 64, "cpu"
+    ).operations
     assert found == 2 * 2 * 9 * ((3 * 64 + 64 * 64) * 64**2 + 64 * 128 * 32**2)
 
 
@@ -96,7 +98,7 @@ def test_the_history_of_lbfgs_is_the_one_that_a_run_would_choose() -> None:
     assert estimate(chosen, 500, 500, "cpu", free=round(six / 0.8 + 2)).memory == six
 
 
-def test_images_held_at_their_original_size_count() -> None:
+def test_inputs_count_at_their_original_size() -> None:
     chosen = StyleTransferSettings(size=256, tile="off", output_size="working")
     plain = estimate(chosen, 256, 256, "cpu", [(256, 256)]).memory
     large = estimate(chosen, 2048, 2048, "cpu", [(1024, 1024)]).memory

@@ -1,4 +1,4 @@
-"""The estimated memory against the growth of a process: one evaluation in each process."""
+"""Estimates of memory, compared with the memory of processes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# Limits of the ratio of peak and estimate.  Below them runs would be refused for no reason; above
-# them the machine would swap, which is worse, so that the upper limit is closer to 1.
-LEAST, MOST = 0.6, 1.15
+# Limits of the ratio of peak and estimate.  With a lower ratio, runs would be refused that fit into
+# memory.  A higher one is worse, because the machine would swap, so its limit is closer to 1.
+LOWEST, HIGHEST = 0.6, 1.15
 
 # Not ru_maxrss of getrusage, which includes the peak of the parent process.
 MEMORY = """
@@ -21,7 +21,7 @@ def kilobytes(name):
         return next(int(line.split()[1]) for line in status if line.startswith(name))
 """
 
-# The weights and the memory of torch itself are in the estimate, too: both are touched before.
+# The memory of the process before the run, with torch, does not count.
 CODE = (
     MEMORY
     + """if True:
@@ -56,31 +56,31 @@ SHALLOW = {"content_layers": ("relu3_1",), "style_layers": ("relu1_1", "relu2_1"
 def measured(size: int, tile: int | None, evaluations: int = 1, **choices: Any) -> float:
     code = CODE.format(size=size, tile=tile, choices=choices, evaluations=evaluations)
     found = []
-    # Fragmentation of the heap varies between processes, by a fifth in one of ten beside other
-    # programs: the smallest of three shows whether the memory is needed.
-    while not found or (found[-1] >= MOST and len(found) < 3):
+    # Fragmentation of the heap varies between processes, on a busy machine by a fifth in one of
+    # ten: the smallest of three shows how much memory is needed.
+    while not found or (found[-1] >= HIGHEST and len(found) < 3):
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         found.append(float(done.stdout))
     return min(found)
 
 
-def test_a_whole_image_of_1024_pixels_takes_the_estimated_memory() -> None:
-    assert LEAST < measured(1024, None) < MOST
+def test_a_whole_image_of_1024_pixels_needs_the_estimated_memory() -> None:
+    assert LOWEST < measured(1024, None) < HIGHEST
 
 
-def test_tiles_of_an_image_of_2048_pixels_take_the_estimated_memory() -> None:
+def test_tiles_of_an_image_of_2048_pixels_need_the_estimated_memory() -> None:
     chosen = {"content_layers": ("relu2_1",), "style_layers": ("relu1_1", "relu2_1")}
-    assert LEAST < measured(2048, 512, **chosen) < MOST
+    assert LOWEST < measured(2048, 512, **chosen) < HIGHEST
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_run_of_some_iterations_takes_the_estimated_memory(optimizer: str) -> None:
-    # The history of L-BFGS has three pairs after as many steps, and a fourth is being made.
-    assert LEAST < measured(704, None, 5, optimizer=optimizer, **SHALLOW) < MOST
+def test_a_run_of_some_iterations_needs_the_estimated_memory(optimizer: str) -> None:
+    # After four steps the history of L-BFGS has its three pairs, and a fourth is being computed.
+    assert LOWEST < measured(704, None, 5, optimizer=optimizer, **SHALLOW) < HIGHEST
 
 
-DELIVERY = (
+RESULT_CODE = (
     MEMORY
     + """if True:
     import numpy as np, torch
@@ -104,7 +104,7 @@ DELIVERY = (
 )
 
 
-def test_a_result_larger_than_the_working_size_takes_the_estimated_memory() -> None:
-    code = DELIVERY.format(size=64, shape=(4000, 6000, 3), choices=SHALLOW)
+def test_a_result_larger_than_the_working_size_needs_the_estimated_memory() -> None:
+    code = RESULT_CODE.format(size=64, shape=(4000, 6000, 3), choices=SHALLOW)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert LEAST < float(done.stdout) < MOST
+    assert LOWEST < float(done.stdout) < HIGHEST

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from engine_helpers import quick as quick_settings
+from engine_helpers import quick_settings, totals
 
 from napari_nst import StyleTransfer, stylize
 from napari_nst.engine.network.vgg import FeatureExtractor, ForwardTape
@@ -65,10 +65,10 @@ def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
     return workload.bytes_needed(tile)
 
 
-# Chosen before the run
+# Tile sizes chosen before the run
 
 
-def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None:
+def test_auto_chooses_the_largest_tile_that_fits(big: Image, style: Image) -> None:
     plain = StyleTransfer(big, style, quick())
     assert tile_sizes(plain) == [None]
     steps = [None, *range(260, 63, -2)]
@@ -80,7 +80,7 @@ def test_auto_takes_the_largest_tile_that_fits(big: Image, style: Image) -> None
         assert side is not None
         found = needed(run, style, side)
         assert found <= budget
-        # The best of all sizes.
+        # No other size uses more of the budget.
         assert found == max(bytes_ for bytes_ in memory.values() if bytes_ <= budget)
     whole = StyleTransfer(big, style, quick(memory_limit=(memory[None] + 1) / SHARE / GIB))
     assert tile_sizes(whole) == [None]
@@ -135,15 +135,13 @@ def test_tiles_do_not_change_the_result(optimizer: str, big: Image, style: Image
     settings = quick(optimizer=optimizer, init="noise")
     whole = stylize(big, style, settings)
     tiled = stylize(big, style, settings.replace(tile=64))
-    alike(tiled.image, whole.image)
-    assert [x.total for x in tiled.history] == pytest.approx(
-        [x.total for x in whole.history], rel=1e-4
-    )
+    check_similar(tiled.image, whole.image)
+    assert totals(tiled) == pytest.approx(totals(whole), rel=1e-4)
     again = stylize(big, style, record=tiled.record)
     assert again.image.tobytes() == tiled.image.tobytes()
 
 
-# Halved during the run
+# Tiles halved during the run
 
 
 def fail_above(
@@ -173,8 +171,8 @@ def fail_above(
     return windows, failed
 
 
-def alike(one: Image, other: Image) -> None:
-    """Compare images of runs with different rounding: a few ReLUs differ."""
+def check_similar(one: Image, other: Image) -> None:
+    """Compare images of runs that round differently, so that a few ReLUs differ."""
     difference = np.abs(one - other)
     assert difference.mean() < 1e-4
     assert difference.max() < 0.02
@@ -212,10 +210,8 @@ def test_out_of_memory_halves_the_tile_and_continues(
     assert len(failed) > 0
     assert tile_sizes(run) == [132]
     assert run.record.status == "finished"
-    alike(run.result().image, plain.image)
-    assert [x.total for x in run.history] == pytest.approx(
-        [x.total for x in plain.history], rel=1e-4
-    )
+    check_similar(run.result().image, plain.image)
+    assert totals(run) == pytest.approx(totals(plain), rel=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -234,9 +230,8 @@ def test_a_run_that_ran_out_of_memory_is_replayed_up_to_rounding(
     assert out_of_memory_events[0].tile is None
     again = StyleTransfer(big, style, run.settings, replay=run.record)
     list(again)
-    alike(again.result().image, run.result().image)
-    totals = [[losses.total for losses in one.history] for one in (again, run)]
-    assert totals[0] == pytest.approx(totals[1], rel=1e-3)
+    check_similar(again.result().image, run.result().image)
+    assert totals(again) == pytest.approx(totals(run), rel=1e-3)
     assert again.record.resolved == run.record.resolved  # with the smaller tiles from the start
     assert again.record.out_of_memory_events == ()
 
@@ -362,7 +357,7 @@ def test_out_of_memory_without_tiles_shortens_the_history(
     assert run.record.resolved.lbfgs_history == 3
     (event,) = run.record.out_of_memory_events
     assert (event.iteration, event.lbfgs_history) == (10, 10)
-    # A replay has three from the start.
+    # A replay has a history of three from the start.
     again = StyleTransfer(big, style, run.settings, replay=run.record)
     assert len(list(again)) == 12
     assert again.record.resolved == run.record.resolved

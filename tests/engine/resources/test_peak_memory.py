@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from engine_helpers import shallow
+from engine_helpers import shallow_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,21 +38,30 @@ IMAGES = (6 + 10) * PICTURE  # during the whole run, and during an evaluation
 @pytest.mark.parametrize("size", [2, 4])
 def test_memory_covers_the_backward_pass_and_the_losses(size: int) -> None:
     # Two ReLUs, and at the second the gradients from deeper layers and of the loss.
-    assert per_pixel(shallow(), size) == 4 * 64 * size + IMAGES
+    assert per_pixel(shallow_settings(), size) == 4 * 64 * size + IMAGES
     # A convolution in use and its ReLU, the indices of a pooling, its ReLU, another layer and its
     # two gradients; or the first two, and input and output of a backward step.
     stored = 2 * 64 * size + 64 / 4 * 2 + 64 / 4 * size + 128 / 4 * size
-    found = per_pixel(shallow(style_layers=("conv2_1", "conv1_1")), size)
+    found = per_pixel(shallow_settings(style_layers=("conv2_1", "conv1_1")), size)
     assert found == max(stored + 2 * 128 / 4 * size, 4 * 64 * size) + IMAGES
     # The backward step of a convolution: a ReLU, input and output.
-    assert per_pixel(shallow(style_layers=("pool1",)), size) == 3 * 64 * size + IMAGES
+    assert per_pixel(shallow_settings(style_layers=("pool1",)), size) == 3 * 64 * size + IMAGES
 
 
 def test_targets_of_content_layers_and_the_history_of_lbfgs_count() -> None:
-    chosen = shallow(style_layers=("relu1_1",), content_layers=("relu1_2",))
-    assert per_pixel(chosen) == per_pixel(shallow(style_layers=("relu1_1", "relu1_2"))) + 64 * 4
-    assert per_pixel(shallow(optimizer="lbfgs")) == per_pixel(shallow()) + 10 * 2 * PICTURE
-    lbfgs, adam = workload(shallow(optimizer="lbfgs"), 64), workload(shallow(), 64)
+    chosen = shallow_settings(style_layers=("relu1_1",), content_layers=("relu1_2",))
+    assert (
+        per_pixel(chosen)
+        == per_pixel(shallow_settings(style_layers=("relu1_1", "relu1_2"))) + 64 * 4
+    )
+    assert (
+        per_pixel(shallow_settings(optimizer="lbfgs"))
+        == per_pixel(shallow_settings()) + 10 * 2 * PICTURE
+    )
+    lbfgs, adam = (
+        workload(shallow_settings(optimizer="lbfgs"), 64),
+        workload(shallow_settings(), 64),
+    )
     six, three = (lbfgs.bytes_needed(history=n) for n in (6, 3))
     assert six - three == 3 * 2 * PICTURE * 64**2
     six, three = (adam.bytes_needed(history=n) for n in (6, 3))
@@ -61,7 +70,8 @@ def test_targets_of_content_layers_and_the_history_of_lbfgs_count() -> None:
 
 def test_the_weights_of_the_network_count() -> None:
     one, two = (
-        workload(shallow(style_layers=(name,)), 2).bytes_needed() for name in ("relu3_2", "relu3_3")
+        workload(shallow_settings(style_layers=(name,)), 2).bytes_needed()
+        for name in ("relu3_2", "relu3_3")
     )
     activations = 4 / 16 * (256 * 4)  # 256 more channels at a stride of 4
     assert two - one == 4 * 9 * 256 * 256 + activations
@@ -69,7 +79,7 @@ def test_the_weights_of_the_network_count() -> None:
 
 def test_a_style_needs_only_a_forward_pass() -> None:
     alone, with_style, with_a_large_one = (
-        workload(shallow(style_scale=factor), 512, 512, *styles).bytes_needed()
+        workload(shallow_settings(style_scale=factor), 512, 512, *styles).bytes_needed()
         for factor, styles in ((1, []), (1, [(30, 30)]), (4, [(30, 30)]))
     )
     assert with_style - alone == 512**2 * 3 * 4  # the image; its features are freed
@@ -80,7 +90,7 @@ def test_a_style_needs_only_a_forward_pass() -> None:
 
 
 def test_the_peak_of_a_forward_pass_is_found_layer_by_layer() -> None:
-    chosen = shallow(style_layers=("relu1_1", "relu1_2", "relu2_1"), style_scale=8)
+    chosen = shallow_settings(style_layers=("relu1_1", "relu1_2", "relu2_1"), style_scale=8)
     small, large = (workload(chosen, 64, 64, (s, 8)).bytes_needed() for s in (8, 4))
     # After the first pooling: both ReLUs before it, its output and that of the next convolution.
     worst = (64 + 64 + 64 / 4 + 128 / 4) * 4
@@ -91,7 +101,7 @@ def test_the_peak_of_a_forward_pass_is_found_layer_by_layer() -> None:
 
 
 def test_memory_in_tiles_is_that_of_the_largest_tile_and_the_images() -> None:
-    run = workload(shallow(style_layers=("relu2_1",)), 512, 768)
+    run = workload(shallow_settings(style_layers=("relu2_1",)), 512, 768)
     whole, tiled = (run.bytes_needed(tile) for tile in (None, 256))
     each = 3 * 64 * 4 + 10 * PICTURE  # a ReLU, and input and output of a backward step
     read = (256 + 4) * (256 + 8)  # a halo of four, on one side or on both
@@ -140,7 +150,7 @@ def test_large_content_targets_are_float16() -> None:
     def of_target(side: int, tile: int | None, item_size: int = 4) -> float:
         without, with_one = (
             workload(
-                shallow(style_layers=("relu1_2",), content_layers=content),
+                shallow_settings(style_layers=("relu1_2",), content_layers=content),
                 side,
                 item_size=item_size,
             ).bytes_needed(tile)
@@ -156,7 +166,7 @@ def test_large_content_targets_are_float16() -> None:
 
 
 def test_weights_of_regions_at_every_style_layer_count() -> None:
-    chosen = shallow(style_layers=("relu1_2", "relu2_1"))
+    chosen = shallow_settings(style_layers=("relu1_2", "relu2_1"))
     none, one, two, five = (
         workload(chosen, 64, 64, (64, 64), regions=n).bytes_needed() for n in (0, 1, 2, 5)
     )
@@ -170,7 +180,7 @@ def test_weights_of_regions_at_every_style_layer_count() -> None:
 
 def test_a_result_larger_than_the_working_size_counts() -> None:
     plain, same, large = (
-        workload(shallow(), 64, output_size=size).bytes_needed()
+        workload(shallow_settings(), 64, output_size=size).bytes_needed()
         for size in (None, (64, 64), (3000, 4000))
     )
     assert plain == same

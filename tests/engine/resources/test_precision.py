@@ -9,7 +9,6 @@ import torch
 from napari_nst.engine.resources import precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 CPU = torch.device("cpu")
@@ -21,7 +20,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "precision.json"
 
 
-def took(monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float) -> list[torch.dtype]:
+def set_seconds(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float
+) -> list[torch.dtype]:
     """Set the seconds of convolutions; return the list of timed dtypes."""
     timed: list[torch.dtype] = []
 
@@ -41,29 +42,29 @@ def took(monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float) -> li
 def test_bfloat16_is_chosen_if_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, bfloat16: float, float32: float, faster: bool
 ) -> None:
-    took(monkeypatch, bfloat16, float32)
+    set_seconds(monkeypatch, bfloat16, float32)
     assert precision.bfloat16_is_faster(CPU, "a processor") is faster
 
 
 def test_each_device_is_measured_once(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    timed = took(monkeypatch, 0.1, 0.3)
+    timed = set_seconds(monkeypatch, 0.1, 0.3)
     assert precision.bfloat16_is_faster(CPU, "one")
     once = len(timed)
     assert precision.bfloat16_is_faster(CPU, "one")
     assert len(timed) == once
-    took(monkeypatch, 0.5, 0.3)
+    set_seconds(monkeypatch, 0.5, 0.3)
     assert precision.bfloat16_is_faster(CPU, "one")
     assert not precision.bfloat16_is_faster(CPU, "another")
-    kept = json.loads(cache.read_text())
+    cached = json.loads(cache.read_text())
     instructions = torch.backends.cpu.get_cpu_capability()
-    assert kept == {
+    assert cached == {
         f"one, {instructions}, torch {torch.__version__}": True,
         f"another, {instructions}, torch {torch.__version__}": False,
     }
 
 
-def test_hopeless_bfloat16_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    timed = took(monkeypatch, 40.0, 1.0)
+def test_very_slow_bfloat16_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = set_seconds(monkeypatch, 40.0, 1.0)
     assert not precision.bfloat16_is_faster(CPU, "a processor")
     assert timed.count(torch.bfloat16) == 1
 
@@ -76,25 +77,25 @@ def test_a_device_without_bfloat16_has_float32(monkeypatch: pytest.MonkeyPatch) 
     assert not precision.bfloat16_is_faster(CPU, "a processor")
 
 
-@pytest.mark.parametrize("spoil", [lambda f: f.write_text("{"), lambda f: f.write_text("[1]")])
+@pytest.mark.parametrize("text", ["{", "[1]"])
 def test_a_damaged_cache_is_measured_again(
-    monkeypatch: pytest.MonkeyPatch, cache: Path, spoil: Callable[[Path], object]
+    monkeypatch: pytest.MonkeyPatch, cache: Path, text: str
 ) -> None:
     cache.parent.mkdir()
-    spoil(cache)
-    took(monkeypatch, 0.1, 0.3)
+    cache.write_text(text)
+    set_seconds(monkeypatch, 0.1, 0.3)
     assert precision.bfloat16_is_faster(CPU, "a processor")
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(
+def test_a_cache_that_cannot_be_written_is_no_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
-    took(monkeypatch, 0.1, 0.3)
+    set_seconds(monkeypatch, 0.1, 0.3)
     assert precision.bfloat16_is_faster(CPU, "a processor")
 
 
-def test_the_measurement_runs_on_the_cpu() -> None:
+def test_precision_can_be_measured_on_the_cpu() -> None:
     assert precision.bfloat16_is_faster(CPU, "this processor") in (True, False)
     for dtype in (torch.float32, torch.bfloat16):
         assert precision._Convolution(CPU, dtype).seconds() > 0

@@ -1,4 +1,4 @@
-"""Tiles: their geometry, and equality of loss and gradient with those of the whole image."""
+"""Tiles: their geometry, and losses and gradients equal to those of the whole image."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_tiles_are_evenly_large() -> None:
 # Loss and gradient
 
 
-def chosen(**choices: Any) -> StyleTransferSettings:
+def make_settings(**choices: Any) -> StyleTransferSettings:
     return StyleTransferSettings(
         **{
             "content_layers": {"relu2_2": 0.5, "relu4_2": 1},
@@ -149,29 +149,24 @@ def objective(
     )
 
 
-def off(found: Tensor, expected: Tensor) -> float:
+def relative_error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
-def same(
-    one: Objective,
-    other: Objective,
-    image: Tensor,
-    tile: int | None,
-    tolerance: float,
-) -> float:
-    """Compare a whole evaluation with one in tiles; return the relative error of the gradient."""
-    losses, gradient = one.loss_and_gradient(image)
-    tiled, found = other.loss_and_gradient(image, tile)
+def check_tiles(
+    whole: Objective, tiled: Objective, image: Tensor, tile: int | None, tolerance: float
+) -> None:
+    """Compare an evaluation of the whole image with one in tiles."""
+    expected, gradient = whole.loss_and_gradient(image)
+    found, found_gradient = tiled.loss_and_gradient(image, tile)
     # Relative to the total: the loss of a layer can be a tiny difference of large sums.
-    alike = {"rel": tolerance, "abs": tolerance * losses.total}
-    assert tiled.total == pytest.approx(losses.total, rel=tolerance)
-    assert dict(tiled.content_layers) == pytest.approx(dict(losses.content_layers), **alike)
-    assert dict(tiled.style_layers) == pytest.approx(dict(losses.style_layers), **alike)
-    assert tiled.tv == pytest.approx(losses.tv, rel=tolerance)
-    assert found.dtype == image.dtype and found.shape == image.shape
-    assert off(found, gradient) < tolerance
-    return off(found, gradient)
+    tolerances = {"rel": tolerance, "abs": tolerance * expected.total}
+    assert found.total == pytest.approx(expected.total, rel=tolerance)
+    assert dict(found.content_layers) == pytest.approx(dict(expected.content_layers), **tolerances)
+    assert dict(found.style_layers) == pytest.approx(dict(expected.style_layers), **tolerances)
+    assert found.tv == pytest.approx(expected.tv, rel=tolerance)
+    assert found_gradient.dtype == image.dtype and found_gradient.shape == image.shape
+    assert relative_error(found_gradient, gradient) < tolerance
 
 
 @pytest.mark.parametrize("network", ["vgg16", "vgg19"])
@@ -191,9 +186,9 @@ def same(
 def test_tiles_do_not_change_loss_and_gradient(
     network: str, pooling: str, padding: str, size: tuple[int, int], tile: int
 ) -> None:
-    settings = chosen(network=network, pooling=pooling, padding=padding)
+    settings = make_settings(network=network, pooling=pooling, padding=padding)
     whole = objective(settings, size)
-    same(whole, whole, thin_vgg.picture(4, *size), tile, 1e-10)
+    check_tiles(whole, whole, thin_vgg.picture(4, *size), tile, 1e-10)
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
@@ -205,14 +200,14 @@ def test_tiles_do_not_change_loss_and_gradient(
 def test_tiles_do_not_change_any_style_loss(
     style_loss: str, normalize: bool, regions: str | None, dtype: torch.dtype, tolerance: float
 ) -> None:
-    settings = chosen(
+    settings = make_settings(
         style_loss=style_loss,
         normalize_gradients=normalize,
         region_guidance=regions or "all",
     )
     size = (117, 171)
     whole = objective(settings, size, regions=regions is not None, dtype=dtype)
-    same(whole, whole, thin_vgg.picture(4, *size, dtype=dtype), 64, tolerance)
+    check_tiles(whole, whole, thin_vgg.picture(4, *size, dtype=dtype), 64, tolerance)
 
 
 @pytest.mark.parametrize(
@@ -230,19 +225,19 @@ def test_tiles_do_not_change_any_style_loss(
 )
 def test_tiles_do_not_change_losses_of_any_layers(choices: dict[str, Any]) -> None:
     size = (97, 163)
-    whole = objective(chosen(**choices), size)
-    same(whole, whole, thin_vgg.picture(4, *size), 64, 1e-10)
+    whole = objective(make_settings(**choices), size)
+    check_tiles(whole, whole, thin_vgg.picture(4, *size), 64, 1e-10)
 
 
 def test_targets_computed_in_tiles_equal_those_of_the_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     size = (150, 203)
-    settings = chosen()
+    settings = make_settings()
     whole = objective(settings, size, regions=True)
     monkeypatch.setattr(targets, "STYLE_TILE", 32)
-    in_tiles = objective(settings, size, regions=True, tile=64)
-    same(whole, in_tiles, thin_vgg.picture(4, *size), 64, 1e-10)
+    tiled = objective(settings, size, regions=True, tile=64)
+    check_tiles(whole, tiled, thin_vgg.picture(4, *size), 64, 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -252,10 +247,12 @@ def test_a_narrower_halo_changes_the_gradient(
     monkeypatch: pytest.MonkeyPatch, network: str, deepest: str
 ) -> None:
     size = (40, 400)
-    settings = chosen(network=network, content_layers=(), style_layers=(deepest,), tv_weight=0)
+    settings = make_settings(
+        network=network, content_layers=(), style_layers=(deepest,), tv_weight=0
+    )
     image = thin_vgg.picture(4, *size)
     whole = objective(settings, size)
-    assert same(whole, whole, image, 64, 1e-10) < 1e-10
+    check_tiles(whole, whole, image, 64, 1e-10)
     original = TileGrid.__init__
 
     def narrow(self: TileGrid, *arguments: Any) -> None:
@@ -265,7 +262,7 @@ def test_a_narrower_halo_changes_the_gradient(
     monkeypatch.setattr(TileGrid, "__init__", narrow)
     _, expected = whole.loss_and_gradient(image)
     _, found = objective(settings, size).loss_and_gradient(image, 64)
-    assert off(found, expected) > 1e-6
+    assert relative_error(found, expected) > 1e-6
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
@@ -279,16 +276,16 @@ def test_tiles_do_not_change_losses_of_the_packaged_network(
     # the ridge, 1e-8 of the largest, and their vectors lose as many digits.
     if style_loss == "wasserstein" and dtype == torch.float64:
         tolerance = 1e-9
-    settings = chosen(style_loss=style_loss)
+    settings = make_settings(style_loss=style_loss)
     content, style, image = (thin_vgg.picture(n, 50, 150, dtype=dtype) for n in range(3))
     whole = Objective(content, [style], settings)
-    same(whole, whole, image, 64, tolerance)
+    check_tiles(whole, whole, image, 64, tolerance)
 
 
 @pytest.mark.parametrize("method", ["nnpack", "winograd"])
-def test_tiles_change_fast_convolutions_by_rounding_alone(method: ConvolutionMethod) -> None:
+def test_tiles_change_fast_convolutions_by_rounding_only(method: ConvolutionMethod) -> None:
     # Large enough for either algorithm at some layer, in the whole image and in each tile.
-    settings = chosen(style_loss="gram")
+    settings = make_settings(style_loss="gram")
     network = extractor_for(settings, "cpu", torch.float32, FastConvolutions(method))
     content, style, image = (thin_vgg.picture(n, 140, 300, dtype=torch.float32) for n in range(3))
     objective = Objective(content, [style], settings, network)
@@ -298,7 +295,7 @@ def test_tiles_change_fast_convolutions_by_rounding_alone(method: ConvolutionMet
     # NNPACK's rounding differs with the position in a tile.  Where it decides the sign of an
     # activation or a maximum, the gradient changes: the whole gradient by direct convolutions
     # differs by 7e-5 from float64, by NNPACK by 3e-4.
-    assert 0 < off(found, gradient) < 1e-3
+    assert 0 < relative_error(found, gradient) < 1e-3
 
 
 def test_on_tile_is_called_before_each_tile_and_can_abort() -> None:
@@ -306,7 +303,7 @@ def test_on_tile_is_called_before_each_tile_and_can_abort() -> None:
         pass
 
     size = (64, 200)
-    settings = chosen()
+    settings = make_settings()
     calls: list[int] = []
 
     def count() -> None:

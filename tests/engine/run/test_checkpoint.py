@@ -1,4 +1,4 @@
-"""A run is saved, loaded, and goes on as if nothing had been."""
+"""Runs that are saved, loaded and continued, and files that are damaged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from engine_helpers import quick as quick_settings
+from engine_helpers import label_halves, quick_settings, run_to_end, steer_after, totals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -23,6 +23,7 @@ from napari_nst.engine.run import checkpoint
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -34,74 +35,81 @@ quick = partial(quick_settings, scales=2, iterations=12)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def halves(image: Any, left: int, right: int) -> NDArray[np.uint8]:
-    labels = np.full(image.shape[:2], right, np.uint8)
-    labels[:, : image.shape[1] // 2] = left
-    return labels
+def check_equal(run: StyleTransfer, expected: StyleTransfer) -> None:
+    """Check that result, losses and record are equal."""
+    assert run.result().image.tobytes() == expected.result().image.tobytes()
+    assert totals(run) == totals(expected)
+    assert [x.style_layers for x in run.history] == [x.style_layers for x in expected.history]
+    assert run.record == expected.record
+    assert run.record.to_json() == expected.record.to_json()
 
 
-def same(run: StyleTransfer, unbroken: StyleTransfer) -> None:
-    assert run.result().image.tobytes() == unbroken.result().image.tobytes()
-    assert [x.total for x in run.history] == [x.total for x in unbroken.history]
-    assert [x.style_layers for x in run.history] == [x.style_layers for x in unbroken.history]
-    assert run.record == unbroken.record
-    assert run.record.to_json() == unbroken.record.to_json()
+Steering = dict[int, list[dict[str, Any]]]
 
 
-def break_and_go_on(
-    make: Any, path: Path, at: int, steering: dict[int, list[dict[str, Any]]] | None = None
+def save_and_load_at(
+    iteration: int,
+    path: Path,
+    make_run: Callable[[], StyleTransfer],
+    steering: Steering | None = None,
 ) -> tuple[StyleTransfer, StyleTransfer]:
-    """Carry out one run unbroken, and one that is saved and loaded after so many iterations."""
+    """Return a run that was saved and loaded at an iteration, and an uninterrupted one.
 
-    def go(run: StyleTransfer, done: int, until: int) -> None:
-        for iteration in range(done, until):
+    Both are finished; `steering` has the changes after each iteration.
+    """
+
+    def iterate(run: StyleTransfer, first: int, last: int) -> None:
+        for done in range(first, last + 1):
             next(run)
-            for change in (steering or {}).get(iteration + 1, []):
+            for change in (steering or {}).get(done, []):
                 run.steer(**change)
 
-    unbroken, broken = make(), make()
-    iterations = unbroken.settings.iterations
-    go(unbroken, 0, iterations)
-    go(broken, 0, at)
-    broken.save(path)
-    saved = broken.result().image
+    uninterrupted, interrupted = make_run(), make_run()
+    iterations = uninterrupted.settings.iterations
+    iterate(uninterrupted, 1, iterations)
+    iterate(interrupted, 1, iteration)
+    interrupted.save(path)
+    image = interrupted.result().image
     loaded = StyleTransfer.load(path)
-    assert loaded.result().image.tobytes() == saved.tobytes()
-    assert len(loaded.history) == at
-    go(loaded, at, iterations)
-    assert next(unbroken, None) is next(loaded, None) is None
-    return loaded, unbroken
+    assert loaded.result().image.tobytes() == image.tobytes()
+    assert len(loaded.history) == iteration
+    iterate(loaded, iteration + 1, iterations)
+    assert next(uninterrupted, None) is next(loaded, None) is None
+    return loaded, uninterrupted
 
 
-# 12 iterations: 4 at the small size, 8 at the large one
+# Of 12 iterations, 4 are at the small scale and 8 at the large one.
 @pytest.mark.parametrize("at", [0, 1, 4, 7, 10, 12])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_resumed_run_is_byte_equal_to_an_uninterrupted_one(
     optimizer: str, at: int, tmp_path: Path, content: Image, style: Image
 ) -> None:
+    def make_run() -> StyleTransfer:
+        return StyleTransfer(content, style, settings)
+
     settings = quick(optimizer=optimizer, init="noise", seed=5)
-    scales = StyleTransfer(content, style, settings).scales
-    assert [scale.iterations for scale in scales] == [4, 8]
-    same(*break_and_go_on(lambda: StyleTransfer(content, style, settings), tmp_path / "run", at))
+    assert [scale.iterations for scale in make_run().scales] == [4, 8]
+    check_equal(*save_and_load_at(at, tmp_path / "run", make_run))
 
 
-def test_lbfgs_is_saved_in_the_middle_of_a_trial(
+def test_lbfgs_can_be_saved_during_its_line_search(
     tmp_path: Path, content: Image, style: Image
 ) -> None:
+    def make_run() -> StyleTransfer:
+        return StyleTransfer(content, style, settings)
+
     settings = quick(optimizer="lbfgs", learning_rate=8, scales=1, iterations=16)
-    run = StyleTransfer(content, style, settings)
-    shortened = []
+    run, halvings = make_run(), []
     for _ in run:
-        trial = run._loop.state.optimizer._trial  # type: ignore[union-attr]
-        shortened.append(trial.shortened)
-    assert max(shortened) > 0  # steps of eight times their length have to be taken back
-    at = shortened.index(max(shortened)) + 1
-    same(*break_and_go_on(lambda: StyleTransfer(content, style, settings), tmp_path / "run", at))
+        halvings.append(run._loop.state.optimizer._trial.shortened)  # type: ignore[union-attr]
+    assert max(halvings) > 0  # a learning rate of 8 is too large for some steps
+    at = halvings.index(max(halvings)) + 1
+    check_equal(*save_and_load_at(at, tmp_path / "run", make_run))
 
 
-WEIGHTS = {2: [{"style_weight": 3}], 6: [{"tv_weight": 1}, {"style_weights": (2,)}]}
-COLOURS = {3: [{"color": "luminance"}], 9: [{"color": "match"}]}
-IMAGES: dict[int, list[dict[str, Any]]] = {
+WEIGHTS: Steering = {2: [{"style_weight": 3}], 6: [{"tv_weight": 1}, {"style_weights": (2,)}]}
+COLOURS: Steering = {3: [{"color": "luminance"}], 9: [{"color": "match"}]}
+IMAGES: Steering = {
     2: [{"content_labels": np.pad(np.ones((40, 30), int), ((0, 0), (0, 18)))}],
     4: [{"styles": [np.full((30, 30, 3), 0.3), np.eye(50)], "style_weights": (1, 2)}],
     6: [{"region_styles": {1: 1}}, {"region_guidance": "inside"}],
@@ -109,17 +117,19 @@ IMAGES: dict[int, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("steering", [WEIGHTS, COLOURS, IMAGES], ids=["weights", "colours", "all"])
+@pytest.mark.parametrize(
+    "steering", [WEIGHTS, COLOURS, IMAGES], ids=["weights", "colours", "images"]
+)
 @pytest.mark.parametrize("at", [3, 6, 7, 9])
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_steering_before_and_after_is_kept(
-    optimizer: str, steering: Any, at: int, tmp_path: Path, content: Image, style: Image
+def test_a_steered_run_continues_to_the_same_bytes(
+    optimizer: str, steering: Steering, at: int, tmp_path: Path, content: Image, style: Image
 ) -> None:
-    settings = quick(optimizer=optimizer)
-    loaded, unbroken = break_and_go_on(
-        lambda: StyleTransfer(content, style, settings), tmp_path / "run", at, steering
-    )
-    same(loaded, unbroken)
+    def make_run() -> StyleTransfer:
+        return StyleTransfer(content, style, quick(optimizer=optimizer))
+
+    loaded, uninterrupted = save_and_load_at(at, tmp_path / "run", make_run, steering)
+    check_equal(loaded, uninterrupted)
     assert len(loaded.record.steering) == sum(map(len, steering.values()))
 
 
@@ -127,7 +137,7 @@ def test_pending_updates_are_saved(tmp_path: Path, content: Image, style: Image)
     path = tmp_path / "run"
     run = StyleTransfer(content, style, quick())
     next(run)
-    run.steer(styles=[style, 1 - style], content_labels=halves(content, 0, 1))
+    run.steer(styles=[style, 1 - style], content_labels=label_halves(content, 0, 1))
     run.steer(style_weights=(1, 2))
     run.save(path)
     loaded = StyleTransfer.load(path)
@@ -136,15 +146,15 @@ def test_pending_updates_are_saved(tmp_path: Path, content: Image, style: Image)
         loaded.steer(style_weights=(1,))
     loaded.steer(region_styles={1: 1})
     run.steer(region_styles={1: 1})
-    for _ in (*run, *loaded):
-        pass
-    same(loaded, run)
+    run_to_end(run)
+    run_to_end(loaded)
+    check_equal(loaded, run)
     assert len(run.record.steering) == 3
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("form", ["nan", "alpha", "grey", "uint16"])
-def test_all_that_goes_in_comes_out_again(
+def test_all_inputs_are_saved(
     optimizer: str, form: str, tmp_path: Path, content: Image, style: Image
 ) -> None:
     picture: Any = content.copy()
@@ -159,74 +169,75 @@ def test_all_that_goes_in_comes_out_again(
     settings = quick(optimizer=optimizer, init="image", nan="keep", style_weights=(1, 2))
     styles = [style, np.dstack([style, style[:, :, :1]])]
 
-    def make() -> StyleTransfer:
+    def make_run() -> StyleTransfer:
         return StyleTransfer(
             picture,
             styles,
             settings,
             init_image=1 - np.nan_to_num(content),
             names=["a", "b", "c"],
-            content_labels=halves(content, 0, 1),
-            style_labels=[halves(style, 1, 1), None],
+            content_labels=label_halves(content, 0, 1),
+            style_labels=[label_halves(style, 1, 1), None],
         )
 
-    loaded, unbroken = break_and_go_on(make, tmp_path / "run", 7)
-    same(loaded, unbroken)
+    loaded, uninterrupted = save_and_load_at(7, tmp_path / "run", make_run)
+    check_equal(loaded, uninterrupted)
     assert loaded.result().image.shape == picture.shape
     assert [record.name for record in loaded.record.styles] == ["b", "c"]
     for name in ("output_shape", "scales", "settings"):
-        assert getattr(loaded, name) == getattr(unbroken, name)
+        assert getattr(loaded, name) == getattr(uninterrupted, name)
 
 
-@pytest.mark.parametrize("ended", ["stopped", "failed", "finished"])
-def test_a_stopped_run_can_be_saved_and_resumed(
-    ended: str, tmp_path: Path, content: Image, style: Image
+@pytest.mark.parametrize("status", ["stopped", "failed", "finished"])
+def test_a_run_that_ended_can_be_saved(
+    status: str, tmp_path: Path, content: Image, style: Image
 ) -> None:
     path = tmp_path / "run"
     run = StyleTransfer(content, style, quick())
-    unbroken = StyleTransfer(content, style, quick())
-    for _ in unbroken:
-        pass
+    uninterrupted = StyleTransfer(content, style, quick())
+    run_to_end(uninterrupted)
     for snapshot in run:
-        if snapshot.iteration == 8 and ended == "stopped":
+        if snapshot.iteration == 8 and status == "stopped":
             run.stop()
-        if snapshot.iteration == 8 and ended == "failed":
+        if snapshot.iteration == 8 and status == "failed":
             run._loop.state.status = "failed"
             break
     run.save(path)
     loaded = StyleTransfer.load(path)
-    assert loaded.record.status == ("finished" if ended == "finished" else "running")
-    assert len(list(loaded)) == (0 if ended == "finished" else 4)
-    same(loaded, unbroken)
+    assert loaded.record.status == ("finished" if status == "finished" else "running")
+    assert len(list(loaded)) == (0 if status == "finished" else 4)
+    check_equal(loaded, uninterrupted)
 
 
-def test_a_run_can_be_saved_again_and_again(tmp_path: Path, content: Image, style: Image) -> None:
+def test_a_run_can_be_saved_after_every_iteration(
+    tmp_path: Path, content: Image, style: Image
+) -> None:
     path = tmp_path / "run"
-    run = StyleTransfer(content, style, quick(), content_labels=halves(content, 0, 1))
+    labels = label_halves(content, 0, 1)
+    run = StyleTransfer(content, style, quick(), content_labels=labels)
     while (snapshot := next(run, None)) is not None:
         if snapshot.iteration == 2:
             run.steer(tv_weight=1)
         run.save(path)
         run = StyleTransfer.load(path)
-    unbroken = StyleTransfer(content, style, quick(), content_labels=halves(content, 0, 1))
-    for snapshot in unbroken:
-        if snapshot.iteration == 2:
-            unbroken.steer(tv_weight=1)
-    same(run, unbroken)
+    uninterrupted = StyleTransfer(content, style, quick(), content_labels=labels)
+    steer_after(uninterrupted, 2, tv_weight=1)
+    check_equal(run, uninterrupted)
     assert os.listdir(tmp_path) == ["run"]
 
 
 def test_a_loaded_run_is_replayed_from_its_record(
     tmp_path: Path, content: Image, style: Image
 ) -> None:
-    loaded, _ = break_and_go_on(
-        lambda: StyleTransfer(content, style, quick()), tmp_path / "run", 7, WEIGHTS
-    )
+    def make_run() -> StyleTransfer:
+        return StyleTransfer(content, style, quick())
+
+    loaded, _ = save_and_load_at(7, tmp_path / "run", make_run, WEIGHTS)
     again = stylize(content, style, record=loaded.record)
     assert again.image.tobytes() == loaded.result().image.tobytes()
 
 
-def test_tiles_that_were_halved_stay_so(tmp_path: Path, content: Image, style: Image) -> None:
+def test_tile_sizes_are_saved(tmp_path: Path, content: Image, style: Image) -> None:
     path = tmp_path / "run"
     big = np.tile(content, (4, 4, 1))
     run = StyleTransfer(big, style, quick(iterations=2))
@@ -235,7 +246,7 @@ def test_tiles_that_were_halved_stay_so(tmp_path: Path, content: Image, style: I
     assert [scale.tile for scale in StyleTransfer.load(path).record.resolved.scales] == [64, 80]
 
 
-def test_an_image_in_two_places_is_written_once(
+def test_an_image_of_several_updates_is_written_once(
     tmp_path: Path, content: Image, style: Image
 ) -> None:
     run = StyleTransfer(content, style, quick())
@@ -250,7 +261,7 @@ def test_an_image_in_two_places_is_written_once(
     assert sizes[1] < sizes[0] + content.nbytes / 2
 
 
-# Files that are none
+# Invalid files
 
 
 @pytest.fixture(scope="module")
@@ -262,79 +273,73 @@ def saved(tmp_path_factory: pytest.TempPathFactory, content: Image, style: Image
     return path
 
 
-class Evil:
+class Exploit:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
     def __reduce__(self) -> Any:
-        return os.system, ("touch " + os.environ["NAPARI_NST_EVIL"],)
+        return os.mkdir, (str(self.trace),)
 
 
-def foreign(kind: str, path: Path) -> None:
-    if kind == "pickle":
-        path.write_bytes(pickle.dumps(Evil()))
-    elif kind == "torch":
-        torch.save({"about": Evil()}, path)
-    elif kind == "zip":
-        with zipfile.ZipFile(path, "w") as file:
-            file.writestr("about", "{}")
-    elif kind == "other weights":
-        save_file({"x": torch.zeros(2)}, path)
-    elif kind == "no dictionary":
-        save_file({"x": torch.zeros(2)}, path, {"about": "[1, 2]"})
-    elif kind == "no JSON":
-        save_file({"x": torch.zeros(2)}, path, {"about": "{"})
-    elif kind == "nested JSON":
-        save_file({"x": torch.zeros(2)}, path, {"about": "[" * 100_000})
-    elif kind == "another version":
-        save_file({"x": torch.zeros(2)}, path, {"about": '{"name": "napari-nst run", "format": 9}'})
-    elif kind == "nothing in it":
-        save_file({"x": torch.zeros(2)}, path, {"about": '{"name": "napari-nst run", "format": 2}'})
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "directory":
-        path.mkdir()
+def save_about(path: Path, about: str) -> None:
+    """Write a safetensors file with a description."""
+    save_file({"x": torch.zeros(2)}, path, {"about": about})
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "missing",
-        "directory",
-        "empty",
-        "pickle",
-        "torch",
-        "zip",
-        "other weights",
-        "no dictionary",
-        "no JSON",
-        "nested JSON",
-        "another version",
-        "nothing in it",
-    ],
-)
-def test_a_file_that_is_no_run_is_named(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, touched = tmp_path / "mine.run", tmp_path / "evil"
-    monkeypatch.setenv("NAPARI_NST_EVIL", str(touched))
-    foreign(kind, path)
+def header(version: int) -> str:
+    return json.dumps({"name": "napari-nst run", "format": version})
+
+
+def write_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("about", "{}")
+
+
+OTHER_FILES: dict[str, Callable[[Path, Path], object]] = {  # of a path and the exploit's trace
+    "missing": lambda path, _: None,
+    "folder": lambda path, _: path.mkdir(),
+    "empty": lambda path, _: path.write_bytes(b""),
+    "pickle": lambda path, trace: path.write_bytes(pickle.dumps(Exploit(trace))),
+    "torch": lambda path, trace: torch.save({"about": Exploit(trace)}, path),
+    "zip": lambda path, _: write_zip(path),
+    "safetensors": lambda path, _: save_file({"x": torch.zeros(2)}, path),
+    "a list": lambda path, _: save_about(path, "[1, 2]"),
+    "invalid JSON": lambda path, _: save_about(path, "{"),
+    "nested JSON": lambda path, _: save_about(path, "[" * 100_000),
+    "another version": lambda path, _: save_about(path, header(checkpoint._FORMAT + 1)),
+    "only a header": lambda path, _: save_about(path, header(checkpoint._FORMAT)),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_FILES)
+def test_another_file_raises_with_its_path_and_runs_no_code(kind: str, tmp_path: Path) -> None:
+    path, trace = tmp_path / "mine.run", tmp_path / "trace"
+    OTHER_FILES[kind](path, trace)
     with pytest.raises(InputError) as caught:
         StyleTransfer.load(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
-    assert not touched.exists()
+    assert not trace.exists()
 
 
-def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -> None:
+def test_a_truncated_file_raises(tmp_path: Path, saved: Path) -> None:
+    path, whole = tmp_path / "run", saved.read_bytes()
+    for length in (1, 7, 9, 500, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="is not a run that was saved"):
+            StyleTransfer.load(path)
+
+
+def test_a_file_with_missing_or_wrong_parts_raises(
+    tmp_path: Path, content: Image, style: Image
+) -> None:
     path = tmp_path / "run"
     run = StyleTransfer(content, style, quick(optimizer="lbfgs"))
     for _ in range(3):
         next(run)
     run.save(path)
-    whole = path.read_bytes()
-    for length in (1, 7, 9, 500, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(InputError, match="is not a run that was saved"):
-            StyleTransfer.load(path)
-    path.write_bytes(whole)
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
@@ -344,7 +349,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -
         for damaged in (less, wrong):
             save_file(tensors, path, {"about": json.dumps(damaged)})
             if part == "optimizer" and damaged is less:
-                continue  # a run that has not begun
+                continue  # as of a run before its first iteration
             with pytest.raises(InputError) as caught:
                 StyleTransfer.load(path)
             assert "\n" not in str(caught.value)
@@ -358,11 +363,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: Image, style: Image) -
 
 
 @settings(max_examples=20, deadline=None)
-@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
-def test_a_flipped_bit_in_the_tensors_is_detected(place: float, bit: int, saved: Path) -> None:
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_the_tensors_raises(position: float, bit: int, saved: Path) -> None:
     whole = bytearray(saved.read_bytes())
-    first = 8 + int.from_bytes(whole[:8], "little")  # where safetensors' header ends
-    whole[first + int(place * (len(whole) - first))] ^= 1 << bit
+    first = 8 + int.from_bytes(whole[:8], "little")  # after the header of safetensors
+    whole[first + int(position * (len(whole) - first))] ^= 1 << bit
     damaged = saved.with_name("damaged")
     damaged.write_bytes(whole)
     with pytest.raises(InputError, match=r"is damaged, or was saved by another version\.$"):
@@ -372,7 +377,7 @@ def test_a_flipped_bit_in_the_tensors_is_detected(place: float, bit: int, saved:
 # Writing
 
 
-def test_an_interrupted_write_leaves_the_old_file_whole(
+def test_an_interrupted_write_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
     path = tmp_path / "run"
@@ -381,11 +386,11 @@ def test_an_interrupted_write_leaves_the_old_file_whole(
     whole = path.read_bytes()
     next(run)
 
-    def full(tensors: Any, file: Path, **options: Any) -> None:
+    def fail(tensors: Any, file: Path, **options: Any) -> None:
         file.write_bytes(b"half")
         raise error
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_file", fail)
     for error in (OSError(28, "No space left on device"), KeyboardInterrupt()):
         expected: Any = InputError if isinstance(error, OSError) else KeyboardInterrupt
         with pytest.raises(expected) as caught:
@@ -397,10 +402,10 @@ def test_an_interrupted_write_leaves_the_old_file_whole(
     monkeypatch.undo()
     with pytest.raises(InputError, match=r"cannot be written: there is no folder .*nowhere\.$"):
         run.save(tmp_path / "nowhere" / "run")
-    next(run)  # and the run goes on
+    next(run)  # the run can continue
 
 
-def test_a_replay_is_not_saved(tmp_path: Path, content: Image, style: Image) -> None:
+def test_a_replay_cannot_be_saved(tmp_path: Path, content: Image, style: Image) -> None:
     record = stylize(content, style, quick(iterations=2)).record
     run = StyleTransfer(content, style, record.settings, replay=record)
     with pytest.raises(InputError, match=r"^A run that replays a record cannot be saved"):

@@ -38,42 +38,27 @@ def test_a_paused_run_waits_until_it_is_resumed() -> None:
     assert not control.paused
 
 
-def test_stop_wakes_a_paused_run() -> None:
-    control = Control()
-    control.pause()
-    ended = threading.Event()
-
-    def wait() -> None:
-        with pytest.raises(Stopped):
-            control.wait_if_paused()
-        ended.set()
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    control.stop()
-    waiting.join(20)
-    assert ended.is_set()
-
-
-def test_a_paused_run_ends_when_nobody_waits_for_it() -> None:
-    control = Control()
-    gone = threading.Event()
-    control.stop_if(gone.is_set)
+@pytest.mark.parametrize("method", ["stop", "stop_if"])
+def test_a_paused_run_can_be_stopped(method: str) -> None:
+    control, condition, stopped = Control(), threading.Event(), threading.Event()
+    control.stop_if(condition.is_set)
     control.wait_if_paused()
     control.pause()
-    ended = threading.Event()
 
     def wait() -> None:
         with pytest.raises(Stopped):
             control.wait_if_paused()
-        ended.set()
+        stopped.set()
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    assert not ended.wait(0.2)
-    gone.set()
+    assert not stopped.wait(0.2)
+    if method == "stop":
+        control.stop()
+    else:
+        condition.set()
     waiting.join(20)
-    assert ended.is_set()
+    assert stopped.is_set()
     assert control.paused_seconds >= 0.2
 
 
@@ -92,8 +77,8 @@ def test_updates_are_applied_once_each_in_order() -> None:
 
 
 def test_an_update_that_is_refused_is_a_warning_and_the_next_is_applied() -> None:
-    control, applied, kept = Control(), list[Any](), list[Any]()
-    control.on_applied = kept.append
+    control, applied, reported = Control(), list[Any](), list[Any]()
+    control.on_applied = reported.append
 
     def apply(update: SettingsUpdate) -> None:
         if "tv_weight" in update.choices:
@@ -104,7 +89,7 @@ def test_an_update_that_is_refused_is_a_warning_and_the_next_is_applied() -> Non
     control.steer(bad)
     control.steer(good)
     control.apply_updates(apply)
-    assert applied == kept == [good]
+    assert applied == reported == [good]
     assert control.take_warnings() == ("Too smooth.",)
     assert control.take_warnings() == ()
 

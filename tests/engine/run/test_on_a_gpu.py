@@ -1,4 +1,4 @@
-"""Whole runs on a GPU, pretended where there is none: devices meet nowhere, and nothing waits."""
+"""Whole runs on a simulated GPU: no tensors on mixed devices, no needless synchronisation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from pretended_gpu import pretended_gpu
+from simulated_gpu import simulated_gpu
 
 from napari_nst.engine.run import checkpoint
 from napari_nst.engine.run.transfer import StyleTransfer
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pretended_gpu import PretendedGpu
+    from simulated_gpu import SimulatedGpu
 
 RNG = np.random.default_rng(0)
 CONTENT = RNG.random((80, 96, 3), dtype=np.float32)
 STYLE = RNG.random((70, 64, 3), dtype=np.float32)
 LABELS = np.repeat(np.arange(4), 20)[:, None] * np.ones(96, int)
-DEVICE = {"device": "cuda", "precision": "float32", "size": 96, "iterations": 8, "scales": 2}
+ON_GPU = {"device": "cuda", "precision": "float32", "size": 96, "iterations": 8, "scales": 2}
 
 CHOICES: dict[str, dict[str, Any]] = {
     "default": {},
     "bfloat16": {"precision": "bfloat16"},
-    "as the paper": {"normalize_gradients": False, "pooling": "average"},
+    "as in the paper": {"normalize_gradients": False, "pooling": "average"},
     "gram+moments": {"style_loss": "gram+moments"},
     "wasserstein": {"style_loss": "wasserstein"},
     "lbfgs": {"optimizer": "lbfgs"},
@@ -40,38 +40,38 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=[True, False], ids=["float64", "without float64"])
-def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendedGpu]:
-    with pretended_gpu(monkeypatch, float64=request.param) as found:
-        yield found
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
+    with simulated_gpu(monkeypatch, float64=request.param) as simulated:
+        yield simulated
 
 
-def test_a_pretended_gpu_refuses_what_a_real_one_would(gpu: PretendedGpu) -> None:
-    there = torch.ones(2, device="cuda")
+def test_the_simulated_gpu_raises_where_a_real_one_would(gpu: SimulatedGpu) -> None:
+    tensor = torch.ones(2, device="cuda")
     with pytest.raises(RuntimeError, match=r"device"):
-        there + torch.ones(2)
-    assert (there + there).device.type == "cuda"
+        tensor + torch.ones(2)
+    assert (tensor + tensor).device.type == "cuda"
     gpu.restart()
-    assert float(there.sum()) == 1  # it has no values
+    assert float(tensor.sum()) == 1  # tensors have no values
     assert gpu.waits["__float__"] == 1 and gpu.kernels["sum"] == 1
     if not gpu.float64:
         with pytest.raises(NotImplementedError, match="float64"):
-            there.double()
+            tensor.double()
 
 
-def waits(gpu: PretendedGpu) -> int:
+def synchronisations(gpu: SimulatedGpu) -> int:
     return sum(gpu.waits.values())
 
 
 @pytest.mark.parametrize("name", CHOICES)
-def test_every_choice_runs_there_and_does_not_wait(name: str, gpu: PretendedGpu) -> None:
-    settings = StyleTransferSettings(**{**DEVICE, **CHOICES[name]})
+def test_every_choice_runs_without_synchronising(name: str, gpu: SimulatedGpu) -> None:
+    settings = StyleTransferSettings(**{**ON_GPU, **CHOICES[name]})
     run = StyleTransfer(CONTENT, STYLE, settings)
     scale = 0
     for snapshot in run:
-        if snapshot.scale == scale and name != "lbfgs":  # it compares losses and slopes
-            # A card that cannot decompose matrices waits for the processor: once for each layer.
+        if snapshot.scale == scale and name != "lbfgs":  # which compares losses and slopes
+            # Without float64, matrices are decomposed on the CPU: one wait for each layer.
             expected = 5 if name == "wasserstein" and not gpu.float64 else 0
-            assert waits(gpu) == expected, gpu.waits
+            assert synchronisations(gpu) == expected, gpu.waits
         scale = snapshot.scale
         gpu.restart()
     assert scale == 2
@@ -81,23 +81,22 @@ def test_every_choice_runs_there_and_does_not_wait(name: str, gpu: PretendedGpu)
 
 @pytest.mark.parametrize("guidance", ["all", "inside"])
 @pytest.mark.parametrize("tile", ["off", 64])
-def test_regions_wait_only_where_a_scale_begins(
-    guidance: str, tile: int | str, gpu: PretendedGpu
+def test_regions_synchronise_only_at_the_start_of_a_scale(
+    guidance: str, tile: int | str, gpu: SimulatedGpu
 ) -> None:
-    chosen = {**DEVICE, "region_guidance": guidance, "tile": tile}
-    settings = StyleTransferSettings(**chosen)
+    settings = StyleTransferSettings(**{**ON_GPU, "region_guidance": guidance, "tile": tile})
     run = StyleTransfer(CONTENT, STYLE, settings, content_labels=LABELS)
     scale = 0
     for snapshot in run:
         if snapshot.scale == scale:
-            assert waits(gpu) == 0, gpu.waits
+            assert synchronisations(gpu) == 0, gpu.waits
         scale = snapshot.scale
         gpu.restart()
     assert scale == 2
 
 
-def test_a_run_is_steered_there(gpu: PretendedGpu) -> None:
-    settings = StyleTransferSettings(**{**DEVICE, "scales": 1})
+def test_a_run_can_be_steered(gpu: SimulatedGpu) -> None:
+    settings = StyleTransferSettings(**{**ON_GPU, "scales": 1})
     run = StyleTransfer(CONTENT, [STYLE, STYLE[:50]], settings)
     next(run)
     run.steer(style_weight=20.0)
@@ -110,8 +109,8 @@ def test_a_run_is_steered_there(gpu: PretendedGpu) -> None:
     assert [snapshot.iteration for snapshot in run] == [5, 6, 7, 8]
 
 
-def test_a_run_is_saved_there(
-    gpu: PretendedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_run_can_be_saved(
+    gpu: SimulatedGpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: dict[str, torch.Tensor] = {}
 
@@ -120,7 +119,7 @@ def test_a_run_is_saved_there(
         path.write_bytes(b"")
 
     monkeypatch.setattr(checkpoint, "save_file", save_file)
-    run = StyleTransfer(CONTENT, STYLE, StyleTransferSettings(**DEVICE), content_labels=LABELS)
+    run = StyleTransfer(CONTENT, STYLE, StyleTransferSettings(**ON_GPU), content_labels=LABELS)
     next(run)
     run.steer(styles=[STYLE[:50]])
     run.save(tmp_path / "run.nst")
@@ -129,9 +128,9 @@ def test_a_run_is_saved_there(
     assert next(run).iteration == 2
 
 
-def test_the_defaults_iteration_is_few_kernels(gpu: PretendedGpu) -> None:
-    """At 5 microseconds each, 250 take as long as the convolutions of 512 pixels on a fast card."""
-    run = StyleTransfer(CONTENT, STYLE, StyleTransferSettings(**DEVICE))
+def test_an_iteration_with_default_settings_launches_few_kernels(gpu: SimulatedGpu) -> None:
+    """At 5 microseconds each, 250 take as long as the convolutions of 512 pixels on a fast GPU."""
+    run = StyleTransfer(CONTENT, STYLE, StyleTransferSettings(**ON_GPU))
     for snapshot in run:
         if snapshot.iteration in (3, 7):
             assert sum(gpu.kernels.values()) < 250, gpu.kernels

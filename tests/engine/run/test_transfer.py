@@ -1,3 +1,5 @@
+"""Runs of one image: scales, snapshots, stopping, failures, inputs, results and records."""
+
 from __future__ import annotations
 
 import itertools
@@ -10,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from engine_helpers import quick
+from engine_helpers import quick_settings as quick
+from engine_helpers import run_to_end, totals
 from numpy.typing import NDArray
 from on_device import DEVICE
 
@@ -26,11 +29,11 @@ from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError, 
 Image = NDArray[np.float32]
 Maker = Callable[[int, int], Image]
 
-# Two shallow layers at the content's own size: a few milliseconds an evaluation.
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def picture(result: Any, shape: tuple[int, ...]) -> Image:
-    """Return a result's image, which must be a picture."""
+def valid_image(result: Any, shape: tuple[int, ...]) -> Image:
+    """Return the image of a result, after checking shape, dtype and values."""
     image: Image = result.image
     assert image.shape == shape
     assert image.dtype == np.float32
@@ -39,10 +42,8 @@ def picture(result: Any, shape: tuple[int, ...]) -> Image:
     return image
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def planes(image: Image) -> torch.Tensor:
+def to_tensor(image: Image) -> torch.Tensor:
+    """Return an image with the shape (1, C, H, W)."""
     return torch.from_numpy(np.atleast_3d(image).transpose(2, 0, 1).copy())[None]
 
 
@@ -52,43 +53,42 @@ def one_line(error: BaseException) -> str:
     return message
 
 
-# The way through the scales
+# Scales
 
 
 @pytest.mark.parametrize("init", ["content", "style", "image"])
-def test_what_a_run_starts_from_comes_back_line_by_line_as_it_grows(
+def test_larger_scales_regain_the_detail_of_the_initial_image(
     init: Any, content: Image, style: Image
 ) -> None:
-    # With steps that move nothing the picture is the start itself: small, then grown.
+    # With a learning rate of almost 0, the result is the initial image: resized to the small scale,
+    # and back to the large one.
     start = content[::-1].copy() if init == "image" else None
     settings = quick(init=init, scales=2, iterations=2, learning_rate=1e-7)
-    run = StyleTransfer(content, style, settings, init_image=start)
-    list(run)
-    whole = StyleTransfer(content, style, settings.replace(scales=1), init_image=start)
-    next(iter(whole))
-    np.testing.assert_allclose(run.result().image, whole.result().image, atol=1e-5)
+    resized = run_to_end(StyleTransfer(content, style, settings, init_image=start))
+    expected = StyleTransfer(content, style, settings.replace(scales=1), init_image=start)
+    np.testing.assert_allclose(resized.image, expected.result().image, atol=1e-5)
 
 
 @pytest.mark.parametrize("scales", [1, 2])
-def test_steps_become_shorter_in_the_last_scale_and_only_there(
+def test_the_learning_rate_decays_in_the_last_scale_only(
     scales: int, content: Image, style: Image
 ) -> None:
-    # Steps so small that the gradient stays as it is go the same way, further or less far.
+    # Small steps hardly change the gradient, so their length is proportional to the learning rate.
     settings = quick(scales=scales, iterations=16, learning_rate=1e-4)
-    first = [s.image() for s in StyleTransfer(content, style, settings) if s.scale == 1]
-    moved = [
-        float(np.median(np.abs(after - before))) for before, after in itertools.pairwise(first)
+    images = [s.image() for s in StyleTransfer(content, style, settings) if s.scale == 1]
+    steps = [
+        float(np.median(np.abs(after - before))) for before, after in itertools.pairwise(images)
     ]
-    half = [(1 + math.cos(math.pi * step / 16)) / 2 for step in range(1, len(first))]
-    expected = [0.3 + 0.7 * part if scales == 1 else 1 for part in half]
-    assert [one / moved[0] for one in moved] == pytest.approx(
-        [one / expected[0] for one in expected], rel=0.05
+    decay = [0.65 + 0.35 * math.cos(math.pi * step / 16) for step in range(1, len(images))]
+    expected = decay if scales == 1 else [1.0] * len(decay)
+    assert [step / steps[0] for step in steps] == pytest.approx(
+        [rate / expected[0] for rate in expected], rel=0.05
     )
-    assert moved[0] == pytest.approx(1e-4, rel=0.5)
+    assert steps[0] == pytest.approx(1e-4, rel=0.5)
 
 
 @pytest.mark.parametrize("scales", [1, 2])
-def test_content_weighs_three_times_as_much_at_the_sizes_before_the_last(
+def test_the_content_weight_is_three_times_as_large_before_the_last_scale(
     scales: int, content: Image, style: Image
 ) -> None:
     run = StyleTransfer(content, style, quick(scales=scales, iterations=12, content_weight=0.2))
@@ -103,10 +103,10 @@ def test_content_weighs_three_times_as_much_at_the_sizes_before_the_last(
     assert run.settings.content_weight == 0.2
 
 
-# The iterator
+# Snapshots
 
 
-def test_a_run_is_one_snapshot_for_each_evaluation(content: Image, style: Image) -> None:
+def test_a_run_yields_a_snapshot_for_each_evaluation(content: Image, style: Image) -> None:
     run = StyleTransfer(content, style, quick(iterations=7, scales=2))
     assert [(scale.height, scale.width) for scale in run.scales] == [(20, 24), (40, 48)]
     snapshots = list(run)
@@ -128,7 +128,7 @@ def test_a_run_is_one_snapshot_for_each_evaluation(content: Image, style: Image)
     assert next(run, None) is None
 
 
-def test_a_loop_that_was_left_can_be_entered_again(content: Image, style: Image) -> None:
+def test_a_loop_can_be_left_and_continued(content: Image, style: Image) -> None:
     run = StyleTransfer(content, style, quick())
     for snapshot in run:
         if snapshot.iteration == 2:
@@ -141,34 +141,36 @@ def test_a_loop_that_was_left_can_be_entered_again(content: Image, style: Image)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_a_snapshot_stays_what_it_was(content: Image, style: Image, optimizer: Any) -> None:
+def test_later_iterations_do_not_change_a_snapshot(
+    content: Image, style: Image, optimizer: Any
+) -> None:
     run = StyleTransfer(content, style, quick(optimizer=optimizer))
     snapshot = next(run)
-    first = snapshot.image()
-    kept = first.copy()
+    image = snapshot.image()
+    expected = image.copy()
     later = [later.image() for later in run]
-    assert not np.array_equal(later[-1], kept)
-    assert np.array_equal(first, kept)
-    assert np.array_equal(snapshot.image(), kept)
-    first[:] = 0  # an array of the caller's own
-    assert np.array_equal(snapshot.image(), kept)
+    assert not np.array_equal(later[-1], expected)
+    assert np.array_equal(image, expected)
+    assert np.array_equal(snapshot.image(), expected)
+    image[:] = 0  # a copy
+    assert np.array_equal(snapshot.image(), expected)
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_the_loss_goes_down(content: Image, style: Image, optimizer: Any, normalize: bool) -> None:
+def test_the_loss_decreases(content: Image, style: Image, optimizer: Any, normalize: bool) -> None:
     weights = {} if normalize else {"content_weight": 1e-6, "style_weight": 1.0, "tv_weight": 0}
     result = stylize(
         content,
         style,
         quick(optimizer=optimizer, normalize_gradients=normalize, iterations=15, **weights),
     )
-    totals = [losses.total for losses in result.history]
-    assert totals[-1] < 0.9 * totals[0]
-    assert result.record.iterations == len(totals) == 15
+    losses = totals(result)
+    assert losses[-1] < 0.9 * losses[0]
+    assert result.record.iterations == len(losses) == 15
 
 
-def test_a_callback_sees_every_snapshot_and_may_end_the_run(content: Image, style: Image) -> None:
+def test_a_callback_gets_every_snapshot_and_can_end_the_run(content: Image, style: Image) -> None:
     seen = []
 
     def callback(snapshot: Any) -> None:
@@ -181,15 +183,13 @@ def test_a_callback_sees_every_snapshot_and_may_end_the_run(content: Image, styl
     assert seen == [1, 2, 3]
 
 
-def test_choices_change_the_settings(content: Image, style: Image) -> None:
+def test_keyword_arguments_override_the_settings(content: Image, style: Image) -> None:
     settings = quick(iterations=9)
     result = stylize(content, style, settings, iterations=2)
     assert result.settings == settings.replace(iterations=2)
     assert len(result.history) == 2
-    assert (
-        len(stylize(content, style, **quick(iterations=1).model_dump(exclude_unset=True)).history)
-        == 1
-    )
+    choices = quick(iterations=1).model_dump(exclude_unset=True)
+    assert len(stylize(content, style, **choices).history) == 1
     with pytest.raises(InputError, match="'iterations'"):
         stylize(content, style, settings, iteratons=2)
 
@@ -209,49 +209,55 @@ def test_stop_ends_the_run_before_its_next_evaluation(content: Image, style: Ima
     assert iterations == [1, 2]
     result = run.result()
     assert (result.record.status, result.record.iterations) == ("stopped", 2)
-    picture(result, content.shape)
+    valid_image(result, content.shape)
     assert next(run, None) is None
 
 
-def test_a_run_stopped_before_it_began_is_its_first_image(content: Image, style: Image) -> None:
+def test_the_result_of_a_run_stopped_before_its_start_is_the_initial_image(
+    content: Image, style: Image
+) -> None:
     run = StyleTransfer(content, style, quick())
     run.stop()
     assert list(run) == []
-    assert np.array_equal(picture(run.result(), content.shape), content)
+    assert np.array_equal(valid_image(run.result(), content.shape), content)
     assert (run.record.status, run.record.iterations, run.record.losses) == ("stopped", 0, {})
 
 
-def test_there_is_a_result_before_the_first_evaluation(content: Image, style: Image) -> None:
+def test_the_result_before_the_first_evaluation_is_the_initial_image(
+    content: Image, style: Image
+) -> None:
     run = StyleTransfer(content, style, quick())
-    assert np.array_equal(picture(run.result(), content.shape), content)
+    assert np.array_equal(valid_image(run.result(), content.shape), content)
     assert (run.record.status, run.history) == ("running", ())
-    assert len(list(run)) == 4  # looking did not disturb it
+    assert len(list(run)) == 4  # taking a result did not end the run
 
 
 def test_there_is_a_result_during_a_run(content: Image, style: Image) -> None:
     run = StyleTransfer(content, style, quick())
     next(run)
-    first = picture(run.result(), content.shape).copy()
+    first = valid_image(run.result(), content.shape).copy()
     assert not np.array_equal(first, content)
     assert (run.record.status, run.record.iterations) == ("running", 1)
     list(run)
     assert not np.array_equal(run.result().image, first)
 
 
-def test_adams_result_is_the_average_of_the_last_tenth_of_its_iterates(
+def test_the_result_of_adam_is_the_ema_over_a_tenth_of_the_iterations(
     content: Image, style: Image
 ) -> None:
     run = StyleTransfer(content, style, quick(iterations=30))
     images = [snapshot.image() for snapshot in run]
-    weights = (2 / 3) ** np.arange(29, -1, -1)  # a window of three: the decay is 1 - 1 / 3
+    weights = (2 / 3) ** np.arange(29, -1, -1)  # a tenth of 30 is 3: the decay is 1 - 1 / 3
     expected = np.tensordot(weights / weights.sum(), images, axes=1)
     np.testing.assert_allclose(run.result().image, expected, atol=1e-5)
     assert np.abs(expected - images[-1]).max() > 1e-3
 
 
-def test_lbfgs_result_is_the_best_image_it_has_seen(content: Image, style: Image) -> None:
+def test_the_result_of_lbfgs_is_the_image_with_the_lowest_loss(
+    content: Image, style: Image
+) -> None:
     run = StyleTransfer(content, style, quick(iterations=12, optimizer="lbfgs", scales=1))
-    # What is evaluated is the start, and then what each snapshot shows.
+    # The first loss is that of the initial image, the next one that of the first snapshot.
     images = [content, *(snapshot.image() for snapshot in run)]
     best = int(np.argmin([losses.total for losses in run.history]))
     assert best > 0
@@ -259,7 +265,7 @@ def test_lbfgs_result_is_the_best_image_it_has_seen(content: Image, style: Image
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, evaluation: int, error: BaseException) -> None:
-    """Let an evaluation fail."""
+    """Make an evaluation raise an error."""
     original, count = Objective.loss_and_gradient, 0
 
     def failing(self: Objective, *args: Any) -> Any:
@@ -272,7 +278,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, evaluation: int, error: BaseExcepti
     monkeypatch.setattr(Objective, "loss_and_gradient", failing)
 
 
-def test_a_failure_of_torch_becomes_ours_and_keeps_the_picture(
+def test_an_error_of_torch_is_translated_and_the_image_is_kept(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
     fail_at(monkeypatch, 3, RuntimeError("CUDA error: unspecified launch failure"))
@@ -287,10 +293,10 @@ def test_a_failure_of_torch_becomes_ours_and_keeps_the_picture(
     assert next(run, None) is None
     result = run.result()
     assert (result.record.status, result.record.iterations) == ("failed", 2)
-    assert np.array_equal(picture(result, content.shape), images[-1])
+    assert np.array_equal(valid_image(result, content.shape), images[-1])
 
 
-def test_a_failure_at_the_first_evaluation_leaves_the_first_image(
+def test_the_result_after_an_error_at_the_first_evaluation_is_the_initial_image(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
     fail_at(monkeypatch, 1, RuntimeError("no"))
@@ -302,7 +308,7 @@ def test_a_failure_at_the_first_evaluation_leaves_the_first_image(
 
 
 @pytest.mark.parametrize("bug", [IndexError("a bug"), KeyboardInterrupt()])
-def test_a_bug_and_an_interruption_are_shown_as_they_are(
+def test_bugs_and_interrupts_are_raised_unchanged(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image, bug: BaseException
 ) -> None:
     fail_at(monkeypatch, 2, bug)
@@ -311,7 +317,7 @@ def test_a_bug_and_an_interruption_are_shown_as_they_are(
         list(run)
     assert caught.value is bug
     assert (run.record.status, run.record.iterations) == ("failed", 1)
-    picture(run.result(), content.shape)
+    valid_image(run.result(), content.shape)
 
 
 @pytest.mark.parametrize(
@@ -322,28 +328,28 @@ def test_a_bug_and_an_interruption_are_shown_as_they_are(
     ],
     ids=["cuda", "cpu"],
 )
-def test_running_out_of_memory_lets_go_of_the_tensors(
+def test_running_out_of_memory_frees_the_tensors(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image, error: RuntimeError
 ) -> None:
     original = FeatureExtractor.record_tape
-    alive: list[weakref.ref[torch.Tensor]] = []
+    references: list[weakref.ref[torch.Tensor]] = []
 
     def exhausted(self: FeatureExtractor, image: torch.Tensor) -> Any:
         features = original(self, image).features
-        alive.extend(weakref.ref(value) for value in (image, *features.values()))
-        assert all(ref() is not None for ref in alive)
+        references.extend(weakref.ref(value) for value in (image, *features.values()))
+        assert all(ref() is not None for ref in references)
         raise error
 
     monkeypatch.setattr(FeatureExtractor, "record_tape", exhausted)
     run = StyleTransfer(content, style, quick())
     with pytest.raises(OutOfMemoryError) as caught:
         next(run)
-    # The error is still held here, and with it its traceback.
-    assert len(alive) == 3
-    assert [ref() for ref in alive] == [None] * 3
+    # `caught` still refers to the error, and so to its traceback.
+    assert len(references) == 3
+    assert [ref() for ref in references] == [None] * 3
     assert "48 x 40 pixels" in one_line(caught.value)
     assert not isinstance(caught.value, RuntimeError)
-    picture(run.result(), content.shape)
+    valid_image(run.result(), content.shape)
 
 
 def test_too_little_memory_is_reported_before_the_run(
@@ -356,7 +362,7 @@ def test_too_little_memory_is_reported_before_the_run(
     assert "48 x 40 pixels" in message and "smaller size" in message
 
 
-# The same again
+# Reproducibility
 
 
 @pytest.mark.parametrize("init", ["content", "noise"])
@@ -370,7 +376,7 @@ def test_the_same_run_again_gives_the_same_bytes(
     assert one.record == other.record
 
 
-def test_noise_is_the_seeds_alone(content: Image, style: Image) -> None:
+def test_noise_depends_on_the_seed_only(content: Image, style: Image) -> None:
     starts = [
         StyleTransfer(content, style, quick(init="noise", seed=seed)).result().image
         for seed in (0, 0, 1, 2**63 - 1)
@@ -381,75 +387,73 @@ def test_noise_is_the_seeds_alone(content: Image, style: Image) -> None:
     torch.manual_seed(123)
     before = torch.random.get_rng_state()
     StyleTransfer(content, style, quick(init="noise", seed=0)).result()
-    assert torch.equal(torch.random.get_rng_state(), before)  # nobody else's numbers change
+    assert torch.equal(torch.random.get_rng_state(), before)  # the global generator is not used
     noise = starts[0]
     assert abs(noise.mean() - 0.5) < 0.02 and abs(noise.std() - 12**-0.5) < 0.02
 
 
-# What goes in and what comes out
+# Inputs and results
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32", "float64"])
-@pytest.mark.parametrize("kind", ["grey", "rgb", "rgba"])
-@pytest.mark.parametrize("of_style", ["grey", "rgb", "rgba"])
-def test_the_result_has_the_contents_channels(
-    content: Image, style: Image, kind: str, of_style: str, dtype: str
+@pytest.mark.parametrize("channels", ["grey", "rgb", "rgba"])
+@pytest.mark.parametrize("style_channels", ["grey", "rgb", "rgba"])
+def test_the_result_has_the_channels_of_the_content(
+    content: Image, style: Image, channels: str, style_channels: str, dtype: str
 ) -> None:
-    def given(image: Image, kind: str) -> NDArray[Any]:
-        if kind == "grey":
+    def convert(image: Image, channels: str) -> NDArray[Any]:
+        if channels == "grey":
             image = image[..., 0]
-        elif kind == "rgba":
+        elif channels == "rgba":
             image = np.concatenate([image, image[::-1, :, :1]], axis=2)
         if dtype.startswith("uint"):
             return np.round(image * np.iinfo(dtype).max).astype(dtype)
         return image.astype(dtype)
 
-    image = given(content, kind)
-    result = stylize(image, given(style, of_style), quick(iterations=2))
-    found = picture(result, image.shape)
+    image = convert(content, channels)
+    result = stylize(image, convert(style, style_channels), quick(iterations=2))
+    found = valid_image(result, image.shape)
     before = image / (np.iinfo(dtype).max if dtype.startswith("uint") else 1)
     assert not np.allclose(found[..., :3], before[..., :3], atol=1e-3)
-    if kind == "rgba":
+    if channels == "rgba":
         np.testing.assert_allclose(found[..., 3], before[..., 3], atol=1e-6)
 
 
-def test_a_grey_content_makes_everything_grey(content: Image, style: Image) -> None:
-    grey_style = luminance(planes(style))[0, 0].numpy()
+def test_a_grey_content_uses_the_luminance_of_the_style(content: Image, style: Image) -> None:
+    grey_style = luminance(to_tensor(style))[0, 0].numpy()
     found = stylize(content[..., 1], style, quick())
     expected = stylize(content[..., 1], grey_style, quick())
     assert np.array_equal(found.image, expected.image)
 
 
-@pytest.mark.parametrize(("size", "worked_at"), [(24, (20, 24)), (96, (80, 96)), (None, (40, 48))])
-def test_the_size_worked_at_and_the_size_of_the_result(
-    content: Image, style: Image, size: int | None, worked_at: tuple[int, int]
+@pytest.mark.parametrize(("size", "working"), [(24, (20, 24)), (96, (80, 96)), (None, (40, 48))])
+def test_the_result_has_the_size_of_the_content_or_the_working_size(
+    content: Image, style: Image, size: int | None, working: tuple[int, int]
 ) -> None:
-    for output_size, expected in (("content", (40, 48)), ("working", worked_at)):
+    for output_size, expected in (("content", (40, 48)), ("working", working)):
         run = StyleTransfer(content, style, quick(size=size, output_size=output_size, iterations=1))
         assert run.output_shape == expected
-        assert next(run).shape == worked_at
-        picture(run.result(), (*expected, 3))
+        assert next(run).shape == working
+        valid_image(run.result(), (*expected, 3))
 
 
-def test_the_first_image_is_what_init_says(content: Image, style: Image) -> None:
-    def first(**choices: Any) -> Image:
-        start = choices.pop("init_image", None)
-        return StyleTransfer(content, style, quick(**choices), init_image=start).result().image
+def test_init_chooses_the_initial_image(content: Image, style: Image) -> None:
+    def first(init: Any, init_image: Any = None) -> Image:
+        return StyleTransfer(content, style, quick(init=init), init_image=init_image).result().image
 
-    assert np.array_equal(first(init="content"), content)
-    resized = resize(planes(style).to(DEVICE), 40, 48)[0].permute(1, 2, 0).cpu().numpy()
-    assert np.array_equal(first(init="style"), resized)
-    start = content[::-1]
-    assert np.array_equal(first(init="image", init_image=start), start)
+    assert np.array_equal(first("content"), content)
+    resized = resize(to_tensor(style).to(DEVICE), 40, 48)[0].permute(1, 2, 0).cpu().numpy()
+    assert np.array_equal(first("style"), resized)
+    assert np.array_equal(first("image", content[::-1]), content[::-1])
     grey = np.full((40, 48), 51, np.uint8)
-    np.testing.assert_allclose(first(init="image", init_image=grey), np.full((40, 48, 3), 0.2))
+    np.testing.assert_allclose(first("image", grey), np.full((40, 48, 3), 0.2))
 
 
-def test_a_grey_run_starts_from_the_brightness_of_a_colour_image(
+def test_a_grey_run_starts_from_the_luminance_of_a_colour_image(
     content: Image, style: Image
 ) -> None:
     run = StyleTransfer(content[..., 0], style, quick(init="image"), init_image=content)
-    expected = luminance(planes(content))[0, 0].numpy()
+    expected = luminance(to_tensor(content))[0, 0].numpy()
     np.testing.assert_allclose(run.result().image, expected, atol=1e-6)
 
 
@@ -462,24 +466,26 @@ def test_init_image_requires_init_to_be_image(content: Image, style: Image) -> N
         StyleTransfer(content, style, quick(init="image"), init_image=[1, 2, 3])
 
 
-def test_luminance_mode_keeps_the_contents_colours(photo: Maker, style: Image) -> None:
+def test_luminance_mode_keeps_the_chroma_of_the_content(photo: Maker, style: Image) -> None:
     content = 0.25 + 0.5 * photo(40, 48)
-    found = picture(stylize(content, style, quick(color="luminance")), content.shape)
-    inside = ((found > 0) & (found < 1)).all(axis=2)
-    assert inside.mean() > 0.9
-    moved = (found - content)[inside]  # the same in every channel: brightness alone
-    np.testing.assert_allclose(moved - moved[:, :1], np.zeros_like(moved), atol=1e-6)
-    assert np.abs(moved).max() > 0.01
+    found = valid_image(stylize(content, style, quick(color="luminance")), content.shape)
+    unclipped = ((found > 0) & (found < 1)).all(axis=2)
+    assert unclipped.mean() > 0.9
+    change = (found - content)[unclipped]  # equal in all channels: of the luminance only
+    np.testing.assert_allclose(change - change[:, :1], np.zeros_like(change), atol=1e-6)
+    assert np.abs(change).max() > 0.01
 
 
-def test_match_mode_is_a_run_with_the_style_recoloured(content: Image, style: Image) -> None:
-    there = (planes(image).to(DEVICE) for image in (style, content))
-    recoloured = match_colors(*there)[0].permute(1, 2, 0).cpu().numpy()
+def test_match_mode_equals_a_run_with_a_recoloured_style(content: Image, style: Image) -> None:
+    tensors = (to_tensor(image).to(DEVICE) for image in (style, content))
+    recoloured = match_colors(*tensors)[0].permute(1, 2, 0).cpu().numpy()
     found = stylize(content, style, quick(color="match"))
     assert np.array_equal(found.image, stylize(content, recoloured, quick()).image)
 
 
-def test_missing_values_come_back_where_they_were(content: Image, style: Image) -> None:
+def test_missing_values_of_the_content_are_missing_in_the_result(
+    content: Image, style: Image
+) -> None:
     holes = content.copy()
     holes[5:9, 7:20, 1] = np.nan
     found = stylize(holes, style, quick(nan="keep")).image
@@ -509,20 +515,20 @@ def test_several_styles_are_blended_by_their_shares(content: Image, style: Image
 
 @pytest.mark.parametrize("shape", [(20, 24), (60, 50), (9, 200), (40, 48)])
 @pytest.mark.parametrize("style_scale", [0.5, 1, 1.7])
-def test_the_style_may_have_any_size(
+def test_a_style_can_have_any_size(
     content: Image, stripes: Maker, shape: tuple[int, int], style_scale: float
 ) -> None:
     settings = quick(style_scale=style_scale, iterations=2)
-    picture(stylize(content, stripes(*shape), settings), content.shape)
+    valid_image(stylize(content, stripes(*shape), settings), content.shape)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (15, 17), (1200, 20), (20, 300)])
-def test_the_default_layers_work_on_the_smallest_and_the_narrowest(
+def test_small_and_narrow_images_are_enlarged_for_the_default_layers(
     photo: Maker, stripes: Maker, shape: tuple[int, int]
 ) -> None:
     settings = StyleTransferSettings(iterations=1, device=DEVICE)
     result = stylize(photo(*shape), stripes(*shape), settings)
-    picture(result, (*shape, 3))
+    valid_image(result, (*shape, 3))
     (scale,) = result.record.resolved.scales
     assert min(scale.height, scale.width) == 32  # two positions of relu5_1
 
@@ -530,17 +536,17 @@ def test_the_default_layers_work_on_the_smallest_and_the_narrowest(
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("color", ["style", "luminance", "match"])
 @pytest.mark.parametrize("normalize", [True, False])
-def test_pictures_of_nothing_give_a_picture(optimizer: Any, color: Any, normalize: bool) -> None:
+def test_flat_images_give_a_valid_result(optimizer: Any, color: Any, normalize: bool) -> None:
     flat, black = np.full((16, 20, 3), 0.5), np.zeros((16, 16), np.uint8)
     settings = quick(optimizer=optimizer, color=color, normalize_gradients=normalize, iterations=3)
     for content, style in ((flat, flat), (flat, black), (black, flat), (black, black)):
         result = stylize(content, style, settings)
-        picture(result, content.shape)
-        assert all(np.isfinite(losses.total) for losses in result.history)
+        valid_image(result, content.shape)
+        assert np.isfinite(totals(result)).all()
 
 
 @pytest.mark.parametrize(
-    ("which", "image", "said"),
+    ("name", "image", "message"),
     [
         ("content", np.zeros((1, 1), np.uint8), "content is 1 x 1 pixels; it must be at least"),
         ("style", np.zeros((1, 1, 3)), "style is 1 x 1 pixels; it must be at least"),
@@ -549,18 +555,16 @@ def test_pictures_of_nothing_give_a_picture(optimizer: Any, color: Any, normaliz
         ("content", None, "content has shape (); it must be (height, width)"),
     ],
 )
-def test_an_image_that_is_none_is_named(
-    content: Image, style: Image, which: str, image: Any, said: str
+def test_an_invalid_image_raises_with_its_name(
+    content: Image, style: Image, name: str, image: Any, message: str
 ) -> None:
-    images = {"content": content, "style": style, which: image}
+    images = {"content": content, "style": style, name: image}
     with pytest.raises(InputError) as caught:
         StyleTransfer(images["content"], images["style"], quick())
-    assert one_line(caught.value).startswith(said)
+    assert one_line(caught.value).startswith(message)
 
 
-def test_one_of_several_styles_is_named_by_its_number_or_its_name(
-    content: Image, style: Image
-) -> None:
+def test_an_invalid_style_raises_with_its_number_or_its_name(content: Image, style: Image) -> None:
     bad = np.zeros((9, 9), bool)
     with pytest.raises(InputError, match=r"^style 2 has dtype bool"):
         StyleTransfer(content, [style, bad], quick())
@@ -569,7 +573,7 @@ def test_one_of_several_styles_is_named_by_its_number_or_its_name(
 
 
 @pytest.mark.parametrize("names", [["photo"], ["photo", "day"], ["photo", "day", "night", "x"]])
-def test_there_is_a_name_for_each_image(content: Image, style: Image, names: list[str]) -> None:
+def test_a_wrong_number_of_names_raises(content: Image, style: Image, names: list[str]) -> None:
     with pytest.raises(InputError) as caught:
         StyleTransfer(content, [style, style], quick(), names=names)
     assert one_line(caught.value) == (
@@ -577,7 +581,7 @@ def test_there_is_a_name_for_each_image(content: Image, style: Image, names: lis
     )
 
 
-def test_a_large_style_needs_memory_too(
+def test_a_style_that_does_not_fit_into_memory_raises(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
     monkeypatch.setattr(Device, "free_bytes", 2**28)
@@ -586,12 +590,12 @@ def test_a_large_style_needs_memory_too(
         StyleTransfer(content, style, quick(style_scale=30, tile="off"))
 
 
-def test_no_style_at_all_is_an_error(content: Image) -> None:
+def test_an_empty_list_of_styles_raises(content: Image) -> None:
     with pytest.raises(InputError, match=r"^There is no style image; give at least one\.$"):
         StyleTransfer(content, [], quick())
 
 
-def test_a_device_that_is_not_there(
+def test_a_missing_device_raises(
     monkeypatch: pytest.MonkeyPatch, content: Image, style: Image
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
@@ -599,7 +603,7 @@ def test_a_device_that_is_not_there(
         StyleTransfer(content, style, quick(device="cuda"))
 
 
-def test_weights_that_are_not_there(content: Image, style: Image) -> None:
+def test_a_missing_weights_file_raises(content: Image, style: Image) -> None:
     with pytest.raises(WeightsError, match=r"nowhere\.pth"):
         StyleTransfer(content, style, quick(weights="nowhere.pth"))
 
@@ -607,7 +611,7 @@ def test_weights_that_are_not_there(content: Image, style: Image) -> None:
 # The record
 
 
-def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style: Image) -> None:
+def test_the_record_has_settings_inputs_device_and_losses(content: Image, style: Image) -> None:
     settings = quick(seed=5)
     run = StyleTransfer(content, [style, style[:20]], settings, names=["a", "b", "c"])
     list(run)
@@ -617,7 +621,7 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
     assert [image.shape for image in record.styles] == [(44, 36, 3), (20, 36, 3)]
     assert record.init_image is None
     assert record.resolved.device == DEVICE
-    precision = Device.from_settings(settings).precision  # the machine's choice
+    precision = Device.from_settings(settings).precision  # measured on this machine
     assert record.resolved.precision == precision
     assert record.resolved.threads == torch.get_num_threads()
     assert record.resolved.weights == "vgg16_features.safetensors"
@@ -633,7 +637,7 @@ def test_the_record_says_what_went_in_and_how_it_was_done(content: Image, style:
     assert (record.iterations, record.status) == (4, "finished")
 
 
-def test_the_record_says_what_the_run_started_from(content: Image, style: Image) -> None:
+def test_the_record_has_the_initial_image(content: Image, style: Image) -> None:
     run = StyleTransfer(content, style, quick(init="image"), init_image=style)
     assert run.record.init_image is not None
     assert run.record.init_image.name == "init_image"
@@ -641,18 +645,18 @@ def test_the_record_says_what_the_run_started_from(content: Image, style: Image)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_precision_is_that_of_the_convolutions_alone(
+def test_bfloat16_changes_the_losses_by_rounding_only(
     content: Image, style: Image, precision: Any
 ) -> None:
     exact = stylize(content, style, quick(precision="float32"))
     found = stylize(content, style, quick(precision=precision))
     assert found.record.resolved.precision == precision
-    totals = [[losses.total for losses in run.history] for run in (found, exact)]
-    assert totals[0] == pytest.approx(totals[1], rel=0 if precision == "float32" else 0.05)
+    tolerance = 0 if precision == "float32" else 0.05
+    assert totals(found) == pytest.approx(totals(exact), rel=tolerance)
     assert (found.image.tobytes() == exact.image.tobytes()) == (precision == "float32")
 
 
-def test_the_public_names_are_these() -> None:
+def test_the_package_exports_the_engine_lazily() -> None:
     assert napari_nst.StyleTransfer is StyleTransfer
     assert napari_nst.stylize is stylize
     with pytest.raises(AttributeError, match="no attribute 'stylise'"):
@@ -661,9 +665,8 @@ def test_the_public_names_are_these() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
-def test_a_gpu_paints_the_same_picture(content: Image, style: Image) -> None:
+def test_a_gpu_has_the_losses_of_the_cpu(content: Image, style: Image) -> None:
     of_gpu, of_cpu = (stylize(content, style, quick(device=name)) for name in ("cuda", "cpu"))
     assert of_gpu.record.resolved.device.startswith("cuda")
-    totals = [[losses.total for losses in run.history] for run in (of_gpu, of_cpu)]
-    assert totals[0] == pytest.approx(totals[1], rel=0.01)
-    picture(of_gpu, content.shape)
+    assert totals(of_gpu) == pytest.approx(totals(of_cpu), rel=0.01)
+    valid_image(of_gpu, content.shape)

@@ -1,4 +1,4 @@
-"""The viewer closes in the middle of something, and Python lives on: notebooks, other viewers."""
+"""Viewers that close during a run, a download or a dialog, while Python keeps running."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def delete_what_waits(qtbot: Any) -> None:
-    """Have Qt delete the widgets that wait for it, and deliver what the worker has sent."""
+def process_deletions(qtbot: Any) -> None:
+    """Let Qt delete widgets and deliver queued signals."""
     for _ in range(3):
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         qtbot.wait(30)
@@ -35,57 +35,59 @@ def close_viewer(viewer: Any) -> None:
     viewer.close()
 
 
-def close_window(viewer: Any) -> None:
-    """Close the window as its menu does, and leave the layers in the viewer."""
+def close_by_menu(viewer: Any) -> None:
+    """Close the window as its menu does; the viewer keeps its layers."""
     viewer.window._qt_window.close()
     forget_window(viewer)
 
 
-def close_by_cross(viewer: Any) -> None:
-    """Close the window as the window system does, after napari's question."""
-    click_on_cross(viewer)
+def close_by_title_bar(viewer: Any) -> None:
+    """Close the window as the button in its title bar does; napari asks for confirmation."""
+    click_close_button(viewer)
     forget_window(viewer)
 
 
 def forget_window(viewer: Any) -> None:
-    """Have Qt delete the window; the fixture would close it again."""
+    """Let Qt delete the window, so that the fixture does not close it again."""
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     del viewer.window._qt_window
 
 
-class Cross(QCloseEvent):
-    """What the window system sends: only this makes napari ask."""
+class SpontaneousCloseEvent(QCloseEvent):
+    """Event of the window system, on which napari asks for confirmation."""
 
     def spontaneous(self) -> bool:
         return True
 
 
-def click_on_cross(viewer: Any) -> None:
-    event = Cross()
+def click_close_button(viewer: Any) -> None:
+    event = SpontaneousCloseEvent()
     QApplication.sendEvent(viewer.window._qt_window, event)
-    if event.isAccepted():  # as Qt does then
+    if event.isAccepted():  # Qt deletes the window then
         viewer.window._qt_window.deleteLater()
 
 
-WAYS = pytest.mark.parametrize("close", [close_viewer, close_window, close_by_cross])
+each_close = pytest.mark.parametrize("close", [close_viewer, close_by_menu, close_by_title_bar])
 
 
-def answer(monkeypatch: pytest.MonkeyPatch, accepted: QDialog.DialogCode) -> list[object]:
-    """Answer napari's question whether to close the window."""
-    asked: list[object] = []
+def answer_confirmation(
+    monkeypatch: pytest.MonkeyPatch, answer: QDialog.DialogCode
+) -> list[object]:
+    """Answer napari's question whether to close the window; return the list of its dialogs."""
+    dialogs: list[object] = []
 
-    class Question:
+    class ConfirmCloseDialog:
         def __init__(self, *_: object, **__: object) -> None:
-            asked.append(self)
+            dialogs.append(self)
 
         def exec_(self) -> QDialog.DialogCode:
-            return accepted
+            return answer
 
-    monkeypatch.setattr("napari._qt.qt_main_window.ConfirmCloseDialog", Question)
-    return asked
+    monkeypatch.setattr("napari._qt.qt_main_window.ConfirmCloseDialog", ConfirmCloseDialog)
+    return dialogs
 
 
-class Opened:
+class DockedPanel:
     """A panel in the dock of a viewer, with an engine that waits before an iteration."""
 
     def __init__(self, viewer: Any, waits_at: int) -> None:
@@ -109,8 +111,10 @@ class Opened:
         qtbot.wait(200)
 
 
-@WAYS
-@pytest.mark.parametrize("moment", ["before a picture", "after a picture", "paused", "stopping"])
+@each_close
+@pytest.mark.parametrize(
+    "moment", ["before the first snapshot", "after a snapshot", "paused", "stopping"]
+)
 def test_a_run_ends_with_its_viewer(
     viewer: Any,
     qtbot: Any,
@@ -118,77 +122,77 @@ def test_a_run_ends_with_its_viewer(
     close: Callable[[Any], None],
     moment: str,
 ) -> None:
-    answer(monkeypatch, QDialog.DialogCode.Accepted)
-    opened = Opened(viewer, waits_at=1 if moment == "before a picture" else 3)
-    opened.panel.start()
-    qtbot.waitUntil(opened.reached.is_set, timeout=20000)
-    if moment != "before a picture":
-        qtbot.waitUntil(lambda: opened.session.layer is not None, timeout=20000)
+    answer_confirmation(monkeypatch, QDialog.DialogCode.Accepted)
+    docked = DockedPanel(viewer, waits_at=1 if moment == "before the first snapshot" else 3)
+    docked.panel.start()
+    qtbot.waitUntil(docked.reached.is_set, timeout=20000)
+    if moment != "before the first snapshot":
+        qtbot.waitUntil(lambda: docked.session.layer is not None, timeout=20000)
     if moment == "paused":
-        opened.panel.pause()
+        docked.panel.pause()
     if moment == "stopping":
-        opened.panel.stop()
+        docked.panel.stop()
     close(viewer)
-    delete_what_waits(qtbot)
-    opened.end(qtbot)
+    process_deletions(qtbot)
+    docked.end(qtbot)
 
     assert len(activity._all_instances) == 0
-    assert len(opened.engine.made[0].history) < 50
+    assert len(docked.engine.made[0].history) < 50
     assert Session._active is None
 
 
 def test_a_run_continues_if_its_window_stays_open(
     viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = answer(monkeypatch, QDialog.DialogCode.Rejected)
-    opened = Opened(viewer, waits_at=3)
-    opened.panel.start()
-    qtbot.waitUntil(opened.reached.is_set, timeout=20000)
-    click_on_cross(viewer)
-    delete_what_waits(qtbot)
-    opened.end(qtbot)
+    dialogs = answer_confirmation(monkeypatch, QDialog.DialogCode.Rejected)
+    docked = DockedPanel(viewer, waits_at=3)
+    docked.panel.start()
+    qtbot.waitUntil(docked.reached.is_set, timeout=20000)
+    click_close_button(viewer)
+    process_deletions(qtbot)
+    docked.end(qtbot)
 
-    assert asked
-    assert opened.panel.status.startswith("Finished")
+    assert dialogs
+    assert docked.panel.status.startswith("Finished")
     assert "photo x paint" in viewer.layers
 
 
-@WAYS
+@each_close
 def test_a_stack_ends_with_its_viewer(
     make_napari_viewer: Any,
     qtbot: Any,
     monkeypatch: pytest.MonkeyPatch,
     close: Callable[[Any], None],
 ) -> None:
-    answer(monkeypatch, QDialog.DialogCode.Accepted)
+    answer_confirmation(monkeypatch, QDialog.DialogCode.Accepted)
     viewer = make_napari_viewer()
     rng = np.random.default_rng(0)
     viewer.add_image(rng.random((3, 20, 24), np.float32), name="stack")
     viewer.add_image(rng.random((20, 24), np.float32), name="paint")
-    opened = Opened(viewer, waits_at=3)
-    opened.panel.controls.planes.choice.value = 0
-    opened.panel.start()
-    qtbot.waitUntil(opened.reached.is_set, timeout=20000)
+    docked = DockedPanel(viewer, waits_at=3)
+    docked.panel.controls.planes.choice.value = 0
+    docked.panel.start()
+    qtbot.waitUntil(docked.reached.is_set, timeout=20000)
     close(viewer)
-    delete_what_waits(qtbot)
-    opened.end(qtbot)
+    process_deletions(qtbot)
+    docked.end(qtbot)
 
     assert len(activity._all_instances) == 0
 
 
-def test_what_a_closed_panel_has_is_released(viewer: Any, qtbot: Any) -> None:
-    opened = Opened(viewer, waits_at=3)
+def test_a_closed_panel_and_its_run_are_released(viewer: Any, qtbot: Any) -> None:
+    docked = DockedPanel(viewer, waits_at=3)
     labels = viewer.add_labels(np.ones((40, 48), np.uint8))
-    opened.panel.controls.regions.content_labels.value = labels
-    opened.panel.start()
-    qtbot.waitUntil(opened.reached.is_set, timeout=20000)
+    docked.panel.controls.regions.content_labels.value = labels
+    docked.panel.start()
+    qtbot.waitUntil(docked.reached.is_set, timeout=20000)
     viewer.close()
-    delete_what_waits(qtbot)
-    opened.end(qtbot)
+    process_deletions(qtbot)
+    docked.end(qtbot)
     labels.paint((1, 1), 3)  # the user still has the layer
     viewer.dims.set_current_step(0, 0)
-    run = weakref.ref(opened.engine.made.pop())
-    del opened
+    run = weakref.ref(docked.engine.made.pop())
+    del docked
     gc.collect()
 
     assert run() is None
@@ -200,11 +204,11 @@ def test_a_second_viewer_can_run_after_the_first_closes(
     other = make_napari_viewer()
     for layer in list(viewer.layers):
         other.add_image(layer.data, name=layer.name, rgb=True)
-    first, second = Opened(viewer, waits_at=3), Opened(other, waits_at=99)
+    first, second = DockedPanel(viewer, waits_at=3), DockedPanel(other, waits_at=99)
     first.panel.start()
     qtbot.waitUntil(first.reached.is_set, timeout=20000)
     viewer.close()
-    delete_what_waits(qtbot)
+    process_deletions(qtbot)
     second.panel.start()
     assert "Another panel is running" in second.panel.status
     first.end(qtbot)
@@ -215,25 +219,25 @@ def test_a_second_viewer_can_run_after_the_first_closes(
     assert "photo x paint" in other.layers
 
 
-def test_a_bystanders_closing_leaves_the_run_alone(
+def test_closing_another_viewer_does_not_end_the_run(
     viewer: Any, make_napari_viewer: Any, qtbot: Any
 ) -> None:
-    """The other viewer shows the run among its activities, too."""
+    """The other viewer also shows the run in its activity dock."""
     other = make_napari_viewer()
-    opened = Opened(viewer, waits_at=3)
-    opened.panel.start()
-    qtbot.waitUntil(opened.reached.is_set, timeout=20000)
+    docked = DockedPanel(viewer, waits_at=3)
+    docked.panel.start()
+    qtbot.waitUntil(docked.reached.is_set, timeout=20000)
     other.close()
-    delete_what_waits(qtbot)
-    opened.end(qtbot)
+    process_deletions(qtbot)
+    docked.end(qtbot)
 
-    assert opened.panel.status.startswith("Finished")
+    assert docked.panel.status.startswith("Finished")
     assert len(activity._all_instances) == 0
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["viewer", "dock"])
+@pytest.mark.parametrize("closed", ["viewer", "dock"])
 def test_a_download_ends_with_the_panel(
-    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, whole: bool
+    viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
     monkeypatch.setattr(QMessageBox, "question", lambda *_: QMessageBox.StandardButton.Yes)
     begun, ended = threading.Event(), threading.Event()
@@ -250,21 +254,21 @@ def test_a_download_ends_with_the_panel(
     panel = StyleTransferPanel(viewer, FakeEngine())
     dock = viewer.window.add_dock_widget(panel, name="panel")
     panel.fetch_button.native.click()
-    panel.fetch_button.native.click()  # a second time: there is one download all the same
+    panel.fetch_button.native.click()  # does not start a second download
     qtbot.waitUntil(begun.is_set, timeout=20000)
     assert len(activity._all_instances) == 1
-    if whole:
+    if closed == "viewer":
         viewer.close()
     else:
         viewer.window.remove_dock_widget(dock)
-    delete_what_waits(qtbot)
+    process_deletions(qtbot)
     qtbot.waitUntil(ended.is_set, timeout=20000)
     qtbot.wait(300)
 
     assert len(activity._all_instances) == 0
 
 
-def test_the_engines_import_ends_after_the_viewer(
+def test_a_viewer_can_close_while_the_engine_is_imported(
     viewer: Any, qtbot: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate, ended = threading.Event(), threading.Event()
@@ -278,42 +282,37 @@ def test_the_engines_import_ends_after_the_viewer(
     panel = StyleTransferPanel(viewer, FakeEngine())
     viewer.window.add_dock_widget(panel, name="panel")
     viewer.close()
-    delete_what_waits(qtbot)
+    process_deletions(qtbot)
     gate.set()
     qtbot.waitUntil(ended.is_set, timeout=20000)
     qtbot.wait(300)
 
 
 @pytest.mark.parametrize(
-    "ask",
-    [
-        lambda panel: panel.presets.menu.actions()[0].trigger(),
-        lambda panel: panel.presets.menu.actions()[2].trigger(),
-        lambda panel: panel.presets.menu.actions()[3].trigger(),
-    ],
-    ids=["name", "export", "import"],
+    "action",
+    [pytest.param(0, id="name"), pytest.param(2, id="export"), pytest.param(3, id="import")],
 )
-def test_a_dialog_closes_with_the_viewer(viewer: Any, qtbot: Any, ask: Any) -> None:
+def test_a_dialog_closes_with_the_viewer(viewer: Any, qtbot: Any, action: int) -> None:
     panel = StyleTransferPanel(viewer, FakeEngine())
     viewer.window.add_dock_widget(panel, name="panel")
-    open_then: list[object] = []
+    dialogs: list[object] = []
 
     def close() -> None:
-        open_then.append(QApplication.activeModalWidget())
+        dialogs.append(QApplication.activeModalWidget())
         viewer.close()
-        delete_what_waits(qtbot)
+        process_deletions(qtbot)
         for widget in QApplication.topLevelWidgets():
             if isinstance(widget, QDialog) and widget.isModal():
                 widget.reject()
 
     QTimer.singleShot(200, close)
-    ask(panel)
+    panel.presets.menu.actions()[action].trigger()
 
-    assert open_then[0] is not None
+    assert dialogs[0] is not None
 
 
-def test_a_closed_panel_hears_nothing_of_the_layers(viewer: Any, qtbot: Any) -> None:
-    """napari goes on telling it of them."""
+def test_a_closed_panel_ignores_events_of_layers(viewer: Any) -> None:
+    """napari still emits them to the widgets of a closed dock."""
     panel = StyleTransferPanel(viewer, FakeEngine())
     dock = viewer.window.add_dock_widget(panel, name="panel")
     labels = viewer.add_labels(np.ones((40, 48), np.uint8))
@@ -330,9 +329,9 @@ def test_a_floating_dock_closes_with_its_viewer(viewer: Any, qtbot: Any) -> None
     panel = StyleTransferPanel(viewer, FakeEngine())
     dock = viewer.window.add_dock_widget(panel, name="panel")
     dock.setFloating(True)
-    told: list[None] = []
+    emitted: list[None] = []
     watch = WindowWatch(panel)
-    watch.closing.connect(lambda: told.append(None))
+    watch.closing.connect(lambda: emitted.append(None))
     viewer.close()
 
-    assert told
+    assert emitted

@@ -1,13 +1,13 @@
-"""VGG-19's weights, fetched from a server on this machine through the viewer's worker."""
+"""Downloads of VGG-19 from the panel, here from a server on this machine."""
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from qtpy.QtWidgets import QApplication, QMessageBox, QProgressDialog, QPushButton, QWidget
+from state_dicts import publish_vgg19
 
 from napari_nst.errors import WeightsError
 from napari_nst.plugin.run.fetching import Fetch, ask_and_fetch
@@ -18,49 +18,32 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def published(server: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """A server that has a VGG-19 as torchvision's: one stored number, expanded."""
-    import torch
-
-    from napari_nst.networks import NETWORKS
-
-    network = NETWORKS["vgg19"]
-    places = (0, 2, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25, 28, 30, 32, 34)
-    state = {}
-    for name, place in zip(network.convolutions, places, strict=True):
-        layer = network.layer(name)
-        value = torch.ones(1)
-        state[f"features.{place}.weight"] = value.expand(
-            layer.out_channels, layer.in_channels, 3, 3
-        )
-        state[f"features.{place}.bias"] = value.expand(layer.out_channels)
-    file = tmp_path / "published.pth"
-    torch.save(state, file, _use_new_zipfile_serialization=False)
-    server.content = file.read_bytes()
-    url = f"{server.url}/vgg19-{hashlib.sha256(server.content).hexdigest()[:8]}.pth"
-    monkeypatch.setattr("napari_nst.engine.network.weights.VGG19_URL", url)
+    """A file server with the weights of VGG-19."""
+    publish_vgg19(server, monkeypatch, tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     return server
 
 
-def say(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
-    asked: list[str] = []
+def answer_question(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[str]:
+    """Answer the question whether to download; return the list of its texts."""
+    texts: list[str] = []
 
     def question(parent: Any, title: str, text: str) -> Any:
-        asked.append(text)
+        texts.append(text)
         return answer
 
     monkeypatch.setattr(QMessageBox, "question", question)
-    return asked
+    return texts
 
 
 def dialogs() -> list[QProgressDialog]:
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, QProgressDialog)]
 
 
-def test_the_weights_are_fetched_where_the_engine_finds_them(
+def test_the_engine_finds_the_downloaded_weights(
     viewer: Any, published: Any, qtbot: Any, monkeypatch: Any, own_cache: Path
 ) -> None:
-    asked = say(monkeypatch, QMessageBox.StandardButton.Yes)
+    texts = answer_question(monkeypatch, QMessageBox.StandardButton.Yes)
     fetch = ask_and_fetch(viewer.window._qt_window)
     assert fetch is not None
     assert fetch.running
@@ -69,19 +52,19 @@ def test_the_weights_are_fetched_where_the_engine_finds_them(
     fetch.ended.connect(problems.append)
     qtbot.waitUntil(lambda: not fetch.running, timeout=60000)
 
-    assert "548 MB" in asked[0]
-    assert str(own_cache) in asked[0]
+    assert "548 MB" in texts[0]
+    assert str(own_cache) in texts[0]
     assert problems == [""]
     assert fetch.file == own_cache / "vgg19_features.safetensors"
     assert fetch.file.is_file()
     qtbot.waitUntil(lambda: not dialogs(), timeout=5000)
-    fetch.start()  # again: they are there
+    fetch.start()  # they are there already
     qtbot.waitUntil(lambda: not fetch.running, timeout=60000)
     assert len(published.ranges) == 1
 
 
-def test_no_is_no(viewer: Any, server: Any, monkeypatch: Any) -> None:
-    say(monkeypatch, QMessageBox.StandardButton.No)
+def test_nothing_is_downloaded_after_no(viewer: Any, server: Any, monkeypatch: Any) -> None:
+    answer_question(monkeypatch, QMessageBox.StandardButton.No)
     assert ask_and_fetch(viewer.window._qt_window) is None
     assert server.ranges == []
 
@@ -89,13 +72,13 @@ def test_no_is_no(viewer: Any, server: Any, monkeypatch: Any) -> None:
 def test_a_cancelled_download_continues_the_next_time(
     viewer: Any, published: Any, qtbot: Any, monkeypatch: Any, own_cache: Path
 ) -> None:
-    say(monkeypatch, QMessageBox.StandardButton.Yes)
+    answer_question(monkeypatch, QMessageBox.StandardButton.Yes)
     half = len(published.content) // 2
     published.will_answer({"upto": half}, {"status": 503}, {"status": 503})
     fetch = ask_and_fetch(viewer.window._qt_window)
     assert fetch is not None
     (dialog,) = dialogs()
-    # It asks again when it has written what came, not before.
+    # The second request is sent after the first half is written.
     qtbot.waitUntil(lambda: len(published.ranges) >= 2, timeout=60000)
     dialog.findChild(QPushButton).click()
     problems: list[str] = []
@@ -112,24 +95,24 @@ def test_a_cancelled_download_continues_the_next_time(
 
 
 def test_progress_is_emitted_a_few_times_a_second(viewer: Any, qtbot: Any, tmp_path: Path) -> None:
-    go_on = threading.Event()
+    released = threading.Event()
 
     def slow(on_progress: Any, cancelled: Any) -> Path:
         for done in range(0, 300 * 10**6, 10**5):
             on_progress(done, 548 * 10**6)
-        go_on.wait(20)
+        released.wait(20)
         return tmp_path
 
     fetch = Fetch(slow)
-    told: list[tuple[int, int]] = []
-    fetch.progressed.connect(lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    fetch.progressed.connect(lambda done, total: progress.append((done, total)))
     fetch.start()
-    fetch.start()  # refused
-    qtbot.waitUntil(lambda: (299, 548) in told, timeout=10000)
-    go_on.set()
+    fetch.start()  # has no effect
+    qtbot.waitUntil(lambda: (299, 548) in progress, timeout=10000)
+    released.set()
     qtbot.waitUntil(lambda: not fetch.running, timeout=10000)
 
-    assert len(told) < 20
+    assert len(progress) < 20
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The time left: soon near the truth, whatever the sizes."""
+"""Estimates of the remaining time of a run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 
 from napari_nst.plugin.run.remaining import RemainingTime
 
-PLAN = [10_000] * 60 + [40_000] * 40 + [160_000] * 20
+PIXELS = [10_000] * 60 + [40_000] * 40 + [160_000] * 20
 
 
 def seconds(pixels: int) -> float:
-    """Return what an iteration takes on a machine with an overhead of its own."""
+    """Return the seconds of an iteration on a machine with a constant overhead."""
     return 1e-6 * (pixels + 20_000)
 
 
@@ -23,15 +23,15 @@ def test_there_is_no_estimate_in_the_first_seconds() -> None:
 
 
 @pytest.mark.parametrize("done", [20, 60, 70, 110])
-def test_larger_scales_take_longer(done: int) -> None:
-    remaining = RemainingTime(PLAN)
-    for pixels in PLAN[:done]:
+def test_the_estimate_includes_larger_scales(done: int) -> None:
+    remaining = RemainingTime(PIXELS)
+    for pixels in PIXELS[:done]:
         remaining.tick(100 * seconds(pixels))
 
-    assert remaining.seconds == pytest.approx(100 * sum(map(seconds, PLAN[done:])))
+    assert remaining.seconds == pytest.approx(100 * sum(map(seconds, PIXELS[done:])))
 
 
-def test_a_machine_that_becomes_slower_is_noticed_within_twenty_iterations() -> None:
+def test_the_estimate_adapts_to_a_slower_machine_within_twenty_iterations() -> None:
     remaining = RemainingTime([1000] * 200)
     for _ in range(100):
         remaining.tick(0.1)

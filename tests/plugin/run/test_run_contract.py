@@ -1,4 +1,4 @@
-"""The engine and the fake engine of the panel's tests behave alike: one contract for both."""
+"""One contract for the engine and for the fake engine of the panel's tests."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_images_are_read_by_the_thread_that_iterates(run: Run) -> None:
 
     def read() -> Any:
         threads.append(threading.current_thread())
-        return [STYLE[:30]][0]
+        return STYLE[:30]
 
     next(run)
     caller = threading.Thread(target=lambda: run.steer(styles=[read], names=["new"]))
@@ -187,7 +187,7 @@ def test_an_image_that_cannot_be_read_is_a_warning_and_changes_nothing(run: Run)
     assert steering(run) == []
 
 
-def test_an_invalid_setting_is_refused_at_once(run: Run) -> None:
+def test_an_invalid_setting_raises_at_once(run: Run) -> None:
     next(run)
     with pytest.raises(InputError, match=r"^iterations cannot be changed during a run"):
         run.steer(iterations=3)
@@ -198,17 +198,15 @@ def test_an_invalid_setting_is_refused_at_once(run: Run) -> None:
 
 def test_a_control_steers_a_run_before_its_first_iteration(run: Run, control: Control) -> None:
     run.steer(tv_weight=0.5)
-    waiting = [len(control.pending)]
+    pending = [len(control.pending)]
     next(run)
-    waiting.append(len(control.pending))
-    assert waiting == [1, 0]
+    pending.append(len(control.pending))
+    assert pending == [1, 0]
     assert steering(run) == [(0, {"tv_weight": 0.5})]
 
 
-@pytest.mark.parametrize("labels", [np.ones((40, 48), np.int32)])
-def test_labels_that_are_in_use_already_are_no_change(
-    engine: Any, control: Control, labels: NDArray[np.int32]
-) -> None:
+def test_labels_that_are_already_in_use_are_no_change(engine: Any, control: Control) -> None:
+    labels = np.ones((40, 48), np.int32)
     run = engine(
         CONTENT, [STYLE], SETTINGS, names=["a", "b"], control=control, content_labels=labels
     )
@@ -226,7 +224,7 @@ def status(run: Run) -> str:
 
 
 def steering(run: Run) -> list[tuple[int, dict[str, Any]]]:
-    """Return iteration and choices of each change so far, of a stack in its current plane."""
+    """Return iteration and choices of each change so far; of a stack, in its current plane."""
     if isinstance(run, ResumableStack):
         record: Any = run.run.record if run.run is not None else run.record.finished[-1]
     else:

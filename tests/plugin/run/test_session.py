@@ -1,10 +1,11 @@
-"""A run in the real viewer: whatever its user does, nothing hangs, leaks or is lost."""
+"""Runs in a real viewer: their layer, progress, pauses, errors, and deleted layers."""
 
 from __future__ import annotations
 
 import gc
 import threading
 import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,34 +17,61 @@ from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import OutOfMemoryError
 from napari_nst.plugin.run.session import Session, State
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class GatedEngine(FakeEngine):
+    """An engine that waits for `gate` before every iteration but the first."""
+
+    def __init__(self) -> None:
+        super().__init__(step=lambda iteration: iteration == 1 or self.gate.wait(20))
+        self.gate = threading.Event()
+
+
+class TiledEngine(FakeEngine):
+    """An engine whose iterations have 1000 tiles of 5 milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__(step=self._compute_tile, tiles=1000)
+        self.tiles_computed = 0
+
+    def _compute_tile(self, iteration: int) -> None:
+        self.tiles_computed += 1
+        threading.Event().wait(0.005)
+
 
 @pytest.fixture
-def slow():
-    """An engine that waits before every iteration but the first until it is let go."""
-    gate = threading.Event()
-    engine = FakeEngine(step=lambda iteration: iteration == 1 or gate.wait(20))
-    engine.gate = gate
+def gated() -> Iterator[GatedEngine]:
+    engine = GatedEngine()
     yield engine
-    gate.set()
+    engine.gate.set()
 
 
 @pytest.fixture
-def outcomes(request):
-    return []
+def tiled() -> TiledEngine:
+    return TiledEngine()
 
 
-def begin(session, outcomes, qtbot, run_job, viewer, **choices):
-    """Start a run and wait until its layer is there."""
-    session.ended.connect(outcomes.append)
-    run_job(session, viewer, wait=False, **choices)
-    qtbot.waitUntil(lambda: session.layer is not None, timeout=4000)
+@pytest.fixture
+def start(run_job: Any, qtbot: Any) -> Callable[..., list[Any]]:
+    """Start a run, wait for its first snapshot, and return a list for its outcome."""
+
+    def start(session: Session, viewer: Any, **choices: Any) -> list[Any]:
+        outcomes: list[Any] = []
+        session.ended.connect(outcomes.append)
+        run_job(session, viewer, wait=False, **choices)
+        qtbot.waitUntil(lambda: session.layer is not None, timeout=4000)
+        return outcomes
+
+    return start
 
 
-def finish(session, qtbot):
+def wait_for_end(session: Session, qtbot: Any) -> None:
     qtbot.waitUntil(lambda: session.state is State.IDLE, timeout=4000)
 
 
-def test_a_run_makes_one_layer_with_the_last_picture_and_the_record(viewer, engine, run_job):
+def test_a_run_adds_one_layer_with_its_result_and_record(viewer, engine, run_job):
     session = Session(viewer, engine)
     states, outcomes = [], []
     session.state_changed.connect(states.append)
@@ -62,189 +90,200 @@ def test_a_run_makes_one_layer_with_the_last_picture_and_the_record(viewer, engi
     assert engine.made[0].names == ["photo", "paint"]
 
 
-def test_the_layer_is_updated_in_place_during_a_run(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=4)
+def test_the_layer_is_updated_in_place_during_a_run(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
+    start(session, viewer, iterations=4)
     layer = session.layer
     assert layer.data.max() == 64  # one iteration of four
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
 
     assert session.layer is layer
     assert layer.data.min() == 255
     assert len(viewer.layers) == 3
 
 
-def test_progress_counts_up_in_the_activity_dock_and_leaves_it(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    reports, outcomes = [], []
+def test_the_activity_dock_shows_the_progress_during_a_run(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
+    reports = []
     session.reported.connect(reports.append)
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=7)
+    start(session, viewer, iterations=7)
 
     (bar,) = activity._all_instances
     assert (bar.total, bar.n) == (7, 1)
     assert (reports[0].snapshot.iteration, reports[0].snapshot.iterations) == (1, 7)
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
     assert not activity._all_instances
 
 
-def test_stop_keeps_the_picture(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=4)
+# Stopping and pausing
+
+
+def test_a_stopped_run_keeps_its_image(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
+    outcomes = start(session, viewer, iterations=4)
     session.stop()
     assert session.state is State.STOPPING
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
 
     assert outcomes[0].status == "stopped"
     assert 0 < viewer.layers["photo x paint"].data.max() < 255
-    assert len(slow.made[0].history) < 4
+    assert len(gated.made[0].history) < 4
 
 
-def test_a_paused_run_waits_and_resumes(viewer, run_job, qtbot):
+def test_a_paused_run_waits_and_can_be_resumed(viewer, start, qtbot):
     engine = FakeEngine(step=lambda iteration: threading.Event().wait(0.02))
     session = Session(viewer, engine)
-    states, outcomes = [], []
+    states = []
     session.state_changed.connect(states.append)
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=40)
+    outcomes = start(session, viewer, iterations=40)
     session.pause()
-    qtbot.wait(300)
-    done = len(engine.made[0].history)
-    qtbot.wait(300)
-    assert len(engine.made[0].history) == done < 40
+    qtbot.wait(200)
+    iterations = len(engine.made[0].history)
+    qtbot.wait(200)
+    assert len(engine.made[0].history) == iterations < 40
     session.resume()
-    finish(session, qtbot)
+    wait_for_end(session, qtbot)
 
     assert states == [State.RUNNING, State.PAUSED, State.RUNNING, State.IDLE]
     assert outcomes[0].status == "finished"
 
 
-def test_a_paused_run_can_be_stopped(viewer, engine, run_job, qtbot):
+def test_a_paused_run_can_be_stopped(viewer, engine, start, qtbot):
     engine.step = lambda iteration: threading.Event().wait(0.02)
     session = Session(viewer, engine)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
+    outcomes = start(session, viewer, iterations=1000)
     session.pause()
     session.stop()
-    finish(session, qtbot)
+    wait_for_end(session, qtbot)
 
     assert outcomes[0].status == "stopped"
     assert session.layer in viewer.layers
 
 
-def test_a_viewer_can_be_closed_while_its_run_is_paused(make_napari_viewer, engine, run_job, qtbot):
-    viewer = make_napari_viewer()
-    for name in ("photo", "paint"):
-        viewer.add_image(np.zeros((20, 20, 3), np.uint8), name=name, rgb=True)
-    engine.step = lambda iteration: threading.Event().wait(0.01)
-    session = Session(viewer, engine)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
+def pause_between_tiles(session: Session, engine: TiledEngine, qtbot: Any) -> int:
+    """Pause a run in its first iteration; return how many tiles it has computed."""
+    qtbot.waitUntil(lambda: engine.tiles_computed > 2, timeout=4000)
     session.pause()
-    viewer.close()
-    finish(session, qtbot)
-
-    assert len(engine.made[0].history) < 1000
-
-
-@pytest.fixture
-def in_tiles():
-    """An engine whose iterations are of many tiles; it tells which it is at."""
-    engine = FakeEngine(tiles=1000)
-    engine.at = 0
-
-    def step(_):
-        engine.at += 1
-        threading.Event().wait(0.005)
-
-    engine.step = step
-    return engine
-
-
-def held(engine, qtbot):
-    """Wait until a run stands still, and return the tile at which it does."""
-    qtbot.waitUntil(lambda: engine.made and engine.made[0].control.paused, timeout=4000)
+    qtbot.waitUntil(lambda: engine.made[0].control.paused, timeout=4000)
     qtbot.wait(100)
-    at = engine.at
+    tiles = engine.tiles_computed
     qtbot.wait(100)
-    assert engine.at == at
-    return at
+    assert engine.tiles_computed == tiles
+    return tiles
 
 
-def test_a_pause_is_kept_between_two_tiles(viewer, in_tiles, run_job, qtbot):
-    session = Session(viewer, in_tiles)
+def test_a_run_can_be_paused_and_stopped_between_tiles(viewer, tiled, run_job, qtbot):
+    session = Session(viewer, tiled)
     outcomes = []
     session.ended.connect(outcomes.append)
     run_job(session, viewer, wait=False, iterations=1)
-    qtbot.waitUntil(lambda: in_tiles.at > 2, timeout=4000)
-    session.pause()
-    at = held(in_tiles, qtbot)
-    assert 0 < at < 1000
+    tiles = pause_between_tiles(session, tiled, qtbot)
+    assert 0 < tiles < 1000
     session.resume()
-    qtbot.waitUntil(lambda: in_tiles.at > at, timeout=4000)
+    qtbot.waitUntil(lambda: tiled.tiles_computed > tiles, timeout=4000)
     session.stop()
-    finish(session, qtbot)
-    assert in_tiles.at < 1000
+    wait_for_end(session, qtbot)
+
+    assert tiled.tiles_computed < 1000
     assert outcomes[0].status == "stopped"
 
 
-def test_seconds_in_which_a_tile_waited_are_not_work(viewer, in_tiles, run_job, qtbot):
-    in_tiles.tiles = 20
-    session = Session(viewer, in_tiles)
+def test_a_pause_does_not_count_as_elapsed_time(viewer, tiled, run_job, qtbot):
+    tiled.tiles = 20
+    session = Session(viewer, tiled)
     outcomes = []
     session.ended.connect(outcomes.append)
     run_job(session, viewer, wait=False, iterations=1)
-    qtbot.waitUntil(lambda: in_tiles.at > 2, timeout=4000)
-    session.pause()
-    held(in_tiles, qtbot)
-    qtbot.wait(2000)
+    pause_between_tiles(session, tiled, qtbot)
+    qtbot.wait(1000)
     session.resume()
-    finish(session, qtbot)
-    assert outcomes[0].elapsed < 2
+    wait_for_end(session, qtbot)
+
+    assert outcomes[0].elapsed < 1
 
 
-def test_a_viewer_can_be_closed_while_a_tile_waits(make_napari_viewer, in_tiles, run_job, qtbot):
-    viewer = make_napari_viewer()
-    for name in ("photo", "paint"):
-        viewer.add_image(np.zeros((20, 20, 3), np.uint8), name=name, rgb=True)
-    session = Session(viewer, in_tiles)
-    run_job(session, viewer, wait=False, iterations=1)
-    qtbot.waitUntil(lambda: in_tiles.at > 2, timeout=4000)
-    session.pause()
-    held(in_tiles, qtbot)
+@pytest.mark.parametrize("moment", ["running", "paused", "paused between tiles"])
+def test_closing_the_viewer_ends_the_run_and_releases_it(
+    viewer, engine, tiled, start, run_job, qtbot, moment
+):
+    engine = tiled if moment == "paused between tiles" else engine
+    session = Session(viewer, engine)
+    if moment == "paused between tiles":
+        run_job(session, viewer, wait=False, iterations=1000)
+        pause_between_tiles(session, engine, qtbot)
+    else:
+        engine.step = lambda iteration: threading.Event().wait(0.01)
+        start(session, viewer, iterations=1000)
+    if moment == "paused":
+        session.pause()
     viewer.close()
-    finish(session, qtbot)
-    assert in_tiles.at < 1000
+    wait_for_end(session, qtbot)
+    run = engine.made.pop()
+    assert len(run.history) < 1000
+    reference = weakref.ref(run)
+    del run
+    gc.collect()
+
+    assert reference() is None
 
 
-def test_steering_reaches_only_the_current_run(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
+def test_a_closed_session_stops_its_run_keeps_the_image_and_emits_nothing(
+    viewer, gated, start, qtbot
+):
+    session = Session(viewer, gated)
+    outcomes = start(session, viewer, iterations=1000)
+    session.close()
+    gated.gate.set()
+    wait_for_end(session, qtbot)
+
+    assert outcomes == []
+    assert 0 < viewer.layers["photo x paint"].data.max() < 255
+    assert len(gated.made[0].history) < 1000
+
+
+def test_a_finished_run_is_released(viewer, engine, run_job):
+    session = Session(viewer, engine)
+    run_job(session, viewer)
+    reference = weakref.ref(engine.made.pop())
+    gc.collect()
+
+    assert reference() is None
+
+
+# Steering and a second start
+
+
+def test_only_the_current_run_is_steered(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
     session.steer(SettingsUpdate({"style_weight": 3.0}))
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer)
+    start(session, viewer)
     session.steer(SettingsUpdate({"style_weight": 5.0}))
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
     session.steer(SettingsUpdate({"style_weight": 7.0}))
 
-    assert slow.made[0].steered == [{"style_weight": 5.0}]
+    assert gated.made[0].steered == [{"style_weight": 5.0}]
 
 
-def test_a_second_start_is_refused_during_a_run(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer)
+def test_a_second_run_can_start_after_the_first_but_not_during_it(
+    viewer, gated, start, run_job, qtbot
+):
+    session = Session(viewer, gated)
+    start(session, viewer)
     with pytest.raises(AssertionError):
         run_job(session, viewer)
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
 
-    assert len(slow.made) == 1
+    assert len(gated.made) == 1
     run_job(session, viewer)
     assert [layer.name for layer in viewer.layers[2:]] == ["photo x paint", "photo x paint [1]"]
+
+
+# Errors
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error"), ValueError("odd"), KeyError("x")])
@@ -280,88 +319,50 @@ def test_out_of_memory_is_reported_with_its_message(viewer, run_job):
     assert len(viewer.layers) == 2
 
 
-def test_deleting_the_result_ends_the_run_and_brings_no_layer_back(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
+# Layers deleted or changed by the user during a run
+
+
+def test_deleting_the_result_layer_ends_the_run_without_another_layer(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
+    outcomes = start(session, viewer, iterations=1000)
     viewer.layers.remove(session.layer)
-    slow.gate.set()
-    slow.step = lambda iteration: threading.Event().wait(0.01)
-    finish(session, qtbot)
+    gated.step = lambda iteration: threading.Event().wait(0.01)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
 
     assert outcomes[0].status == "stopped"
     assert [layer.name for layer in viewer.layers] == ["photo", "paint"]
 
 
-def test_deleting_and_renaming_the_inputs_changes_nothing(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer)
+def test_deleting_and_renaming_input_layers_does_not_affect_the_run(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
+    outcomes = start(session, viewer)
     session.layer.name = "mine"
     viewer.layers.remove("photo")
     viewer.layers["paint"].name = "other"
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
 
     assert outcomes[0].status == "finished"
     assert (viewer.layers["mine"].data == 255).all()
     assert len(viewer.layers) == 2
 
 
-def test_a_result_that_the_user_replaced_is_left_alone(viewer, slow, run_job, qtbot):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer)
+def test_result_data_replaced_by_the_user_are_not_overwritten(viewer, gated, start, qtbot):
+    session = Session(viewer, gated)
+    outcomes = start(session, viewer)
     session.layer.data = np.zeros((10, 10, 3), np.uint8)
-    slow.gate.set()
-    finish(session, qtbot)
+    gated.gate.set()
+    wait_for_end(session, qtbot)
 
     assert session.layer.data.shape == (10, 10, 3)
     assert outcomes[0].status == "finished"
 
 
-def test_a_closed_session_ends_its_run_keeps_the_picture_and_says_no_more(
-    viewer, slow, run_job, qtbot
-):
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
-    session.close()
-    slow.gate.set()
-    finish(session, qtbot)
-
-    assert outcomes == []
-    assert 0 < viewer.layers["photo x paint"].data.max() < 255
-    assert len(slow.made[0].history) < 1000
+# Reports
 
 
-def test_nothing_of_a_run_is_alive_after_it(viewer, engine, run_job, qtbot):
-    session = Session(viewer, engine)
-    run_job(session, viewer)
-    alive = weakref.ref(engine.made.pop())
-    gc.collect()
-
-    assert alive() is None
-
-
-def test_closing_the_viewer_ends_the_run(make_napari_viewer, slow, run_job, qtbot):
-    viewer = make_napari_viewer()
-    for name in ("photo", "paint"):
-        viewer.add_image(np.zeros((20, 20, 3), np.uint8), name=name, rgb=True)
-    session = Session(viewer, slow)
-    outcomes = []
-    begin(session, outcomes, qtbot, run_job, viewer, iterations=1000)
-    slow.gate.set()
-    slow.step = lambda iteration: threading.Event().wait(0.01)
-    viewer.close()
-    finish(session, qtbot)
-    alive = weakref.ref(slow.made.pop())
-    gc.collect()
-
-    assert alive() is None
-
-
-def test_pictures_do_not_pile_up_when_the_viewer_is_busy(viewer, run_job, qtbot, monkeypatch):
+def test_only_the_last_picture_is_sent_to_a_busy_viewer(viewer, run_job, qtbot, monkeypatch):
     monkeypatch.setattr("napari_nst.plugin.run.worker._SECONDS_BETWEEN_REPORTS", 0)
     done = threading.Event()
 
@@ -373,14 +374,14 @@ def test_pictures_do_not_pile_up_when_the_viewer_is_busy(viewer, run_job, qtbot,
     reports = []
     session.reported.connect(reports.append)
     run_job(session, viewer, wait=False, iterations=40)
-    assert done.wait(20)  # the viewer's thread does nothing meanwhile
-    finish(session, qtbot)
+    assert done.wait(20)  # blocks the viewer's thread
+    wait_for_end(session, qtbot)
 
     assert len(reports) == 40
     assert sum(report.picture is not None for report in reports) == 1
 
 
-def test_reports_are_few_and_tell_of_every_evaluation(viewer, run_job, qtbot):
+def test_a_few_reports_contain_all_evaluations(viewer, run_job):
     session = Session(viewer, FakeEngine())
     reports = []
     session.reported.connect(reports.append)
@@ -393,7 +394,7 @@ def test_reports_are_few_and_tell_of_every_evaluation(viewer, run_job, qtbot):
     assert reports[-1].snapshot.iteration == reports[-1].snapshot.iterations == 40
 
 
-def test_the_speed_of_a_finished_run_is_remembered(viewer, engine, run_job):
+def test_the_speed_of_a_finished_run_is_saved(viewer, engine, run_job):
     assert not speed.load_speed("cpu")[1]
     run_job(Session(viewer, engine), viewer)
     rate, measured = speed.load_speed("cpu")

@@ -1,8 +1,9 @@
-"""Whole stacks from the panel, in the real viewer, with an engine that paints nothing."""
+"""Runs of whole stacks from the panel, with a fake engine."""
 
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def finish(panel, qtbot):
 
 
 def stop_in_plane(panel, qtbot, plane):
-    """Run, and stop in the first iteration of a plane, from 1."""
+    """Start a run and stop it in the first iteration of a plane, counted from 1."""
     reached, gate = threading.Event(), threading.Event()
 
     def step(iteration):
@@ -78,7 +79,7 @@ def test_planes_are_offered_along_each_hidden_axis(stack, panel):
     assert panel.jobs.job().stack is None
 
 
-def test_the_axes_offered_are_those_that_are_hidden(stack, panel):
+def test_the_offered_axes_follow_the_order_of_the_viewer(stack, panel):
     stack.dims.order = (1, 0, 2, 3)
     assert panel.controls.planes.choice.choices == (-1, 0, 1)
     stack.dims.order = (0, 2, 1, 3)
@@ -86,9 +87,9 @@ def test_the_axes_offered_are_those_that_are_hidden(stack, panel):
     assert panel.controls.planes.stack is None
 
 
-def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot):
-    words = []
-    panel.session.reported.connect(words.append)
+def test_all_planes_are_processed_into_a_layer_over_the_content(stack, panel, qtbot):
+    reports = []
+    panel.session.reported.connect(reports.append)
     panel.start()
     finish(panel, qtbot)
     layer = stack.layers["volume x paint"]
@@ -104,10 +105,10 @@ def test_every_plane_is_done_and_shown_where_the_content_is(stack, panel, qtbot)
     for k, run in enumerate(panel.engine.made):
         np.testing.assert_allclose(run.content, volume[1, k] / 4000, atol=1e-6)
         assert ("init_image" in run.more) == (k > 0)
-    words = [report.snapshot for report in words]
-    iterations = [word.iteration for word in words]
+    snapshots = [report.snapshot for report in reports]
+    iterations = [snapshot.iteration for snapshot in snapshots]
     assert sorted(iterations) == iterations
-    assert {(word.planes, word.iterations) for word in words} == {(4, 16)}
+    assert {(snapshot.planes, snapshot.iterations) for snapshot in snapshots} == {(4, 16)}
     assert "4 of 4 planes are done." in panel.status
 
 
@@ -118,7 +119,7 @@ def test_planes_can_be_independent(panel, qtbot):
     assert all("init_image" not in run.more for run in panel.engine.made)
 
 
-def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
+def test_channels_are_independent_and_have_their_own_range(stack, panel, qtbot):
     volume = stack.layers["volume"]
     volume.axis_labels = ("t", "c", "y", "x")
     panel.controls.planes.offer(volume, stack.dims)
@@ -133,11 +134,11 @@ def test_channels_are_independent_and_have_a_range_each(stack, panel, qtbot):
     for k, run in enumerate(runs):
         own = Range.from_percentiles(volume.data[:, k])
         np.testing.assert_allclose(run.content, own.to_unit(volume.data[1, k]), atol=1e-6)
-        made = stack.layers["volume x paint"].data[0, k]  # which the engine painted white
+        made = stack.layers["volume x paint"].data[0, k]  # the fake result is white
         assert (made == round(own.high)).all()
 
 
-def test_a_stopped_stack_keeps_the_planes_that_are_done(stack, panel, qtbot):
+def test_a_stopped_stack_keeps_its_finished_planes(stack, panel, qtbot):
     stop_in_plane(panel, qtbot, 3)
     layer = stack.layers["volume x paint"]
     assert [int(plane.max()) for plane in layer.data[0]] == [4000, 4000, 0, 0]
@@ -146,12 +147,12 @@ def test_a_stopped_stack_keeps_the_planes_that_are_done(stack, panel, qtbot):
     assert "2 of 4 planes are done." in panel.status
 
 
-def test_a_stack_without_a_plane_leaves_no_layer(stack, panel, qtbot):
+def test_a_stack_stopped_in_its_first_plane_leaves_no_layer(stack, panel, qtbot):
     stop_in_plane(panel, qtbot, 1)
     assert len(stack.layers) == 2
 
 
-def test_a_failing_plane_leaves_those_before_it(stack, panel, qtbot):
+def test_a_failing_plane_keeps_the_planes_before_it(stack, panel, qtbot):
     def step(iteration):
         if len(panel.engine.made) == 3:
             raise ValueError("odd")
@@ -163,29 +164,29 @@ def test_a_failing_plane_leaves_those_before_it(stack, panel, qtbot):
     assert "The transfer failed: odd." in panel.status
 
 
-def test_a_stack_on_disk_continues_where_it_was_stopped(stack, panel, qtbot, own_cache):
+def test_a_stack_on_disk_continues_at_its_first_unfinished_plane(stack, panel, qtbot, own_cache):
     panel.controls.planes.on_disk.setChecked(True)
     stop_in_plane(panel, qtbot, 3)
     (folder,) = (own_cache / "stacks").iterdir()
-    told = []
-    panel.session.info.connect(told.append)
+    messages = []
+    panel.session.info.connect(messages.append)
     panel.engine.made.clear()
     panel.start()
     finish(panel, qtbot)
     assert len(panel.engine.made) == 2
-    assert told == [f"Continuing an earlier run: 2 planes found in {folder}."]
+    assert messages == [f"Continuing an earlier run: 2 planes found in {folder}."]
     layer = stack.layers["volume x paint [1]"]
     assert (layer.data == 4000).all()
     assert len(layer.metadata["napari_nst"]["finished"]) == 4
     np.testing.assert_array_equal(np.load(folder / "planes.npy"), layer.data)
     panel.engine.made.clear()
-    panel.start()  # one that is complete is left alone
+    panel.start()  # a complete one is not continued
     finish(panel, qtbot)
     assert len(panel.engine.made) == 4
     assert len(list((own_cache / "stacks").iterdir())) == 2
 
 
-def test_other_settings_are_another_store(panel, qtbot, own_cache):
+def test_other_settings_start_another_store(panel, qtbot, own_cache):
     panel.controls.planes.on_disk.setChecked(True)
     stop_in_plane(panel, qtbot, 2)
     panel.controls.strength.value = 70
@@ -194,7 +195,7 @@ def test_other_settings_are_another_store(panel, qtbot, own_cache):
     assert len(list((own_cache / "stacks").iterdir())) == 2
 
 
-def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
+def test_a_cancelled_stack_leaves_neither_layer_nor_files(stack, panel, qtbot, own_cache):
     panel.controls.planes.on_disk.setChecked(True)
     gate = threading.Event()
     panel.engine.step = lambda _: len(panel.engine.made) < 3 or gate.wait(20)
@@ -207,11 +208,13 @@ def test_a_cancelled_stack_leaves_nothing(stack, panel, qtbot, own_cache):
     assert list((own_cache / "stacks").iterdir()) == []
 
 
-def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monkeypatch, own_cache):
+def test_a_result_that_does_not_fit_into_memory_is_stored_on_disk(
+    panel, qtbot, monkeypatch, own_cache
+):
     assert "on disk" not in panel.estimate
     free = stack_costs.result_bytes(panel.jobs.job(), "cpu") * 2 - 1
-    vm = type("Memory", (), {"available": free})
-    monkeypatch.setattr(stack_costs.psutil, "virtual_memory", lambda: vm)
+    memory = SimpleNamespace(available=free)
+    monkeypatch.setattr(stack_costs.psutil, "virtual_memory", lambda: memory)
     assert not stack_costs.stays_in_memory(panel.jobs.job(), "cpu")
     panel.start()
     finish(panel, qtbot)
@@ -219,7 +222,7 @@ def test_a_result_that_would_fill_the_memory_is_kept_on_disk(panel, qtbot, monke
 
 
 def test_the_estimate_needs_neither_the_device_nor_the_data(panel, stack, monkeypatch):
-    """It is made while torch is being imported, and of stacks that take minutes to read."""
+    """It is shown while torch is imported, and for stacks that take minutes to read."""
 
     def refuse(*_):
         raise AssertionError("read")
@@ -232,19 +235,19 @@ def test_the_estimate_needs_neither_the_device_nor_the_data(panel, stack, monkey
     assert panel.estimate.startswith("4 planes of ")
 
 
-def test_the_estimate_is_of_all_planes(panel):
+def test_the_estimate_counts_all_planes(panel):
     assert panel.estimate.startswith("4 planes of ")
     panel.controls.planes.choice.value = -1
     assert "planes" not in panel.estimate
 
 
-def test_a_draft_is_of_the_plane_that_is_shown(panel):
+def test_a_draft_processes_the_displayed_plane(panel):
     assert panel.jobs.job().stack is not None
     job = panel.jobs.job(draft=True)
     assert job.stack is None
 
 
-def test_what_cannot_be_done_with_a_stack_is_refused_in_a_sentence(stack, panel, qtbot):
+def test_actions_that_need_a_single_plane_explain_why_they_do_nothing(stack, panel, qtbot):
     panel.start()
     finish(panel, qtbot)
     layer = stack.layers["volume x paint"]
@@ -257,7 +260,7 @@ def test_what_cannot_be_done_with_a_stack_is_refused_in_a_sentence(stack, panel,
     assert panel.status == "The settings are those of volume x paint."
 
 
-def test_labels_of_as_many_planes_are_those_of_each(stack, panel, qtbot):
+def test_labels_with_as_many_planes_belong_to_them_one_by_one(stack, panel, qtbot):
     labels = np.zeros((3, 4, 20, 24), np.uint8)
     labels[1, :, :10] = np.arange(1, 5)[:, None, None]
     layer = stack.add_labels(labels, scale=(1, 3, 1, 1))
@@ -267,7 +270,7 @@ def test_labels_of_as_many_planes_are_those_of_each(stack, panel, qtbot):
     assert [run.more["content_labels"].max() for run in panel.engine.made] == [1, 2, 3, 4]
 
 
-def test_labels_lie_over_the_planes_by_their_place(stack, panel, qtbot):
+def test_labels_belong_to_the_planes_at_their_position(stack, panel, qtbot):
     labels = np.zeros((2, 10, 12), np.uint8)
     labels[:] = np.arange(1, 3)[:, None, None]
     layer = stack.add_labels(labels, scale=(6, 2, 2), translate=(1.5, 0.5, 0.5))
@@ -288,7 +291,7 @@ def test_a_plane_without_labels_is_reported_before_the_run(stack, panel, qtbot):
     assert "cells has no label over plane 4 of 4 of volume: paint on every plane" in panel.status
 
 
-def test_of_a_thick_slice_each_plane_is_done_by_itself(stack, panel, qtbot):
+def test_a_thick_slice_is_projected_along_the_other_axes_only(stack, panel, qtbot):
     stack.dims.thickness = (2, 6, 0, 0)
     panel.start()
     finish(panel, qtbot)

@@ -1,4 +1,4 @@
-"""The engine is imported ahead of its first use, in whatever way the machine allows."""
+"""Import of the engine in the background, before its first use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 
 from napari_nst.plugin.run.warmup import WarmUp
 
-USE = "import torch; assert float(torch.ones(3) @ torch.ones(3)) == 3; print(device)"
+USE_TORCH = "import torch; assert float(torch.ones(3) @ torch.ones(3)) == 3; print(device)"
 
 
 @pytest.mark.parametrize(
@@ -19,20 +19,20 @@ USE = "import torch; assert float(torch.ones(3) @ torch.ones(3)) == 3; print(dev
     [
         "",
         "import torch",
-        # Where torch's libraries lie elsewhere, the import does without the head start.
+        # Without the libraries that are loaded early.
         "from napari_nst.plugin.run import warmup; warmup._LIBRARIES = ('no_such_library.so',)",
     ],
 )
-def test_the_engine_is_there_afterwards_and_works(before: str) -> None:
+def test_the_engine_works_after_the_import(before: str) -> None:
     code = f"{before}\nfrom napari_nst.plugin.run.warmup import import_engine\n"
     code += "device = import_engine()\nimport sys; sys.modules['napari_nst.engine.run.transfer']\n"
-    code += USE
+    code += USE_TORCH
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() in ("cpu", "cuda", "mps")
 
 
-def test_a_program_can_end_while_the_engine_is_being_imported() -> None:
+def test_a_program_can_end_during_the_import() -> None:
     code = (
         "from qtpy.QtCore import QCoreApplication, QTimer\n"
         "from napari_nst.plugin.run.warmup import WarmUp\n"
@@ -48,11 +48,11 @@ def test_a_program_can_end_while_the_engine_is_being_imported() -> None:
 
 def test_the_device_is_emitted_after_the_import(qtbot: Any) -> None:
     parent = QObject()
-    warming_up = WarmUp(parent)
-    told: list[str] = []
-    warming_up.done.connect(told.append)
-    warming_up.start()
-    qtbot.waitUntil(lambda: bool(told), timeout=60000)
+    warm_up = WarmUp(parent)
+    devices: list[str] = []
+    warm_up.done.connect(devices.append)
+    warm_up.start()
+    qtbot.waitUntil(lambda: bool(devices), timeout=60000)
     qtbot.wait(300)
 
-    assert told in (["cpu"], ["cuda"], ["mps"])
+    assert devices in (["cpu"], ["cuda"], ["mps"])

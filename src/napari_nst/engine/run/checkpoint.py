@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "save"]
 
-_FORMAT = 3
+_FORMAT = 4
 _NAME = "napari-nst run"
 
 
@@ -87,7 +87,7 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
     """
     state = saved.state
     tensors: dict[str, Tensor] = {}
-    places: dict[int, str] = {}  # tensor names of images, which many inputs may share
+    prefixes: dict[int, str] = {}  # of tensor names, by id of an image that inputs may share
     about: dict[str, Any] = {
         "name": _NAME,
         "format": _FORMAT,
@@ -106,10 +106,14 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
         "convolutions": saved.convolutions,
         "scales": [vars(scale) for scale in saved.scales],
         "tiles": list(saved.tiles),
-        "first": _put_inputs(saved.first_inputs, tensors, places),
-        "inputs": _put_inputs(saved.inputs, tensors, places),
+        "first": _put_inputs(saved.first_inputs, tensors, prefixes),
+        "inputs": _put_inputs(saved.inputs, tensors, prefixes),
         "pending": [
-            {"choices": choices, "changed": changed, "inputs": _put_inputs(inputs, tensors, places)}
+            {
+                "choices": choices,
+                "changed": changed,
+                "inputs": _put_inputs(inputs, tensors, prefixes),
+            }
             for choices, changed, inputs in _resolve(saved)
         ],
     }
@@ -156,7 +160,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             state.image = tensors["image"]
             state.optimizer = state.make_optimizer(iterations=1)
             state.optimizer.load_state_dict(
-                OptimizerState(_under("optimizer.", tensors), about["optimizer"])
+                OptimizerState(_with_prefix("optimizer.", tensors), about["optimizer"])
             )
         if "history" in tensors:
             before_last = sum(scale.iterations for scale in scales[:-1])
@@ -213,7 +217,7 @@ def _resolve(saved: Checkpoint) -> Iterator[tuple[dict[str, Any], list[str], Inp
 
 
 def _put_inputs(
-    inputs: Inputs, tensors: dict[str, Tensor], places: dict[int, str]
+    inputs: Inputs, tensors: dict[str, Tensor], prefixes: dict[int, str]
 ) -> dict[str, Any]:
     """Add the tensors of inputs to those of a file, and return their description in JSON."""
     pictures = {"content": inputs.content, "init_image": inputs.init_image}
@@ -224,17 +228,17 @@ def _put_inputs(
     for name, one in (*pictures.items(), *labels.items()):
         if one is None:
             continue
-        place = places.setdefault(id(one), f"inputs.{len(places)}")
-        found[name] = {"place": place, "record": one.record.model_dump(mode="json")}
+        prefix = prefixes.setdefault(id(one), f"inputs.{len(prefixes)}")
+        found[name] = {"prefix": prefix, "record": one.record.model_dump(mode="json")}
         if isinstance(one, Labels):
-            tensors[f"{place}.values"] = torch.from_numpy(one.values)
+            tensors[f"{prefix}.values"] = torch.from_numpy(one.values)
             continue
         parts = {"pixels": one.pixels, "alpha": one.alpha}
         if one.missing is not None:
             parts["missing"] = torch.from_numpy(one.missing)
-        tensors |= {f"{place}.{part}": v for part, v in parts.items() if v is not None}
-    labelled = None if inputs.style_labels is None else len(inputs.style_labels)
-    return {"images": found, "styles": len(inputs.styles), "style_labels": labelled}
+        tensors |= {f"{prefix}.{part}": v for part, v in parts.items() if v is not None}
+    count = None if inputs.style_labels is None else len(inputs.style_labels)
+    return {"images": found, "styles": len(inputs.styles), "style_labels": count}
 
 
 def _take_inputs(
@@ -244,7 +248,7 @@ def _take_inputs(
         if name not in about["images"]:
             return None
         one = about["images"][name]
-        parts = _under(f"{one['place']}.", tensors)
+        parts = _with_prefix(f"{one['prefix']}.", tensors)
         return parts, InputRecord.model_validate(one["record"])
 
     def picture(name: str) -> Picture | None:
@@ -269,13 +273,13 @@ def _take_inputs(
     styles = tuple(picture(f"styles.{index}") for index in range(about["styles"]))
     if content is None or None in styles:
         raise KeyError("an image is missing")
-    labelled = about["style_labels"]
+    count = about["style_labels"]
     return Inputs.from_pictures(
         content,
         picture("init_image"),
         tuple(style for style in styles if style is not None),
         labels("content_labels"),
-        None if labelled is None else tuple(labels(f"style_labels.{n}") for n in range(labelled)),
+        None if count is None else tuple(labels(f"style_labels.{n}") for n in range(count)),
         settings,
     )
 
@@ -289,7 +293,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names have a prefix, by the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 

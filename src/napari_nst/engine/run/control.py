@@ -86,7 +86,7 @@ class Control:
         Raises
         ------
         Stopped
-            If the run is to end.
+            If the run was stopped.
         """
         began = time.perf_counter()
         while self.paused and not self.stopped:

@@ -114,7 +114,7 @@ def _find(record: InputRecord, known: Mapping[_Key, Any]) -> Any:
     found = known.get(_key(record))
     if found is None:
         raise InputError(
-            f"{record.name} came in during the run and is missing: give the image whose "
+            f"{record.name} was added during the run and is missing: give the image whose "
             f"sha256 begins with {record.sha256[:8]} as one of the replacements."
         )
     return found

@@ -1,4 +1,4 @@
-"""A run, as those see it who begin it, watch it, steer it and keep its result."""
+"""Public interface to a run: iterate, steer, pause, stop, save, result."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class StyleTransfer(Controlled):
     Parameters
     ----------
     content : array_like or RangedImage
-        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  Of uint16 as
-        many bits count as its largest value needs: 8, 10, 12, 14 or 16.  With a range, any
-        numbers.
+        Shape (H, W), (H, W, 3) or (H, W, 4); uint8, uint16, or floats in [0, 1].  The range of
+        uint16 is that of the bits its largest value needs: 8, 10, 12, 14 or 16.  A `RangedImage`
+        can have any numbers.
     styles : array_like or sequence of array_like
         One or several such images, of any size.
     settings : StyleTransferSettings, optional

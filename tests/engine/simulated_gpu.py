@@ -34,7 +34,7 @@ _WITHOUT_KERNELS = frozenset(
 _WAITS = ("__bool__", "__float__", "__int__", "__index__", "item", "tolist", "numpy", "cpu")
 
 
-class PretendedGpu(TorchFunctionMode):
+class SimulatedGpu(TorchFunctionMode):
     """Answer methods that need values, and count kernels and synchronisations.
 
     Attributes
@@ -68,15 +68,15 @@ class PretendedGpu(TorchFunctionMode):
         tensor = next((each for each in args if isinstance(each, torch.Tensor)), None)
         if tensor is None or name not in (*_WAITS, "to", "nonzero"):
             return function(*args, **kwargs)
-        here = tensor.device.type == "cuda"
+        on_gpu = tensor.device.type == "cuda"
         if name == "nonzero":  # its size depends on values: select every position
-            self.waits[name] += here
+            self.waits[name] += on_gpu
             return tensor.new_zeros((tensor.numel(), tensor.dim()), dtype=torch.int64)
         if name in ("to", "cpu"):
             found = _moved(tensor, "cpu" if name == "cpu" else None, *args[1:], **kwargs)
-            self.waits[name] += here and found.device.type != "cuda"
+            self.waits[name] += on_gpu and found.device.type != "cuda"
             return found
-        self.waits[name] += here
+        self.waits[name] += on_gpu
         values = np.ones(tuple(tensor.shape), _dtype(tensor))
         if name == "numpy":
             return values
@@ -89,7 +89,7 @@ class PretendedGpu(TorchFunctionMode):
 class _Operators(TorchDispatchMode):
     """Count operators, and raise on float64 as a GPU without it would."""
 
-    def __init__(self, gpu: PretendedGpu) -> None:
+    def __init__(self, gpu: SimulatedGpu) -> None:
         super().__init__()
         self._gpu = gpu
 
@@ -133,9 +133,9 @@ def _dtype(tensor: torch.Tensor) -> Any:
 
 
 @contextlib.contextmanager
-def pretended_gpu(
+def simulated_gpu(
     monkeypatch: pytest.MonkeyPatch, *, float64: bool = True
-) -> Iterator[PretendedGpu]:
+) -> Iterator[SimulatedGpu]:
     """Return a context in which "cuda" is a device whose tensors have no values.
 
     Parameters
@@ -146,16 +146,16 @@ def pretended_gpu(
         False: float64 and decompositions raise, as on Apple's GPUs.
     """
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a pretended card")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "a simulated GPU")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 9))
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (2**34, 2**34))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    home = torch.device("cuda" if float64 else "cpu")
-    monkeypatch.setattr(decompositions, "fastest_device", lambda device: home)
+    decomposing = torch.device("cuda" if float64 else "cpu")
+    monkeypatch.setattr(decompositions, "fastest_device", lambda device: decomposing)
     if not float64:
         monkeypatch.setattr(precision, "_WITHOUT_FLOAT64", {"cuda"})
     loaded = weights.load("vgg16")  # files cannot be read in fake tensor mode
     monkeypatch.setattr(weights, "load", lambda *_: loaded)
-    gpu = PretendedGpu(float64)
+    gpu = SimulatedGpu(float64)
     with FakeTensorMode(allow_non_fake_inputs=True), _Operators(gpu), gpu:
         yield gpu
