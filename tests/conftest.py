@@ -76,8 +76,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests with windows in one process: they share the screen and the clipboard."""
     for item in items:
-        if "plugin" in item.path.parts or "tools" in item.path.parts:
+        windows = item.path.name in ("test_pyside6.py", "test_triton.py")
+        if windows or {"qtbot", "make_napari_viewer"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group("viewer"))
 
 
