@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from npe2 import PluginManager, PluginManifest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FOLDER = Path(__file__).parents[2] / "examples" / "other_plugin"
 NAME = "napari-restyle-objects"
@@ -19,13 +16,14 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def other_plugin(viewer: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Register the plugin of the example as if it were installed."""
+def other_plugin(npe2pm: PluginManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the plugin of the example as if it were installed, before the viewer is made.
+
+    Viewers of earlier tests still listen to the usual plugin manager.
+    """
     monkeypatch.syspath_prepend(str(FOLDER))
-    manager = PluginManager.instance()
-    manager.register(PluginManifest.from_file(FOLDER / "napari_restyle_objects" / "napari.yaml"))
-    yield
-    manager.unregister(NAME)
+    npe2pm.register(PluginManifest.from_distribution("napari-nst"))
+    npe2pm.register(PluginManifest.from_file(FOLDER / "napari_restyle_objects" / "napari.yaml"))
 
 
 @pytest.fixture
