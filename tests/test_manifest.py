@@ -43,6 +43,12 @@ def test_the_panel_is_in_the_plugins_menu_and_among_the_filters() -> None:
     assert filters[0].command == widget.command
 
 
+def test_names_of_plugin_and_panel_differ_because_the_menu_shows_both() -> None:
+    (widget,) = MANIFEST.contributions.widgets
+
+    assert widget.display_name != MANIFEST.display_name
+
+
 def test_every_menu_item_is_an_existing_command_or_submenu() -> None:
     contributions = MANIFEST.contributions
     submenus = {submenu.id for submenu in contributions.submenus}

@@ -63,7 +63,7 @@ class JobMaker:
         if None in layers:
             raise InputError(
                 "There is no image layer: open a picture, or one of File > Open Sample > "
-                "Neural style transfer."
+                "napari-nst."
             )
         content, *styles = layers
         settings = controls.settings
