@@ -1,4 +1,4 @@
-"""Make the pictures of the README: result.png, sweep.png and regions.png in docs/images.
+"""Make pictures of results: result.jpg, sweep.png and regions.jpg in docs/images.
 
 Needs a display; without one::
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import napari
 import numpy as np
+from PIL import Image
 from qtpy.QtCore import QEventLoop, QTimer
 
 import napari_nst
@@ -22,7 +23,9 @@ from napari_nst.files import write_image
 from napari_nst.plugin.run.session import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -55,10 +58,14 @@ def result() -> None:
     height = content.shape[0]
     columns = [content, style[:height, : content.shape[1]], stylized]
     gap = np.full((height, 8, 3), 255, np.uint8)
-    row = np.concatenate([columns[0], gap, columns[1], gap, columns[2]], axis=1)
-    IMAGES.mkdir(parents=True, exist_ok=True)
-    write_image(IMAGES / "result.png", (row / 255).astype(np.float32))
+    _save(IMAGES / "result.jpg", [columns[0], gap, columns[1], gap, columns[2]])
     viewer.close()
+
+
+def _save(file: Path, columns: Sequence[NDArray[np.uint8]]) -> None:
+    """Write images side by side, small enough for a web page."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate(columns, axis=1)).save(file, quality=88, subsampling=0)
 
 
 def sweep() -> None:
@@ -95,8 +102,9 @@ def regions() -> None:
         labels[..., None] > 0, 0.45 * content / 255 + 0.55 * colours[labels], content / 255
     )
     gap = np.ones((content.shape[0], 8, 3), np.float32)
-    row = np.concatenate([shown.astype(np.float32), gap, stylized], axis=1)
-    write_image(IMAGES / "regions.png", row)
+    parts = (shown, gap, stylized)
+    columns = [(255 * part.clip(0, 1)).round().astype(np.uint8) for part in parts]
+    _save(IMAGES / "regions.jpg", columns)
 
 
 if __name__ == "__main__":
