@@ -1,4 +1,4 @@
-"""Code blocks, commands and links of README.md and the pages in docs."""
+"""Code blocks, commands and links of the pages in Markdown: README.md, docs, examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["PAGES", "ROOT", "Block", "Link", "anchors", "blocks", "commands", "links", "mentions"]
 
 ROOT = Path(__file__).parents[1]
-PAGES = tuple(sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]))
+_PATTERNS = ("*.md", "docs/**/*.md", "examples/**/*.md")
+PAGES = tuple(sorted(page for pattern in _PATTERNS for page in ROOT.glob(pattern)))
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 _PROGRAM = "napari-nst "
 

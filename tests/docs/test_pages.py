@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +14,7 @@ from napari.components import ViewerModel
 from PIL import Image
 
 from docs_pages import PAGES, ROOT, Block, anchors, blocks, commands, links, mentions
+from make_docs_pictures import PICTURES
 from napari_nst import StyleTransferSettings
 from napari_nst.cli import app
 
@@ -125,3 +129,35 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(f"{page.name}:{line}: {target}")
     assert not broken
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("docs/")])
+def test_a_page_is_in_the_navigation_of_the_site(name: str) -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").splitlines()
+    page = name.removeprefix("docs/")
+    assert any(line.strip().endswith(f": {page}") for line in navigation)
+
+
+def test_every_picture_that_a_command_makes_is_shown_on_its_page() -> None:
+    shown = {
+        (page.parent / link.target).resolve()
+        for page in (ROOT / "docs" / "controls.md", ROOT / "docs" / "gallery.md")
+        for link in links(page)
+    }
+    assert len(PICTURES) > 10
+    assert set(PICTURES) <= shown
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["napari_nst", *(f"napari_nst.{name}" for name in ("batch", "presets", "settings", "stacks"))],
+)
+def test_public_classes_and_functions_are_in_the_api_reference(module: str) -> None:
+    pages = "".join(page.read_text("utf-8") for page in ROOT.glob("docs/api/*.md"))
+    documented = set(re.findall(r"^::: (\S+)", pages, re.MULTILINE))
+    public = importlib.import_module(module)
+    for name in public.__all__:
+        value = getattr(public, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            names = {f"{module}.{name}", f"napari_nst.{name}"}
+            assert names & documented, f"{module}.{name} is in no page of docs/api"
