@@ -161,3 +161,10 @@ def test_public_classes_and_functions_are_in_the_api_reference(module: str) -> N
         if inspect.isclass(value) or inspect.isfunction(value):
             names = {f"{module}.{name}", f"napari_nst.{name}"}
             assert names & documented, f"{module}.{name} is in no page of docs/api"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("docs/")])
+def test_links_of_the_site_stay_inside_it(name: str) -> None:
+    folders_below_docs = name.count("/") - 1
+    targets = [target for _, target in links(ROOT / name)]
+    assert not [target for target in targets if target.count("../") > folders_below_docs]
