@@ -401,3 +401,24 @@ def test_the_speed_of_a_finished_run_is_saved(viewer, engine, run_job):
 
     assert measured
     assert rate > 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ((0, 0.9), "filtered is all white to the run: its values, 2 to 231, are above"),
+        ((300, 400), "filtered is all black to the run: its values, 2 to 231, are below"),
+        ((0, 2), ""),
+        ((0, 255), ""),
+    ],
+)
+def test_a_content_outside_its_contrast_limits_is_reported(viewer, engine, run_job, limits, told):
+    filtered = viewer.add_image(np.linspace(2, 231, 40 * 48).reshape(40, 48), name="filtered")
+    filtered.contrast_limits = limits
+    viewer.layers.move(2, 0)
+    session = Session(viewer, engine)
+    messages = []
+    session.info.connect(messages.append)
+    run_job(session, viewer)
+    assert len(messages) == bool(told)
+    assert "".join(messages).startswith(told)

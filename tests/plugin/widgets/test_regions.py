@@ -533,3 +533,29 @@ def test_paint_regions_reuses_an_empty_layer(viewer: ViewerModel, controls: Cont
     controls.regions.refresh()
     controls.regions.paint_button.click()
     assert controls.regions.content_labels.value is viewer.layers[-1] is not first
+
+
+@pytest.mark.parametrize("lost", ["scale", "translate"])
+def test_labels_that_lost_the_place_of_the_content_are_reported(
+    lost: str, viewer: ViewerModel, controls: Controls, qtbot: Any
+) -> None:
+    photo = viewer.layers["photo"]
+    photo.scale, photo.translate, photo.units = (0.2, 0.2), (3, 5), ("mm", "mm")
+    place: dict[str, Any] = {"scale": (0.2, 0.2), "translate": (3, 5)}
+    kept = viewer.add_labels(bands(), name="kept", **place)  # units are lost
+    labels = viewer.add_labels(bands(), name="other", **{k: place[k] for k in {*place} - {lost}})
+    smaller = viewer.add_labels(bands((20, 40)), name="smaller")
+    controls.content.value = photo
+    (shown,) = (
+        label
+        for label in controls.regions.findChildren(QLabel)
+        if label.accessibleName() == "Problem with the regions"
+    )
+
+    for layer in (kept, smaller):
+        controls.regions.content_labels.value = layer
+        assert shown.text() == ""
+    controls.regions.content_labels.value = labels
+    assert "other has the shape of photo but lies elsewhere" in shown.text()
+    setattr(labels, lost, place[lost])
+    qtbot.waitUntil(lambda: shown.text() == "", timeout=5000)

@@ -189,6 +189,32 @@ class Plane:
         found = self.range
         return plane.copy() if found is None else found.to_unit(plane, alpha=self._alpha)
 
+    def warning(self, pixels: NDArray[Any]) -> str:
+        """Return a message if all values lie on one side of the contrast limits; or empty.
+
+        The layer is black or white on the canvas, too.  This happens if another plugin replaces the
+        data of a layer: napari keeps the contrast limits.
+
+        Parameters
+        ----------
+        pixels : ndarray
+            The plane as `load` returns it.
+        """
+        found = self.range_source
+        if not isinstance(found, Range) or np.ptp(pixels[..., :3] if self.rgb else pixels) != 0:
+            return ""
+        values = np.asarray(self.data[self.index])
+        values = values[..., :3] if self.rgb else values
+        low, high = values.min(), values.max()
+        if found.low <= high and low <= found.high:
+            return ""
+        side, color = ("above", "white") if low > found.high else ("below", "black")
+        return (
+            f"{self.name} is all {color} to the run: its values, {low:.4g} to {high:.4g}, are "
+            f"{side} its contrast limits, {found.low:.4g} to {found.high:.4g}.  Reset the limits, "
+            "or choose percentiles as Intensities under Advanced."
+        )
+
     def restore(self, picture: NDArray[np.float32]) -> NDArray[Any]:
         """Return an image of the engine as data for a layer like the content's.
 

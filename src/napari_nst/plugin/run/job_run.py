@@ -70,8 +70,6 @@ class PictureRun:
         If the job is invalid or cannot run on this machine.
     """
 
-    message = ""
-
     def __init__(
         self,
         job: Job,
@@ -83,13 +81,15 @@ class PictureRun:
 
             engine = StyleTransfer
         self._job = job
-        inputs = load_styles(job)
+        content, inputs = job.content.load(), load_styles(job)
+        planes = zip((job.content, *job.styles), (content, *inputs["styles"]), strict=True)
+        self.message = "  ".join(filter(None, (plane.warning(pixels) for plane, pixels in planes)))
         if job.init_image is not None:
             inputs["init_image"] = job.init_image.load()
         if job.content_labels is not None:
             inputs["content_labels"] = job.content_labels.load()
         self.run = engine(
-            job.content.load(),
+            content,
             inputs.pop("styles"),
             job.settings,
             names=job.names,

@@ -16,7 +16,14 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_nst.engine.images.assignment import assign_styles
 from napari_nst.errors import InputError
 from napari_nst.plugin.layers.arrays import take_plane
-from napari_nst.plugin.layers.geometry import full_shape, geometry_of, result_transform, shown_axes
+from napari_nst.plugin.layers.geometry import (
+    View,
+    full_shape,
+    geometry_of,
+    result_transform,
+    shown_axes,
+    to_world,
+)
 from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.widgets.buttons import push_button
 from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
@@ -34,6 +41,7 @@ __all__ = ["RegionsBox"]
 _MILLISECONDS = 300  # throttle of updates while labels are painted
 _BRUSH = 1 / 12  # brush size as a share of the longest side
 _FREE_SHARE = 0.25  # of free memory, for the labels of a whole stack
+_SAME_PLACE = 0.5  # pixels between the corners of labels and content of one place
 _MAX_PIXELS = 2**26  # of a plane of labels: each stroke draws and counts all of them
 
 
@@ -200,6 +208,7 @@ class RegionsBox(QWidget):
             }
             if layer is not None and content is not None:
                 labels = self._labels_over(content, layer)
+                problem = self._misplaced(content, layer)
         except InputError as error:
             problem = f"⚠ {error}"
         self._problem.setText(problem)
@@ -264,6 +273,26 @@ class RegionsBox(QWidget):
         """Return the labels over the plane of an image."""
         return take_labels(layer, take_plane(image, self._viewer.dims)).unique_labels()
 
+    def _misplaced(self, content: Image, layer: Labels) -> str:
+        """Return a message if labels have the shape of the content but another place.
+
+        Some plugins return labels without the scale or the translation of their image.
+        """
+        shape = full_shape(content)[: content.ndim]
+        if full_shape(layer) != shape:
+            return ""
+        units = View.from_dims(self._viewer.dims).units
+        corners = np.array([np.zeros(content.ndim), shape])
+        world, own = (to_world(geometry_of(each), units) for each in (content, layer))
+        if np.allclose(own.inverse(world(corners)), corners, rtol=0, atol=_SAME_PLACE):
+            return ""
+        return (
+            f"⚠ {layer.name} has the shape of {content.name} but lies elsewhere, and a pixel takes "
+            f"the label over it on the canvas. To align them, right-click {content.name} in the "
+            "layer list and choose Copy scale and transforms > Copy all to clipboard; then "
+            f"right-click {layer.name} and choose Apply scale/transforms from Clipboard."
+        )
+
     def _combo(self, label: str, tooltip: str) -> Any:
         combo = control(_Nullable, label, tooltip, choices=self._layers, nullable=True)
         combo.changed.connect(self._on_choice)
@@ -290,7 +319,7 @@ class RegionsBox(QWidget):
     def _listen(self, layer: Labels, *, on: bool) -> None:
         events = layer.events
         # Strokes and fill emit labels_update; undo and redo emit set_data; a hidden layer emits
-        # only paint.
+        # only paint.  A new transform emits set_data.
         for event in (events.paint, events.labels_update, events.set_data, events.data):
             if on:
                 event.connect(self._on_event)
