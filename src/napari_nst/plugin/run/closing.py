@@ -5,6 +5,7 @@ from __future__ import annotations
 from inspect import isgeneratorfunction
 from typing import TYPE_CHECKING, Any
 
+from napari import current_viewer
 from napari.qt.threading import FunctionWorker, GeneratorWorker, create_worker
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject
@@ -64,6 +65,9 @@ def make_worker(work: Callable[[], Any]) -> Any:
     """
     kind = _GeneratorWorker if isgeneratorfunction(work) else _FunctionWorker
     worker = create_worker(work, _start_thread=False, _ignore_errors=True, _worker_class=kind)
+    if current_viewer() is not None:
+        # napari's callback for the task's status takes no error, and PySide6 passes it.
+        worker.errored.disconnect()
     del worker.quit  # napari has kept the one that does nothing; restore the real one
     return worker
 
