@@ -17,7 +17,7 @@ function Install-Packages([string] $what, [string[]] $arguments) {
     Write-Host "installing $what"
     & $python -m pip install --progress-bar off @arguments *>> $pipLog
     if ($LASTEXITCODE -ne 0) {
-        Get-Content $pipLog -Tail 20 | Write-Host
+        Get-Content $pipLog -Tail 10 | Write-Host
         throw "pip could not install $what; its whole output is in $pipLog"
     }
 }

@@ -72,7 +72,7 @@ pip_install() {
   shift
   say "installing $what"
   if ! (cd "$root" && "$python" -m pip install --progress-bar off "$@") >>"$pip_log" 2>&1; then
-    tail -n 20 "$pip_log" >&2
+    tail -n 10 "$pip_log" >&2
     say "pip could not install $what; its whole output is in $pip_log"
     exit 1
   fi
