@@ -45,7 +45,7 @@ def test_relative_links_of_the_readme_are_absolute_in_the_description(
     for _, target in links(ROOT / "README.md"):
         base = files if target.startswith("docs/images/") else pages
         assert f"]({base}{target})" in text
-    assert f"{files}docs/images/result.jpg" in images
+    assert f"{files}docs/images/demo.webp" in images
     assert not any(image.startswith(pages) for image in images)
 
 
