@@ -22,7 +22,7 @@ from napari_nst.cli import main as napari_nst_command
 __all__ = ["PICTURES"]
 
 IMAGES = ROOT / "docs" / "images"
-SIDE = 384  # pixels of the contents and styles in the gallery, at most
+SIDE = 192  # pixels of the contents and styles in the gallery, as of the results
 TEXT = 40  # pixels: a picture is higher, a line of text lower
 LINE_GAP = 12  # pixels: less between headings and pictures, more above the headings
 MARGIN = 12  # pixels above and below a row of pictures
