@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from npe2 import PluginManager, PluginManifest
 
-FOLDER = Path(__file__).parents[2] / "examples" / "other_plugin"
+from docs_pages import ROOT, blocks
+
+FOLDER = ROOT / "examples" / "other_plugin"
 NAME = "napari-restyle-objects"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -63,3 +64,11 @@ def test_the_manifest_and_the_project_name_the_same_module() -> None:
     module, _, manifest = entry.partition(":")
     assert project["name"] == NAME
     assert PluginManifest.from_file(FOLDER / module / manifest).name == NAME
+
+
+def test_the_page_shows_the_manifest_and_the_code_of_the_example() -> None:
+    folder = FOLDER / "napari_restyle_objects"
+    shown = {block.language: block.text for block in blocks(ROOT / "docs" / "chaining.md")}
+    assert shown["yaml"] == (folder / "napari.yaml").read_text()
+    assert len(shown["python"]) > 500
+    assert shown["python"] in (folder / "__init__.py").read_text()
