@@ -1,4 +1,4 @@
-"""Make pictures of results: result.jpg, sweep.png and regions.jpg in docs/images.
+"""Make pictures of results: result.jpg, sweep.jpg and regions.jpg in docs/images.
 
 Needs a display; without one::
 
@@ -76,8 +76,10 @@ def sweep() -> None:
         for file, picture in zip(files, (sample.content(), sample.style()), strict=True):
             write_image(file, (picture / 255).astype(np.float32))
         options = ["--rows", "style_weight=0.3,1,3", "--columns", "style_scale=0.5,1,2"]
-        out = ["-o", IMAGES / "sweep.png", "--size", "208"]
+        sheet = Path(folder) / "sheet.png"
+        out = ["-o", sheet, "--size", "208"]
         assert napari_nst_command(list(map(str, ["sweep", *files, *out, *options]))) == 0
+        _save(IMAGES / "sweep.jpg", [np.asarray(Image.open(sheet))])
 
 
 def regions() -> None:
