@@ -342,7 +342,8 @@ def test_a_file_with_missing_or_wrong_parts_raises(
     run.save(path)
     with safe_open(path, framework="pt") as file:
         about = json.loads(file.metadata()["about"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        # Copies: before safetensors 0.8 they are views of the file, which is written again.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     for part in set(about) - {"status"}:
         less = {k: v for k, v in about.items() if k != part}
         wrong = {**about, part: "?"}
