@@ -74,7 +74,7 @@ def test_every_command_has_a_title_in_the_palette(viewer: Any) -> None:
     commands = get_app_model().commands
     for name in actions.__all__:
         title = commands[f"napari-nst.{name}"].title
-        assert title.endswith("(Neural style transfer)")
+        assert title.endswith("(napari-nst)")
         assert len(title.split()) > 6
 
 
