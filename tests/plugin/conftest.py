@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
+import napari.window  # noqa: F401  with torch the bulk of what the garbage collector would visit
 import numpy as np
 import pytest
+import torch  # noqa: F401
 from fake_engine import FakeEngine
 
 from napari_nst.plugin.layers.arrays import take_plane
@@ -12,6 +15,7 @@ from napari_nst.plugin.run.session import Session, State
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -21,6 +25,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NAPARI_NST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NAPARI_NST_CONFIG", str(tmp_path / "config"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_garbage_collection() -> Iterator[None]:
+    """Exempt imported modules from garbage collection: napari collects at each removed layer."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
