@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +18,14 @@ from PIL import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QPushButton, QScrollArea
 
-from make_pictures import wait
+from make_pictures import IMAGES, hide_user_files, wait
 from napari_nst.plugin.run.session import State
 from napari_nst.samples import SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FILE = Path(__file__).parents[1] / "docs" / "images" / "demo.webp"
+FILE = IMAGES / "demo.webp"
 WINDOW = (1040, 720)  # shown 830 pixels wide, its text can still be read
 LIST_HEIGHT = 200  # pixels: three layers
 ZOOM_FRAMES = 8
@@ -141,9 +139,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--file", type=Path, default=FILE)
     file = parser.parse_args().file
-    # Show neither the measured speed of this machine nor the user's presets.
-    for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
-        os.environ[name] = tempfile.mkdtemp()
+    hide_user_files()
     film = Film()
     film.take(1800)
     film.press("Stylize")

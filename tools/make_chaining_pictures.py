@@ -9,8 +9,6 @@ Without a display::
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,8 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QScrollArea
 from skimage.data import coins
-from superqt import QCollapsible
 
-from make_pictures import IMAGES, wait
+from make_pictures import IMAGES, hide_user_files, open_regions, wait
 from napari_nst.plugin.run.session import State
 from napari_nst.samples import style_image
 
@@ -109,9 +106,7 @@ class Chain:
 
     def show_regions(self) -> None:
         """Open the section of the regions, and scroll to it."""
-        for section in self.panel.findChildren(QCollapsible):
-            if "Regions" in section.toggleButton().accessibleName():
-                section.expand(animate=False)
+        open_regions(self.panel)
         wait(lambda: False, 1)
         area = self.panel.findChild(QScrollArea)
         labels = self.panel.controls.regions.content_labels.native
@@ -145,8 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=IMAGES)
     folder = parser.parse_args().folder
-    for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
-        os.environ[name] = tempfile.mkdtemp()
+    hide_user_files()
     chain = Chain(folder)
     panel, controls = chain.panel, chain.panel.controls
 

@@ -7,6 +7,7 @@ Needs a display; without one::
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import napari
 import numpy as np
 from PIL import Image
 from qtpy.QtCore import QEventLoop, QTimer
+from superqt import QCollapsible
 
 import napari_nst
 from napari_nst.cli import main as napari_nst_command
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
+    from qtpy.QtWidgets import QWidget
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 
@@ -42,6 +45,19 @@ def wait(until: Callable[[], bool], seconds: float) -> None:
     poll.timeout.connect(check)
     poll.start(50)
     loop.exec()
+
+
+def hide_user_files() -> None:
+    """Hide the measured speed of this machine and the user's presets from the panel."""
+    for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
+        os.environ[name] = tempfile.mkdtemp()
+
+
+def open_regions(panel: QWidget) -> None:
+    """Open the panel's section of regions."""
+    for section in panel.findChildren(QCollapsible):
+        if "Regions" in section.toggleButton().accessibleName():
+            section.expand(animate=False)
 
 
 def result() -> None:

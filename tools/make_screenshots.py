@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +17,11 @@ import numpy as np
 from PIL import Image, ImageOps
 from qtpy.QtWidgets import QScrollArea
 from skimage import data
-from superqt import QCollapsible
 
-from make_pictures import wait
+from make_pictures import IMAGES, hide_user_files, open_regions, wait
 from napari_nst.plugin.run.session import State
 from napari_nst.samples import SAMPLES
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
 THEMES = ("dark", "light")
 SIZE = (1366, 768)  # of a small laptop's screen
 MAX_BYTES = 400_000
@@ -104,9 +100,7 @@ class ScreenshotViewer:
         labels.mode = "pan_zoom"
         self.panel.controls.styles.choose([self.viewer.layers[1], self.viewer.layers[2]])
         self.show(self.content, labels)
-        for section in self.panel.findChildren(QCollapsible):
-            if "Regions" in section.toggleButton().accessibleName():
-                section.expand()
+        open_regions(self.panel)
 
     def stack(self) -> None:
         """Open a 16-bit stack, and select all planes."""
@@ -138,9 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=IMAGES)
     folder = parser.parse_args().folder
-    # Hide the measured speed of this machine and the user's presets.
-    for name in ("NAPARI_NST_CACHE", "NAPARI_NST_CONFIG"):
-        os.environ[name] = tempfile.mkdtemp()
+    hide_user_files()
     screenshots = ScreenshotViewer(folder)
     panel = screenshots.panel
     screenshots.take("idle")

@@ -202,9 +202,9 @@ class Plane:
         """
         found = self.range_source
         shown = pixels[..., :3] if self.rgb else pixels
-        if not isinstance(found, Range) or not ((shown == 0).all() or (shown == 1).all()):
+        if not isinstance(found, Range) or (shown.max() != 0 and shown.min() != 1):
             return ""
-        # Only now, as the plane is read again.
+        # The plane is read again, so only if all of it is black or white.
         values = np.asarray(self.data[self.index])
         values = values[..., :3] if self.rgb else values
         low, high = values.min(), values.max()
