@@ -1,4 +1,4 @@
-"""Measure how far neighbouring planes of a stylized stack agree, and their losses."""
+"""Measure stylized moving pictures along their true flow; see docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -6,98 +6,107 @@ import argparse
 import itertools
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from skimage import data, transform
+from PIL import Image
+from scenes import SCENES, Scene, warp  # beside this file
+from scipy import ndimage
 
 from napari_nst import StyleTransfer, StyleTransferSettings, samples
 from napari_nst.engine.run.style_cache import StyleCache
-from napari_nst.stacks import StackTransfer
+from napari_nst.stacks import StackTransfer, StartFrom
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    Stack = list[NDArray[np.float32]]
+    Array = NDArray[Any]
+
+__all__ = ["Agreement", "agreement", "judge", "sharpness", "stylize"]
+
+_MOVES = 0.25  # pixels a plane: what moves less is still
+_COLUMNS = (
+    "scene",
+    "start from",
+    "settings",
+    "warping error",
+    "to previous",
+    "moves",
+    "still",
+    "change",
+    "loss",
+    "last loss",
+    "sharpness",
+    "seconds",
+)
 
 
-def photo(size: int) -> NDArray[np.float32]:
-    picture = transform.resize(data.chelsea()[:, 60:360], (size, size), anti_aliasing=True)
-    return np.asarray(picture, np.float32)
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of neighbouring planes.
+
+    Attributes
+    ----------
+    error, moves, still : float
+        Warping error: mean squared difference between a plane and the plane before, sampled along
+        the true flow, of all pixels that are not occluded, of those that move, and of the others.
+        NaN if there are none.
+    change : float
+        Mean absolute change from plane to plane.
+    """
+
+    error: float
+    moves: float
+    still: float
+    change: float
 
 
-def drift(size: int, planes: int) -> Stack:
-    """Return a photograph with a moving camera: 2 pixels right and 1 down per plane."""
-    large = photo(2 * size)
-    first = size // 4
-    return [
-        large[first + k : first + k + size, first + 2 * k : first + 2 * k + size]
-        for k in range(planes)
-    ]
+def agreement(scene: Scene, planes: Sequence[Array]) -> Agreement:
+    """Return how far neighbouring planes agree: contents or results of a scene."""
+    squares, moving, changes = [], [], []
+    for (before, after), flow, occluded in zip(
+        itertools.pairwise(planes), scene.flows, scene.occluded, strict=True
+    ):
+        square = (warp(before, flow) - after) ** 2
+        if square.ndim == 3:
+            square = square.mean(axis=-1)
+        squares.append(square[~occluded])
+        moving.append(np.hypot(*np.moveaxis(flow[~occluded], -1, 0)) > _MOVES)
+        changes.append(np.abs(after - before).mean())
+    square, moves = np.concatenate(squares), np.concatenate(moving)
+    return Agreement(_mean(square), _mean(square[moves]), _mean(square[~moves]), _mean(changes))
 
 
-def disc(size: int, planes: int) -> Stack:
-    """Return a still photograph with a moving disc."""
-    y, x = np.mgrid[:size, :size] / size
-    stack = []
-    for k in range(planes):
-        picture = photo(size)
-        picture[(y - 0.3) ** 2 + (x - 0.25 - 0.06 * k) ** 2 < 0.012] = (0.9, 0.2, 0.1)
-        stack.append(picture)
-    return stack
+def _mean(values: Any) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
 
 
-def cells(size: int, planes: int) -> Stack:
-    """Return sections of a grey volume of blobs without noise."""
-    rng = np.random.default_rng(1)
-    centres = rng.random((40, 3)) * (1.4, 1, 1) - (0.2, 0, 0)
-    radii, brightness = 0.04 + 0.05 * rng.random(40), 0.4 + 0.6 * rng.random(40)
-    y, x = np.mgrid[:size, :size] / size
-    stack = []
-    for k in range(planes):
-        value = np.zeros((size, size))
-        for (cz, cy, cx), radius, bright in zip(centres, radii, brightness, strict=True):
-            squared = (y - cy) ** 2 + (x - cx) ** 2 + (0.4 + 0.02 * k - cz) ** 2
-            value += bright * np.exp(-squared / (2 * (radius / 1.6) ** 2))
-        stack.append(np.clip(0.05 + 1.44 * value / (1 + value), 0, 1).astype(np.float32))
-    return stack
+def sharpness(image: Array) -> float:
+    """Return the mean absolute Laplacian."""
+    axes = (image,) if image.ndim == 2 else np.moveaxis(image, -1, 0)
+    return float(np.mean([np.abs(ndimage.laplace(channel)).mean() for channel in axes]))
 
 
-STACKS = {"drift": drift, "disc": disc, "cells": cells}
-
-
-def change(stack: Sequence[NDArray[Any]]) -> float:
-    """Return the mean absolute change from plane to plane."""
-    return float(np.mean([np.abs(b - a).mean() for a, b in itertools.pairwise(stack)]))
-
-
-def still(contents: Stack, results: Stack) -> float:
-    """Return the mean absolute change of results where contents do not change, in 255ths."""
-    changes = [
-        np.abs(after - before)[np.abs(b - a) < 1 / 255]
-        for (a, b), (before, after) in zip(
-            itertools.pairwise(contents), itertools.pairwise(results), strict=True
-        )
-    ]
-    return 255 * float(np.concatenate(changes).mean())
-
-
-def loss(
+def judge(
     content: Any, style: Any, result: Any, settings: StyleTransferSettings, style_cache: StyleCache
 ) -> float:
-    """Return the loss of a result."""
+    """Return the loss of a result without temporal terms."""
     evaluation = settings.replace(init="image", scales=1, iterations=1)
+    if "temporal_weight" in StyleTransferSettings.model_fields:
+        evaluation = evaluation.replace(temporal_weight=0)
     run = StyleTransfer(content, style, evaluation, init_image=result, style_cache=style_cache)
     return float(next(run).losses.total)
 
 
-def measure(
-    contents: Stack, style: Any, settings: StyleTransferSettings, start_from: Any
-) -> tuple[Stack, list[float]]:
-    results: Stack = []
+def stylize(
+    contents: Sequence[Array], style: Any, settings: StyleTransferSettings, start_from: Any
+) -> tuple[list[Array], list[float]]:
+    """Return the results of a stack, and the seconds of each plane."""
+    results: list[Array] = []
     seconds: list[float] = []
     began = time.perf_counter()
 
@@ -114,35 +123,137 @@ def measure(
     return results, seconds
 
 
-def main() -> None:
+def variant_settings(words: Sequence[str]) -> dict[str, str]:
+    """Return the settings of NAME=VALUE words."""
+    settings = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            sys.exit(f"--set has {word!r}; it must be a setting's name, '=' and its value.")
+        settings[name] = value
+    return settings
+
+
+def in_color(image: Array) -> Array:
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def save_strips(folder: Path, name: str, scene: Scene, results: Sequence[Array]) -> None:
+    """Save contents above results, plane by plane, whole and enlarged where most moves."""
+    size = len(scene.contents[0])
+    side = size // 3
+    # What moves shows where it has detail.
+    detail = np.mean(
+        [np.abs(ndimage.laplace(c.reshape(size, size, -1)[..., 0])) for c in scene.contents], axis=0
+    )
+    speed = np.mean([np.hypot(flow[..., 0], flow[..., 1]) for flow in scene.flows], axis=0)
+    half = side // 2
+    inner = slice(half, size - half)
+    amount = ndimage.uniform_filter((speed + 1e-3) * detail, side)[inner, inner]
+    top, left = np.unravel_index(np.argmax(amount), amount.shape)
+    crop = (slice(int(top), int(top) + side), slice(int(left), int(left) + side))
+    for suffix, part, zoom in (("", (slice(None), slice(None)), 1), ("_detail", crop, 4)):
+        rows = [
+            np.hstack([in_color(plane)[part] for plane in planes])
+            for planes in (scene.contents, results)
+        ]
+        strip = np.vstack(rows).repeat(zoom, axis=0).repeat(zoom, axis=1)
+        values = np.rint(np.clip(strip, 0, 1) * 255).astype(np.uint8)
+        Image.fromarray(values).save(folder / f"{name}{suffix}.png")
+
+
+def save_scene(folder: Path, scene: Scene) -> None:
+    """Save the arrays of a scene."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("contents", "flows", "occluded"):
+        np.save(folder / f"{scene.name}_{name}.npy", np.stack(getattr(scene, name)))
+
+
+def print_row(*cells: object) -> None:
+    print(
+        "|",
+        " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells),
+        "|",
+    )
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=128, help="side of a plane, in pixels")
-    parser.add_argument("--planes", type=int, default=6)
+    parser.add_argument("--planes", type=int, default=12)
     parser.add_argument("--iterations", type=int, default=100)
-    parser.add_argument("--stacks", nargs="+", choices=STACKS, default=list(STACKS))
-    parser.add_argument("--pictures", type=Path, help="folder for the stacks, as .npy")
-    options = parser.parse_args()
-    style = samples.SAMPLES["coffee_impasto"].style()
-    settings = StyleTransferSettings(iterations=options.iterations, size=None)
-    print("| stack | start from | change | still | loss, plane by plane | seconds | later planes |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name in options.stacks:
-        contents, style_cache = STACKS[name](options.size, options.planes), StyleCache()
-        for start_from in ("content", "previous"):
-            results, seconds = measure(contents, style, settings, start_from)
+    parser.add_argument("--scenes", nargs="+", choices=SCENES, default=list(SCENES))
+    parser.add_argument(
+        "--start-from", nargs="+", choices=get_args(StartFrom), default=["previous", "content"]
+    )
+    parser.add_argument(
+        "--set",
+        nargs="*",
+        action="append",
+        metavar="NAME=VALUE",
+        help="settings of a variant; repeat it to compare variants (no values: the defaults)",
+    )
+    parser.add_argument("--style", choices=samples.STYLES, default="impasto")
+    parser.add_argument("--pictures", type=Path, help="folder for strips (PNG) and arrays (.npy)")
+    options = parser.parse_args(arguments)
+    style = samples.style_image(options.style)
+    base = StyleTransferSettings(iterations=options.iterations, size=None)
+    variants = [variant_settings(words) for words in options.set or [[]]]
+    print_row(*_COLUMNS)
+    print_row(*("---" for _ in _COLUMNS))
+    for name in options.scenes:
+        scene, style_cache = SCENES[name](options.size, options.planes), StyleCache()
+        if options.pictures is not None:
+            save_scene(options.pictures, scene)
+        truth = agreement(scene, scene.contents)
+        sharp = [sharpness(content) for content in scene.contents]
+        print_row(
+            name,
+            "(the contents)",
+            "",
+            1e4 * truth.error,
+            "",
+            1e4 * truth.moves,
+            1e4 * truth.still,
+            1.0,
+            "",
+            "",
+            sharp[-1] / sharp[0],
+            "",
+        )
+        previous: float | None = None
+        # "previous" with the first settings is what the others are compared with.
+        starts = sorted(options.start_from, key=lambda start: start != "previous")
+        for start_from, variant in itertools.product(starts, variants):
+            results, seconds = stylize(scene.contents, style, base.replace(**variant), start_from)
+            measured = agreement(scene, results)
+            if start_from == "previous" and previous is None:
+                previous = measured.error
             losses = [
-                loss(content, style, result, settings, style_cache)
-                for content, result in zip(contents, results, strict=True)
+                judge(content, style, result, base, style_cache)
+                for content, result in zip(scene.contents, results, strict=True)
             ]
-            print(
-                f"| {name} | {start_from} | {change(results) / change(contents):.2f} "
-                f"| {still(contents, results):.1f} | {' '.join(f'{one:.3f}' for one in losses)} "
-                f"| {sum(seconds):.0f} | {np.mean(seconds[1:]):.1f} |"
+            sharp = [sharpness(result) for result in results]
+            title = " ".join(f"{key}={value}" for key, value in variant.items())
+            print_row(
+                name,
+                start_from,
+                title,
+                1e4 * measured.error,
+                measured.error / previous if previous is not None else "",
+                1e4 * measured.moves,
+                1e4 * measured.still,
+                measured.change / truth.change,
+                float(np.mean(losses[1:])) / losses[0],
+                losses[-1] / losses[0],
+                sharp[-1] / sharp[0],
+                float(np.mean(seconds[1:])),
             )
-            sys.stdout.flush()
             if options.pictures is not None:
-                options.pictures.mkdir(parents=True, exist_ok=True)
-                np.save(options.pictures / f"{name}_{start_from}.npy", np.stack(results))
+                stem = "_".join([name, start_from, *title.split()])
+                np.save(options.pictures / f"{stem}.npy", np.stack(results))
+                save_strips(options.pictures, stem, scene, results)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""The measures and the table of benchmarks/stacks.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from scenes import Scene
+from scipy import ndimage
+
+import stacks
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 24
+
+
+def noise(seed: int = 0) -> np.ndarray:
+    values = np.random.default_rng(seed).random((SIZE, SIZE, 3))
+    return ndimage.gaussian_filter(values, (1, 1, 0)).astype(np.float32)
+
+
+def shifted(planes: int = 3) -> Scene:
+    """Return a scene whose left half is still, and whose right half moves down by a pixel."""
+    right = np.zeros((SIZE, SIZE), bool)
+    right[:, SIZE // 2 :] = True
+    flow = np.where(right[..., None], (-1.0, 0.0), 0.0).astype(np.float32)
+    occluded = np.zeros((SIZE, SIZE), bool)
+    occluded[0, SIZE // 2 :] = True
+    picture = noise()
+    contents = [np.where(right[..., None], np.roll(picture, k, 0), picture) for k in range(planes)]
+    return Scene("shifted", contents, [flow] * (planes - 1), [occluded] * (planes - 1))
+
+
+def test_planes_that_follow_the_flow_agree() -> None:
+    scene = shifted()
+    found = stacks.agreement(scene, scene.contents)
+    assert found.error == pytest.approx(0, abs=1e-10)
+    assert found.change > 0.01
+
+
+def test_the_error_is_counted_where_the_scene_moves_or_is_still() -> None:
+    scene = shifted()
+    results = [plane.copy() for plane in scene.contents]
+    results[1][:, : SIZE // 2] += 0.1
+    results[2][:, : SIZE // 2] += 0.1
+    results[2][:, SIZE // 2 :] += 0.2
+    found = stacks.agreement(scene, results)
+    moving = (SIZE - 1) * SIZE / 2
+    still = SIZE * SIZE / 2
+    assert found.still == pytest.approx(0.1**2 / 2, rel=1e-3)
+    assert found.moves == pytest.approx(0.2**2 / 2, rel=1e-3)
+    mean = (moving * found.moves + still * found.still) / (moving + still)
+    assert found.error == pytest.approx(mean, rel=1e-3)
+
+
+def test_occluded_pixels_do_not_count() -> None:
+    scene = shifted()
+    results = [plane.copy() for plane in scene.contents]
+    results[1][0, SIZE // 2 :] = 5
+    assert stacks.agreement(scene, results[:2] + results[2:]).still == pytest.approx(0, abs=1e-9)
+    pair = Scene("pair", scene.contents[:2], scene.flows[:1], scene.occluded[:1])
+    assert stacks.agreement(pair, results[:2]).error == pytest.approx(0, abs=1e-9)
+
+
+def test_a_scene_in_which_nothing_moves_has_no_error_of_what_moves() -> None:
+    picture, zero = noise(), np.zeros((SIZE, SIZE), bool)
+    scene = Scene("still", [picture] * 2, [np.zeros((SIZE, SIZE, 2), np.float32)], [zero])
+    found = stacks.agreement(scene, [picture, picture + 0.1])
+    assert np.isnan(found.moves)
+    assert found.still == found.error == pytest.approx(0.01, rel=1e-4)
+
+
+def test_a_blurred_picture_is_less_sharp() -> None:
+    picture = noise()
+    assert stacks.sharpness(ndimage.gaussian_filter(picture, (1, 1, 0))) < 0.7 * stacks.sharpness(
+        picture
+    )
+    assert stacks.sharpness(picture[..., 0]) > 0
+
+
+def test_words_without_an_equals_sign_are_refused() -> None:
+    with pytest.raises(SystemExit, match="'tv_weight'; it must be a setting's name"):
+        stacks.main(["--set", "tv_weight"])
+
+
+def test_each_start_and_variant_has_a_line_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stacks.main(
+        [
+            *("--size", "32", "--planes", "2", "--iterations", "1", "--scenes", "pan"),
+            *("--start-from", "content", "previous", "--pictures", str(tmp_path)),
+            *("--set", "--set", "tv_weight=0", "content_weight=0.5"),
+        ]
+    )
+    header, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in capsys.readouterr().out.splitlines()
+    ]
+    assert [row[:3] for row in rows] == [
+        ["pan", "(the contents)", ""],
+        ["pan", "previous", ""],
+        ["pan", "previous", "tv_weight=0 content_weight=0.5"],
+        ["pan", "content", ""],
+        ["pan", "content", "tv_weight=0 content_weight=0.5"],
+    ]
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert table[1]["to previous"] == "1.00"
+    assert all(float(row["warping error"]) > 0 for row in table)
+    stem = "pan_content_tv_weight=0_content_weight=0.5"
+    assert np.load(tmp_path / f"{stem}.npy").shape == (2, 32, 32, 3)
+    assert np.load(tmp_path / "pan_flows.npy").shape == (1, 32, 32, 2)
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        f"{run}{part}.png"
+        for run in ("pan_previous", "pan_content")
+        for part in (
+            *("", "_detail"),
+            *(f"_tv_weight=0_content_weight=0.5{end}" for end in ("", "_detail")),
+        )
+    }
