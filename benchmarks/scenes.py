@@ -47,12 +47,16 @@ class Scene:
     occluded : list of ndarray
         For each pair, (H, W): pixels of plane k + 1 that are hidden or outside in plane k, or near
         the edge of a surface in one of the two.
+    far_flow, far_occluded : ndarray
+        The same for the first and the last plane.
     """
 
     name: str
     contents: list[NDArray[np.float32]]
     flows: list[NDArray[np.float32]]
     occluded: list[NDArray[np.bool_]]
+    far_flow: NDArray[np.float32]
+    far_occluded: NDArray[np.bool_]
 
 
 def warp(image: Array, flow: Array) -> Array:
@@ -80,9 +84,7 @@ class Pose:
         return (points - self.shift) @ np.linalg.inv(self.matrix).T
 
 
-def pose(
-    shift: Sequence[float], scale: float | Sequence[float] = 1.0, degrees: float = 0.0
-) -> Pose:
+def pose(shift: Sequence[float] | Array, scale: float | Array = 1.0, degrees: float = 0.0) -> Pose:
     """Return the pose of a surface that is scaled, turned, and moved to a place."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return Pose(np.array([[cos, -sin], [sin, cos]]) * scale, np.asarray(shift, float))
@@ -151,7 +153,7 @@ def photographed(fine: Array, size: int) -> NDArray[np.float32]:
     blur = (_BLUR * _SAMPLES, _BLUR * _SAMPLES, 0)
     blurred = ndimage.gaussian_filter(fine.reshape(side, side, -1), blur)
     middles = slice(_MARGIN * _SAMPLES + _SAMPLES // 2, side - _MARGIN * _SAMPLES, _SAMPLES)
-    plane = np.clip(blurred[middles, middles], 0, 1).astype(np.float32)
+    plane: NDArray[np.float32] = np.clip(blurred[middles, middles], 0, 1).astype(np.float32)
     return plane if plane.shape[2] == 3 else plane[..., 0]
 
 
@@ -180,28 +182,48 @@ def edges(shifts: Array, size: int) -> Array:
     return np.asarray(differ[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
 
 
+def true_flow(
+    surfaces: Sequence[Surface], seen: Sequence[Array], k: int, to: int, size: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return the flow of plane k to another plane, and its occluded pixels.
+
+    Parameters
+    ----------
+    surfaces : sequence of Surface
+        The surfaces.
+    seen : sequence of ndarray
+        For each plane, indices of the surfaces seen at the samples of the plane and its margin.
+    k, to : int
+        The planes.
+    size : int
+        Side of the planes, in pixels.
+    """
+    middles, fine = grid(size, 1), grid(size, _SAMPLES, _MARGIN)
+    on_top = topmost(surfaces, k, middles)
+    places = move(surfaces, middles, on_top, k, to)
+    # Rounded, so that what is still has a flow of 0.
+    flow = np.round((places - middles) * size, 9).reshape(size, size, 2)
+    pixels = np.moveaxis(np.indices((size, size)), 0, -1) + flow
+    occluded = (topmost(surfaces, to, places) != on_top).reshape(size, size)
+    occluded |= ((pixels < 0) | (pixels > size - 1)).any(axis=-1)
+    # A pixel next to an edge, and a cubic sample less than two pixels away, mix two surfaces.
+    here = edges(move(surfaces, fine, seen[k], k, to) - fine, size)
+    there = edges(move(surfaces, fine, seen[to], to, k) - fine, size)
+    occluded |= ndimage.binary_dilation(here, np.ones((3, 3)))
+    nearest = np.clip(np.rint(pixels).astype(int), 0, size - 1)
+    near_there = ndimage.binary_dilation(there, np.ones((5, 5)))
+    occluded |= near_there[nearest[..., 0], nearest[..., 1]]
+    return flow.astype(np.float32), occluded
+
+
 def scene(name: str, surfaces: Sequence[Surface], size: int, planes: int) -> Scene:
     """Return the scene of surfaces, the lowest of which is everywhere."""
-    fine, middles = grid(size, _SAMPLES, _MARGIN), grid(size, 1)
+    fine = grid(size, _SAMPLES, _MARGIN)
     seen = [topmost(surfaces, k, fine) for k in range(planes)]
     contents = [photographed(render(surfaces, k, fine, seen[k]), size) for k in range(planes)]
-    flows, occluded = [], []
-    for k in range(planes - 1):
-        on_top = topmost(surfaces, k + 1, middles)
-        places = move(surfaces, middles, on_top, k + 1, k)
-        pixels = (places * size - 0.5).reshape(size, size, 2)
-        hidden = (topmost(surfaces, k, places) != on_top).reshape(size, size)
-        hidden |= ((pixels < 0) | (pixels > size - 1)).any(axis=-1)
-        # A pixel next to an edge, and a cubic sample less than two pixels away, mix two surfaces.
-        here = edges(move(surfaces, fine, seen[k + 1], k + 1, k) - fine, size)
-        there = edges(move(surfaces, fine, seen[k], k, k + 1) - fine, size)
-        hidden |= ndimage.binary_dilation(here, np.ones((3, 3)))
-        nearest = np.clip(np.rint(pixels).astype(int), 0, size - 1)
-        near_there = ndimage.binary_dilation(there, np.ones((5, 5)))
-        hidden |= near_there[nearest[..., 0], nearest[..., 1]]
-        flows.append(((places - middles) * size).reshape(size, size, 2).astype(np.float32))
-        occluded.append(hidden)
-    return Scene(name, contents, flows, occluded)
+    pairs = [true_flow(surfaces, seen, k + 1, k, size) for k in range(planes - 1)]
+    far = true_flow(surfaces, seen, planes - 1, 0, size)
+    return Scene(name, contents, [flow for flow, _ in pairs], [hidden for _, hidden in pairs], *far)
 
 
 class Picture:
@@ -294,14 +316,9 @@ def shake(size: int, planes: int) -> Scene:
 def still(size: int, planes: int) -> Scene:
     """Return a cat that does not move, with noise of 2 grey levels of 255."""
     photo = photograph(data.chelsea(), size, 0.9, lambda _: pose((0.5, 0.75)))
-    clean, rng = scene("still", [photo], size, 1).contents[0], np.random.default_rng(2)
-    grain = rng.normal(0, 2 / 255, (planes, *clean.shape))
-    return Scene(
-        "still",
-        [np.clip(clean + one, 0, 1).astype(np.float32) for one in grain],
-        [np.zeros((size, size, 2), np.float32) for _ in range(planes - 1)],
-        [np.zeros((size, size), bool) for _ in range(planes - 1)],
-    )
+    clean, rng = scene("still", [photo], size, planes), np.random.default_rng(2)
+    noisy = [plane + rng.normal(0, 2 / 255, plane.shape) for plane in clean.contents]
+    return replace(clean, contents=[np.clip(plane, 0, 1).astype(np.float32) for plane in noisy])
 
 
 def objects(size: int, planes: int) -> Scene:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from PIL import Image
 from scenes import SCENES, Scene, warp  # beside this file
 from scipy import ndimage
+from strips import save_strips
 
 from napari_nst import StyleTransfer, StyleTransferSettings, samples
 from napari_nst.engine.run.style_cache import StyleCache
@@ -37,6 +37,7 @@ _COLUMNS = (
     "to previous",
     "moves",
     "still",
+    "far",
     "change",
     "loss",
     "last loss",
@@ -55,6 +56,8 @@ class Agreement:
         Warping error: mean squared difference between a plane and the plane before, sampled along
         the true flow, of all pixels that are not occluded, of those that move, and of the others.
         NaN if there are none.
+    far : float
+        The same error between the first and the last plane.
     change : float
         Mean absolute change from plane to plane.
     """
@@ -62,23 +65,30 @@ class Agreement:
     error: float
     moves: float
     still: float
+    far: float
     change: float
+
+
+def differences(before: Array, after: Array, flow: Array) -> Array:
+    """Return the squared difference of a plane and the one before, sampled along the flow."""
+    squares = (warp(before, flow) - after) ** 2
+    return np.asarray(squares if squares.ndim == 2 else squares.mean(axis=-1))
 
 
 def agreement(scene: Scene, planes: Sequence[Array]) -> Agreement:
     """Return how far neighbouring planes agree: contents or results of a scene."""
-    squares, moving, changes = [], [], []
+    errors, moving, changes = [], [], []
     for (before, after), flow, occluded in zip(
         itertools.pairwise(planes), scene.flows, scene.occluded, strict=True
     ):
-        square = (warp(before, flow) - after) ** 2
-        if square.ndim == 3:
-            square = square.mean(axis=-1)
-        squares.append(square[~occluded])
-        moving.append(np.hypot(*np.moveaxis(flow[~occluded], -1, 0)) > _MOVES)
+        errors.append(differences(before, after, flow)[~occluded])
+        moving.append(np.linalg.norm(flow[~occluded], axis=-1) > _MOVES)
         changes.append(np.abs(after - before).mean())
-    square, moves = np.concatenate(squares), np.concatenate(moving)
-    return Agreement(_mean(square), _mean(square[moves]), _mean(square[~moves]), _mean(changes))
+    error, moves = np.concatenate(errors), np.concatenate(moving)
+    far = differences(planes[0], planes[-1], scene.far_flow)[~scene.far_occluded]
+    return Agreement(
+        _mean(error), _mean(error[moves]), _mean(error[~moves]), _mean(far), _mean(changes)
+    )
 
 
 def _mean(values: Any) -> float:
@@ -134,39 +144,11 @@ def variant_settings(words: Sequence[str]) -> dict[str, str]:
     return settings
 
 
-def in_color(image: Array) -> Array:
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-
-
-def save_strips(folder: Path, name: str, scene: Scene, results: Sequence[Array]) -> None:
-    """Save contents above results, plane by plane, whole and enlarged where most moves."""
-    size = len(scene.contents[0])
-    side = size // 3
-    # What moves shows where it has detail.
-    detail = np.mean(
-        [np.abs(ndimage.laplace(c.reshape(size, size, -1)[..., 0])) for c in scene.contents], axis=0
-    )
-    speed = np.mean([np.hypot(flow[..., 0], flow[..., 1]) for flow in scene.flows], axis=0)
-    half = side // 2
-    inner = slice(half, size - half)
-    amount = ndimage.uniform_filter((speed + 1e-3) * detail, side)[inner, inner]
-    top, left = np.unravel_index(np.argmax(amount), amount.shape)
-    crop = (slice(int(top), int(top) + side), slice(int(left), int(left) + side))
-    for suffix, part, zoom in (("", (slice(None), slice(None)), 1), ("_detail", crop, 4)):
-        rows = [
-            np.hstack([in_color(plane)[part] for plane in planes])
-            for planes in (scene.contents, results)
-        ]
-        strip = np.vstack(rows).repeat(zoom, axis=0).repeat(zoom, axis=1)
-        values = np.rint(np.clip(strip, 0, 1) * 255).astype(np.uint8)
-        Image.fromarray(values).save(folder / f"{name}{suffix}.png")
-
-
 def save_scene(folder: Path, scene: Scene) -> None:
     """Save the arrays of a scene."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("contents", "flows", "occluded"):
-        np.save(folder / f"{scene.name}_{name}.npy", np.stack(getattr(scene, name)))
+    for name in ("contents", "flows", "occluded", "far_flow", "far_occluded"):
+        np.save(folder / f"{scene.name}_{name}.npy", np.asarray(getattr(scene, name)))
 
 
 def print_row(*cells: object) -> None:
@@ -216,6 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "",
             1e4 * truth.moves,
             1e4 * truth.still,
+            1e4 * truth.far,
             1.0,
             "",
             "",
@@ -244,6 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 measured.error / previous if previous is not None else "",
                 1e4 * measured.moves,
                 1e4 * measured.still,
+                1e4 * measured.far,
                 measured.change / truth.change,
                 float(np.mean(losses[1:])) / losses[0],
                 losses[-1] / losses[0],

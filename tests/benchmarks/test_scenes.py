@@ -58,6 +58,19 @@ def test_a_plane_along_the_flow_is_the_next_plane_where_nothing_is_occluded(name
 
 
 @pytest.mark.parametrize("name", MOVING)
+def test_the_first_plane_along_the_far_flow_is_the_last_where_nothing_is_occluded(
+    name: str,
+) -> None:
+    scene = render(name)
+    visible = ~scene.far_occluded
+    assert 0.3 < visible.mean() < 1
+    first, last = scene.contents[0], scene.contents[-1]
+    error = ((warp(first, scene.far_flow) - last)[visible] ** 2).mean()
+    assert error < 0.01**2
+    assert error < 0.05 * ((first - last)[visible] ** 2).mean()
+
+
+@pytest.mark.parametrize("name", MOVING)
 def test_some_pixels_are_occluded_and_most_are_not(name: str) -> None:
     for occluded in render(name).occluded:
         assert 0 < occluded.mean() < 0.5

@@ -31,13 +31,19 @@ def shifted(planes: int = 3) -> Scene:
     occluded[0, SIZE // 2 :] = True
     picture = noise()
     contents = [np.where(right[..., None], np.roll(picture, k, 0), picture) for k in range(planes)]
-    return Scene("shifted", contents, [flow] * (planes - 1), [occluded] * (planes - 1))
+    far_occluded = occluded.copy()
+    far_occluded[: planes - 1, SIZE // 2 :] = True
+    pairs = planes - 1
+    return Scene(
+        "shifted", contents, [flow] * pairs, [occluded] * pairs, flow * pairs, far_occluded
+    )
 
 
 def test_planes_that_follow_the_flow_agree() -> None:
     scene = shifted()
     found = stacks.agreement(scene, scene.contents)
     assert found.error == pytest.approx(0, abs=1e-10)
+    assert found.far == pytest.approx(0, abs=1e-10)
     assert found.change > 0.01
 
 
@@ -57,17 +63,26 @@ def test_the_error_is_counted_where_the_scene_moves_or_is_still() -> None:
 
 
 def test_occluded_pixels_do_not_count() -> None:
-    scene = shifted()
+    scene = shifted(2)
     results = [plane.copy() for plane in scene.contents]
     results[1][0, SIZE // 2 :] = 5
-    assert stacks.agreement(scene, results[:2] + results[2:]).still == pytest.approx(0, abs=1e-9)
-    pair = Scene("pair", scene.contents[:2], scene.flows[:1], scene.occluded[:1])
-    assert stacks.agreement(pair, results[:2]).error == pytest.approx(0, abs=1e-9)
+    found = stacks.agreement(scene, results)
+    assert found.error == pytest.approx(0, abs=1e-9)
+    assert found.far == pytest.approx(0, abs=1e-9)
+
+
+def test_small_errors_that_accumulate_are_far_from_the_first_plane() -> None:
+    scene = shifted(5)
+    results = [plane + 0.01 * k for k, plane in enumerate(scene.contents)]
+    found = stacks.agreement(scene, results)
+    assert found.error == pytest.approx(0.01**2, rel=1e-3)
+    assert found.far == pytest.approx(0.04**2, rel=1e-3)
 
 
 def test_a_scene_in_which_nothing_moves_has_no_error_of_what_moves() -> None:
     picture, zero = noise(), np.zeros((SIZE, SIZE), bool)
-    scene = Scene("still", [picture] * 2, [np.zeros((SIZE, SIZE, 2), np.float32)], [zero])
+    flow = np.zeros((SIZE, SIZE, 2), np.float32)
+    scene = Scene("still", [picture] * 2, [flow], [zero], flow, zero)
     found = stacks.agreement(scene, [picture, picture + 0.1])
     assert np.isnan(found.moves)
     assert found.still == found.error == pytest.approx(0.01, rel=1e-4)
