@@ -28,6 +28,7 @@ _SAMPLES = 3  # per pixel and axis
 _MARGIN = 3  # pixels around the plane, for the blur
 _BLUR = 0.5  # pixels: standard deviation of lens and sensor
 _SAME_SHIFT = 0.1  # pixels: surfaces whose movements differ by less have no edge between them
+_GRAIN = 4  # size of the grains of noise, in its own pixels
 _UNIT = 1 / 128  # speeds are in pixels of a plane of 128 x 128; larger planes show the same scene
 
 
@@ -348,35 +349,50 @@ def objects(size: int, planes: int) -> Scene:
         middle = np.array([0.5, image.shape[1] / image.shape[0] / 2])
         return lambda points: picture(points + middle)
 
+    eye = centred(ball, ball_scale)
+
+    def ball_color(points: Array) -> Array:
+        shade = 0.35 + 0.65 * np.sqrt(1 - (points**2).sum(axis=1, keepdims=True) / 0.45**2)
+        return np.asarray(eye(points) * shade)
+
     surfaces = [
         Surface(lambda _: pose((0, 0), 1.25), Picture(gravel, size * _SAMPLES * 1.25)),
         Surface(cup_pose, centred(cup, cup_scale), in_cup, 0.6),
-        Surface(ball_pose, centred(ball, ball_scale), in_ball, 0.45),
+        Surface(ball_pose, ball_color, in_ball, 0.45),
     ]
     return scene("objects", surfaces, size, planes)
 
 
 def noise(rng: np.random.Generator, grain: float) -> Callable[[Array], Array]:
-    """Return smooth noise of mean 0 and standard deviation 1 as values of a surface.
+    """Return noise of mean 0 and standard deviation 1 as values of a surface.
 
     Parameters
     ----------
     rng : Generator
         Source of the noise.
     grain : float
-        Size of the grains, in units of the surface; it repeats after 64 of them.
+        Size of the coarse grains, in units of the surface.  There are grains of a third of it,
+        too, with half of the contrast.
     """
-    side = 256
-    values = ndimage.gaussian_filter(rng.normal(size=(side, side)), side / 128, mode="wrap")
-    values = ndimage.spline_filter(values / values.std(), mode="grid-wrap")
+    octaves = [(smooth_noise(rng), 1 / grain, 0.8**0.5), (smooth_noise(rng), 3 / grain, 0.2**0.5)]
 
     def color(points: Array) -> Array:
-        places = points.T * (side / 64 / grain)
-        return np.asarray(
-            ndimage.map_coordinates(values, places, order=3, prefilter=False, mode="grid-wrap")
-        )
+        parts = [
+            weight
+            * ndimage.map_coordinates(
+                values, points.T * scale * _GRAIN, order=3, prefilter=False, mode="grid-wrap"
+            )
+            for values, scale, weight in octaves
+        ]
+        return np.asarray(sum(parts))
 
     return color
+
+
+def smooth_noise(rng: np.random.Generator) -> Array:
+    """Return spline coefficients of periodic noise, (256, 256)."""
+    values = ndimage.gaussian_filter(rng.normal(size=(256, 256)), _GRAIN / 2, mode="wrap")
+    return np.asarray(ndimage.spline_filter(values / values.std(), mode="grid-wrap"))
 
 
 @dataclass(frozen=True)
