@@ -20,7 +20,7 @@ from napari_nst.engine.run.style_cache import StyleCache
 from napari_nst.stacks import StackTransfer, StartFrom
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,19 +30,8 @@ __all__ = ["Agreement", "agreement", "judge", "sharpness", "stylize"]
 
 _MOVES = 0.25  # pixels a plane: what moves less is still
 _COLUMNS = (
-    "scene",
-    "start from",
-    "settings",
-    "warping error",
-    "to previous",
-    "moves",
-    "still",
-    "far",
-    "change",
-    "loss",
-    "last loss",
-    "sharpness",
-    "seconds",
+    *("scene", "start from", "settings", "warping error", "to previous", "moves", "still"),
+    *("far", "change", "loss", "last loss", "sharpness", "seconds"),
 )
 
 
@@ -133,15 +122,54 @@ def stylize(
     return results, seconds
 
 
-def variant_settings(words: Sequence[str]) -> dict[str, str]:
+def parse_settings(words: Sequence[str]) -> dict[str, str]:
     """Return the settings of NAME=VALUE words."""
-    settings = {}
+    pairs = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
             sys.exit(f"--set has {word!r}; it must be a setting's name, '=' and its value.")
-        settings[name] = value
-    return settings
+        pairs[name] = value
+    return pairs
+
+
+def agreement_cells(measured: Agreement, truth: Agreement) -> dict[str, float]:
+    """Return cells of the table; `truth` is the agreement of the contents."""
+    errors = {"moves": measured.moves, "still": measured.still, "far": measured.far}
+    cells = {"warping error": measured.error, **errors}
+    return {
+        **{column: 1e4 * value for column, value in cells.items()},
+        "change": measured.change / truth.change,
+    }
+
+
+def last_sharpness(planes: Sequence[Array]) -> float:
+    """Return the sharpness of the last plane relative to the first."""
+    return sharpness(planes[-1]) / sharpness(planes[0])
+
+
+def print_row(cells: Mapping[str, str | float]) -> None:
+    """Print a line of the table; columns without a cell, or with NaN, are empty."""
+    texts = [
+        cell if isinstance(cell, str) else "" if np.isnan(cell) else f"{cell:.2f}"
+        for cell in (cells.get(column, "") for column in _COLUMNS)
+    ]
+    print("|", " | ".join(texts), "|")
+    sys.stdout.flush()
+
+
+def print_summary(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print a line for each start and variant: geometric means of ratios over the scenes."""
+    runs: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        runs.setdefault((row["start from"], row["settings"]), []).append(row)
+    for (start_from, title), of_run in runs.items():
+        means = {
+            column: float(np.exp(np.mean(np.log([row[column] for row in of_run]))))
+            for column in ("to previous", "loss", "last loss", "sharpness", "seconds")
+            if column in of_run[0]
+        }
+        print_row({"scene": "all", "start from": start_from, "settings": title, **means})
 
 
 def save_scene(folder: Path, scene: Scene) -> None:
@@ -149,15 +177,6 @@ def save_scene(folder: Path, scene: Scene) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("contents", "flows", "occluded", "far_flow", "far_occluded"):
         np.save(folder / f"{scene.name}_{name}.npy", np.asarray(getattr(scene, name)))
-
-
-def print_row(*cells: object) -> None:
-    print(
-        "|",
-        " | ".join(f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells),
-        "|",
-    )
-    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -181,63 +200,52 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     style = samples.style_image(options.style)
     base = StyleTransferSettings(iterations=options.iterations, size=None)
-    variants = [variant_settings(words) for words in options.set or [[]]]
-    print_row(*_COLUMNS)
-    print_row(*("---" for _ in _COLUMNS))
+    changes = [parse_settings(words) for words in options.set or [[]]]
+    variants = {
+        " ".join(f"{name}={value}" for name, value in change.items()): base.replace(**change)
+        for change in changes
+    }
+    # "previous" with the first settings is what the others are compared with.
+    starts = sorted(options.start_from, key=lambda start: start != "previous")
+    print_row({column: column for column in _COLUMNS})
+    print_row(dict.fromkeys(_COLUMNS, "---"))
+    rows: list[dict[str, Any]] = []
     for name in options.scenes:
         scene, style_cache = SCENES[name](options.size, options.planes), StyleCache()
         if options.pictures is not None:
             save_scene(options.pictures, scene)
         truth = agreement(scene, scene.contents)
-        sharp = [sharpness(content) for content in scene.contents]
-        print_row(
-            name,
-            "(the contents)",
-            "",
-            1e4 * truth.error,
-            "",
-            1e4 * truth.moves,
-            1e4 * truth.still,
-            1e4 * truth.far,
-            1.0,
-            "",
-            "",
-            sharp[-1] / sharp[0],
-            "",
-        )
+        contents = {"sharpness": last_sharpness(scene.contents), **agreement_cells(truth, truth)}
+        print_row({"scene": name, "start from": "(the contents)", **contents})
         previous: float | None = None
-        # "previous" with the first settings is what the others are compared with.
-        starts = sorted(options.start_from, key=lambda start: start != "previous")
-        for start_from, variant in itertools.product(starts, variants):
-            results, seconds = stylize(scene.contents, style, base.replace(**variant), start_from)
+        for start_from, (title, settings) in itertools.product(starts, variants.items()):
+            results, seconds = stylize(scene.contents, style, settings, start_from)
             measured = agreement(scene, results)
-            if start_from == "previous" and previous is None:
-                previous = measured.error
             losses = [
                 judge(content, style, result, base, style_cache)
                 for content, result in zip(scene.contents, results, strict=True)
             ]
-            sharp = [sharpness(result) for result in results]
-            title = " ".join(f"{key}={value}" for key, value in variant.items())
-            print_row(
-                name,
-                start_from,
-                title,
-                1e4 * measured.error,
-                measured.error / previous if previous is not None else "",
-                1e4 * measured.moves,
-                1e4 * measured.still,
-                1e4 * measured.far,
-                measured.change / truth.change,
-                float(np.mean(losses[1:])) / losses[0],
-                losses[-1] / losses[0],
-                sharp[-1] / sharp[0],
-                float(np.mean(seconds[1:])),
-            )
+            row = {
+                "scene": name,
+                "start from": start_from,
+                "settings": title,
+                **agreement_cells(measured, truth),
+                "loss": float(np.mean(losses[1:])) / losses[0],
+                "last loss": losses[-1] / losses[0],
+                "sharpness": last_sharpness(results),
+                "seconds": float(np.mean(seconds[1:])),
+            }
+            if "previous" in starts:
+                previous = previous or measured.error
+                row["to previous"] = measured.error / previous
+            rows.append(row)
+            print_row(row)
             if options.pictures is not None:
                 stem = "_".join([name, start_from, *title.split()])
                 np.save(options.pictures / f"{stem}.npy", np.stack(results))
                 save_strips(options.pictures, stem, scene, results)
+    if len(options.scenes) > 1:
+        print_summary(rows)
 
 
 if __name__ == "__main__":

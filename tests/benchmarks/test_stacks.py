@@ -106,7 +106,7 @@ def test_each_start_and_variant_has_a_line_and_pictures(
 ) -> None:
     stacks.main(
         [
-            *("--size", "32", "--planes", "2", "--iterations", "1", "--scenes", "pan"),
+            *("--size", "32", "--planes", "2", "--iterations", "1", "--scenes", "pan", "still"),
             *("--start-from", "content", "previous", "--pictures", str(tmp_path)),
             *("--set", "--set", "tv_weight=0", "content_weight=0.5"),
         ]
@@ -115,22 +115,33 @@ def test_each_start_and_variant_has_a_line_and_pictures(
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in capsys.readouterr().out.splitlines()
     ]
+    runs = [
+        ["previous", ""],
+        ["previous", "tv_weight=0 content_weight=0.5"],
+        ["content", ""],
+        ["content", "tv_weight=0 content_weight=0.5"],
+    ]
+    lines = [["(the contents)", ""], *runs]
     assert [row[:3] for row in rows] == [
-        ["pan", "(the contents)", ""],
-        ["pan", "previous", ""],
-        ["pan", "previous", "tv_weight=0 content_weight=0.5"],
-        ["pan", "content", ""],
-        ["pan", "content", "tv_weight=0 content_weight=0.5"],
+        *(["pan", *line] for line in lines),
+        *(["still", *line] for line in lines),
+        *(["all", *line] for line in runs),
     ]
     table = [dict(zip(header, row, strict=True)) for row in rows]
-    assert table[1]["to previous"] == "1.00"
-    assert all(float(row["warping error"]) > 0 for row in table)
+    assert {table[k]["to previous"] for k in (1, 6, 10)} == {"1.00"}
+    assert all(float(row["warping error"]) > 0 for row in table[:10])
+    assert all((row["moves"] == "") == (row["scene"] != "pan") for row in table)
+    for line in range(2, 5):
+        ratios = [float(table[k + line]["to previous"]) for k in (0, 5)]
+        mean = float(table[9 + line]["to previous"])
+        assert mean == pytest.approx((ratios[0] * ratios[1]) ** 0.5, abs=0.02)
     stem = "pan_content_tv_weight=0_content_weight=0.5"
     assert np.load(tmp_path / f"{stem}.npy").shape == (2, 32, 32, 3)
     assert np.load(tmp_path / "pan_flows.npy").shape == (1, 32, 32, 2)
     assert {path.name for path in tmp_path.glob("*.png")} == {
-        f"{run}{part}.png"
-        for run in ("pan_previous", "pan_content")
+        f"{scene}_{start_from}{part}.png"
+        for scene in ("pan", "still")
+        for start_from in ("previous", "content")
         for part in (
             *("", "_detail"),
             *(f"_tv_weight=0_content_weight=0.5{end}" for end in ("", "_detail")),
