@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from distributed import Client, LocalCluster
+from film_helpers import make_film, scene
 
 from napari_nst.batch import batch
 from napari_nst.errors import InputError
@@ -98,6 +99,16 @@ def test_stack_with_dependent_planes_is_one_task(folder: Path, client: Client) -
     report = batch("in/cells.tif", "s.png", "out", scheduler=address, **TINY)
     assert statuses(report) == ["made"]
     np.testing.assert_array_equal(planes("out"), planes("serial"))
+
+
+@pytest.mark.parametrize("start_from", ["previous", "content"])
+def test_films_have_the_same_bytes(folder: Path, client: Client, start_from: Any) -> None:
+    make_film(Path("clip.mp4"), [scene(k) for k in range(3)], sound="aac")
+    options: Any = {"start_from": start_from, **TINY}
+    batch("clip.mp4", "s.png", "serial", **options)
+    report = batch("clip.mp4", "s.png", "out", scheduler=client, **options)
+    assert statuses(report) == ["made"]
+    assert Path("out/clip.mp4").read_bytes() == Path("serial/clip.mp4").read_bytes()
 
 
 def fail_on_worker() -> None:

@@ -66,6 +66,11 @@ def test_single_channel_is_not_joined() -> None:
     assert not layout("together", "").together
 
 
+def test_colours_of_a_plane_are_together_already() -> None:
+    found = layout("together", "z", 3, colors=True)
+    assert not found.together and len(found) == 3
+
+
 @pytest.mark.parametrize(
     ("axes", "lengths", "colors", "message"),
     [

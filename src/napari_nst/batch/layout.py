@@ -54,7 +54,8 @@ class Layout:
         """
         layout = cls(stack.leading_axes, stack.leading_shape, stack.channel, channels == "together")
         prefix = f"channels is 'together', and {stack.path}"
-        if layout.together and layout.channel is None and len(stack) > 1:
+        grey = len(stack.plane_shape) == 2  # colours of a plane are together in any case
+        if layout.together and layout.channel is None and len(stack) > 1 and grey:
             raise InputError(
                 f"{prefix} does not say which of its axes has the channels: choose 'separate', or "
                 "name the axis 'C' in the file."

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError
-from napari_nst.files import is_stack
+from napari_nst.files import STACK_SUFFIXES, is_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -86,7 +86,7 @@ def suffix_of_result(content: Path, stack: bool) -> str:
     """Return the suffix of the content if results can have it; otherwise .tif or .png."""
     suffix = split_name(content)[1]
     if stack:
-        return suffix if content.is_dir() or suffix.lower().endswith(_TIFF) else ".tif"
+        return suffix if content.is_dir() or suffix.lower().endswith(STACK_SUFFIXES) else ".tif"
     return suffix if suffix.lower() in (".png", ".jpg", ".jpeg", *_TIFF) else ".png"
 
 

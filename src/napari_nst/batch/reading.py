@@ -187,12 +187,13 @@ def read_picture(
     """
     if not is_stack(path):
         frames = count_frames(path)
-        n = _plane_index(path, {"frame": frames}, plane, what, option)
+        n = _plane_index(path, {"frame": frames}, plane, what, option, in_batch=False)
         image = read_image(path, n) if n else read_image(path)
         return _ranged(image, Summary.from_values(visible_values(image)).range(intensities))
     with open_stack(path) as stack:
         lengths = dict(zip(stack.leading_axes, stack.leading_shape, strict=True))
-        k = _plane_index(path, lengths, plane, what, option)
+        in_batch = what == "content"
+        k = _plane_index(path, lengths, plane, what, option, in_batch=in_batch)
         conversion = StackConversion.from_stack(stack, intensities, "separate")
         return _ranged(stack[k], conversion.range_of(k))
 
@@ -343,8 +344,13 @@ def _plane_index(
     plane: tuple[int, ...] | None,
     what: str,
     option: str | None,
+    *,
+    in_batch: bool,
 ) -> int:
-    """Return the index in the file of a plane, or raise InputError."""
+    """Return the index in the file of a plane, or raise InputError.
+
+    `in_batch`: whether a batch restyles all planes of such a file.
+    """
     several = {axis: length for axis, length in lengths.items() if length > 1}
     count = int(np.prod(list(lengths.values()), dtype=np.int64))
     along = ", ".join(
@@ -357,8 +363,7 @@ def _plane_index(
         prefix = f"{path} has {count} planes, and a {what} is one picture: "
         if option is None:
             raise InputError(f"{prefix}save one ({along}) as a separate file.")
-        all_of_it = what == "content" and "frame" not in lengths
-        rest = ", or restyle all with 'napari-nst batch'" if all_of_it else ""
+        rest = ", or restyle all with 'napari-nst batch'" if in_batch else ""
         raise InputError(f"{prefix}name one with {option} {names} ({along}){rest}.")
     index = plane
     if len(plane) == len(several) != len(lengths):

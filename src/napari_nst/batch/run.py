@@ -178,7 +178,8 @@ def batch(
     ----------
     contents, styles : PathLike or sequence of PathLike
         Images, folders of images, or patterns such as ``"photos/*.png"``.  Contents can be stacks
-        (TIFF, Zarr), whose result has the same axes, type and physical sizes.
+        (TIFF, Zarr), whose result has the same axes, type and physical sizes, or films and
+        animations, whose result has the same times and sound.
     out : PathLike
         The folder of the results; created if missing.
     settings : StyleTransferSettings, optional

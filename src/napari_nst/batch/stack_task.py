@@ -61,6 +61,7 @@ class StackWriter:
             self._mask_size = None
             if job.mask is not None:
                 self._mask_size = check_mask(job.mask, (height, width))
+            self.stack.check_writable()
             self.conversion = StackConversion.from_stack(self.stack, job.intensities, job.channels)
             self.store = self._open_store()
         except BaseException:

@@ -52,7 +52,7 @@ def batch(
         typer.Argument(
             metavar="CONTENT",
             help="Pictures, folders of pictures, patterns such as 'photos/*.png', stacks (TIFF, "
-            "Zarr).",
+            "Zarr), films (MP4, MOV, MKV, WebM, AVI), animations (GIF, PNG, WebP).",
         ),
     ],
     styles: Annotated[

@@ -38,7 +38,7 @@ RECORD_MARK = "napari-nst\n"
 
 def detail(error: BaseException) -> str:
     """Return the message of an exception from another library, in one line."""
-    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    text = getattr(error, "strerror", None) or str(error)  # of OSError and of PyAV's errors
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 

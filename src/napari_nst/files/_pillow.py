@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["open_picture", "without_pillow_limits"]
+    from PIL.ImageFile import ImageFile
+
+__all__ = ["open_picture", "open_picture_stream", "without_pillow_limits"]
 
 # JPEG includes MPO. Pillow's other formats are not safe: EPS runs another program, ICNS and ICO
 # contain pictures whose sizes are not checked.
@@ -28,17 +30,25 @@ _pillow_globals = threading.RLock()
 @contextmanager
 def open_picture(path: Path) -> Iterator[Image.Image]:
     """Open a picture of a supported format and size with Pillow without decoding its pixels."""
-    check_kind(path)
     # From a stream: Pillow maps files opened by path into memory, and then misreads rotated TIFFs.
-    with without_pillow_limits(), path.open("rb") as stream:
-        Image.init()
-        try:
-            image = Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
-        except UnidentifiedImageError as error:
-            raise not_an_image_error(path) from error
-        with image:
-            check_size(path, *image.size)
-            yield image
+    with (
+        without_pillow_limits(),
+        path.open("rb") as stream,
+        open_picture_stream(path, stream) as image,
+    ):
+        yield image
+
+
+def open_picture_stream(path: Path, stream: BinaryIO) -> ImageFile:
+    """Open a picture in a stream, which stays open, as `open_picture` does; `path` is its file."""
+    check_kind(path)
+    Image.init()
+    try:
+        image = Image.open(stream, formats=[name for name in _FORMATS if name in Image.OPEN])
+    except UnidentifiedImageError as error:
+        raise not_an_image_error(path) from error
+    check_size(path, *image.size)
+    return image
 
 
 @contextmanager

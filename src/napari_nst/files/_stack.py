@@ -105,6 +105,10 @@ class Stack(ABC):
         """Close the file."""
         return
 
+    def check_writable(self) -> None:
+        """Raise InputError if `write_stack` cannot write a stack like this, whatever the planes."""
+        return
+
     @abstractmethod
     def _read(self, k: int) -> NDArray[Any]:
         """Read a plane of `plane_shape`."""

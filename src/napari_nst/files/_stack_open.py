@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 from napari_nst.errors import InputError
 from napari_nst.files._common import decoding
+from napari_nst.files._film_formats import FILM_FORMATS
 from napari_nst.files._limits import MAX_PLANES, check_bytes, check_size
+from napari_nst.files._stack_animation import (
+    ANIMATION_FORMATS,
+    AnimationStack,
+    is_animation,
+)
 from napari_nst.files._stack_tiff import TiffStack, is_tiff_stack
 from napari_nst.files._stack_zarr import ZarrStack, is_zarr
 from napari_nst.files._tiff import is_tiff
@@ -16,14 +22,17 @@ from napari_nst.files._tiff import is_tiff
 if TYPE_CHECKING:
     from napari_nst.files._stack import Stack
 
-__all__ = ["is_stack", "open_stack"]
+__all__ = ["STACK_SUFFIXES", "is_stack", "open_stack"]
+
+STACK_SUFFIXES = (".tif", ".tiff", *FILM_FORMATS, *ANIMATION_FORMATS)  # written by `write_stack`
 
 
 def is_stack(path: Path | str) -> bool:
     """Return whether a file is for `open_stack`, and not a picture for `read_image`.
 
-    Stacks are Zarr stores, and TIFF files that have several planes, that OME or ImageJ describes,
-    or whose values are neither uint8 nor uint16.  Unreadable files are not.
+    Stacks are Zarr stores, films by their suffix, animated GIF, PNG and WebP, and TIFF files that
+    have several planes, that OME or ImageJ describes, or whose values are neither uint8 nor uint16.
+    Unreadable files are not.
 
     Parameters
     ----------
@@ -33,20 +42,28 @@ def is_stack(path: Path | str) -> bool:
     path = Path(path)
     if path.is_dir():
         return is_zarr(path)
+    if is_film(path):
+        return True
     try:
-        return is_tiff(path) and is_tiff_stack(path)
+        return is_tiff_stack(path) if is_tiff(path) else is_animation(path)
     except Exception:  # reading the file raises the error
         return False
 
 
+def is_film(path: Path) -> bool:
+    """Return whether the suffix of a file is that of a film."""
+    return path.suffix.lower() in FILM_FORMATS
+
+
 def open_stack(path: Path | str) -> Stack:
-    """Open the stack in a TIFF file or a Zarr store without reading its planes.
+    """Open the stack in a file or a Zarr store without keeping its planes in memory.
 
     Parameters
     ----------
     path : Path or str
         OME-TIFF, ImageJ TIFF or any other TIFF of one image; a Zarr array, or an OME-Zarr image,
-        which is read at full resolution.
+        which is read at full resolution; a film (.mp4, .m4v, .mov, .mkv, .webm, .avi), which is
+        decoded once to find its frames; an animated GIF, PNG or WebP.
 
     Returns
     -------
@@ -57,17 +74,32 @@ def open_stack(path: Path | str) -> Stack:
     ------
     InputError
         If it is missing, damaged, of another kind, or has planes of more than 2**29 pixels or
-        4 GiB; or if it needs the package zarr, which is not installed.
+        4 GiB; or if it needs the package zarr or av, which is not installed.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: name a stack that does.")
-    with decoding(path, "cannot be read as a stack", "name a TIFF file or a Zarr store"):
+    with decoding(path, "cannot be read as a stack", "name a TIFF file, a Zarr store or a film"):
         if path.is_dir():
             if not is_zarr(path):
                 raise InputError(f"{path} is a folder but not a Zarr store: name a file in it.")
             return _check(ZarrStack(path))
+        if is_film(path):
+            return _check(_open_film(path))
+        if path.suffix.lower() in ANIMATION_FORMATS and is_animation(path):
+            return _check(AnimationStack(path))
         return _check(TiffStack(path))
+
+
+def _open_film(path: Path) -> Stack:
+    try:
+        from napari_nst.files._stack_film import FilmStack
+    except ImportError:
+        raise InputError(
+            f"{path} is a film, and the package av is not installed: install it with "
+            "'pip install napari-nst[film]'."
+        ) from None
+    return FilmStack(path)
 
 
 def _check(stack: Stack) -> Stack:
