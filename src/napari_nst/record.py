@@ -231,6 +231,8 @@ class RunRecord(Record):
         The content.
     init_image : InputRecord or None
         The initial image, with ``init="image"``.
+    init_reliability : InputRecord or None
+        Where the initial image was the target of the temporal loss.
     content_labels : InputRecord or None
         Labels of the content at the start of the run.
     regions : tuple of RegionRecord
@@ -244,11 +246,12 @@ class RunRecord(Record):
     iterations : int
         Evaluations so far.
     losses : dict of str to float
-        Last losses: "content", "style", "tv" and "total".
+        Last losses: "content", "style", "tv", "temporal" and "total".
     """
 
     content: InputRecord
     init_image: InputRecord | None = None
+    init_reliability: InputRecord | None = None
     content_labels: InputRecord | None = None
     regions: tuple[RegionRecord, ...] = ()
     kept_labels: tuple[int, ...] = ()

@@ -115,6 +115,10 @@ class StyleTransferSettings(BaseModel):
     tv_weight : float
         Weight of the total variation loss, which suppresses noise (`losses.variation_term`).  2
         is also the default of crowsonkb's style-transfer-pytorch; benchmarks/quality.py agrees.
+    temporal_weight : float
+        Weight of the temporal loss, which holds a plane of a stack to the plane before
+        (`losses.temporal_term`; arXiv 1604.08610, section 4.2).  Without `init_reliability` there
+        is no such loss.
     style_weights : tuple of float or None
         Relative weights of several styles; None: equal.
     style_scale : float or tuple of float
@@ -190,6 +194,7 @@ class StyleTransferSettings(BaseModel):
     content_weight: _Weight = 0.1
     style_weight: _Weight = 1.0
     tv_weight: _Weight = 2.0
+    temporal_weight: _Weight = 20.0
     style_weights: tuple[_Weight, ...] | None = None
     style_scale: Annotated[float | tuple[float, ...], BeforeValidator(_one_or_several)] = 1.0
     region_styles: _RegionStyles | None = None

@@ -29,6 +29,8 @@ class PlaneRecord(BaseModel):
         The plane of the content.
     init_image : InputRecord or None
         Its initial image, if that came from the plane before.
+    init_reliability : InputRecord or None
+        Where the initial image was the target of the temporal loss.
     content_labels : InputRecord or None
         Labels of its regions.
     scales : tuple of ScaleRecord
@@ -40,7 +42,7 @@ class PlaneRecord(BaseModel):
     iterations : int
         Evaluations.
     losses : dict of str to float
-        Last losses: "content", "style", "tv" and "total".
+        Last losses: "content", "style", "tv", "temporal" and "total".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,7 @@ class PlaneRecord(BaseModel):
     plane: int
     content: InputRecord
     init_image: InputRecord | None = None
+    init_reliability: InputRecord | None = None
     content_labels: InputRecord | None = None
     scales: tuple[ScaleRecord, ...]
     steering: tuple[SteeringRecord, ...] = ()
@@ -62,6 +65,7 @@ class PlaneRecord(BaseModel):
             plane=plane,
             content=run.content,
             init_image=run.init_image,
+            init_reliability=run.init_reliability,
             content_labels=run.content_labels,
             scales=run.resolved.scales,
             steering=run.steering,
@@ -99,14 +103,20 @@ class StackRecord(Record):
 
     Attributes
     ----------
-    start_from : {"previous", "content"}
+    start_from : {"warped", "previous", "content"}
         What the planes start from.
+    long_term : bool
+        Whether results were also carried from two and four planes back.
+    flow_method : {"dis", "tvl1"} or None
+        How the motion was estimated; see `motion_between`.
     content : StackContent
         The stack.
     finished : tuple of PlaneRecord
         Finished planes whose record is known, in order.
     """
 
-    start_from: Literal["previous", "content"]
+    start_from: Literal["warped", "previous", "content"]
+    long_term: bool = False
+    flow_method: Literal["dis", "tvl1"] | None = None
     content: StackContent
     finished: tuple[PlaneRecord, ...] = ()

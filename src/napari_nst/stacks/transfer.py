@@ -20,7 +20,9 @@ from napari_nst.engine.run.control import Control, Controlled
 from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
-from napari_nst.stacks.agreement import check_start_from, plane_settings, warm_start
+from napari_nst.stacks.agreement import check_start_from, plane_settings
+from napari_nst.stacks.initial import Earlier, Initial, warm_start, warped_start
+from napari_nst.stacks.motion import flow_method
 from napari_nst.stacks.planes import (
     PlaneRanges,
     check_labels,
@@ -38,17 +40,20 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.style_cache import StyleCache
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import RunRecord
+    from napari_nst.stacks.agreement import StartFrom
     from napari_nst.stacks.planes import Planes
 
 __all__ = ["StackTransfer"]
 
+# Planes back to the earlier results (Ruder et al., arXiv 1604.08610, section 4.3).
+_SHORT_TERM, _LONG_TERM = (1,), (1, 2, 4)
 
-class _Latest(NamedTuple):
-    """The plane that was processed or read last; the result is None if it was only read."""
 
-    plane: int
+class _Recent(NamedTuple):
+    """A plane that was processed or read lately; the result is None if it was only read."""
+
     content: Any
-    result: StyleTransferResult | None
+    result: Any
 
 
 class StackTransfer(Controlled):
@@ -66,9 +71,13 @@ class StackTransfer(Controlled):
         One or several style images, of any size.
     settings : StyleTransferSettings, optional
         All settings.
-    start_from : {"previous", "content"}
-        Initial image of a plane: the result of the previous plane, so that the two agree (with the
-        settings of `plane_settings`), or its own content, as for a single image.
+    start_from : {"warped", "previous", "content"}
+        Initial image of a plane: the result of the previous plane, carried along the motion between
+        the two (`warped_start`) or changed as the content changed (`warm_start`), with the settings
+        of `plane_settings`; or its own content, as for a single image.
+    long_term : bool
+        With "warped": where the previous plane does not show a pixel, carry it from the results two
+        and four planes back.
     on_plane_done : callable, optional
         Called with the index of each finished plane and its `StyleTransferResult`, in order.
     names : sequence of str, optional
@@ -104,7 +113,8 @@ class StackTransfer(Controlled):
         styles: Any,
         settings: StyleTransferSettings | None = None,
         *,
-        start_from: Literal["previous", "content"] = "previous",
+        start_from: StartFrom = "previous",
+        long_term: bool = False,
         on_plane_done: Callable[[int, StyleTransferResult], object] | None = None,
         names: Sequence[str] | None = None,
         finished: Iterable[int] | Mapping[int, Any] = (),
@@ -118,6 +128,9 @@ class StackTransfer(Controlled):
         super().__init__(control or Control())
         self.settings = settings or StyleTransferSettings()
         self.start_from = check_start_from(self.settings, start_from)
+        self.long_term = long_term
+        self._flow_method = flow_method() if start_from == "warped" else None
+        self._recent: dict[int, _Recent] = {}
         refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
             raise InputError("The stack has no planes; give at least one.")
@@ -271,6 +284,8 @@ class StackTransfer(Controlled):
         return StackRecord(
             settings=self.settings,
             start_from=self.start_from,
+            long_term=self.long_term,
+            flow_method=self._flow_method,
             resolved=run.resolved,
             content=StackContent(
                 name=self._names[0], shape=(len(self._planes), *self._shape), dtype=self._dtype
@@ -286,17 +301,12 @@ class StackTransfer(Controlled):
         engine, style_cache, announced = self._engine, None, False
         if engine is None:
             engine, style_cache = default_engine()
-        latest: _Latest | None = None
         for plane in self.unfinished:
             content = self._read(plane)
             self._scales_by_plane  # noqa: B018  # fixes which planes belong to this run
-            latest = self._before_plane(plane, latest)
-            init_image = None
-            if self.start_from == "previous" and latest is not None:
-                previous = self._result_of(latest, plane)
-                init_image = warm_start(previous, latest.content, content)
+            initial = self._initial(plane, content)
             self._control.plane = plane
-            run = self._create_run(engine, style_cache, plane, content, init_image)
+            run = self._create_run(engine, style_cache, plane, content, initial)
             if self._control.stopped:
                 break
             self._run = run
@@ -315,20 +325,37 @@ class StackTransfer(Controlled):
             if self._on_plane_done is not None:
                 self._on_plane_done(plane, result)
             self._finished.add(plane)
-            latest = _Latest(plane, content, result)
+            self._recent[plane] = _Recent(content, result.image)
         self._status = "stopped" if self.unfinished else "finished"
 
-    def _before_plane(self, plane: int, latest: _Latest | None) -> _Latest | None:
-        """Return the plane before a plane, which was finished earlier or is the latest."""
-        before = self._before(plane)
-        if before is None or (latest is not None and latest.plane == before):
-            return None if before is None else latest
-        if self.start_from == "content" and before not in self._records:
+    def _initial(self, plane: int, content: Any) -> Initial | None:
+        """Return the initial image of a plane, made from those before it; None: its content."""
+        steps = _LONG_TERM if self.start_from == "warped" and self.long_term else _SHORT_TERM
+        planes = [before for n in steps if (before := self._planes_back(plane, n)) is not None]
+        if self.start_from == "content":  # the plane before is only checked
+            planes = [before for before in planes if before in self._records]
+        self._recent = {k: self._recent.get(k) or self._read_again(k) for k in planes}
+        if self.start_from == "content" or not planes:
             return None
-        content = self._read(before)
-        if before in self._records:
-            check_unchanged(content, self._records[before].content, before, self._names[0])
-        return _Latest(before, content, None)
+        earlier = [Earlier(self._recent[k].content, self._result_of(k, plane)) for k in planes]
+        if self.start_from == "previous":
+            return Initial(warm_start(earlier[0], content), None)
+        size = self._scales_by_plane[plane][-1]
+        return warped_start(earlier, content, (size.height, size.width), self._flow_method)
+
+    def _planes_back(self, plane: int, count: int) -> int | None:
+        """Return the plane a number of planes before a plane, or None."""
+        before: int | None = plane
+        for _ in range(count):
+            before = None if before is None else self._before(before)
+        return before
+
+    def _read_again(self, plane: int) -> _Recent:
+        """Read a plane that was finished earlier, and check that it has not changed since."""
+        content = self._read(plane)
+        if plane in self._records:
+            check_unchanged(content, self._records[plane].content, plane, self._names[0])
+        return _Recent(content, None)
 
     @cached_property
     def _scales_by_plane(self) -> dict[int, tuple[Scale, ...]]:
@@ -376,12 +403,14 @@ class StackTransfer(Controlled):
         style_cache: StyleCache | None,
         plane: int,
         content: Any,
-        init_image: Any,
+        initial: Initial | None,
     ) -> StyleTransfer:
-        settings = self._current_settings if init_image is None else self._settings_of(plane)
+        settings = self._current_settings if initial is None else self._settings_of(plane)
         inputs: dict[str, Any] = {"names": self._names, "control": self._control}
-        if init_image is not None:
-            inputs["init_image"] = self._ranges.with_range(init_image, like=content)
+        if initial is not None:
+            inputs["init_image"] = self._ranges.with_range(initial.image, like=content)
+            if initial.reliability is not None:
+                inputs["init_reliability"] = initial.reliability
         if self._content_labels is not None:
             inputs["content_labels"] = self._content_labels[plane]
         if self._style_labels is not None:
@@ -400,15 +429,16 @@ class StackTransfer(Controlled):
         self._shape, self._dtype = content.shape, content.dtype.name
         return content
 
-    def _result_of(self, latest: _Latest, following: int) -> Any:
+    def _result_of(self, plane: int, following: int) -> Any:
         if self._load_previous is not None:
-            return np.asarray(self._load_previous(latest.plane))
-        if latest.result is None:
+            return np.asarray(self._load_previous(plane))
+        result = self._recent[plane].result
+        if result is None:
             raise InputError(
-                f"Plane {latest.plane} is finished, and plane {following} starts from it: give "
+                f"Plane {plane} is finished, and plane {following} starts from it: give "
                 "load_previous, which returns it."
             )
-        return latest.result.image
+        return result
 
 
 def _pixels(scales: Iterable[Scale]) -> int:

@@ -18,6 +18,7 @@ from napari_nst.engine.images.assignment import (
 from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture, init_image_like, resize
 from napari_nst.engine.images.regions import WHOLE, Guide, Regions, resized_mask
+from napari_nst.engine.images.reliability import Reliability, TemporalTarget
 from napari_nst.engine.images.visibility import fill_hidden
 from napari_nst.engine.optim.sizes import style_size
 from napari_nst.errors import InputError
@@ -42,7 +43,7 @@ class Inputs:
 
     Parameters
     ----------
-    content, styles, init_image, names, content_labels, style_labels
+    content, styles, init_image, init_reliability, names, content_labels, style_labels
         See `StyleTransfer`.
     settings : StyleTransferSettings
         Settings of the run.
@@ -53,6 +54,8 @@ class Inputs:
     ----------
     content, init_image : Picture
         The content, and the initial image or None.
+    init_reliability : Reliability or None
+        Where the initial image also is the target of the temporal loss.
     styles : tuple of Picture
         The style images.
     content_labels : Labels or None
@@ -77,6 +80,7 @@ class Inputs:
         settings: StyleTransferSettings,
         *,
         init_image: Any = None,
+        init_reliability: Any = None,
         names: Sequence[str] | None = None,
         content_labels: Any = None,
         style_labels: Any = None,
@@ -105,6 +109,11 @@ class Inputs:
             if init_image is None
             else Picture.from_array(init_image, "init_image", recorded=known)
         )
+        self.init_reliability: Reliability | None = None
+        if init_reliability is not None:
+            if self.init_image is None:
+                raise InputError("init_reliability is given without init_image; give both.")
+            self.init_reliability = Reliability.from_array(init_reliability, self.init_image.shape)
         for picture in filter(None, (self.content, self.init_image)):
             picture.check_visible()
         if record is not None and len(record.styles) == len(images):
@@ -119,6 +128,7 @@ class Inputs:
         cls,
         content: Picture,
         init_image: Picture | None,
+        init_reliability: Reliability | None,
         styles: tuple[Picture, ...],
         content_labels: Labels | None,
         style_labels: tuple[Labels | None, ...] | None,
@@ -126,7 +136,8 @@ class Inputs:
     ) -> Inputs:
         """Return inputs made of validated images and labels."""
         inputs = cls.__new__(cls)
-        inputs.content, inputs.init_image, inputs.styles = content, init_image, styles
+        inputs.content, inputs.styles = content, styles
+        inputs.init_image, inputs.init_reliability = init_image, init_reliability
         inputs.content_labels, inputs.style_labels = content_labels, style_labels
         inputs.check(settings)
         return inputs
@@ -264,6 +275,7 @@ class Inputs:
             "content": self.content.record,
             "styles": tuple(style.record for style in self.styles),
             "init_image": self.init_image and self.init_image.record,
+            "init_reliability": self.init_reliability and self.init_reliability.record,
             "content_labels": self.content_labels and self.content_labels.record,
             "style_labels": labels and tuple(own and own.record for own in labels),
         }
@@ -351,6 +363,17 @@ class Inputs:
             )
             return self.init_image.resize(init_image, shape).clone()
         return self.content.resize(content, shape).clone()
+
+    def temporal_target(
+        self, settings: StyleTransferSettings, shape: tuple[int, int], device: torch.device
+    ) -> TemporalTarget | None:
+        """Return the target of the temporal loss at a size; None without `init_reliability`."""
+        if self.init_reliability is None:
+            return None
+        reliability = resized_mask(self.init_reliability.values.to(device), *shape)
+        if (visible := self.content.visible_at(shape, device)) is not None:
+            reliability = reliability * visible
+        return TemporalTarget(self.first_image(settings, shape, device), reliability)
 
     def recolored(self, image: Tensor, before: ColorMode, after: ColorMode) -> Tensor:
         """Return an optimised image in the channels of another colour mode."""

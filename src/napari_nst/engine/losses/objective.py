@@ -11,6 +11,7 @@ import torch
 
 from napari_nst.engine.losses import terms as losses
 from napari_nst.engine.losses.targets import Targets
+from napari_nst.engine.losses.temporal import temporal_term
 from napari_nst.engine.losses.variation import add_variation
 from napari_nst.engine.network import weights
 from napari_nst.engine.network.statistics import Statistics, feature_gradient
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.images.assignment import Source
     from napari_nst.engine.images.regions import Regions
+    from napari_nst.engine.images.reliability import TemporalTarget
     from napari_nst.engine.network.convolutions import FastConvolutions
     from napari_nst.engine.network.vgg import ForwardTape
     from napari_nst.engine.optim.damping import Damping
@@ -43,8 +45,8 @@ class Losses:
     Parameters
     ----------
     values : Tensor
-        Unweighted losses of the content layers and style layers, in the settings' order, and the
-        total variation.
+        Unweighted losses of the content layers and style layers, in the settings' order, the
+        total variation, and the temporal loss.
     settings : StyleTransferSettings
         Weights of the losses.
     """
@@ -59,13 +61,14 @@ class Losses:
         content: Mapping[str, Tensor],
         style: Mapping[str, Tensor],
         tv: Tensor,
+        temporal: Tensor,
         settings: StyleTransferSettings,
     ) -> Losses:
-        """Gather the unweighted loss of each layer and the total variation."""
+        """Gather the unweighted losses."""
         parts = [content[layer] for layer in settings.content_layers.active]
         parts += [style[layer] for layer in settings.style_layers.active]
         wide = wide_dtype(tv.device)
-        return cls(torch.stack([value.to(wide) for value in (*parts, tv)]), settings)
+        return cls(torch.stack([value.to(wide) for value in (*parts, tv, temporal)]), settings)
 
     @cached_property
     def _numbers(self) -> list[float]:
@@ -80,7 +83,7 @@ class Losses:
     @property
     def style_layers(self) -> Mapping[str, float]:
         """The style loss of each layer, unweighted."""
-        numbers = self._numbers[len(self._settings.content_layers.active) : -1]
+        numbers = self._numbers[len(self._settings.content_layers.active) : -2]
         return MappingProxyType(dict(zip(self._settings.style_layers.active, numbers, strict=True)))
 
     @property
@@ -100,18 +103,23 @@ class Losses:
     @property
     def tv(self) -> float:
         """The weighted total variation."""
-        return self._settings.tv_weight * self._numbers[-1]
+        return self._settings.tv_weight * self._numbers[-2]
+
+    @property
+    def temporal(self) -> float:
+        """The weighted temporal loss; 0 without a target."""
+        return self._settings.temporal_weight * self._numbers[-1]
 
     @property
     def total(self) -> float:
-        """The sum of the three terms."""
-        return self.content + self.style + self.tv
+        """The sum of the four terms."""
+        return self.content + self.style + self.tv + self.temporal
 
     def __repr__(self) -> str:
-        """Show the total and its three terms."""
+        """Show the total and its terms."""
         return (
             f"Losses(total={self.total:.6g}, content={self.content:.6g}, "
-            f"style={self.style:.6g}, tv={self.tv:.6g})"
+            f"style={self.style:.6g}, tv={self.tv:.6g}, temporal={self.temporal:.6g})"
         )
 
 
@@ -134,6 +142,8 @@ class Objective:
         styles.
     tile : int or None
         Side of the tiles in which the content's features are computed; None: the whole image.
+    temporal : TemporalTarget or None
+        Target of the temporal loss.
     style_statistics : dict of Source to statistics, or None
         Cache of the styles' statistics; missing ones are computed and added.
     on_tile : callable or None
@@ -148,6 +158,7 @@ class Objective:
         extractor: FeatureExtractor | None = None,
         *,
         regions: Regions | None = None,
+        temporal: TemporalTarget | None = None,
         tile: int | None = None,
         style_statistics: dict[Source, Mapping[str, Statistics]] | None = None,
         on_tile: Callable[[], object] | None = None,
@@ -155,6 +166,7 @@ class Objective:
         self.settings = settings
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
         self._grid = TileGrid(settings.network, settings.layers_in_use)
+        self._temporal = temporal
         self._visible = regions.visible if regions else None
         self._area: float = content.shape[-2] * content.shape[-1]  # visible pixels
         if self._visible is not None:
@@ -230,7 +242,7 @@ class Objective:
             tape = self._extractor.record_tape(image)
             terms = self._style_terms(self._sums(tape.features, parts[0]), damping)
             gradient, content, tv = self._backward(tape, image, parts[0], terms)
-            return self._losses(content, terms, tv), gradient
+            return self._losses(content, terms, tv, self._add_temporal(image, gradient)), gradient
 
         sums: dict[str, list[Statistics]] = {}
         for part in parts:
@@ -250,13 +262,30 @@ class Objective:
             layer: torch.stack([content[layer] for content in contents]).sum(dim=0)
             for layer in contents[0]
         }
-        return self._losses(total, terms, torch.stack(variations).sum(dim=0)), gradient
+        variation = torch.stack(variations).sum(dim=0)
+        return self._losses(total, terms, variation, self._add_temporal(image, gradient)), gradient
 
     def _losses(
-        self, content: Mapping[str, Tensor], terms: Mapping[str, _LayerTerm], tv: Tensor
+        self,
+        content: Mapping[str, Tensor],
+        terms: Mapping[str, _LayerTerm],
+        tv: Tensor,
+        temporal: Tensor,
     ) -> Losses:
         style = {layer: term.value for layer, term in terms.items()}
-        return Losses.from_terms(content, style, tv, self.settings)
+        return Losses.from_terms(content, style, tv, temporal, self.settings)
+
+    def _add_temporal(self, image: Tensor, gradient: Tensor) -> Tensor:
+        """Add the gradient of the temporal loss; return the unweighted loss.
+
+        It is a sum over pixels, so it needs no tiles.
+        """
+        if self._temporal is None:
+            return image.new_zeros(())
+        count = image.shape[1] * self._area
+        term = temporal_term(image, self._temporal)
+        gradient.add_(term.gradient, alpha=self.settings.temporal_weight / count)
+        return term.value / count
 
     def _sums(self, features: Mapping[str, Tensor], part: Tile) -> dict[str, list[Statistics]]:
         """Return the statistics of each region at each layer, over the interior of a tile."""

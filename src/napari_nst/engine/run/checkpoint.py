@@ -18,6 +18,7 @@ from napari_nst.atomic import atomic_write
 from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture
+from napari_nst.engine.images.reliability import Reliability
 from napari_nst.engine.losses.objective import Losses
 from napari_nst.engine.optim.adam import OptimizerState
 from napari_nst.engine.optim.schedule import Scale, settings_at_scale
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "save"]
 
-_FORMAT = 4
+_FORMAT = 5
 _NAME = "napari-nst run"
 
 
@@ -224,14 +225,18 @@ def _put_inputs(
     pictures |= {f"styles.{index}": style for index, style in enumerate(inputs.styles)}
     labels = {"content_labels": inputs.content_labels}
     labels |= {f"style_labels.{index}": own for index, own in enumerate(inputs.style_labels or ())}
+    reliability = {"init_reliability": inputs.init_reliability}
     found = {}
-    for name, one in (*pictures.items(), *labels.items()):
+    for name, one in (*pictures.items(), *labels.items(), *reliability.items()):
         if one is None:
             continue
         prefix = prefixes.setdefault(id(one), f"inputs.{len(prefixes)}")
         found[name] = {"prefix": prefix, "record": one.record.model_dump(mode="json")}
         if isinstance(one, Labels):
             tensors[f"{prefix}.values"] = torch.from_numpy(one.values)
+            continue
+        if isinstance(one, Reliability):
+            tensors[f"{prefix}.values"] = one.values
             continue
         parts = {"pixels": one.pixels, "alpha": one.alpha}
         if one.missing is not None:
@@ -269,6 +274,12 @@ def _take_inputs(
         parts, record = found
         return Labels(parts["values"].numpy(), record)
 
+    def reliability(name: str) -> Reliability | None:
+        if (found := stored(name)) is None:
+            return None
+        parts, record = found
+        return Reliability(parts["values"], record)
+
     content = picture("content")
     styles = tuple(picture(f"styles.{index}") for index in range(about["styles"]))
     if content is None or None in styles:
@@ -277,6 +288,7 @@ def _take_inputs(
     return Inputs.from_pictures(
         content,
         picture("init_image"),
+        reliability("init_reliability"),
         tuple(style for style in styles if style is not None),
         labels("content_labels"),
         None if count is None else tuple(labels(f"style_labels.{n}") for n in range(count)),

@@ -41,7 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["Loop"]
 
 # Settings that change the weights of the losses only; others need new targets.
-_WEIGHTS = frozenset({"content_weight", "style_weight", "style_weights", "tv_weight"})
+_WEIGHTS = frozenset(
+    {"content_weight", "style_weight", "style_weights", "temporal_weight", "tv_weight"}
+)
 
 
 class Loop:
@@ -294,6 +296,9 @@ class Loop:
             self._settings_at(index),
             self._network,
             regions=regions,
+            temporal=self.inputs.temporal_target(
+                state.settings, (scale.height, scale.width), device
+            ),
             tile=tile,
             style_statistics=style_statistics,
             on_tile=self.control.wait_if_paused,

@@ -23,6 +23,7 @@ def stylize(
     settings: StyleTransferSettings | None = None,
     *,
     init_image: Any = None,
+    init_reliability: Any = None,
     content_labels: Any = None,
     style_labels: Any = None,
     record: RunRecord | None = None,
@@ -45,6 +46,9 @@ def stylize(
         All settings; `choices` override single ones.
     init_image : array_like, optional
         Initial image, with ``init="image"``; its values have the range of the content.
+    init_reliability : array_like, optional
+        Shape (H, W) of `init_image`, values in [0, 1]: weight of each pixel in the temporal loss,
+        which holds the result to `init_image` there.
     content_labels : array_like, optional
         Regions of the content: integers of 0 or more, of its height and width.
     style_labels : sequence of array_like or None, optional
@@ -88,6 +92,7 @@ def stylize(
         style,
         settings,
         init_image=init_image,
+        init_reliability=init_reliability,
         content_labels=content_labels,
         style_labels=style_labels,
         replay=record,

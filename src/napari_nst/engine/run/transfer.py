@@ -54,6 +54,9 @@ class StyleTransfer(Controlled):
         All settings.
     init_image : array_like, optional
         Initial image, with ``init="image"``; its values have the range of the content.
+    init_reliability : array_like, optional
+        Shape (H, W) of `init_image`, values in [0, 1]: weight of each pixel in the temporal loss,
+        the difference to `init_image`.
     names : sequence of str, optional
         Names of the content and the styles, for messages and the record.
     content_labels : array_like, optional
@@ -91,6 +94,7 @@ class StyleTransfer(Controlled):
         settings: StyleTransferSettings | None = None,
         *,
         init_image: Any = None,
+        init_reliability: Any = None,
         names: Sequence[str] | None = None,
         content_labels: Any = None,
         style_labels: Any = None,
@@ -113,6 +117,7 @@ class StyleTransfer(Controlled):
                 styles,
                 settings,
                 init_image=init_image,
+                init_reliability=init_reliability,
                 names=names,
                 content_labels=content_labels,
                 style_labels=style_labels,
@@ -322,7 +327,7 @@ class StyleTransfer(Controlled):
         """Provenance of the current image."""
         state, assignment = self._loop.state, self._loop.inputs.assignment
         last = state.history[-1] if state.history else None
-        terms = ("content", "style", "tv", "total")
+        terms = ("content", "style", "tv", "temporal", "total")
         return RunRecord.model_validate(
             {
                 "settings": self.settings,

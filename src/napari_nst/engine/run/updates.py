@@ -23,6 +23,7 @@ STEERABLE = (
     "region_styles",
     "style_weight",
     "style_weights",
+    "temporal_weight",
     "tv_weight",
 )
 """Settings that can change during a run."""
