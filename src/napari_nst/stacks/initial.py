@@ -139,8 +139,10 @@ def _assembled(
 
 def _resized(values: NDArray[Any], size: tuple[int, ...]) -> NDArray[Any]:
     """Resample values (H, W, C) to a height and width, ignoring missing ones."""
-    if values.shape[:2] == tuple(size) or not values.size:
+    if values.shape[:2] == tuple(size):
         return values
+    if not values.size:  # no alpha
+        return np.empty((*size, 0), np.float32)
     resize: Any = partial(
         transform.resize, output_shape=(*size, values.shape[2]), anti_aliasing=True
     )

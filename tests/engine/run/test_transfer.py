@@ -632,6 +632,7 @@ def test_the_record_has_settings_inputs_device_and_losses(content: Image, style:
         "content": last.content,
         "style": last.style,
         "tv": last.tv,
+        "temporal": 0.0,
         "total": last.total,
     }
     assert (record.iterations, record.status) == (4, "finished")
