@@ -237,7 +237,7 @@ def test_opening_the_panel_does_not_wait_for_torch() -> None:
 def test_the_declared_dependencies_are_the_imported_packages() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    extras = (optional[name] for name in ("distributed", "film", "zarr"))
+    extras = (optional[name] for name in ("distributed", "film", "motion", "zarr"))
     required = [*project["dependencies"], *(each for extra in extras for each in extra)]
     declared = {re.split(r"[^\w-]", each)[0] for each in required}
     modules = {name for module in MODULES for name in packages_of(module)}

@@ -54,7 +54,9 @@ records = st.builds(
     styles=st.lists(inputs, max_size=3).map(tuple),
     init_image=st.none() | inputs,
     iterations=counts,
-    losses=st.dictionaries(st.sampled_from(["content", "style", "tv", "total"]), st.floats(0, 1e9)),
+    losses=st.dictionaries(
+        st.sampled_from(["content", "style", "tv", "temporal", "total"]), st.floats(0, 1e9)
+    ),
     status=st.sampled_from(["finished", "stopped", "failed", "running"]),
 )
 
@@ -107,6 +109,7 @@ def test_the_record_of_a_run_has_its_last_losses(run: StyleTransfer) -> None:
         "content": last.content,
         "style": last.style,
         "tv": last.tv,
+        "temporal": last.temporal,
         "total": last.total,
     }
 
