@@ -94,9 +94,7 @@ def judge(
     content: Any, style: Any, result: Any, settings: StyleTransferSettings, style_cache: StyleCache
 ) -> float:
     """Return the loss of a result without temporal terms."""
-    evaluation = settings.replace(init="image", scales=1, iterations=1)
-    if "temporal_weight" in StyleTransferSettings.model_fields:
-        evaluation = evaluation.replace(temporal_weight=0)
+    evaluation = settings.replace(init="image", scales=1, iterations=1, temporal_weight=0)
     run = StyleTransfer(content, style, evaluation, init_image=result, style_cache=style_cache)
     return float(next(run).losses.total)
 
