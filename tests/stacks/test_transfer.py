@@ -243,9 +243,13 @@ class EightBits:
         return plane
 
 
-def stored_run(store: PlaneArray, planes: Image, style: Image) -> ResumableStack:
+def stored_run(
+    store: PlaneArray, planes: Image, style: Image, start_from: Any = "previous"
+) -> ResumableStack:
     """Return a run that writes its planes to a store, as uint8."""
-    return ResumableStack(planes, style, quick(), store=store, conversion=EightBits())
+    return ResumableStack(
+        planes, style, quick(), store=store, conversion=EightBits(), start_from=start_from
+    )
 
 
 def test_a_run_is_resumed_to_the_same_bytes(planes: Image, style: Image, tmp_path: Path) -> None:
@@ -288,6 +292,31 @@ def test_missing_planes_start_from_the_stored_ones(
         gaps.put(k, whole.plane(k))
     assert {snapshot.plane - 1 for snapshot in stored_run(gaps, planes, style)} == {1, 3}
     assert gaps.array.tobytes() == whole.array.tobytes()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_resumed_run_estimates_motion_by_the_method_of_the_finished_planes(
+    planes: Image, style: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    def install_opencv(installed: bool) -> None:
+        monkeypatch.setattr("napari_nst.stacks.motion.find_spec", lambda _: installed or None)
+
+    install_opencv(installed)
+    whole, interrupted = (store(tmp_path / name, planes[:3]) for name in ("whole", "interrupted"))
+    list(stored_run(whole, planes[:3], style, "warped"))
+    run = stored_run(interrupted, planes[:3], style, "warped")
+    for snapshot in run:
+        if snapshot.plane == 3:
+            run.stop()
+    install_opencv(not installed)
+    if installed:
+        with pytest.raises(InputError, match=r"OpenCV is not installed: .*napari-nst\[motion\]"):
+            stored_run(interrupted, planes[:3], style, "warped")
+        return
+    run = stored_run(interrupted, planes[:3], style, "warped")
+    assert len(list(run)) > 0
+    assert run.record.flow_method == "tvl1"
+    assert interrupted.array.tobytes() == whole.array.tobytes()
 
 
 @pytest.mark.parametrize("start_from", ["previous", "content"])

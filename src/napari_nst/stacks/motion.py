@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from skimage import registration, transform
 
+from napari_nst.errors import InputError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -41,9 +43,22 @@ class Motion(NamedTuple):
     reliability: NDArray[np.float32]
 
 
-def flow_method() -> FlowMethod:
-    """Return the available method: "dis" if OpenCV is installed, else "tvl1"."""
-    return "tvl1" if find_spec("cv2") is None else "dis"
+def flow_method(required: FlowMethod | None = None) -> FlowMethod:
+    """Return the required method, or else "dis" if OpenCV is installed and "tvl1" if it is not.
+
+    Raises
+    ------
+    InputError
+        If OpenCV is required and not installed.
+    """
+    has_opencv = find_spec("cv2") is not None
+    if required == "dis" and not has_opencv:
+        raise InputError(
+            "The motion is estimated with OpenCV here, as in the planes that are finished, and "
+            "OpenCV is not installed: install it with 'pip install napari-nst[motion]', or start "
+            "again."
+        )
+    return required or ("dis" if has_opencv else "tvl1")
 
 
 def motion_between(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.run.snapshots import StyleTransferResult
     from napari_nst.settings import StyleTransferSettings
+    from napari_nst.stacks.motion import FlowMethod
     from napari_nst.stacks.planes import Planes
     from napari_nst.stacks.store import PlaneArray
 
@@ -58,6 +59,8 @@ class ResumableStack(StackTransfer):
         Where the planes go; a `PlaneStore` is on disk.
     conversion : PlaneConversion
         Converts the planes.
+    flow_method : {"dis", "tvl1"}, optional
+        As for `StackTransfer`; planes that are stored decide about those that follow them.
     **options
         Other arguments of `StackTransfer`.
     """
@@ -70,6 +73,7 @@ class ResumableStack(StackTransfer):
         *,
         store: PlaneArray,
         conversion: PlaneConversion,
+        flow_method: FlowMethod | None = None,
         **options: Any,
     ) -> None:
         self.store, self._conversion = store, conversion
@@ -78,6 +82,7 @@ class ResumableStack(StackTransfer):
             styles,
             settings,
             on_plane_done=self._put,
+            flow_method=(store.header or {}).get("flow_method") or flow_method,
             finished=dict(store.notes),
             load_previous=lambda k: conversion.to_engine(k, store.plane(k)),
             **options,

@@ -20,9 +20,9 @@ from napari_nst.engine.run.control import Control, Controlled
 from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
+from napari_nst.stacks import motion
 from napari_nst.stacks.agreement import check_start_from, plane_settings
 from napari_nst.stacks.initial import Earlier, Initial, warm_start, warped_start
-from napari_nst.stacks.motion import flow_method
 from napari_nst.stacks.planes import (
     PlaneRanges,
     check_labels,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import RunRecord
     from napari_nst.stacks.agreement import StartFrom
+    from napari_nst.stacks.motion import FlowMethod
     from napari_nst.stacks.planes import Planes
 
 __all__ = ["StackTransfer"]
@@ -78,6 +79,9 @@ class StackTransfer(Controlled):
     long_term : bool
         With "warped": where the previous plane does not show a pixel, carry it from the results two
         and four planes back.
+    flow_method : {"dis", "tvl1"}, optional
+        With "warped": how the motion is estimated, see `motion_between`.  By default "dis", which
+        needs OpenCV, if that is installed.
     on_plane_done : callable, optional
         Called with the index of each finished plane and its `StyleTransferResult`, in order.
     names : sequence of str, optional
@@ -104,7 +108,8 @@ class StackTransfer(Controlled):
     Raises
     ------
     InputError
-        If the stack is empty, or an argument is invalid.  Planes are checked when they are read.
+        If the stack is empty, or an argument is invalid, or OpenCV is missing.  Planes are checked
+        when they are read.
     """
 
     def __init__(
@@ -115,6 +120,7 @@ class StackTransfer(Controlled):
         *,
         start_from: StartFrom = "previous",
         long_term: bool = False,
+        flow_method: FlowMethod | None = None,
         on_plane_done: Callable[[int, StyleTransferResult], object] | None = None,
         names: Sequence[str] | None = None,
         finished: Iterable[int] | Mapping[int, Any] = (),
@@ -129,7 +135,7 @@ class StackTransfer(Controlled):
         self.settings = settings or StyleTransferSettings()
         self.start_from = check_start_from(self.settings, start_from)
         self.long_term = long_term
-        self._flow_method = flow_method() if start_from == "warped" else None
+        self._flow_method = motion.flow_method(flow_method) if start_from == "warped" else None
         self._recent: dict[int, _Recent] = {}
         refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
