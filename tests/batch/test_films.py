@@ -144,7 +144,7 @@ def test_a_film_that_fails_costs_only_its_own_result(folder: Path) -> None:
     report = batch(contents, "s.png", "out", progress=steps.append, **TINY)
     assert statuses(report) == ["failed", "made", "failed"]
     bad, sound = (outcome.error or "" for outcome in report.failed)
-    assert bad.startswith("bad.mp4 cannot be read as a stack (")
+    assert bad.startswith("bad.mp4 is not a film, or is damaged or cut short (")
     assert sound.startswith("sound.webm has sound of the kind ac3, which cannot be copied")
     assert not [step for step in steps if step.job.content.name == "sound.webm" and step.snapshot]
 

@@ -123,6 +123,16 @@ def times_of(path: Path) -> list[Fraction]:
         return [frame.pts * frame.time_base for frame in film.decode(video=0)]
 
 
+def end_of(path: Path) -> Fraction:
+    """Return the time in seconds at which the last frame ends."""
+    with av.open(str(path)) as film:
+        stream = film.streams.video[0]
+        if stream.duration is not None:
+            return (stream.start_time + stream.duration) * stream.time_base
+        packets = [packet for packet in film.demux(stream) if packet.size]
+        return max(packet.pts + packet.duration for packet in packets) * stream.time_base
+
+
 def sounds_of(path: Path) -> list[list[tuple[Fraction, bytes]]]:
     """Return the times and bytes of the packets of each stream of sound."""
     with av.open(str(path)) as film:

@@ -180,4 +180,4 @@ def test_a_damaged_animation_raises_a_message(tmp_path: Path) -> None:
     path = save(tmp_path / "a.gif")
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    assert "cannot be read as a stack (" in error_of(open_stack, path)
+    assert "is damaged or cut short (" in error_of(open_stack, path)

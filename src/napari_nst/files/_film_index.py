@@ -128,7 +128,7 @@ def _read_index(path: Path, key: Path, size: int, changed: int) -> FilmIndex:
             height,
             width,
             time_base,
-            (*times, times[-1] + (duration or step)),
+            (*times, _end(stream, times[-1], duration or step)),
             rate,
             pixel_aspect,
             FilmColour.from_frame(path, first),
@@ -168,6 +168,18 @@ def _check_size(path: Path, frame: VideoFrame, first: VideoFrame, k: int) -> Non
             f"{path} changes its size from {first.width} x {first.height} to {frame.width} x "
             f"{frame.height} pixels at frame {k}: save the parts as separate files."
         )
+
+
+def _end(stream: VideoStream, last: int, duration: int) -> int:
+    """Return when the last frame ends; `duration` is what its packet states.
+
+    In MP4, packets state the time to the next packet, which may be of an earlier frame.
+    """
+    if stream.duration is not None:
+        end = (stream.start_time or 0) + stream.duration
+        if end > last:
+            return end
+    return last + duration
 
 
 def _increasing(stamps: Sequence[int | None], step: int) -> tuple[int, ...]:

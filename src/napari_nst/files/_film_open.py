@@ -38,14 +38,17 @@ def video_stream(path: Path, container: InputContainer) -> VideoStream:
     InputError
         If there is none, or its pictures are too large.
     """
-    streams = [
+    films = [
         stream
         for stream in container.streams.video
         if not stream.disposition & Disposition.attached_pic  # the cover of an album
     ]
+    streams = [stream for stream in films if stream.codec_context is not None]
+    if films and not streams:
+        raise InputError(f"{path} has pictures of a kind that PyAV lacks: convert it to H.264.")
+    if not streams and container.streams.audio:
+        raise InputError(f"{path} has no pictures, only sound: name a film.")
     if not streams:
-        if container.streams.audio:
-            raise InputError(f"{path} has no pictures, only sound: name a film.")
         raise InputError(f"{path} has no pictures; it is damaged or cut short: copy it again.")
     best = container.streams.best("video")
     stream = next((each for each in streams if each is best), streams[0])

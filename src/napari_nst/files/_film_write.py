@@ -15,11 +15,12 @@ from napari_nst.files._film_formats import FILM_FORMATS
 from napari_nst.files._film_open import open_film
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from fractions import Fraction
     from pathlib import Path
 
     from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
@@ -58,20 +59,32 @@ def write_film(path: Path, source: Path, index: FilmIndex, planes: Iterable[NDAr
     with _output(str(path), source, index) as (film, video, sound):
         pixel_format = str(video.pix_fmt)
         colour = index.colour.as_written(pixel_format)
-        for (time, end), plane in zip(pairwise(index.times), planes, strict=True):
+        durations = {time: end - time for time, end in pairwise(index.times)}
+        for time, plane in zip(durations, planes, strict=True):
             sound.copy_until(time * index.time_base)
             frame = colour.from_rgb(plane, pixel_format)
-            frame.pts, frame.duration, frame.time_base = time, end - time, index.time_base
-            film.mux(video.encode(frame))
-        film.mux(video.encode())
+            frame.pts, frame.time_base = time, index.time_base
+            _mux(film, video.encode(frame), durations)
+        _mux(film, video.encode(), durations)
         sound.copy_until(None)
+
+
+def _mux(
+    film: OutputContainer, packets: Iterable[Packet[Any]], durations: Mapping[int, int]
+) -> None:
+    """Write packets with the durations of their frames, which encoders do not pass on."""
+    for packet in packets:
+        if packet.pts is not None:
+            packet.duration = durations[packet.pts]
+        film.mux(packet)
 
 
 class _Sound:
     """Copies the sound of a film to another, packet by packet."""
 
     def __init__(self, path: Path, source: InputContainer, target: OutputContainer) -> None:
-        streams = source.streams.audio
+        # FFmpeg finds no codec for some sound, such as the spatial one beside that of an iPhone.
+        streams = [stream for stream in source.streams.audio if stream.codec_context is not None]
         self._copies = {}
         for stream in streams:
             try:

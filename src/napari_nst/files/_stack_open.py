@@ -87,7 +87,8 @@ def open_stack(path: Path | str) -> Stack:
         if is_film(path):
             return _check(_open_film(path))
         if path.suffix.lower() in ANIMATION_FORMATS and is_animation(path):
-            return _check(AnimationStack(path))
+            with decoding(path, "is damaged or cut short", "save or copy it again"):
+                return _check(AnimationStack(path))
         return _check(TiffStack(path))
 
 
@@ -99,7 +100,9 @@ def _open_film(path: Path) -> Stack:
             f"{path} is a film, and the package av is not installed: install it with "
             "'pip install napari-nst[film]'."
         ) from None
-    return FilmStack(path)
+    failure = "is not a film, or is damaged or cut short"
+    with decoding(path, failure, "save or copy it again"):
+        return FilmStack(path)
 
 
 def _check(stack: Stack) -> Stack:
