@@ -17,6 +17,7 @@ from napari_nst.errors import InputError, WeightsError
 from napari_nst.files import open_stack, read_image, read_metadata, write_image
 from napari_nst.ranges import Range
 from napari_nst.record import RunRecord
+from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import StackRecord
 
 if TYPE_CHECKING:
@@ -599,6 +600,23 @@ def test_masks_of_stacks_are_copied(cells: NDArray[np.uint16]) -> None:
         batch("in", "cells.ome.tif", "out", **TINY)
 
 
+def test_stack_with_another_start_is_made_again(cells: NDArray[np.uint16]) -> None:
+    about = {"axes": "TYX"}
+    tifffile.imwrite("series.ome.tif", cells, photometric="minisblack", metadata=about)
+    made = list[Any]()
+    choices: list[dict[str, Any]] = [{}, {"long_term": True}, {"start_from": "previous"}]
+    for options in choices:
+        assert statuses(batch("series.ome.tif", "s.png", "out", **options, **TINY)) == ["made"]
+        assert statuses(batch("series.ome.tif", "s.png", "out", **options, **TINY)) == ["skipped"]
+        run = record_of("series").run
+        assert isinstance(run, StackRecord)
+        made.append((run.start_from, run.long_term, run.flow_method))
+    assert made == [("warped", False, "dis"), ("warped", True, "dis"), ("previous", False, None)]
+    expected = StyleTransferSettings(temporal_weight=3, **TINY)
+    batch("series.ome.tif", "s.png", "out", temporal_weight=3, **TINY)
+    assert record_of("series").fingerprint.settings == expected
+
+
 @pytest.mark.parametrize("name", ["out/a.png", "out/masks/a.png"])
 def test_file_not_made_by_a_batch_is_not_replaced(folder: Path, name: str, photo: Any) -> None:
     Path("masks").mkdir()
@@ -705,6 +723,19 @@ def test_interrupted_stack_with_joined_channels_continues(stained: NDArray[np.ui
     np.testing.assert_array_equal(
         tifffile.imread("out/stained.ome.tif"), tifffile.imread("whole/stained.ome.tif")
     )
+
+
+def test_results_are_carried_within_their_channel(folder: Path, photo: Any) -> None:
+    scene = (255 * photo(40, 48)).astype(np.uint8)
+    values = np.stack([[np.roll(scene[..., c], k, axis=1) for c in (0, 2)] for k in range(3)])
+    options: dict[str, Any] = {"long_term": True, "intensities": "full", **TINY}
+    tifffile.imwrite("both.ome.tif", values, metadata={"axes": "TCYX"})
+    batch("both.ome.tif", "s.png", "out", **options)
+    both = tifffile.imread("out/both.ome.tif")
+    for c in range(2):
+        tifffile.imwrite("one.ome.tif", values[:, c], metadata={"axes": "TYX"})
+        batch("one.ome.tif", "s.png", "out", **options)
+        np.testing.assert_array_equal(both[:, c], tifffile.imread("out/one.ome.tif"))
 
 
 def test_four_channels_cannot_be_joined(folder: Path) -> None:

@@ -43,6 +43,27 @@ def test_previous_picture_along_one_axis() -> None:
     assert len(layout("separate", "")) == 1
 
 
+@pytest.mark.parametrize(
+    ("channels", "axes", "lengths", "expected"),
+    [
+        ("separate", "t", (3,), True),
+        ("separate", "z", (3,), False),
+        ("separate", "tc", (3, 2), True),
+        ("together", "tc", (3, 2), True),
+        ("separate", "pt", (2, 3), True),
+        ("separate", "tp", (3, 2), True),
+        ("separate", "tz", (3, 2), False),  # a plane follows another along z
+        ("separate", "tz", (3, 1), True),
+        ("separate", "t", (1,), False),
+        ("separate", "", (), False),
+    ],
+)
+def test_pictures_follow_each_other_in_time_along_the_last_axis_of_neighbours(
+    channels: Any, axes: str, lengths: tuple[int, ...], expected: bool
+) -> None:
+    assert layout(channels, axes, *lengths).is_in_time == expected
+
+
 def test_positions_are_not_followed() -> None:
     assert [layout("separate", "pz", 2, 2).previous(k) for k in range(4)] == [None, 0, None, 2]
 

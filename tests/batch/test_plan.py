@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_nst.batch import make_plan
 from napari_nst.errors import InputError
@@ -88,6 +89,29 @@ def test_masks_are_found_by_the_name_of_the_content(write_files: Callable[..., N
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"t": "warped", "tc": "warped", "z": "previous", "tz": "previous", "film": "warped"}),
+        ({"start_from": "previous"}, dict.fromkeys(["t", "tc", "z", "tz", "film"], "previous")),
+        ({"start_from": "warped"}, dict.fromkeys(["t", "tc", "z", "tz", "film"], "warped")),
+        ({"long_term": True}, dict.fromkeys(["t", "tc", "z", "tz", "film"], "warped")),
+    ],
+)
+def test_films_and_stacks_along_time_start_from_warped_results_by_default(
+    write_files: Callable[..., None], options: dict[str, Any], expected: dict[str, str]
+) -> None:
+    contents = ["film.mp4"]
+    Path("film.mp4").touch()  # not read
+    for axes, lengths in {"t": (2,), "tc": (2, 2), "z": (2,), "tz": (2, 2)}.items():
+        contents.append(f"{axes}.ome.tif")
+        about = {"axes": f"{axes}yx".upper()}
+        tifffile.imwrite(contents[-1], np.zeros((*lengths, 8, 8), np.uint8), metadata=about)
+    jobs = make_plan(contents, ["s1.png"], "out", **options)
+    assert {job.result.name.partition(".")[0]: job.start_from for job in jobs} == expected
+    assert {job.long_term for job in jobs} == {options.get("long_term", False)}
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"contents": ["none.png"]}, r"There is no content none\.png"),
@@ -100,6 +124,7 @@ def test_masks_are_found_by_the_name_of_the_content(write_files: Callable[..., N
         ({"intensities": "all"}, "intensities is 'all'"),
         ({"intensities": (5.0, 5.0)}, "intensities is"),
         ({"start_from": "next"}, "start_from is 'next'"),
+        ({"start_from": "previous", "long_term": True}, "long_term carries .* is 'previous'"),
         ({"channels": "both"}, "channels is 'both'"),
         ({"style_plane": (1,)}, r"style_plane is \(1,\), and no style has several planes"),
         ({"out": "."}, r"a\.png is also an input"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from napari_nst.cli import main
@@ -49,6 +50,30 @@ def test_results_are_made_once_and_then_skipped(
     assert main([*command, *TINY, "--style-weight", "2"]) == 0
     lines = capsys.readouterr().err.splitlines()
     assert "a__s.png is there, but its style_weight was 1.0, not 2.0: it is made" in lines[0]
+
+
+def test_start_of_the_planes_is_printed_and_can_be_chosen(
+    folder: Path, capsys: pytest.CaptureFixture[str], photo: Any
+) -> None:
+    planes = (255 * np.stack([photo(40, 48)[..., 0]] * 2)).astype(np.uint8)
+    for axes in ("TYX", "ZYX"):
+        tifffile.imwrite(f"{axes}.ome.tif", planes, metadata={"axes": axes})
+    command = ["batch", "TYX.ome.tif", "ZYX.ome.tif", "--styles", "s.png", "-o", "out", *TINY]
+    assert main(command) == 0
+    assert capsys.readouterr().err.splitlines()[1:3] == [
+        "napari-nst: TYX.ome.tif: each plane starts from the result before it, carried along the "
+        "motion (warped).",
+        "napari-nst: ZYX.ome.tif: each plane starts from the result before it (previous).",
+    ]
+    assert main([*command, "--long-term", "--set", "temporal_weight=2"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "TYX.ome.tif is there, but its temporal_weight was 10.0, not 2.0: it is" in lines[0]
+    assert lines[3].endswith(
+        "TYX.ome.tif, ZYX.ome.tif: each plane starts from the result before it, carried along the "
+        "motion (warped, long term)."
+    )
+    assert main([*command, "--long-term", "--start-from", "content"]) == 2
+    assert "start_from is 'content': choose 'warped'" in capsys.readouterr().err
 
 
 def test_unreadable_file_is_named_at_the_end(

@@ -20,6 +20,7 @@ Channels: TypeAlias = Literal["separate", "together"]
 _MAX_COLOURS = 3  # red, green and blue
 # Axes along which consecutive planes are unrelated: positions, tiles of a mosaic, scenes.
 _UNRELATED = ("p", "position", "m", "mosaic", "r", "tile", "scene")
+_TIME = ("t", "time", "frame")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,16 @@ class Layout:
         """Number of pictures without a previous picture."""
         return sum(self.previous(n) is None for n in range(len(self)))
 
+    @property
+    def is_in_time(self) -> bool:
+        """Whether pictures follow their previous pictures in time."""
+        followed = [
+            axis
+            for axis, length in zip(self.axes, self.lengths, strict=True)
+            if length > 1 and self._is_followed(axis)
+        ]
+        return bool(followed) and followed[-1] in _TIME
+
     def planes(self, n: int) -> tuple[int, ...]:
         """Return the indices in the stack of the planes of picture `n`."""
         if not self.together or self.channel is None:
@@ -121,8 +132,11 @@ class Layout:
         """
         index = [int(i) for i in np.unravel_index(self.planes(n)[0], self.lengths)]
         for axis in reversed(range(len(index))):
-            unrelated = self.axes[axis] == self.channel or self.axes[axis] in _UNRELATED
-            if index[axis] and not unrelated:
+            if index[axis] and self._is_followed(self.axes[axis]):
                 index[axis] -= 1
                 return self.picture(int(np.ravel_multi_index(index, self.lengths)))[0]
         return None
+
+    def _is_followed(self, axis: str) -> bool:
+        """Return whether consecutive pictures along an axis are neighbours."""
+        return axis != self.channel and axis not in _UNRELATED

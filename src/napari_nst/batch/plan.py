@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, get_args
 
-from napari_nst.batch.layout import Channels
+from napari_nst.batch.layout import Channels, Layout
 from napari_nst.batch.names import expand, split_name, suffix_of_result, unique, unique_stems
 from napari_nst.batch.reading import plane_of
 from napari_nst.errors import InputError, abridged
-from napari_nst.files import is_stack
+from napari_nst.files import is_film, is_stack, open_stack
 from napari_nst.ranges import Intensities, check_intensities
 from napari_nst.settings import StyleTransferSettings
+from napari_nst.stacks import StartFrom
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["BatchJob", "StartFrom", "make_plan"]
-
-StartFrom: TypeAlias = Literal["previous", "content"]
+__all__ = ["BatchJob", "make_plan"]
 
 _MASKS = (".png", ".tif", ".tiff", ".npy", ".bmp", ".gif", ".zarr")
 
@@ -47,8 +46,10 @@ class BatchJob:
         Mask of the content.
     intensities : {"auto", "full", "percentiles"} or tuple of float
         Which values are black and white in the run.
-    start_from : {"previous", "content"}
+    start_from : {"warped", "previous", "content"}
         Initial image of the planes of a stack.
+    long_term : bool
+        Whether results are also carried from two and four planes back.
     channels : {"separate", "together"}
         Whether the channels of a stack are separate pictures, or the colours of one.
     plane : tuple of int or None
@@ -68,6 +69,7 @@ class BatchJob:
     mask: Path | None = None
     intensities: Intensities = "auto"
     start_from: StartFrom = "previous"
+    long_term: bool = False
     channels: Channels = "separate"
     plane: tuple[int, ...] | None = None
     style_planes: tuple[tuple[int, ...] | None, ...]
@@ -101,7 +103,8 @@ def make_plan(
     seeds: Sequence[int] | None = None,
     masks: str | os.PathLike[str] | None = None,
     intensities: Intensities = "auto",
-    start_from: StartFrom = "previous",
+    start_from: StartFrom | None = None,
+    long_term: bool = False,
     channels: Channels = "separate",
     style_plane: tuple[int, ...] | None = None,
 ) -> tuple[BatchJob, ...]:
@@ -110,7 +113,7 @@ def make_plan(
     Parameters
     ----------
     contents, styles, out, settings, seeds, masks, intensities, start_from
-    channels, style_plane
+    long_term, channels, style_plane
         As for `batch`.
 
     Raises
@@ -121,7 +124,7 @@ def make_plan(
     settings = settings or StyleTransferSettings()
     seeds = (settings.seed,) if seeds is None else tuple(seeds)
     contents, styles, out = expand("content", contents), expand("style", styles), Path(out)
-    _check(settings, seeds, start_from, channels)
+    _check(settings, seeds, start_from, long_term, channels)
     check_intensities(intensities)
     for kind, paths in (("content", contents), ("style", styles)):
         if not paths:
@@ -132,6 +135,10 @@ def make_plan(
         raise InputError(
             "output_size is 'working', and a stack keeps its size: leave it at 'content'."
         )
+    starts = [
+        _start_from(content, is_stack, start_from, long_term, channels)
+        for content, is_stack in zip(contents, stacks, strict=True)
+    ]
     planes = {style: plane_of(style, style_plane) for style in styles}
     if style_plane is not None and not any(planes.values()):
         raise InputError(
@@ -164,7 +171,8 @@ def make_plan(
             stack=stacks[number],
             mask=own_masks[number],
             intensities=intensities,
-            start_from=start_from,
+            start_from=starts[number],
+            long_term=long_term,
             channels=channels,
             style_planes=(planes[style],),
         )
@@ -182,10 +190,30 @@ def _is_stack(content: Path) -> bool:
         return False
 
 
+def _start_from(
+    content: Path,
+    is_stack: bool,
+    start_from: StartFrom | None,
+    long_term: bool,
+    channels: Channels,
+) -> StartFrom:
+    """Return what the planes of a content start from; reading it later reports any error."""
+    if start_from is not None or not is_stack:
+        return start_from or "previous"
+    if long_term or is_film(content):  # opening a film decodes it
+        return "warped"
+    try:
+        with open_stack(content) as stack:
+            return "warped" if Layout.from_stack(stack, channels).is_in_time else "previous"
+    except Exception:
+        return "previous"
+
+
 def _check(
     settings: StyleTransferSettings,
     seeds: tuple[int, ...],
-    start_from: StartFrom,
+    start_from: StartFrom | None,
+    long_term: bool,
     channels: Channels,
 ) -> None:
     if not seeds or len(set(seeds)) < len(seeds):
@@ -205,9 +233,14 @@ def _check(
             "out."
         )
     settings.scales_of_styles(1)
-    if start_from not in ("previous", "content"):
+    if start_from not in (None, *get_args(StartFrom)):
         raise InputError(
-            f"start_from is {abridged(start_from)}; it must be 'previous' or 'content'."
+            f"start_from is {abridged(start_from)}; it must be 'warped', 'previous' or 'content'."
+        )
+    if long_term and start_from not in (None, "warped"):
+        raise InputError(
+            f"long_term carries results along the motion, and start_from is {start_from!r}: choose "
+            "'warped', or leave out long_term."
         )
     if channels not in get_args(Channels):
         raise InputError(f"channels is {abridged(channels)}; it must be 'separate' or 'together'.")

@@ -62,8 +62,10 @@ class JobFingerprint(_Record):
         The file of weights named in the settings.
     intensities : str or tuple of float
         As for `batch`.
-    start_from : {"previous", "content"} or None
+    start_from : {"warped", "previous", "content"} or None
         Initial image of the planes; None for a picture.
+    long_term : bool
+        Whether results are also carried from two and four planes back.
     channels : {"separate", "together"}
         Whether the channels of a stack are separate pictures, or the colours of one.
     plane : tuple of int or None
@@ -78,7 +80,8 @@ class JobFingerprint(_Record):
     mask: FileRecord | None = None
     weights: FileRecord | None = None
     intensities: Literal["auto", "full", "percentiles"] | tuple[float, float] = "full"
-    start_from: Literal["previous", "content"] | None = None
+    start_from: Literal["warped", "previous", "content"] | None = None
+    long_term: bool = False
     channels: Literal["separate", "together"] = "separate"
     plane: tuple[int, ...] | None = None
     style_planes: tuple[tuple[int, ...] | None, ...]
@@ -101,6 +104,7 @@ class JobFingerprint(_Record):
             weights=None if weights is None else _hash_file(Path(weights).expanduser()),
             intensities=job.intensities,
             start_from=job.start_from if job.stack else None,
+            long_term=job.long_term and job.stack,
             channels=job.channels if job.stack else "separate",
             plane=job.plane,
             style_planes=job.style_planes,
@@ -114,7 +118,10 @@ class JobFingerprint(_Record):
             file, before = getattr(self, part), getattr(earlier, part)
             if (file and file.sha256) != (before and before.sha256):
                 return f"its {part} was another"
-        options = ("intensities", "start_from", "channels", "plane", "style_planes")
+        options = (
+            *("intensities", "start_from", "long_term", "channels"),
+            *("plane", "style_planes"),
+        )
         values = [
             *((name, value, getattr(earlier.settings, name)) for name, value in self.settings),
             *((name, getattr(self, name), getattr(earlier, name)) for name in options),

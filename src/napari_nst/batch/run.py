@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.batch.cluster import run_on_cluster
 from napari_nst.batch.execute import execute_job
-from napari_nst.batch.plan import BatchJob, StartFrom, make_plan
+from napari_nst.batch.plan import BatchJob, make_plan
 from napari_nst.batch.reading import read_style
 from napari_nst.batch.records import JobFingerprint, is_up_to_date
 from napari_nst.batch.report import BatchReport, JobOutcome, JobProgress
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari_nst.batch.layout import Channels
     from napari_nst.engine.run.snapshots import Snapshot
     from napari_nst.ranges import Intensities
+    from napari_nst.stacks import StartFrom
 
 __all__ = ["Batch", "batch", "make_folder"]
 
@@ -160,7 +161,8 @@ def batch(
     seeds: Sequence[int] | None = None,
     masks: str | os.PathLike[str] | None = None,
     intensities: Intensities = "auto",
-    start_from: StartFrom = "previous",
+    start_from: StartFrom | None = None,
+    long_term: bool = False,
     channels: Channels = "separate",
     style_plane: int | tuple[int, ...] | None = None,
     scheduler: str | Client | None = None,
@@ -195,8 +197,11 @@ def batch(
         extremes.  "full": the range of the data type, if it shows the values.  "percentiles": 0.1
         and 99.9 of the image.  Two values: the same for all contents.  A stack has one range per
         channel for all its planes.
-    start_from : {"previous", "content"}
-        Initial image of each plane of a stack: see `StackTransfer`.
+    start_from : {"warped", "previous", "content"}, optional
+        Initial image of each plane of a stack: see `StackTransfer`.  By default "warped" for films
+        and for stacks along time, otherwise "previous".
+    long_term : bool
+        See `StackTransfer`; implies "warped" for all stacks.
     channels : {"separate", "together"}
         Whether each channel of a stack is restyled by itself, or its two or three channels
         together as red, green and blue.
@@ -232,6 +237,7 @@ def batch(
         masks=masks,
         intensities=intensities,
         start_from=start_from,
+        long_term=long_term,
         channels=channels,
         style_plane=(style_plane,) if isinstance(style_plane, int) else style_plane,
     )

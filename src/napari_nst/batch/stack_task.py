@@ -201,6 +201,7 @@ def _options(job: BatchJob, style_cache: StyleCache) -> dict[str, Any]:
 
     return {
         "start_from": job.start_from,
+        "long_term": job.long_term,
         "names": names_of(job),
         "engine": partial(StyleTransfer, style_cache=style_cache),
     }

@@ -96,11 +96,21 @@ def batch(
         ),
     ] = "auto",
     start_from: Annotated[
-        Literal["previous", "content"],
+        Literal["warped", "previous", "content"] | None,
         typer.Option(
-            help="Initial image of each plane of a stack: the previous result, or its own content."
+            help="Initial image of each plane of a stack: the previous result, carried along the "
+            "motion or as it is; or its own content.",
+            show_default="warped for films and along time, otherwise previous",
         ),
-    ] = "previous",
+    ] = None,
+    long_term: Annotated[
+        bool,
+        typer.Option(
+            "--long-term",
+            help="Where the previous plane does not show a pixel, carry it from the results two "
+            "and four planes back; implies --start-from warped.",
+        ),
+    ] = False,
     channels: Annotated[
         Literal["separate", "together"],
         typer.Option(
@@ -142,6 +152,7 @@ def batch(
         masks=masks,
         intensities=parse_intensities(intensities),
         start_from=start_from,
+        long_term=long_term,
         channels=channels,
         style_plane=parse_plane(style_plane, "--style-plane"),
     )

@@ -13,7 +13,7 @@ from napari_nst.files import is_stack, open_stack, shape_of
 from napari_nst.stacks import cost as cost_of_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from napari_nst.batch import Batch, BatchJob, BatchReport, JobProgress
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["BatchProgress", "say_before", "say_report"]
 
 _MOST_NAMED = 5
+_STARTS = {
+    "warped": "the result before it, carried along the motion",
+    "previous": "the result before it",
+    "content": "its own content",
+}
 
 
 def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
@@ -45,6 +50,7 @@ def say_before(work: Batch, scheduler: str | None) -> dict[Path, float]:
         say(f"{text}: {time_estimate({(kind, precision): sum(operations.values())})}.")
     else:
         say(f"{text} on the workers of {scheduler}.")
+    _say_starts(work)
     return operations
 
 
@@ -81,14 +87,28 @@ def say_report(report: BatchReport, masks: bool) -> None:
     if masks:
         bare = list(dict.fromkeys(o.job.content.name for o in report.outcomes if not o.job.mask))
         if bare:
-            more = f" and {len(bare) - _MOST_NAMED} more" if len(bare) > _MOST_NAMED else ""
-            say(f"no mask for {', '.join(bare[:_MOST_NAMED])}{more}.")
+            say(f"no mask for {_named(bare)}.")
     parts = [
         f"{len(report.made)} made",
         f"{len(report.skipped)} skipped",
         f"{len(report.failed)} failed",
     ]
     say(f"{', '.join(parts)} in {format_duration(report.seconds)}.")
+
+
+def _say_starts(work: Batch) -> None:
+    """Print what the planes of the stacks start from."""
+    for start_from, image in _STARTS.items():
+        jobs = [job for job in work.pending if job.stack and job.start_from == start_from]
+        names = list(dict.fromkeys(job.content.name for job in jobs))
+        if names:
+            also = ", long term" if jobs[0].long_term else ""
+            say(f"{_named(names)}: each plane starts from {image} ({start_from}{also}).")
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{', '.join(names[:_MOST_NAMED])}{more}"
 
 
 def _device_type(name: str) -> str:

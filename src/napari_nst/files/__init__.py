@@ -15,7 +15,7 @@ from napari_nst.files._planes import write_planes
 from napari_nst.files._read import count_frames, read_image
 from napari_nst.files._shape import shape_of
 from napari_nst.files._stack import Stack, write_stack
-from napari_nst.files._stack_open import STACK_SUFFIXES, is_stack, open_stack
+from napari_nst.files._stack_open import STACK_SUFFIXES, is_film, is_stack, open_stack
 from napari_nst.files._write import check_writable, write_image
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Stack",
     "check_writable",
     "count_frames",
+    "is_film",
     "is_stack",
     "open_stack",
     "read_image",

@@ -22,7 +22,7 @@ from napari_nst.files._tiff import is_tiff
 if TYPE_CHECKING:
     from napari_nst.files._stack import Stack
 
-__all__ = ["STACK_SUFFIXES", "is_stack", "open_stack"]
+__all__ = ["STACK_SUFFIXES", "is_film", "is_stack", "open_stack"]
 
 STACK_SUFFIXES = (".tif", ".tiff", *FILM_FORMATS, *ANIMATION_FORMATS)  # written by `write_stack`
 
