@@ -134,6 +134,14 @@ def test_transparency_is_kept(tmp_path: Path, name: str) -> None:
     assert times_of(again) == TIMES
 
 
+def test_a_gif_may_be_transparent_everywhere(tmp_path: Path) -> None:
+    frames = [moving_spot(0), np.zeros((48, 64, 4), np.uint8)]
+    path = save(tmp_path / "a.gif", frames, duration=80, disposal=2)
+    with open_stack(path) as stack:
+        write_stack(tmp_path / "b.gif", stack, [frames[1]] * 2)
+    assert frames_of(tmp_path / "b.gif")[..., 3].max() == 0
+
+
 def test_a_gif_keeps_frames_that_are_equal(tmp_path: Path) -> None:
     path = save(tmp_path / "a.gif")
     with open_stack(path) as stack:

@@ -21,7 +21,7 @@ _CONVERT = (
     "Fiji"
 )
 _DEVELOP = "export it as TIFF, PNG or JPEG from a program for photos"
-_STILL = "save a frame of it as PNG or TIFF"
+_STILL = "save a frame of it as PNG or TIFF, or restyle it as .mp4 with 'napari-nst batch'"
 
 _HEIC = (
     "a HEIC photo",
@@ -74,7 +74,11 @@ _KINDS = [
             "a PostScript drawing",
             "export it as PNG in the size you need",
         ),
-        (rb"RIFF.{4}AVI |\x1a\x45\xdf\xa3", *_VIDEO),
+        (
+            rb"RIFF.{4}AVI |\x1a\x45\xdf\xa3|\x00\x00\x01\xba|FLV\x01|\x30\x26\xb2\x75\x8e\x66",
+            *_VIDEO,
+        ),
+        (rb"(?!GIF8)(?:.{4})?G.{187}(?:.{4})?G.{187}(?:.{4})?G", *_VIDEO),  # MPEG-TS
         (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "unpack the pictures in it"),
         (rb"\x93NUMPY", "an array of NumPy", "save it as PNG or TIFF"),
     )

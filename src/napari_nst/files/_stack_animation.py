@@ -114,7 +114,7 @@ def _write_gif(
     """
     with tempfile.TemporaryFile() as store, path.open("wb") as stream:
         shape: tuple[int, ...] = ()
-        samples = []
+        samples = [np.zeros((1, 3), np.uint8)]  # at least one, if all are transparent
         for plane in planes:
             store.write(plane.tobytes())
             shape = plane.shape
