@@ -194,7 +194,7 @@ class StyleTransferSettings(BaseModel):
     content_weight: _Weight = 0.1
     style_weight: _Weight = 1.0
     tv_weight: _Weight = 2.0
-    temporal_weight: _Weight = 10.0
+    temporal_weight: _Weight = 5.0
     style_weights: tuple[_Weight, ...] | None = None
     style_scale: Annotated[float | tuple[float, ...], BeforeValidator(_one_or_several)] = 1.0
     region_styles: _RegionStyles | None = None

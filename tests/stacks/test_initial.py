@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_nst.stacks.initial import Earlier, warm_start
+from napari_nst.stacks.initial import warm_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def test_a_warm_start_is_the_result_plus_the_change_of_the_content(shape: tuple[
     result, content = noise(1, shape), noise(2, shape)
     following = content.copy()
     following[:3] = 1 - following[:3]
-    start = warm_start(Earlier(content, result), following)
+    start = warm_start(result, content, following)
     np.testing.assert_array_equal(start[3:], result[3:])
     change = following[:3] - content[:3]
     np.testing.assert_allclose(start[:3], np.clip(result[:3] + change, 0, 1), atol=1e-6)
@@ -31,8 +31,7 @@ def test_a_warm_start_is_the_result_plus_the_change_of_the_content(shape: tuple[
 
 def test_a_warm_start_is_float32_in_the_unit_range() -> None:
     shape = (12, 10, 4)
-    earlier = Earlier(noise(2, shape, np.uint8), noise(1, shape))
-    start = warm_start(earlier, noise(3, shape, np.uint8))
+    start = warm_start(noise(1, shape), noise(2, shape, np.uint8), noise(3, shape, np.uint8))
     assert start.dtype == np.float32
     assert start.shape == shape
     assert (start.min(), start.max()) == (0, 1)
@@ -47,7 +46,7 @@ def test_hidden_colours_do_not_affect_the_warm_start(size: tuple[int, int]) -> N
     for hidden in (0, 1):
         for image in (content, following, result):
             image[image[..., 3] == 0, :3] = hidden
-        starts.append(warm_start(Earlier(content, result), following))
+        starts.append(warm_start(result, content, following))
     np.testing.assert_array_equal(*starts)
     if size == (12, 10):
         np.testing.assert_array_equal(starts[0][:2], following[:2])  # hidden in the previous plane
@@ -56,7 +55,7 @@ def test_hidden_colours_do_not_affect_the_warm_start(size: tuple[int, int]) -> N
 
 def test_a_warm_start_has_the_size_of_the_result() -> None:
     content = np.full((40, 60), 0.25, np.float32)
-    start = warm_start(Earlier(content, np.full((20, 30), 0.5, np.float32)), content + 0.125)
+    start = warm_start(np.full((20, 30), 0.5, np.float32), content, content + 0.125)
     np.testing.assert_allclose(start, np.full((20, 30), 0.625), atol=1e-6)
 
 
@@ -65,6 +64,6 @@ def test_missing_values_are_filled_from_the_content() -> None:
     result[0, 0] = content[0, 0] = np.nan  # missing in the previous plane
     result[1, 1] = content[1, 1] = following[1, 1] = np.nan  # missing in both
     following[2, 2] = np.nan  # missing in the next plane
-    start = warm_start(Earlier(content, result), following)
+    start = warm_start(result, content, following)
     assert np.isfinite(start).all()
     assert start[0, 0] == following[0, 0]

@@ -15,16 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_nst.stacks.motion import FlowMethod
+    from napari_nst.stacks.motion import FlowMethod, Motion
 
-__all__ = ["Earlier", "Initial", "warm_start", "warped_start"]
-
-
-class Earlier(NamedTuple):
-    """An earlier plane: its content, and its result in uint8, uint16 or floats in [0, 1]."""
-
-    content: NDArray[Any]
-    result: NDArray[Any]
+__all__ = ["Initial", "motion_of", "warm_start", "warped_start"]
 
 
 class Initial(NamedTuple):
@@ -42,15 +35,17 @@ class Initial(NamedTuple):
     reliability: NDArray[np.float32] | None
 
 
-def warm_start(earlier: Earlier, content: NDArray[Any]) -> NDArray[np.float32]:
+def warm_start(
+    result: NDArray[Any], before: NDArray[Any], content: NDArray[Any]
+) -> NDArray[np.float32]:
     """Return the initial image of a plane: the result before it plus the change of the content.
 
     Parameters
     ----------
-    earlier : Earlier
-        The plane before it.
-    content : ndarray
-        Content of the plane.
+    result : ndarray
+        Result of the plane before; uint8, uint16 or floats in [0, 1].
+    before, content : ndarray
+        Content of the plane before, and of the plane.
 
     Returns
     -------
@@ -61,32 +56,35 @@ def warm_start(earlier: Earlier, content: NDArray[Any]) -> NDArray[np.float32]:
     -----
     Where nothing changed, it is the result.  Colours under alpha 0 are missing values.
     """
-    (before, _), (picture, _) = map(_colors, earlier)
-    now, alpha = _colors(content)
-    change, size = now - before, picture.shape[:2]
+    (picture, _), (then, _), (now, alpha) = map(_colors, (result, before, content))
+    change, size = now - then, picture.shape[:2]
     if change.shape[:2] != size:  # the result has the working size
         change, now, alpha = (_resized(each, size) for each in (change, now, alpha))
     return _assembled(np.clip(picture + change, 0, 1), now, alpha, content.ndim)
 
 
+def motion_of(
+    earlier: NDArray[Any], later: NDArray[Any], size: tuple[int, int], method: FlowMethod | None
+) -> Motion:
+    """Return the motion between the contents of two planes at a size; see `motion_between`."""
+    first, second = (_grey(_resized(_colors(each)[0], size)) for each in (earlier, later))
+    return motion_between(first, second, method)
+
+
 def warped_start(
-    earlier: Sequence[Earlier],
-    content: NDArray[Any],
-    size: tuple[int, int],
-    method: FlowMethod | None = None,
+    earlier: Sequence[tuple[NDArray[Any], Motion]], content: NDArray[Any], size: tuple[int, int]
 ) -> Initial:
     """Return the initial image of a plane: earlier results carried along the motion.
 
     Parameters
     ----------
-    earlier : sequence of Earlier
-        Planes before it, the nearest first.
+    earlier : sequence of tuple
+        Results of planes before it, uint8, uint16 or floats in [0, 1], the nearest first, and the
+        motion from each.
     content : ndarray
         Content of the plane.
     size : tuple of int
-        Height and width at which the motion is estimated; the initial image has it.
-    method : {"dis", "tvl1"}, optional
-        As for `motion_between`.
+        Height and width of the motions, which the initial image has.
 
     Notes
     -----
@@ -97,10 +95,8 @@ def warped_start(
     """
     now, alpha = (_resized(each, size) for each in _colors(content))
     image, reliability, found = now, np.zeros(size, np.float32), np.zeros(size, bool)
-    for plane in earlier:
-        before, result = (_resized(_colors(each)[0], size) for each in plane)
-        motion = motion_between(_grey(before), _grey(now), method)
-        carried = np.clip(carry(result, motion.flow), 0, 1)
+    for result, motion in earlier:
+        carried = np.clip(carry(_resized(_colors(result)[0], size), motion.flow), 0, 1)
         known = np.isfinite(carried).all(axis=-1)
         reliable = known & (reliability == 0) & (motion.reliability > 0)
         visible = known & motion.visible & ~found

@@ -22,7 +22,8 @@ from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import motion
 from napari_nst.stacks.agreement import check_start_from, plane_settings
-from napari_nst.stacks.initial import Earlier, Initial, warm_start, warped_start
+from napari_nst.stacks.initial import Initial, motion_of, warm_start, warped_start
+from napari_nst.stacks.labels import CarriedLabels
 from napari_nst.stacks.planes import (
     PlaneRanges,
     check_labels,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.run.transfer import StyleTransfer
     from napari_nst.record import RunRecord
     from napari_nst.stacks.agreement import StartFrom
-    from napari_nst.stacks.motion import FlowMethod
+    from napari_nst.stacks.motion import FlowMethod, Motion
     from napari_nst.stacks.planes import Planes
 
 __all__ = ["StackTransfer"]
@@ -97,7 +98,8 @@ class StackTransfer(Controlled):
         next one starts.  It is used even for planes of this run, so that an interrupted run ends
         with the same bytes as an uninterrupted one, however results are rounded.
     content_labels : sequence of array_like, optional
-        Labels of the regions of each plane.
+        Labels of the regions of each plane.  With "warped", a plane without any label has those of
+        the plane before, carried along.
     style_labels : sequence of array_like or None, optional
         Labels of each style, or None.
     engine : callable, optional
@@ -137,6 +139,7 @@ class StackTransfer(Controlled):
         self.long_term = long_term
         self._flow_method = motion.flow_method(flow_method) if start_from == "warped" else None
         self._recent: dict[int, _Recent] = {}
+        self._motions: dict[tuple[int, int], Motion] = {}  # to the current plane, and before it
         refuse_path(planes, "The stack", "open the file with napari_nst.files.open_stack")
         if len(planes) == 0:
             raise InputError("The stack has no planes; give at least one.")
@@ -144,7 +147,7 @@ class StackTransfer(Controlled):
         self._on_plane_done, self._load_previous = on_plane_done, load_previous
         self._before = before or previous_plane
         check_labels(content_labels, planes)
-        self._content_labels = content_labels
+        self._content_labels = self._with_carried(content_labels)
         self._names = list(names or ["content", *style_names(len(as_list(styles)))])
         self._current_settings = self.settings  # with all updates
         self._styles, self._style_labels = styles, style_labels
@@ -163,6 +166,8 @@ class StackTransfer(Controlled):
         self._status: Literal["finished", "stopped", "failed", "running"] = "running"
         self._run: StyleTransfer | None = None
         self._control.on_applied = self._keep_update
+        self._control.at_plane = self._update_at_plane
+        self._plane = 0  # the current one
         self._elapsed = 0.0  # seconds of the planes before the current one
         self._begun = False
         self._snapshots = self._iterate()
@@ -257,6 +262,20 @@ class StackTransfer(Controlled):
             check_labels(content_labels, self._planes)
         self._control.steer(update)
 
+    def _update_at_plane(self, update: SettingsUpdate) -> SettingsUpdate:
+        """Return an update with the labels of the current plane only."""
+        labels = update.content_labels
+        if labels is UNCHANGED or labels is None:
+            return update
+        carried = self._with_carried(labels)
+        return replace(update, content_labels=carried and carried[self._plane])
+
+    def _with_carried(self, labels: Planes | None) -> Planes | None:
+        """Return labels of planes, carried along the motion where none are painted."""
+        if labels is None or self.start_from != "warped":
+            return labels
+        return CarriedLabels(labels, self._before, self._motion)
+
     def _keep_update(self, update: SettingsUpdate) -> None:
         """Use an update for the planes to come."""
         if update.styles is not UNCHANGED:
@@ -269,7 +288,7 @@ class StackTransfer(Controlled):
         if update.style_labels is not UNCHANGED:
             self._style_labels = update.style_labels
         if update.content_labels is not UNCHANGED:
-            self._content_labels = update.content_labels
+            self._content_labels = self._with_carried(update.content_labels)
         self._current_settings = update.settings(self._current_settings)
 
     @property
@@ -311,7 +330,7 @@ class StackTransfer(Controlled):
             content = self._read(plane)
             self._scales_by_plane  # noqa: B018  # fixes which planes belong to this run
             initial = self._initial(plane, content)
-            self._control.plane = plane
+            self._plane = plane
             run = self._create_run(engine, style_cache, plane, content, initial)
             if self._control.stopped:
                 break
@@ -343,11 +362,28 @@ class StackTransfer(Controlled):
         self._recent = {k: self._recent.get(k) or self._read_again(k) for k in planes}
         if self.start_from == "content" or not planes:
             return None
-        earlier = [Earlier(self._recent[k].content, self._result_of(k, plane)) for k in planes]
+        results = [self._result_of(before, plane) for before in planes]
         if self.start_from == "previous":
-            return Initial(warm_start(earlier[0], content), None)
-        size = self._scales_by_plane[plane][-1]
-        return warped_start(earlier, content, (size.height, size.width), self._flow_method)
+            return Initial(warm_start(results[0], self._recent[planes[0]].content, content), None)
+        self._recent[plane] = _Recent(content, None)
+        motions = [self._motion(before, plane) for before in planes]
+        return warped_start(list(zip(results, motions, strict=True)), content, self._size)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        """Height and width of the working size."""
+        last = next(iter(self._scales_by_plane.values()))[-1]
+        return last.height, last.width
+
+    def _motion(self, earlier: int, later: int) -> Motion:
+        """Return the motion between two planes, kept until a later plane is next."""
+        if (earlier, later) not in self._motions:
+            before, now = (self._recent.get(k) or self._read_again(k) for k in (earlier, later))
+            self._motions = {pair: m for pair, m in self._motions.items() if pair[1] == later}
+            self._motions[earlier, later] = motion_of(
+                before.content, now.content, self._size, self._flow_method
+            )
+        return self._motions[earlier, later]
 
     def _planes_back(self, plane: int, count: int) -> int | None:
         """Return the plane a number of planes before a plane, or None."""

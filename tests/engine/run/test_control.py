@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,10 +95,11 @@ def test_an_update_that_is_refused_is_a_warning_and_the_next_is_applied() -> Non
     assert control.take_warnings() == ()
 
 
-def test_a_plane_of_a_stack_gets_its_own_labels() -> None:
-    control, applied = Control(), list[SettingsUpdate]()
-    control.plane = 1
+def test_updates_can_be_changed_for_the_current_plane() -> None:
+    control, applied, reported = Control(), list[SettingsUpdate](), list[SettingsUpdate]()
+    control.at_plane = lambda update: replace(update, content_labels=update.content_labels[1])
+    control.on_applied = reported.append
     control.steer(SettingsUpdate(content_labels=lambda: ["first", "second"]))
-    control.steer(SettingsUpdate(content_labels=None))
     control.apply_updates(applied.append)
-    assert [update.content_labels for update in applied] == ["second", None]
+    assert [update.content_labels for update in applied] == ["second"]
+    assert [update.content_labels for update in reported] == [["first", "second"]]

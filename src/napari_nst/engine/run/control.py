@@ -30,14 +30,15 @@ class Control:
 
     Attributes
     ----------
-    plane : int or None
-        Current plane of a stack; the labels of updates are then sequences with one item per plane.
+    at_plane : callable or None
+        Returns a `SettingsUpdate` of a stack, whose labels are those of all planes, for the current
+        plane.
     on_applied : callable or None
         Called with each `SettingsUpdate` that was applied, by the thread that iterates.
     """
 
     def __init__(self) -> None:
-        self.plane: int | None = None
+        self.at_plane: Callable[[SettingsUpdate], SettingsUpdate] | None = None
         self.on_applied: Callable[[SettingsUpdate], object] | None = None
         self._stop = threading.Event()
         self._resume = threading.Event()
@@ -118,7 +119,7 @@ class Control:
             update = self._updates.popleft()
             try:
                 update = update.loaded()
-                apply(update if self.plane is None else update.at_plane(self.plane))
+                apply(update if self.at_plane is None else self.at_plane(update))
             except InputError as error:
                 self._warnings.append(str(error))
                 continue

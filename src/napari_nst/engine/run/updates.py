@@ -105,13 +105,6 @@ class SettingsUpdate:
                 changed[name] = [_load(one) for one in as_list(part)]
         return replace(self, **changed)
 
-    def at_plane(self, plane: int) -> SettingsUpdate:
-        """Return the update for a plane of a stack, whose labels are one item of the sequence."""
-        labels = self.content_labels
-        if labels is UNCHANGED or labels is None:
-            return self
-        return replace(self, content_labels=labels[plane])
-
 
 def _as_list(part: Any) -> list[Any]:
     return [] if part is UNCHANGED or part is None else as_list(part)
