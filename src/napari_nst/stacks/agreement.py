@@ -19,7 +19,7 @@ __all__ = ["StartFrom", "check_start_from", "cost", "plane_settings"]
 StartFrom = Literal["warped", "previous", "content"]
 
 # Chosen by benchmarks/stacks.py.
-_SHARE_OF_ITERATIONS = 0.4
+_SHARES_OF_ITERATIONS = {"warped": 0.5, "previous": 0.4}
 _FEWEST = 20  # iterations, if the first plane has as many
 _SHARE_OF_RATE = 0.25
 
@@ -55,22 +55,22 @@ def plane_settings(
         Settings of the first plane, and of all planes with ``start_from="content"``.
     plane : int
         Index of the plane.
-    start_from : {"previous", "content"}
+    start_from : {"warped", "previous", "content"}
         What a plane starts from.
 
     Notes
     -----
-    A plane that starts from the previous one has its composition, and its strokes where nothing
-    moved.  Coarse scales would change both, so later planes have one scale, two fifths of the
-    iterations, and a quarter of the learning rate: Adam's first steps move every pixel by the
-    learning rate, however good the initial image is.
+    A plane that starts from the previous one has its composition and its strokes.  Coarse scales
+    would change both, so later planes have one scale, two fifths of the iterations (half of them
+    with "warped", against the temporal loss), and a quarter of the learning rate: Adam's first
+    steps move every pixel by the learning rate, however good the initial image is.
     """
     if plane == 0 or start_from == "content":
         return settings
     rate = settings.learning_rate
     if settings.optimizer == "adam":
         rate = (rate or LEARNING_RATE) * _SHARE_OF_RATE
-    iterations = max(round(settings.iterations * _SHARE_OF_ITERATIONS), _FEWEST)
+    iterations = max(round(settings.iterations * _SHARES_OF_ITERATIONS[start_from]), _FEWEST)
     return settings.replace(
         init="image",
         scales=1,
@@ -97,7 +97,7 @@ def cost(
         As for one plane.
     planes : int
         Number of planes, the first included.
-    start_from : {"previous", "content"}
+    start_from : {"warped", "previous", "content"}
         What a plane starts from.
     """
     styles = tuple(styles)

@@ -264,11 +264,10 @@ class StackTransfer(Controlled):
 
     def _update_at_plane(self, update: SettingsUpdate) -> SettingsUpdate:
         """Return an update with the labels of the current plane only."""
-        labels = update.content_labels
-        if labels is UNCHANGED or labels is None:
+        if update.content_labels is UNCHANGED:
             return update
-        carried = self._with_carried(labels)
-        return replace(update, content_labels=carried and carried[self._plane])
+        labels = self._with_carried(update.content_labels)
+        return replace(update, content_labels=None if labels is None else labels[self._plane])
 
     def _with_carried(self, labels: Planes | None) -> Planes | None:
         """Return labels of planes, carried along the motion where none are painted."""
