@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import napari.window  # noqa: F401  with torch the bulk of what the garbage collector would visit
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch  # noqa: F401
 from fake_engine import FakeEngine
+from npe2 import PluginManifest
 
 from napari_nst.plugin.layers.arrays import take_plane
 from napari_nst.plugin.run.job import Job
@@ -15,8 +17,10 @@ from napari_nst.plugin.run.session import Session, State
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from npe2.manifest.schema import DiscoverResults
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +31,26 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.fixture(autouse=True)
+def quick_garbage_collection(request: pytest.FixtureRequest) -> None:
+    """Exempt what exists before a viewer from garbage collection: napari collects at each layer."""
+    if "make_napari_viewer" in request.fixturenames:
+        gc.collect()
+        gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def quick_garbage_collection() -> Iterator[None]:
-    """Exempt imported modules from garbage collection: napari collects at each removed layer."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+def manifests_read_once() -> Iterator[None]:
+    """Read the manifests of installed plugins once instead of for each viewer."""
+    find = PluginManifest.discover
+    found = cache(lambda: list(find()))
+
+    def discover(paths: Sequence[str | Path] = ()) -> Iterator[DiscoverResults]:
+        return find(paths) if paths else iter(found())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", discover)
+        yield
 
 
 @pytest.fixture
