@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TINY: dict[str, Any] = {"size": 48, "iterations": 2, "scales": 1, "precision": "float32"}
+TINY: dict[str, Any] = {
+    "size": 48,
+    "iterations": 2,
+    "scales": 1,
+    "precision": "float32",
+    "content_layers": ("relu3_1",),
+    "style_layers": ("relu1_1", "relu3_1"),
+}
 
 
 @pytest.fixture

@@ -30,7 +30,14 @@ pytestmark = [
 ]
 
 # The automatic precision is measured, and two processes may differ.
-TINY: dict[str, Any] = {"size": 48, "iterations": 3, "scales": 1, "precision": "float32"}
+TINY: dict[str, Any] = {
+    "size": 48,
+    "iterations": 3,
+    "scales": 1,
+    "precision": "float32",
+    "content_layers": ("relu3_1",),
+    "style_layers": ("relu1_1", "relu3_1"),
+}
 
 
 @pytest.fixture(scope="module")

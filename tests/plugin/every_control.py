@@ -168,7 +168,13 @@ def operate_every_control(opened: OpenPanel) -> int:
 def run_every_code_path(opened: OpenPanel, vgg19: Path) -> None:
     """Run with each setting that has its own code path in the engine."""
     controls, panel = opened.controls, opened.panel
-    plain = type(controls.settings)(size=SIZE, iterations=ITERATIONS, device="cpu")
+    plain = type(controls.settings)(
+        size=SIZE,
+        iterations=ITERATIONS,
+        device="cpu",
+        content_layers=("relu3_1",),
+        style_layers=("relu1_1", "relu3_1"),
+    )
     variants: list[dict[str, Any]] = [
         {},
         *({"style_loss": loss} for loss in ("gram+moments", "wasserstein")),

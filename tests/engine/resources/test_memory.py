@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from napari_nst import StyleTransferResult
     from napari_nst.engine.optim.schedule import Scale
 
     Image = NDArray[np.float32]
@@ -47,7 +48,13 @@ quick = partial(quick_settings, device="cpu", precision="float32")
 
 @pytest.fixture(scope="module")
 def big(photo: Callable[[int, int], Image]) -> Image:
-    return photo(200, 264)
+    return photo(96, 264)
+
+
+@pytest.fixture(scope="module")
+def whole_run(big: Image, style: Image) -> Callable[[str], StyleTransferResult]:
+    """Return a function that runs an optimizer from noise without tiles, once."""
+    return cache(lambda optimizer: stylize(big, style, quick(optimizer=optimizer, init="noise")))
 
 
 def tile_sizes(run: StyleTransfer) -> list[int | None]:
@@ -68,21 +75,24 @@ def needed(run: StyleTransfer, style: Image, tile: int | None) -> int:
 # Tile sizes chosen before the run
 
 
-def test_auto_chooses_the_largest_tile_that_fits(big: Image, style: Image) -> None:
-    plain = StyleTransfer(big, style, quick())
+def test_auto_chooses_the_largest_tile_that_fits(
+    photo: Callable[[int, int], Image], style: Image
+) -> None:
+    content = photo(200, 264)
+    plain = StyleTransfer(content, style, quick())
     assert tile_sizes(plain) == [None]
     steps = [None, *range(260, 63, -2)]
     memory = {step: needed(plain, style, step) for step in steps}
     assert memory[64] < memory[100] < memory[None]
     for budget in (memory[100], memory[140], memory[132], memory[64] + 1, memory[None] - 1):
-        run = StyleTransfer(big, style, quick(memory_limit=budget / SHARE / GIB * (1 + 1e-9)))
+        run = StyleTransfer(content, style, quick(memory_limit=budget / SHARE / GIB * (1 + 1e-9)))
         (side,) = tile_sizes(run)
         assert side is not None
         found = needed(run, style, side)
         assert found <= budget
         # No other size uses more of the budget.
         assert found == max(bytes_ for bytes_ in memory.values() if bytes_ <= budget)
-    whole = StyleTransfer(big, style, quick(memory_limit=(memory[None] + 1) / SHARE / GIB))
+    whole = StyleTransfer(content, style, quick(memory_limit=(memory[None] + 1) / SHARE / GIB))
     assert tile_sizes(whole) == [None]
 
 
@@ -94,7 +104,7 @@ def test_each_scale_has_its_own_tile(big: Image, style: Image) -> None:
     run = StyleTransfer(big, style, quick(scales=3, memory_limit=limit))
     assert tile_sizes(run)[0] is None
     assert tile_sizes(run)[-1] is not None
-    assert (last.height, last.width) == (200, 264)
+    assert (last.height, last.width) == (96, 264)
     assert len(list(run)) == 4
 
 
@@ -108,7 +118,7 @@ def test_a_run_that_cannot_fit_raises_before_it_starts(big: Image, style: Image)
             continue
         with pytest.raises(OutOfMemoryError) as caught:
             StyleTransfer(big, style, settings)
-        about = f"Working at 264 x 200 pixels needs about {smallest / GIB:.1f} GiB"
+        about = f"Working at 264 x 96 pixels needs about {smallest / GIB:.1f} GiB"
         assert str(caught.value).startswith(about)
         assert f"memory_limit is {limit / GIB:g} GiB" in str(caught.value)
 
@@ -131,10 +141,14 @@ def test_requested_tiles_are_not_changed(
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-def test_tiles_do_not_change_the_result(optimizer: str, big: Image, style: Image) -> None:
-    settings = quick(optimizer=optimizer, init="noise")
-    whole = stylize(big, style, settings)
-    tiled = stylize(big, style, settings.replace(tile=64))
+def test_tiles_do_not_change_the_result(
+    optimizer: str,
+    big: Image,
+    style: Image,
+    whole_run: Callable[[str], StyleTransferResult],
+) -> None:
+    whole = whole_run(optimizer)
+    tiled = stylize(big, style, whole.settings.replace(tile=64))
     check_similar(tiled.image, whole.image)
     assert totals(tiled) == pytest.approx(totals(whole), rel=1e-4)
     again = stylize(big, style, record=tiled.record)
@@ -194,13 +208,13 @@ def test_out_of_memory_halves_the_tile_and_continues(
     monkeypatch: pytest.MonkeyPatch,
     big: Image,
     style: Image,
+    whole_run: Callable[[str], StyleTransferResult],
 ) -> None:
-    settings = quick(optimizer=optimizer, init="noise")
-    plain = stylize(big, style, settings)
+    plain = whole_run(optimizer)
     # calls: content, style, then one for each evaluation
     after = {"targets": 0, "first evaluation": 2, "third evaluation": 4}[at]
-    _, failed = fail_above(monkeypatch, 200 * 200, ERRORS[kind], after)
-    run = StyleTransfer(big, style, settings)
+    _, failed = fail_above(monkeypatch, 150 * 150, ERRORS[kind], after)
+    run = StyleTransfer(big, style, plain.settings)
     iterations = []
     for snapshot in run:
         iterations.append(snapshot.iteration)
@@ -222,7 +236,7 @@ def test_a_run_that_ran_out_of_memory_is_replayed_up_to_rounding(
     """The network is called for content and style, then for the evaluations of each scale."""
     settings = quick(optimizer=optimizer, scales=2, iterations=6, init="noise")
     with monkeypatch.context() as patch:
-        fail_above(patch, 90 * 90, ERRORS["cpu"], after=at)
+        fail_above(patch, 75 * 75, ERRORS["cpu"], after=at)
         run = StyleTransfer(big, style, settings)
         list(run)
     out_of_memory_events = run.record.out_of_memory_events
@@ -241,7 +255,7 @@ def test_a_run_that_ran_out_of_memory_continues_to_the_same_bytes_after_loading(
 ) -> None:
     settings = quick(scales=2, iterations=8, init="noise")
     with monkeypatch.context() as patch:
-        fail_above(patch, 200 * 200, ERRORS["cpu"], after=8)
+        fail_above(patch, 150 * 150, ERRORS["cpu"], after=8)
         run = StyleTransfer(big, style, settings)
         for _ in range(5):
             next(run)
@@ -271,7 +285,7 @@ def test_out_of_memory_at_the_smallest_tile_ends_the_run(
     windows, failed = fail_above(monkeypatch, 10, ERRORS["cpu"], after=3)
     run = StyleTransfer(big, style, quick())
     next(run)
-    with pytest.raises(OutOfMemoryError, match="264 x 200 pixels; choose a smaller size"):
+    with pytest.raises(OutOfMemoryError, match="264 x 96 pixels; choose a smaller size"):
         next(run)
     assert [ref() for ref in failed if ref() is not None] == []
     assert len(windows) - 3 == 3  # the whole, 132 and 66
@@ -283,7 +297,7 @@ def test_out_of_memory_at_the_smallest_tile_ends_the_run(
 def test_out_of_memory_without_tiles_ends_the_run(
     kind: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
-    windows, _ = fail_above(monkeypatch, 200 * 200, ERRORS[kind], after=2)
+    windows, _ = fail_above(monkeypatch, 150 * 150, ERRORS[kind], after=2)
     run = StyleTransfer(big, style, quick(tile="off"))
     with pytest.raises(OutOfMemoryError):
         next(run)
@@ -294,7 +308,7 @@ def test_out_of_memory_without_tiles_ends_the_run(
 def test_other_errors_are_not_retried(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
-    windows, _ = fail_above(monkeypatch, 200 * 200, lambda: RuntimeError("a bug"), after=2)
+    windows, _ = fail_above(monkeypatch, 150 * 150, lambda: RuntimeError("a bug"), after=2)
     with pytest.raises(StyleTransferError, match="a bug"):
         next(StyleTransfer(big, style, quick()))
     assert len(windows) == 3
@@ -305,8 +319,8 @@ def test_out_of_memory_after_steering_halves_the_tile(
 ) -> None:
     run = StyleTransfer(big, style, quick())
     next(run)
-    fail_above(monkeypatch, 200 * 200, ERRORS["cpu"])
-    labels = np.zeros((200, 264), int)
+    fail_above(monkeypatch, 150 * 150, ERRORS["cpu"])
+    labels = np.zeros((96, 264), int)
     labels[:, 130:] = 1
     run.steer(content_labels=labels)
     assert len(list(run)) == 3
@@ -325,7 +339,7 @@ def test_lbfgs_has_a_shorter_history_if_the_default_does_not_fit(big: Image, sty
     workload = workload_of(plain, plain.scales[-1], (36, 44))
     four = workload.bytes_needed(history=4)
     limited = settings.replace(memory_limit=four / SHARE / GIB * 1.0001)
-    with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 200"):
+    with pytest.warns(StyleTransferWarning, match="remembers 4 steps instead of 10 at 264 x 96"):
         run = StyleTransfer(big, style, limited)
     list(run)
     assert run.record.resolved.lbfgs_history == 4
