@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import thin_vgg
 import typer
 from napari.components import ViewerModel
 from PIL import Image
@@ -17,6 +19,7 @@ from docs_pages import PAGES, ROOT, Block, anchors, blocks, commands, links, men
 from make_docs_pictures import PICTURES
 from napari_nst import StyleTransferSettings
 from napari_nst.cli import app
+from napari_nst.engine.network import weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +52,13 @@ def stand_ins(
     content: NDArray[np.float32],
     style: NDArray[np.float32],
 ) -> dict[str, Any]:
-    """The names that examples use without making them, in a folder with pictures."""
+    """The names that examples use without making them, in a folder with pictures.
+
+    Runs use a network with few channels, which is quick at any size.
+    """
     monkeypatch.chdir(tmp_path)
+    thin = replace(weights.load("vgg16"), tensors=thin_vgg.weights("vgg16"))
+    monkeypatch.setattr(weights, "load", lambda *_: thin)
     for folder, image in (("photos", content), ("styles", style), ("masks", content)):
         (tmp_path / folder).mkdir()
         name = "woodcut.png" if folder == "styles" else "coins.png"
