@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,34 +22,69 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Run = Callable[..., tuple[Path, str]]
+    Run = Callable[[str], tuple[Path, str]]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOWHERE = "http://127.0.0.1:9"
 
+pytestmark = pytest.mark.xdist_group("examples")  # which share the fixture `run`
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run a script in an empty folder; return the file that it writes and what it prints."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
+
+# Arguments of each script, beside a size of 48 pixels.
+ARGUMENTS = {
+    "photo": ["cup.png", "--iterations", "8"],
+    "layer": ["--iterations", "8"],
+    "stack": ["--iterations", "6"],
+    "regions": ["--iterations", "8"],
+    "steering": ["--iterations", "12"],
+}
+
+# One process for all, because importing torch takes longer than a script.
+RUN_SCRIPTS = """
+import contextlib, io, json, os, runpy, sys, traceback
+
+scripts, arguments, ends = sys.argv[1], json.loads(sys.argv[2]), {}
+for name, given in arguments.items():
+    os.makedirs(name)
+    os.chdir(name)
+    path = os.path.join(scripts, name + ".py")
+    sys.argv = [path, *given, "--size", "48"]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except BaseException:
+            traceback.print_exc()
+    ends[name] = out.getvalue(), err.getvalue()
+    os.chdir("..")
+print(json.dumps(ends))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Run the scripts in empty folders; return the file that one writes and what it prints."""
+    folder, cache = tmp_path_factory.mktemp("scripts"), str(tmp_path_factory.mktemp("cache"))
     offline = dict.fromkeys(("http_proxy", "https_proxy"), NOWHERE)
-    no_cache = dict.fromkeys(("SKIMAGE_DATADIR", "XDG_CACHE_HOME"), str(tmp_path / "cache"))
+    no_cache = dict.fromkeys(("SKIMAGE_DATADIR", "XDG_CACHE_HOME"), cache)
+    process = subprocess.run(
+        [sys.executable, "-c", RUN_SCRIPTS, str(EXAMPLES), json.dumps(ARGUMENTS)],
+        cwd=folder,
+        env=os.environ | offline | no_cache,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    ends = json.loads(process.stdout)
 
-    def run_script(name: str, *arguments: str) -> tuple[Path, str]:
-        process = subprocess.run(
-            [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments, "--size", "48"],
-            cwd=folder,
-            env=os.environ | offline | no_cache,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (process.returncode, process.stderr) == (0, "")
-        (path,) = folder.iterdir()
-        return path, process.stdout
+    def outcome(name: str) -> tuple[Path, str]:
+        printed, errors = ends[name]
+        assert errors == ""
+        (path,) = (folder / name).iterdir()
+        return path, printed
 
-    return run_script
+    return outcome
 
 
 def difference(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
@@ -62,7 +98,7 @@ def correlation(one: NDArray[np.generic], other: NDArray[np.generic]) -> float:
 
 
 def test_photo_writes_the_photograph_in_another_style_with_its_record(run: Run) -> None:
-    path, printed = run("photo", "cup.png", "--iterations", "8")
+    path, printed = run("photo")
     assert path.name == "cup.png"
     assert "100%" in printed
     assert printed.endswith("cup.png: 600 x 400 pixels\n")
@@ -75,7 +111,7 @@ def test_photo_writes_the_photograph_in_another_style_with_its_record(run: Run) 
 
 
 def test_layer_keeps_dtype_range_and_scale(run: Run) -> None:
-    path, printed = run("layer", "--iterations", "8")
+    path, printed = run("layer")
     assert path.name == "layer.tif"
     assert "coins x woodcut, uint16, (303, 384)" in printed
     assert "pixel size 0.2 millimeter" in printed
@@ -87,7 +123,7 @@ def test_layer_keeps_dtype_range_and_scale(run: Run) -> None:
 
 
 def test_stack_writes_all_planes_in_the_intensities_of_the_content(run: Run) -> None:
-    path, printed = run("stack", "--iterations", "6")
+    path, printed = run("stack")
     assert path.name == "stack.tif"
     assert "plane 1 of 4" in printed
     assert "stack.tif: 4 planes" in printed
@@ -100,7 +136,7 @@ def test_stack_writes_all_planes_in_the_intensities_of_the_content(run: Run) -> 
 
 
 def test_regions_leave_the_cup_as_it_is(run: Run) -> None:
-    path, printed = run("regions", "--iterations", "8")
+    path, printed = run("regions")
     assert path.name == "regions.png"
     assert "label 1: style 0" in printed
     assert "label 2: style 1" in printed
@@ -113,7 +149,7 @@ def test_regions_leave_the_cup_as_it_is(run: Run) -> None:
 
 
 def test_steering_changes_and_stops_the_run(run: Run) -> None:
-    path, printed = run("steering", "--iterations", "12")
+    path, printed = run("steering")
     assert path.name == "steering.png"
     assert "stopped after 9 of 12 iterations" in printed
     assert "paused for 0.5 s" in printed
