@@ -102,7 +102,14 @@ def cost(
     """
     styles = tuple(styles)
     first, later = (
-        costs.estimate(plane_settings(settings, plane, start_from), height, width, device, styles)
+        costs.estimate(
+            plane_settings(settings, plane, start_from),
+            height,
+            width,
+            device,
+            styles,
+            temporal=plane > 0 and start_from == "warped",
+        )
         for plane in (0, 1)
     )
     operations = first.operations + (planes - 1) * later.operations

@@ -10,10 +10,11 @@ import torch
 from engine_helpers import run_to_end
 from on_device import DEVICE
 
-from napari_nst import StyleTransfer, StyleTransferSettings
+from napari_nst import StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.images.reliability import TemporalTarget
 from napari_nst.engine.losses.objective import Losses, Objective
 from napari_nst.engine.losses.temporal import temporal_term
+from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,3 +102,22 @@ def test_a_reliable_initial_image_is_kept_the_more_the_larger_the_weight(
     held, free = zip(*distances, strict=True)
     assert held[0] > 2 * held[1] > 4 * held[2]
     assert free[2] > 0.5 * free[0]
+
+
+def test_a_run_with_a_temporal_loss_is_replayed_to_the_same_bytes(
+    photo: Maker, style: NDArray[np.float32]
+) -> None:
+    content = photo(40, 48)
+    settings = SETTINGS.replace(init="image", iterations=4, scales=1, size=None, device=DEVICE)
+    reliability = np.linspace(0, 1, 1920).reshape(40, 48)
+    inputs = {"init_image": 1 - content, "init_reliability": reliability}
+    run = StyleTransfer(content, style, settings, **inputs)
+    for snapshot in run:
+        if snapshot.iteration == 2:
+            run.steer(temporal_weight=50)
+    first = run.result()
+    assert first.record.losses["temporal"] == run.history[-1].temporal > 0
+    again = stylize(content, style, record=first.record, **inputs)
+    assert again.image.tobytes() == first.image.tobytes()
+    with pytest.raises(InputError, match="with init_reliability, which is missing"):
+        stylize(content, style, record=first.record, init_image=inputs["init_image"])

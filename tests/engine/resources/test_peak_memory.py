@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,6 +177,12 @@ def test_weights_of_regions_at_every_style_layer_count() -> None:
     # In small tiles the peak is the blurring of the masks.
     few, many = (workload(chosen, 2048, regions=n).bytes_needed(64) for n in (20, 21))
     assert many - few == (4 * (1 + 1 / 4) + 5 * 4) * 2048**2
+
+
+def test_the_target_of_the_temporal_loss_and_its_reliability_count() -> None:
+    plain = Workload(StyleTransferSettings(), Scale(512, 512, 100), ((512, 512),))
+    temporal = replace(plain, temporal=True)
+    assert temporal.bytes_needed() - plain.bytes_needed() == (3 + 1) * 4 * 512 * 512
 
 
 def test_a_result_larger_than_the_working_size_counts() -> None:

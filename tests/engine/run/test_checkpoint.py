@@ -175,6 +175,7 @@ def test_all_inputs_are_saved(
             styles,
             settings,
             init_image=1 - np.nan_to_num(content),
+            init_reliability=np.linspace(0, 1, 1920).reshape(40, 48),
             names=["a", "b", "c"],
             content_labels=label_halves(content, 0, 1),
             style_labels=[label_halves(style, 1, 1), None],
@@ -183,6 +184,7 @@ def test_all_inputs_are_saved(
     loaded, uninterrupted = save_and_load_at(7, tmp_path / "run", make_run)
     check_equal(loaded, uninterrupted)
     assert loaded.result().image.shape == picture.shape
+    assert loaded.history[-1].temporal == uninterrupted.history[-1].temporal > 0
     assert [record.name for record in loaded.record.styles] == ["b", "c"]
     for name in ("output_shape", "scales", "settings"):
         assert getattr(loaded, name) == getattr(uninterrupted, name)

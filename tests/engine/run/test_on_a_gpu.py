@@ -79,6 +79,26 @@ def test_every_choice_runs_without_synchronising(name: str, gpu: SimulatedGpu) -
     assert run.record.resolved.device == "cuda"
 
 
+@pytest.mark.parametrize("color", ["style", "luminance"])
+@pytest.mark.parametrize("tile", ["off", 64])
+def test_a_temporal_loss_runs_without_synchronising(
+    color: str, tile: int | str, gpu: SimulatedGpu
+) -> None:
+    settings = StyleTransferSettings(**{**ON_GPU, "init": "image", "color": color, "tile": tile})
+    reliability = RNG.random((80, 96))
+    run = StyleTransfer(
+        CONTENT, STYLE, settings, init_image=1 - CONTENT, init_reliability=reliability
+    )
+    scale = 0
+    for snapshot in run:
+        if snapshot.scale == scale:
+            assert synchronisations(gpu) == 0, gpu.waits
+        scale = snapshot.scale
+        gpu.restart()
+    assert scale == 2
+    assert run.result().image.shape == CONTENT.shape
+
+
 @pytest.mark.parametrize("guidance", ["all", "inside"])
 @pytest.mark.parametrize("tile", ["off", 64])
 def test_regions_synchronise_only_at_the_start_of_a_scale(

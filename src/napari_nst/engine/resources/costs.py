@@ -46,6 +46,7 @@ def estimate(
     styles: Iterable[tuple[int, int]] = (),
     *,
     regions: int = 0,
+    temporal: bool = False,
     free: int | None = None,
 ) -> Cost:
     """Return the estimated cost of a run.
@@ -62,6 +63,8 @@ def estimate(
         Height and width of each style image.
     regions : int
         Number of regions.
+    temporal : bool
+        Whether there is a temporal loss.
     free : int or None
         Free bytes on the device.  None: the free main memory; for a GPU without a
         `memory_limit`, unlimited, because only torch can query it.
@@ -85,6 +88,7 @@ def estimate(
         styles,
         item_size=item_size,
         regions=regions,
+        temporal=temporal,
         output_size=(height, width) if settings.output_size == "content" else None,
         fast_convolutions=device == "cpu" and item_size == 4,
     )

@@ -87,6 +87,8 @@ class Workload:
         Height and width of the result; None: the size of `scale`.
     fast_convolutions : bool
         Whether other than direct convolutions may be chosen: in float32 on a processor.
+    temporal : bool
+        Whether there is a temporal loss.
     """
 
     settings: StyleTransferSettings
@@ -96,6 +98,7 @@ class Workload:
     regions: int = 0
     output_size: tuple[int, int] | None = None
     fast_convolutions: bool = False
+    temporal: bool = False
 
     @property
     def requested_tile(self) -> int | None:
@@ -163,6 +166,8 @@ class Workload:
             guides += _POSITION_BYTES * guided * pixels
         images = _IMAGES_HELD + (2 * history if settings.optimizer == "lbfgs" else 0)
         pictures = IMAGE_BYTES * (images * pixels + style_pixels)
+        if self.temporal:
+            pictures += (IMAGE_BYTES + _FLOAT32) * pixels  # the target and its reliability
         kernels = sum(9 * x.in_channels * x.out_channels for x in layers if x.kind == "conv")
         fixed = _TORCH_BYTES + _FRAGMENTATION * item_size + item_size * kernels
         if self.fast_convolutions:

@@ -130,6 +130,7 @@ def _check(record: RunRecord, inputs: Inputs) -> None:
     pairs: list[tuple[InputRecord | None, InputRecord | None]] = [
         (record.content, given["content"]),
         (record.init_image, given["init_image"]),
+        (record.init_reliability, given["init_reliability"]),
         (record.content_labels, given["content_labels"]),
         *zip(record.styles, given["styles"], strict=True),
         *zip(

@@ -148,6 +148,7 @@ class StyleTransfer(Controlled):
             item_size=device.dtype.itemsize,
             fast_convolutions=convolutions != "direct",
             regions=inputs.guides,
+            temporal=inputs.init_reliability is not None,
         )
         memory_plan = MemoryPlan(workload, scales, device, tile_sizes, state.history_size)
         state.history_size = memory_plan.history_size
