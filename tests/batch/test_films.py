@@ -55,7 +55,7 @@ def record_of(name: str) -> BatchRecord:
     return BatchRecord.model_validate_json(Path(f"out/{name}.napari-nst.json").read_text())
 
 
-@pytest.mark.parametrize("start_from", ["previous", "content"])
+@pytest.mark.parametrize("start_from", ["warped", "previous", "content"])
 def test_a_film_becomes_a_film_with_its_times_and_sound(folder: Path, start_from: Any) -> None:
     options: Any = {"start_from": start_from, **TINY}
     assert statuses(batch("clip.mp4", "s.png", "out", **options)) == ["made"]

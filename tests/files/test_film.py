@@ -181,6 +181,37 @@ def test_odd_sizes_are_kept(tmp_path: Path, name: str) -> None:
     assert frames_of(tmp_path / f"new-{name}").shape == (2, 47, 63, 3)
 
 
+def test_frames_of_h264_in_avi_keep_their_order(tmp_path: Path) -> None:
+    """AVI has no time stamps, and decoders guess wrong ones for B-frames."""
+    path = make_film(tmp_path / "a.avi", FRAMES, options={"bf": "2"})
+    assert times_of(path) != sorted(times_of(path))
+    with open_stack(path) as stack:
+        for k, frame in enumerate(stack):
+            distances = [difference(frame, other) for other in FRAMES]
+            assert distances[k] == min(distances) < 6
+        write_stack(tmp_path / "b.avi", stack, stack)
+    times = times_of(tmp_path / "b.avi")
+    assert times == sorted(set(times))
+    assert len(times) == 12 and times[-1] <= Fraction(12, 25)
+
+
+def test_a_film_that_begins_within_a_scene_starts_at_its_first_whole_frame(tmp_path: Path) -> None:
+    options = {"x264-params": "keyint=4:min-keyint=4:scenecut=0:bframes=0"}
+    whole = make_film(tmp_path / "whole.mkv", FRAMES, options=options, sound="flac")
+    cut = tmp_path / "cut.mkv"
+    with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        copies = [target.add_stream_from_template(stream) for stream in source.streams]
+        for number, packet in enumerate(source.demux()):
+            if packet.size and number:  # without the first key frame
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    assert difference(frames_of(cut), frames_of(whole)[4:]) == 0
+    with open_stack(cut) as stack:
+        write_stack(tmp_path / "new.mkv", stack, stack)
+    assert times_of(tmp_path / "new.mkv") == times_of(cut) == times_of(whole)[4:]
+    assert sounds_of(tmp_path / "new.mkv") == sounds_of(whole)
+
+
 # Colours
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (4, 6, 3))
@@ -281,6 +312,30 @@ def test_films_that_are_cut_short_raise_a_message(tmp_path: Path, name: str, sha
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     assert "cut short" in error_of(open_stack, path)
+
+
+def test_frames_of_a_damaged_film_are_the_same_in_any_order(tmp_path: Path) -> None:
+    """Decoders replace what is damaged by parts of the frames that they decoded before."""
+    frames = [scene(k, 96, 128) for k in range(24)]
+    path = make_film(tmp_path / "a.avi", frames, "mpeg4", options={"g": "6", "bf": "2"})
+    content = path.read_bytes()
+    opened = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(content)
+        for place in rng.integers(len(content) // 10, len(content) * 8 // 10, 3):
+            damaged[place] ^= int(rng.integers(1, 256))
+        path = tmp_path / f"{seed}.avi"
+        path.write_bytes(damaged)
+        try:
+            sequential = frames_of(path)
+        except InputError:
+            continue
+        opened += 1
+        with open_stack(path) as stack:
+            for k in rng.integers(0, len(stack), 12).tolist():
+                np.testing.assert_array_equal(stack[k], sequential[k])
+    assert opened
 
 
 def test_a_film_that_changes_its_size_raises_a_message(tmp_path: Path) -> None:

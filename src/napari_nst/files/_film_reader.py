@@ -26,7 +26,8 @@ class FilmReader:
     """Decoder of a film, with a few frames in memory.
 
     Frames in order are decoded once.  For another frame, the decoder begins at the key frame before
-    it.  If the checksum shows that this gave other pixels, it begins with the first frame.
+    it.  In a damaged film that may give other pixels, which the checksum shows; then it begins with
+    the first frame.
 
     Parameters
     ----------
