@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
+# Without a file, napari neither reads the user's settings nor saves at each change.
+os.environ["NAPARI_CONFIG"] = ""
+
 # qtpy, and so napari, takes the Qt binding of QT_API; pytest-qt has a variable of its own.
 if "QT_API" in os.environ:
     os.environ.setdefault("PYTEST_QT_API", os.environ["QT_API"])
