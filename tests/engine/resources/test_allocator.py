@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_abandoned_runs() -> None:
+    """Finish the runs that other tests left; this takes longer than most tests."""
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def default_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo settings of the user, of a Dask cluster, and of unfinished runs in this process."""
-    gc.collect()
     monkeypatch.setattr(allocator, "_runs", 0)
     for name in (*os.environ,):
         if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES":

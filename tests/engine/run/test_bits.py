@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SETTINGS = StyleTransferSettings(size=48, iterations=4, scales=1, precision="float32")
+SETTINGS = StyleTransferSettings(
+    content_layers=("relu3_1",),
+    style_layers=("relu1_1", "relu3_1"),
+    size=48,
+    iterations=4,
+    scales=1,
+    precision="float32",
+)
 
 
 @pytest.fixture
