@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_film", "video_stream"]
 
-# A playlist that is named like a film could make FFmpeg read other files, or addresses.
+# FFmpeg also opens a list of files that is named like a film, and shows what the list names.
 _OPTIONS = {
     "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi",
     "protocol_whitelist": "file",
