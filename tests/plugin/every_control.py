@@ -205,10 +205,11 @@ def run_every_code_path(opened: OpenPanel, vgg19: Path) -> None:
     controls.advanced.intensities.value = "percentiles"
     controls.content.value = opened.layers["stack"]
     opened.viewer.dims.set_current_step(0, 0)
-    for checked in (True, False):
+    for start_from in ("warped", "previous", "content"):
         controls.planes.choice.value = 0
-        controls.planes.from_previous.setChecked(checked)
-        controls.planes.on_disk.setChecked(checked)
+        controls.planes.start_from.value = start_from
+        controls.planes.long_term.setChecked(True)
+        controls.planes.on_disk.setChecked(start_from == "previous")
         opened.run(panel.start)
 
 

@@ -63,6 +63,7 @@ class FakeLosses:
     content: float
     style: float
     total: float
+    temporal: float = 0.0
 
 
 class FakeRun:
@@ -115,6 +116,11 @@ class FakeRun:
                 input_record(np.asarray(style), name)
                 for style, name in zip(self.styles, self.names[1:], strict=True)
             ),
+            **{
+                name: input_record(np.asarray(self.more[name]), name)
+                for name in ("init_image", "init_reliability")
+                if name in self.more
+            },
             steering=tuple(self._steering),
             iterations=len(self.history),
             losses={"total": self.history[-1].total} if self.history else {},

@@ -83,7 +83,7 @@ def continue_run(
         styles = [styles]
     settings = settings or before.settings
 
-    origin = None if before.is_stack else origin_of(content, before.content)
+    origin = None if before.start_from else origin_of(content, before.content)
     where = view if view is not None and content in layers else _middle_view(content)
     if origin is not None:
         where = _view_of(content, origin)

@@ -45,7 +45,6 @@ __all__ = ["StyleTransferPanel"]
 
 _SPINNER_SPEED = 10  # percent
 _WIDTH = 300  # pixels: fits every control and the scroll bar
-_PRESET_ROW = 4  # of the form: after content, two rows of planes, and style
 # Events of the viewer's dims that change the plane that is shown.
 _SLICING = ("current_step", "order", "ndisplay", "margin_left", "margin_right")
 
@@ -213,7 +212,9 @@ class StyleTransferPanel(QWidget):
     def _lay_out(self) -> None:
         label = QLabel("Pr&eset")
         label.setBuddy(self.presets.combo)
-        self.controls.form.insertRow(_PRESET_ROW, label, self.presets)
+        form: Any = self.controls.form
+        styles_row, _ = form.getWidgetPosition(self.controls.styles)
+        form.insertRow(styles_row + 1, label, self.presets)
         running = ButtonGrid(
             (self._start_button, self._draft_button),
             (self._pause_button, self._stop_button),

@@ -12,10 +12,13 @@ from fake_engine import FakeEngine
 from napari_nst import stacks
 from napari_nst.errors import InputError
 from napari_nst.plugin.panel import StyleTransferPanel
-from napari_nst.plugin.provenance.copying import as_command, as_python
+from napari_nst.plugin.provenance.copying import as_command
 from napari_nst.plugin.run import stack_costs
 from napari_nst.plugin.run.session import State
 from napari_nst.ranges import Range
+from napari_nst.settings import StyleTransferSettings
+
+DEFAULT_WEIGHT = StyleTransferSettings().temporal_weight
 
 
 @pytest.fixture
@@ -68,13 +71,19 @@ def test_planes_are_offered_along_each_hidden_axis(stack, panel):
     planes = panel.controls.planes
     assert planes.choice.choices == (-1, 0, 1)
     assert planes.choice.current_choice == "all along z"
+    options = [
+        planes.start_from.native,
+        planes.long_term,
+        panel.controls.fields["temporal_weight"].widget.native,
+        planes.on_disk,
+    ]
     assert not planes.choice.native.isHidden()
-    assert not planes.isHidden()
+    assert not any(option.isHidden() for option in options)
     planes.choice.value = -1
-    assert planes.isHidden()
+    assert all(option.isHidden() for option in options)
     assert not planes.choice.native.isHidden()
     panel.controls.content.value = stack.layers["paint"]
-    assert planes.isHidden()
+    assert all(option.isHidden() for option in options)
     assert planes.choice.native.isHidden()
     assert panel.jobs.job().stack is None
 
@@ -112,11 +121,144 @@ def test_all_planes_are_processed_into_a_layer_over_the_content(stack, panel, qt
     assert "4 of 4 planes are done." in panel.status
 
 
-def test_planes_can_be_independent(panel, qtbot):
-    panel.controls.planes.from_previous.setChecked(False)
+@pytest.mark.parametrize(
+    ("start_from", "inputs"),
+    [
+        ("warped", {"init_image", "init_reliability"}),
+        ("previous", {"init_image"}),
+        ("content", set()),
+    ],
+)
+def test_planes_start_from_the_chosen_image(stack, panel, qtbot, start_from, inputs):
+    panel.controls.planes.start_from.value = start_from
     panel.start()
     finish(panel, qtbot)
-    assert all("init_image" not in run.more for run in panel.engine.made)
+    first, *later = (set(run.more) for run in panel.engine.made)
+    assert first == set()
+    assert later == [inputs] * 3
+    record = stack.layers["volume x paint"].metadata["napari_nst"]
+    assert record["start_from"] == start_from
+    assert (record["flow_method"] is not None) == (start_from == "warped")
+    reliable = [plane["init_reliability"] is not None for plane in record["finished"]]
+    assert reliable == [False, *[start_from == "warped"] * 3]
+
+
+def test_planes_start_from_the_moved_plane_along_time_only(stack, panel):
+    planes = panel.controls.planes
+    assert planes.stack.start_from == "previous"  # along z
+    planes.choice.value = 0
+    assert planes.stack.start_from == "warped"
+    planes.choice.value = 1
+    assert planes.stack.start_from == "previous"
+    stack.add_image(np.zeros((5, 20, 24)), name="some frames")
+    panel.controls.content.value = stack.layers["some frames"]
+    planes.choice.value = 0
+    assert planes.stack.start_from == "previous"
+    stack.add_image(np.zeros((5, 20, 24)), name="a film")
+    panel.controls.content.value = stack.layers["a film"]
+    planes.choice.value = 0
+    assert planes.stack.start_from == "warped"
+
+
+def test_a_choice_of_the_user_is_kept(stack, panel):
+    planes = panel.controls.planes
+    planes.choice.value = 0
+    planes.start_from.value = "content"
+    planes.choice.value = 1
+    assert planes.stack.start_from == "content"
+    stack.dims.set_current_step(0, 2)
+    panel.presets.choose("draft")
+    panel.controls.content.value = stack.layers["paint"]
+    panel.controls.content.value = stack.layers["volume"]
+    planes.choice.value = 0
+    assert planes.stack.start_from == "content"
+    planes.start_from.value = "previous"
+    assert planes.stack.start_from == "previous"
+
+
+def test_channels_do_not_change_the_choice_of_the_user(stack, panel):
+    planes, volume = panel.controls.planes, stack.layers["volume"]
+    planes.start_from.value = "warped"
+    volume.axis_labels = ("t", "c", "y", "x")
+    planes.offer(volume, stack.dims)
+    assert planes.stack.start_from == "content"
+    planes.choice.value = 0
+    assert planes.start_from.native.isEnabled()
+    assert planes.stack.start_from == "warped"
+
+
+def test_long_term_goes_with_moved_planes(stack, panel, qtbot):
+    planes = panel.controls.planes
+    steadiness = panel.controls.fields["temporal_weight"].widget.native
+    assert not planes.long_term.isEnabled()
+    assert not steadiness.isEnabled()
+    planes.start_from.value = "warped"
+    assert planes.long_term.isEnabled()
+    assert steadiness.isEnabled()
+    planes.long_term.click()
+    assert planes.stack.long_term
+    panel.start()
+    finish(panel, qtbot)
+    record = stack.layers["volume x paint"].metadata["napari_nst"]
+    assert record["long_term"]
+    planes.start_from.value = "previous"
+    assert planes.long_term.isChecked()
+    assert not planes.stack.long_term
+
+
+def test_steadiness_steers_this_plane_and_the_next(panel, qtbot):
+    reached, gate = threading.Event(), threading.Event()
+
+    def step(iteration):
+        if len(panel.engine.made) == 2 and iteration == 1:
+            reached.set()
+            gate.wait(20)
+
+    panel.engine.step = step
+    panel.controls.planes.start_from.value = "warped"
+    panel.start()
+    qtbot.waitUntil(reached.is_set, timeout=20000)
+    panel.controls.fields["temporal_weight"].widget.value = 100
+    panel.steering.flush()
+    gate.set()
+    finish(panel, qtbot)
+    runs = panel.engine.made
+    strong = 10 * DEFAULT_WEIGHT
+    weights = [run.settings.temporal_weight for run in runs]
+    assert weights == [DEFAULT_WEIGHT, DEFAULT_WEIGHT, strong, strong]
+    assert [run.steered for run in runs] == [[], [{"temporal_weight": strong}], [], []]
+
+
+@pytest.mark.parametrize(("position", "share"), [(0, 0), (50, 1), (75, 10**0.5), (100, 10)])
+def test_steadiness_has_the_default_in_the_middle_and_is_off_at_zero(panel, position, share):
+    steadiness = panel.controls.fields["temporal_weight"]
+    steadiness.widget.value = position
+    found = panel.controls.settings.temporal_weight
+    assert found == pytest.approx(share * DEFAULT_WEIGHT)
+    steadiness.value = 0.3
+    assert panel.controls.settings.temporal_weight == 0.3
+    assert steadiness.widget.value == 1
+
+
+def test_the_temporal_loss_is_drawn(panel, qtbot):
+    found = []
+    panel.session.reported.connect(lambda report: found.extend(report.evaluations))
+    panel.start()
+    finish(panel, qtbot)
+    assert set(found[0].losses) == {"content", "style", "temporal", "total"}
+
+
+def test_reuse_restores_what_planes_started_from(stack, panel, qtbot):
+    planes = panel.controls.planes
+    planes.start_from.value = "warped"
+    planes.long_term.setChecked(True)
+    panel.start()
+    finish(panel, qtbot)
+    planes.start_from.value = "content"
+    planes.long_term.setChecked(False)
+    panel.reuse(stack.layers["volume x paint"])
+    assert planes.stack.start_from == "warped"
+    assert planes.stack.long_term
 
 
 def test_channels_are_independent_and_have_their_own_range(stack, panel, qtbot):
@@ -126,7 +268,8 @@ def test_channels_are_independent_and_have_their_own_range(stack, panel, qtbot):
     volume.data[:, 1] //= 16  # a dim channel
     panel.controls.advanced.intensities.value = "percentiles"
     assert panel.controls.planes.choice.current_choice == "all along c"
-    assert not panel.controls.planes.from_previous.isEnabled()
+    assert panel.controls.planes.start_from.value == "content"
+    assert not panel.controls.planes.start_from.native.isEnabled()
     panel.start()
     finish(panel, qtbot)
     runs = panel.engine.made
@@ -195,6 +338,19 @@ def test_other_settings_start_another_store(panel, qtbot, own_cache):
     assert len(list((own_cache / "stacks").iterdir())) == 2
 
 
+def test_another_start_begins_another_store(panel, qtbot, own_cache):
+    planes = panel.controls.planes
+    planes.on_disk.setChecked(True)
+    for start_from, long_term in (("previous", False), ("warped", False), ("warped", True)):
+        planes.start_from.value = start_from
+        planes.long_term.setChecked(long_term)
+        stop_in_plane(panel, qtbot, 2)
+        assert len(panel.engine.made) == 2  # from its first plane
+    assert len(list((own_cache / "stacks").iterdir())) == 3
+    stop_in_plane(panel, qtbot, 1)
+    assert len(list((own_cache / "stacks").iterdir())) == 3
+
+
 def test_a_cancelled_stack_leaves_neither_layer_nor_files(stack, panel, qtbot, own_cache):
     panel.controls.planes.on_disk.setChecked(True)
     gate = threading.Event()
@@ -251,9 +407,8 @@ def test_actions_that_need_a_single_plane_explain_why_they_do_nothing(stack, pan
     panel.start()
     finish(panel, qtbot)
     layer = stack.layers["volume x paint"]
-    for copy in (as_python, lambda layer: as_command(layer, stack.layers)):
-        with pytest.raises(InputError, match="is a whole stack"):
-            copy(layer)
+    with pytest.raises(InputError, match="is a whole stack"):
+        as_command(layer, stack.layers)
     panel.continue_from(layer)
     assert "a run continues from the result of one plane" in panel.status
     panel.reuse(layer)

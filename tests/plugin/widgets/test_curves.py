@@ -86,6 +86,27 @@ def test_a_narrow_panel_shows_the_whole_legend(curves: Any, qtbot: Any) -> None:
     assert legend.sceneBoundingRect().right() <= view.viewRect().right()
 
 
+def test_the_temporal_loss_is_in_the_legend_of_runs_that_have_one(curves: Any, qtbot: Any) -> None:
+    curves.setFixedWidth(245)
+    feed(curves, 1, 2)
+    curves.add(3, 2, content=0.1, style=1, temporal=0.2, total=1.3)
+    wait_for(qtbot, curves, 3)
+    assert list(drawn(curves)) == ["total", "style", "content", "temporal"]
+    pg = import_pyqtgraph()
+    (view,) = curves.findChildren(pg.GraphicsView)
+    (legend,) = [item for item in view.scene().items() if isinstance(item, pg.LegendItem)]
+    qtbot.wait(50)
+    assert legend.sceneBoundingRect().right() <= view.viewRect().right()
+    assert curves.accessibleDescription() == (
+        "After iteration 3: total 1.3, style 1, content 0.1, temporal 0.2."
+    )
+
+    curves.clear()
+    feed(curves, 1)
+    wait_for(qtbot, curves, 1)
+    assert list(drawn(curves)) == ["total", "style", "content"]
+
+
 def test_new_scales_are_marked_and_cleared_with_the_run(curves: Any, qtbot: Any) -> None:
     feed(curves, 1, 2)
     feed(curves, 3, 4, scale=2)

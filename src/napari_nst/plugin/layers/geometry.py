@@ -26,6 +26,7 @@ __all__ = [
     "canvas_corners",
     "full_shape",
     "geometry_of",
+    "has_label",
     "index_of_part",
     "middle_pixel",
     "result_transform",
@@ -118,10 +119,12 @@ def middle_pixel(layer: Any) -> NDArray[np.intp]:
 
 def axis_name(layer: Image | Labels, axis: int) -> str:
     """Return the name of an axis for messages."""
-    label = str(layer.axis_labels[axis])
-    if label.removeprefix("-").isdecimal():  # napari's default: "-3", "-2", "-1"
-        return f"axis {axis}"
-    return label
+    return str(layer.axis_labels[axis]) if has_label(layer, axis) else f"axis {axis}"
+
+
+def has_label(layer: Image | Labels, axis: int) -> bool:
+    """Return whether an axis has a label other than napari's default: "-3", "-2", "-1"."""
+    return not str(layer.axis_labels[axis]).removeprefix("-").isdecimal()
 
 
 def shown_planes(layer: Image, view: View) -> dict[int, tuple[int, int]]:

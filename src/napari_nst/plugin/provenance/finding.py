@@ -7,7 +7,7 @@ pixels, taken in the same way, have the hash in the record.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from napari.layers import Image, Labels
@@ -191,8 +191,10 @@ class RunInputs:
         The labels of the content.
     style_labels : tuple of RunInput or None, or None
         Labels of each style.
-    is_stack : bool
-        Whether the run processed every plane along an axis.
+    start_from : {"warped", "previous", "content"} or None
+        What the planes of a stack started from; None for a run of one plane.
+    long_term : bool
+        Whether they also started from results two and four planes back.
     """
 
     settings: StyleTransferSettings
@@ -200,7 +202,8 @@ class RunInputs:
     styles: tuple[RunInput, ...]
     content_labels: RunInput | None = None
     style_labels: tuple[RunInput | None, ...] | None = None
-    is_stack: bool = False
+    start_from: Literal["warped", "previous", "content"] | None = None
+    long_term: bool = False
 
     @classmethod
     def from_layer(cls, result: Layer) -> RunInputs:
@@ -244,7 +247,8 @@ class RunInputs:
             tuple(one for one in styles if one is not None),
             labels,
             style_labels if any(style_labels) else None,
-            "start_from" in record,
+            record.get("start_from"),
+            bool(record.get("long_term")),
         )
 
     @property

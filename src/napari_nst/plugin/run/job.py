@@ -27,14 +27,17 @@ class StackOptions:
     ----------
     axis : int
         Axis of the content's data.
-    start_from : {"previous", "content"}
-        Image that each plane starts from.
+    start_from : {"warped", "previous", "content"}
+        Image that each plane starts from; as for `StackTransfer`.
+    long_term : bool
+        Whether "warped" also uses the results two and four planes back.
     on_disk : bool
         Whether to keep the planes on disk even if they fit into memory.
     """
 
     axis: int
     start_from: StartFrom = "previous"
+    long_term: bool = False
     on_disk: bool = False
 
 
@@ -122,7 +125,7 @@ class Evaluation(NamedTuple):
     iteration, scale, plane : int
         Iteration, scale and plane, from 1.
     losses : mapping of str to float
-        "content", "style" and "total".
+        "content", "style", "temporal" and "total".
     """
 
     iteration: int

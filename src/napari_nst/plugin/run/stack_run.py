@@ -16,6 +16,7 @@ from napari_nst.plugin.layers.stack_planes import LabelsAlong, PlanesAlong
 from napari_nst.plugin.run.job_run import JobResult, load_styles
 from napari_nst.plugin.run.stack_costs import operations, result_shape, stays_in_memory
 from napari_nst.stacks import PlaneArray, PlaneStore, ResumableStack
+from napari_nst.stacks.motion import flow_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +77,7 @@ class StackRun:
             store=self._store,
             conversion=_Conversion(job, self._planes, self._store),
             start_from=job.stack.start_from,
+            long_term=job.stack.long_term,
             names=job.names,
             engine=engine,
             control=control,
@@ -209,6 +211,8 @@ def _identity(job: Job, planes: PlanesAlong, inputs: Mapping[str, Any]) -> dict[
         "style_labels": [one is not None and _hash(one) for one in inputs.get("style_labels", ())],
         "settings": job.settings.model_dump(mode="json"),
         "start_from": job.stack.start_from,
+        "long_term": job.stack.long_term,
+        "flow_method": flow_method() if job.stack.start_from == "warped" else None,
     }
 
 

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 # Each report changes the panel, and Qt then composes the whole window again, with its OpenGL
 # canvas.  Without a GPU, ten reports a second slowed a run from 8.7 to 11.9 seconds.
 _SECONDS_BETWEEN_REPORTS = 0.3
-_LOSSES = ("content", "style", "total")
+_LOSSES = ("content", "style", "temporal", "total")
 
 
 class RunHandle:

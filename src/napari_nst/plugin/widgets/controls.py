@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from magicgui.widgets import FloatSpinBox, Slider
+from magicgui.widgets import FloatSpinBox
 from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QLabel, QWidget
@@ -13,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 from napari_nst.plugin.layers.geometry import full_shape
 from napari_nst.plugin.provenance.finding import RunInputs, find_layer
 from napari_nst.plugin.widgets.advanced import Advanced
-from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field
+from napari_nst.plugin.widgets.fields import Field, LayerChoice, control, field, weight_slider
 from napari_nst.plugin.widgets.layouts import form_layout
 from napari_nst.plugin.widgets.planes_box import PlanesBox
 from napari_nst.plugin.widgets.regions_box import RegionsBox
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Controls"]
 
 _DEFAULTS = StyleTransferSettings()
-_BALANCED = 50  # slider position of the default style weight
 
 
 class Controls:
@@ -79,16 +77,18 @@ class Controls:
             choices=self._images,
             nullable=False,
         )
-        self.planes = PlanesBox()
+        self.native = QWidget()
+        self.form = form = form_layout(self.native)
+        form.addRow(self.content.label, self.content.native)
+        self.planes = PlanesBox(form)
         self.styles = StylesList(self._images)
-        self.strength: Any = control(
-            Slider,
+        strength = weight_slider(
+            "style_weight",
             "Style stren&gth",
             "Strength of the style: 50 is balanced, more dissolves the content.  Also acts on the "
             "current run.",
-            min=0,
-            max=2 * _BALANCED,
         )
+        self.strength: Any = strength.widget
         self.size: Any = control(
             FloatSpinBox,  # can show text for its lowest value
             "Si&ze (px)",
@@ -112,21 +112,13 @@ class Controls:
         self.regions = RegionsBox(viewer, lambda: self.content.value, lambda: self.styles.layers)
         self.advanced = Advanced(self._on_changed)
         self.fields = {
-            "style_weight": Field(
-                "style_weight", self.strength, _strength_of_weight, _weight_of_strength
-            ),
+            "style_weight": strength,
             "size": Field("size", self.size, self._shown_size, lambda size: int(size) or "auto"),
             "color": color,
+            **self.planes.fields,
             **self.regions.fields,
             **self.advanced.fields,
         }
-        self.native = QWidget()
-        self.form = form = form_layout(self.native)
-        form.addRow(self.content.label, self.content.native)
-        self._planes_label = QLabel(self.planes.choice.label)
-        self._planes_label.setBuddy(self.planes.choice.native)
-        form.addRow(self._planes_label, self.planes.choice.native)
-        form.addRow(self.planes)
         self.planes.changed.connect(self._on_changed)
         label = QLabel("&Style")
         label.setBuddy(self.styles.rows[0].choice.native)
@@ -200,14 +192,14 @@ class Controls:
             [one and found[one] for one in labels],
         )
         self.advanced.intensities.value = before.content.intensities
+        if before.start_from is not None:
+            self.planes.choose(before.start_from, long_term=before.long_term)
         self.settings = before.settings
         return [one.name for one, layer in found.items() if layer is None]
 
     def offer_planes(self) -> None:
         """Offer the axes along which the content has planes; hide the choice if there are none."""
-        several = self.planes.offer(self.content.value, self._viewer.dims)
-        self._planes_label.setVisible(several)
-        self.planes.choice.native.setVisible(several)
+        self.planes.offer(self.content.value, self._viewer.dims)
 
     def reset_choices(self) -> None:
         """Update the layer choices; once, choose a default style other than the content."""
@@ -248,14 +240,3 @@ class Controls:
             layer = self.content.value
             return int(max(full_shape(layer)[: layer.ndim][-2:]))
         return size if isinstance(size, int) else 0
-
-
-def _strength_of_weight(weight: float) -> int:
-    if weight <= 0:
-        return 0
-    strength = _BALANCED * (1 + np.log10(weight / _DEFAULTS.style_weight))
-    return int(np.clip(round(strength), 0, 2 * _BALANCED))
-
-
-def _weight_of_strength(strength: float) -> float:
-    return _DEFAULTS.style_weight * float(10 ** (strength / _BALANCED - 1))

@@ -28,6 +28,7 @@ _MAX_POINTS = 500  # per curve; about the width of the widget
 _HEIGHT = 180
 _MAX_TICKS = 6
 _LEGEND_LINE = 26  # pixels: room for three dashes
+_LEGEND_COLUMNS = 3  # without the temporal loss
 _HINT = "The losses of a run are drawn here."
 
 
@@ -44,14 +45,16 @@ _CURVES = {
     "total": _CurveStyle(None, None, None, 1.5),
     "style": _CurveStyle("#e69f00", "#b04a00", [6, 3], 1.5),
     "content": _CurveStyle("#56b4e9", "#0072b2", [1, 2], 2),
+    "temporal": _CurveStyle("#2bbf93", "#00785a", [6, 2, 1, 2], 1.5),
 }
 
 
 class LossCurves(QWidget):
-    """Content, style and total loss over the iterations, on a logarithmic scale.
+    """Content, style, temporal and total loss over the iterations, on a logarithmic scale.
 
-    A faint vertical line marks the start of a new size.  Drawing is throttled, and paused while the
-    widget is hidden.  Colours follow the viewer's theme.
+    Without a temporal loss, its curve has no entry in the legend.  A faint vertical line marks the
+    start of a new size.  Drawing is throttled, and paused while the widget is hidden.  Colours
+    follow the viewer's theme.
 
     Parameters
     ----------
@@ -79,7 +82,8 @@ class LossCurves(QWidget):
         self.setAccessibleName("Loss curves")
         self.setToolTip(
             "Losses over the iterations; lower is better.  Dotted: content loss.  Dashed: style "
-            "loss.  Solid: total.  Faint vertical lines: start of the next size."
+            "loss.  Dashes and dots: temporal loss, the difference to the plane before, moved "
+            "along.  Solid: total.  Faint vertical lines: start of the next size or plane."
         )
 
     def clear(self) -> None:
@@ -91,7 +95,14 @@ class LossCurves(QWidget):
         self._schedule_drawing()
 
     def add(
-        self, iteration: int, scale: int, *, content: float, style: float, total: float
+        self,
+        iteration: int,
+        scale: int,
+        *,
+        content: float,
+        style: float,
+        total: float,
+        temporal: float = 0.0,
     ) -> None:
         """Append the losses after an iteration.
 
@@ -99,7 +110,7 @@ class LossCurves(QWidget):
         ----------
         iteration, scale : int
             As in a `Snapshot`.
-        content, style, total : float
+        content, style, total, temporal : float
             Weighted terms and their total.  Values of zero or less leave a gap on the logarithmic
             scale.
         """
@@ -107,7 +118,8 @@ class LossCurves(QWidget):
             self._size_starts.append((self._iterations[-1] + iteration) / 2)
         self._scale = scale
         self._iterations.append(iteration)
-        for name, value in (("content", content), ("style", style), ("total", total)):
+        losses = {"content": content, "style": style, "total": total, "temporal": temporal}
+        for name, value in losses.items():
             self._losses[name].append(value)
         self._schedule_drawing()
 
@@ -145,7 +157,11 @@ class LossCurves(QWidget):
     def _description(self) -> str:
         if not self._iterations:
             return ""
-        last = ", ".join(f"{name} {values[-1]:.3g}" for name, values in self._losses.items())
+        last = ", ".join(
+            f"{name} {values[-1]:.3g}"
+            for name, values in self._losses.items()
+            if name != "temporal" or any(values)
+        )
         return f"After iteration {self._iterations[-1]}: {last}."
 
 
@@ -172,7 +188,8 @@ class _Plot:
         self._item.getAxis("bottom").enableAutoSIPrefix(False)
         self._curves = {name: self._item.plot(connect="finite") for name in _CURVES}
         for name, curve in self._curves.items():
-            self._legend.addItem(curve, name)
+            if name != "temporal":
+                self._legend.addItem(curve, name)
         self._lines: list[Any] = []
         self._theme: Any = None
 
@@ -189,10 +206,26 @@ class _Plot:
         for name, style in _CURVES.items():
             color = (style.on_light if theme.type == "light" else style.on_dark) or text
             self._curves[name].setPen(self._pg.mkPen(color, width=style.width, dash=style.dashes))
-        for _, label in self._legend.items:
-            label.setText(label.text, color=text)
+        self._color_legend()
         for line in self._lines:
             line.setPen(theme.secondary.as_hex())
+
+    def _color_legend(self) -> None:
+        for _, label in self._legend.items:
+            label.setText(label.text, color=self._theme.text.as_hex())
+
+    def _show_temporal_in_legend(self, shown: bool) -> None:
+        """Add the temporal loss to the legend, or remove it."""
+        curve = self._curves["temporal"]
+        if shown == any(sample.item is curve for sample, _ in self._legend.items):
+            return
+        if shown:
+            self._legend.addItem(curve, "temporal")
+            self._color_legend()
+        else:
+            self._legend.removeItem(curve)
+        # Four entries in one row would be cut off at the panel's width.
+        self._legend.setColumnCount(2 if shown else _LEGEND_COLUMNS)
 
     def draw(
         self, iterations: list[int], losses: dict[str, list[float]], size_starts: list[float]
@@ -205,6 +238,7 @@ class _Plot:
         values[~np.isfinite(values) | (values <= 0)] = np.nan
         for curve, y in zip(self._curves.values(), values, strict=True):
             curve.setData(x, y)
+        self._show_temporal_in_legend(any(losses["temporal"]))
         self._item.getAxis("left").setTicks([_ticks(values[np.isfinite(values)])])
         while len(self._lines) > len(size_starts):
             self._item.removeItem(self._lines.pop())
@@ -244,7 +278,7 @@ def _legend(pg: Any) -> Any:
             painter.setPen(pg.mkPen(self.item.opts["pen"]))
             painter.drawLine(0, 10, _LEGEND_LINE, 10)
 
-    legend = pg.LegendItem(colCount=len(_CURVES), sampleType=_DashedSample, labelTextSize="9pt")
+    legend = pg.LegendItem(colCount=_LEGEND_COLUMNS, sampleType=_DashedSample, labelTextSize="9pt")
     # As narrow as possible: it would be cut off at the panel's width.
     legend.layout.setHorizontalSpacing(4)
     legend.layout.setContentsMargins(4, 0, 4, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
+import numpy as np
 from magicgui.widgets import ComboBox, LineEdit, Slider, SpinBox
 from qtpy.QtWidgets import QAbstractSpinBox, QComboBox, QSizePolicy, QSlider, QWidget
 
@@ -14,12 +15,21 @@ if TYPE_CHECKING:
 
     from napari.layers import Layer
 
-__all__ = ["Field", "LayerChoice", "control", "field", "make_narrow", "name_widget"]
+__all__ = [
+    "Field",
+    "LayerChoice",
+    "control",
+    "field",
+    "make_narrow",
+    "name_widget",
+    "weight_slider",
+]
 
 _NUMBER_WIDTH = 40  # pixels: beside a slider, for three digits
 _BARE = "background: transparent; border: 0; padding: 0; min-width: 0;"
 _AUTOMATIC = "automatic"
 _MAX_INT = 10**8  # spin boxes have 32 bits
+_BALANCED = 50  # position of a default weight on its slider
 
 
 class LayerChoice(ComboBox):
@@ -180,6 +190,35 @@ def field(
         _as_text,
         lambda text: _from_text(text, automatic),
     )
+
+
+def weight_slider(name: str, label: str, tooltip: str, *, zero: bool = False) -> Field:
+    """Return the field of a weight, with a slider: 50 is the default, 100 ten times as much.
+
+    Parameters
+    ----------
+    name : str
+        Name of the setting.
+    label, tooltip : str
+        As for `control`.
+    zero : bool
+        Whether 0 is a weight of 0, and not a tenth of the default.
+    """
+    default = StyleTransferSettings.model_fields[name].default
+
+    def position(weight: float) -> int:
+        if weight <= 0:
+            return 0
+        found = round(_BALANCED * (1 + np.log10(weight / default)))
+        return int(np.clip(found, int(zero), 2 * _BALANCED))
+
+    def weight(position: int) -> float:
+        if zero and position == 0:
+            return 0.0
+        return float(default * 10 ** (position / _BALANCED - 1))
+
+    slider = control(Slider, label, tooltip, min=0, max=2 * _BALANCED)
+    return Field(name, slider, position, weight)
 
 
 def _as_text(value: Any) -> str:
