@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,11 +23,22 @@ from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.errors import InputError
 from napari_nst.files import read_image
 from napari_nst.plugin.layers.arrays import take_plane
+from napari_nst.plugin.layers.geometry import View
 from napari_nst.plugin.layers.labels import take_labels
 from napari_nst.plugin.provenance.copying import as_command, as_python
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, origins_of_planes
-from napari_nst.plugin.run.job import Job
+from napari_nst.plugin.run.job import Job, StackOptions
+from napari_nst.plugin.run.layer_jobs import (
+    LayerPlane,
+    job_from_layers,
+    make_result_layer,
+    result_metadata,
+)
+from napari_nst.plugin.run.stack_run import StackRun
 from napari_nst.settings import StyleTransferSettings
+
+if TYPE_CHECKING:
+    from napari_nst.plugin.layers.value_range import LayerIntensities
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -76,6 +87,38 @@ def run_transfer(
     return viewer.add_image(data, name="result", rgb=planes[0].rgb, metadata=metadata)
 
 
+def run_stack(
+    viewer: Any,
+    content: Any,
+    style: Any,
+    options: StackOptions,
+    *,
+    changes: dict[int, dict[str, Any]] | None = None,
+    intensities: LayerIntensities = "limits",
+) -> Any:
+    """Run a stack as the panel does, and return the result layer."""
+    view = View.from_dims(viewer.dims)
+    job = job_from_layers(
+        LayerPlane(content, view),
+        [LayerPlane(style, view)],
+        StyleTransferSettings(iterations=3, size=32, device="cpu"),
+        longest=32,
+        intensities=intensities,
+        stack=options,
+    )
+    origins = origins_of_job(job)
+    stack_run = StackRun(job)
+    changes = changes or {}
+    if 0 in changes:
+        stack_run.run.steer(**changes[0])
+    for snapshot in stack_run.run:
+        if snapshot.iteration in changes:
+            stack_run.run.steer(**changes[snapshot.iteration])
+    result = stack_run.end()
+    layer = make_result_layer(job, result.picture, result_metadata(result.record, origins))
+    return viewer.add_layer(layer)
+
+
 def run_command(text: str, folder: Path) -> np.ndarray:
     """Run a command in this process, and return the picture that it writes."""
     name, *arguments = shlex.split(text)
@@ -113,6 +156,78 @@ def test_inputs_from_files_are_read_from_the_files(viewer: Any, pictures: Path) 
         str(pictures / "photo.png"), str(pictures / "it's paint.png"), "-o", "result.png",
     ]  # fmt: skip
     assert same_bytes(run_in_shell(command, pictures), layer.data)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 1, 3, 2)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        StackOptions(1, "warped", long_term=True),
+        StackOptions(1, "previous"),
+        StackOptions(0, "content"),
+    ],
+)
+def test_a_stack_is_repeated(viewer: Any, order: tuple[int, ...], options: StackOptions) -> None:
+    rng = np.random.default_rng(0)
+    still = rng.integers(500, 900, (2, 1, 24, 30), np.uint16)
+    film = np.concatenate([np.roll(still, k, axis=2) for k in range(4)], axis=1)
+    content = viewer.add_image(film, name="film", contrast_limits=(450.5, 850))
+    style = viewer.add_image(rng.integers(0, 255, (28, 20, 3), np.uint8), name="paint", rgb=True)
+    viewer.dims.order = order
+    viewer.dims.set_current_step(0, 1)
+    layer = run_stack(viewer, content, style, options)
+
+    content.name = "renamed"
+    content.contrast_limits = (0, 9000)
+    text = as_python(layer, viewer.layers)
+    assert "viewer.layers['renamed']" in text
+    assert f'start_from="{options.start_from}"' in text
+    assert ("long_term=True" in text) == options.long_term
+    assert same_bytes(run_python(text, viewer), layer.data)
+    content.data[:] += 1
+    with pytest.raises(AssertionError, match="other planes than the run had"):
+        run_python(text, viewer)
+    with pytest.raises(InputError, match="is a whole stack, which no command replays"):
+        as_command(layer, viewer.layers)
+
+
+def test_changes_during_the_run_of_a_stack_are_repeated(viewer: Any) -> None:
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 255, (3, 24, 30, 4), np.uint8)
+    content = viewer.add_image(colour, name="film", rgb=True)
+    style = viewer.add_image(rng.integers(0, 255, (28, 20, 3), np.uint8), name="paint", rgb=True)
+    changes: dict[int, dict[str, Any]] = {
+        0: {"style_weight": 3},
+        3: {"temporal_weight": 80},
+        5: {"temporal_weight": 1, "tv_weight": 0},
+    }
+    layer = run_stack(viewer, content, style, StackOptions(0, "warped"), changes=changes)
+    text = as_python(layer, viewer.layers)
+    assert "3: {'temporal_weight': 80.0}" in text
+    assert same_bytes(run_python(text, viewer), layer.data)
+
+
+def test_displayed_intensities_of_a_stack_are_repeated(viewer: Any) -> None:
+    rng = np.random.default_rng(0)
+    content = viewer.add_image(rng.random((3, 24, 30)), name="film", colormap="viridis")
+    style = viewer.add_image(rng.integers(0, 255, (28, 20, 3), np.uint8), name="paint", rgb=True)
+    layer = run_stack(viewer, content, style, StackOptions(0), intensities="displayed")
+    assert layer.data.shape == (3, 24, 30, 3)
+    assert same_bytes(run_python(as_python(layer, viewer.layers), viewer), layer.data)
+
+
+def test_a_stack_that_code_cannot_repeat_is_refused(viewer: Any) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.random((2, 24, 30))
+    content = viewer.add_image(data, name="channels", axis_labels=("c", "y", "x"))
+    style = viewer.add_image(rng.integers(0, 255, (28, 20, 3), np.uint8), name="paint", rgb=True)
+    options = StackOptions(0, "content")
+    layer = run_stack(viewer, content, style, options, intensities="percentiles")
+    with pytest.raises(InputError, match="because each of its channels has its own intensities"):
+        as_python(layer, viewer.layers)
+    layer.metadata["napari_nst"]["finished"][1]["content_labels"] = {"name": "labels"}
+    with pytest.raises(InputError, match="because it has regions"):
+        as_python(layer, viewer.layers)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1)])

@@ -11,7 +11,7 @@ import os
 import pprint
 import shlex
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from napari_nst.plugin.layers.source import level_of
 from napari_nst.plugin.provenance.finding import RunInput, find_layer, origins_from
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY, Origin, record_of
 from napari_nst.plugin.provenance.python_code import restore_code, take_code
+from napari_nst.plugin.provenance.stack_code import check_repeatable, stack_axis, stack_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,8 +63,8 @@ def _record_of_plane(layer: Layer) -> dict[str, Any]:
     record = record_of(layer)
     if "start_from" in record:
         raise InputError(
-            f"{layer.name} is a whole stack, which cannot be replayed at once: stylize 'this "
-            "plane' and copy that, or begin the stack again."
+            f"{layer.name} is a whole stack, which no command replays: copy as Python, or stylize "
+            "'this plane' and copy that."
         )
     return record
 
@@ -86,36 +87,54 @@ def as_python(layer: Layer, layers: Iterable[Layer] = ()) -> str:
     InputError
         If the layer has no record.
     """
-    record = _record_of_plane(layer)
-    inputs = [*_inputs(layer, record), *_replacements(layer, record)]
+    record = record_of(layer)
     layers = list(layers)
-    blocks = ["\n".join(_load_in_python(one, layers)) for one in inputs]
-    text = "\n\n".join(blocks)
-    known = {"np.": "import numpy as np", "tifffile.": "import tifffile"}
-    imports = [line for use, line in known.items() if use in text]
-    ours = [
-        "import napari_nst",
-        *(["from napari_nst import samples"] if "samples." in text else []),
-        *(["from napari_nst.files import read_image"] if "read_image(" in text else []),
-    ]
+    if "start_from" in record:
+        return _stack_as_python(layer, record, layers)
+    inputs = [*_inputs(layer, record), *_replacements(layer, record)]
     content = next(one for one in inputs if one.role == "content")
-    restoring = [] if content.origin is None else list(restore_code(content.origin, "picture"))
-    if any("np." in line for line in restoring) and known["np."] not in imports:
-        imports.insert(0, known["np."])
     shown = indent(pprint.pformat(record, width=96, sort_dicts=False), "    ")
+    lines = [
+        f"record = napari_nst.RunRecord.model_validate(\n{shown}\n)",
+        f"result = napari_nst.stylize({', '.join(_arguments(inputs, record))}, record=record)",
+        "picture = result.image",
+        *([] if content.origin is None else restore_code(content.origin, "picture")),
+    ]
+    blocks = ["\n".join(_load_in_python(one, layers)) for one in inputs]
+    return _script(layer, "\n\n".join(blocks), "\n".join(lines))
+
+
+def _stack_as_python(layer: Layer, record: dict[str, Any], layers: Sequence[Layer]) -> str:
+    content, *styles = _inputs_of_stack(layer, record)
+    assert content.origin is not None
+    check_repeatable(layer, record, content.origin)
+    blocks = ["\n".join(_read_in_python(content, layers))]
+    blocks += ["\n".join(_load_in_python(style, layers)) for style in styles]
+    names = [style.variable for style in styles]
+    code = stack_code(layer, record, content.origin, names)
+    return _script(layer, "\n\n".join(blocks) + "\n", "\n".join(code))
+
+
+def _script(layer: Layer, loading: str, running: str) -> str:
+    """Return a script with its comment and imports."""
+    text = f"{loading}\n{running}"
+    imports = {
+        "np.": "import numpy as np",
+        "tifffile.": "import tifffile",
+        "napari_nst.": "import napari_nst",
+        "samples.": "from napari_nst import samples",
+        "read_image(": "from napari_nst.files import read_image",
+        "StackTransfer(": "from napari_nst.stacks import StackTransfer",
+    }
     return "\n".join(
         [
             f"# Reproduces {json.dumps(layer.name)}: the same bytes on the same machine, with",
             "# the same versions.",
-            *imports,
-            *ours,
+            *(line for use, line in imports.items() if use in text),
             "",
-            text,
+            loading,
             "",
-            f"record = napari_nst.RunRecord.model_validate(\n{shown}\n)",
-            f"result = napari_nst.stylize({', '.join(_arguments(inputs, record))}, record=record)",
-            "picture = result.image",
-            *restoring,
+            running,
             "",
         ]
     )
@@ -163,6 +182,27 @@ def as_command(layer: Layer, layers: Iterable[Layer]) -> str:
         words += [w for file in files[role] for w in ([option, file] if option else [file])]
     words += ["-o", f"{as_file_name(layer.name)}.png"]
     return subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)
+
+
+def _inputs_of_stack(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
+    """Yield the content at the first plane, and the styles, as they were at the start.
+
+    Raises
+    ------
+    InputError
+        If nothing is known of the content's origin.
+    """
+    origins = layer.metadata.get(ORIGINS_KEY) or {}
+    found = origins_from(origins.get("content"))
+    if not found:
+        raise InputError(
+            f"{layer.name} is a whole stack without a note of its content: stylize again."
+        )
+    axis, first = stack_axis(layer, found[0]), record["finished"][0]
+    index = (*found[0].index[:axis], first["plane"], *found[0].index[axis + 1 :])
+    moved = replace(found[0], index=index)
+    yield _NamedInput("content", "content", RunInput((first["content"],), (moved,)))
+    yield from (one for one in _inputs(layer, record) if one.role == "style")
 
 
 def _inputs(layer: Layer, record: dict[str, Any]) -> Iterator[_NamedInput]:
@@ -217,15 +257,21 @@ def _replacement_records(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _load_in_python(one: _NamedInput, layers: Sequence[Layer]) -> Iterator[str]:
     """Yield the lines that assign an input to its variable, in the engine's form."""
+    reading = list(_read_in_python(one, layers))
+    yield from reading
+    if one.origin is not None:
+        yield from take_code(one.origin, one.variable)
+    if reading[-1].startswith(f"{one.variable} = viewer."):
+        yield f"{one.variable} = np.asarray({one.variable})"
+
+
+def _read_in_python(one: _NamedInput, layers: Sequence[Layer]) -> Iterator[str]:
+    """Yield the lines that assign the data that an input was taken from to its variable."""
     expression, found = _source_in_python(one, layers)
     if layers and not found:
         name = json.dumps(one.run_input.name)
         yield f"# No layer has these pixels now: bring back {name}, or insert its array here."
     yield f"{one.variable} = {expression}"
-    if one.origin is not None:
-        yield from take_code(one.origin, one.variable)
-    if expression.startswith("viewer."):
-        yield f"{one.variable} = np.asarray({one.variable})"
 
 
 def _source_in_python(one: _NamedInput, layers: Sequence[Layer]) -> tuple[str, bool]:

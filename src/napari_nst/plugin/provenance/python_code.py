@@ -21,7 +21,7 @@ _SAMPLING = "napari_nst.sampling"
 def take_code(origin: Origin, name: str) -> Iterator[str]:
     """Yield the lines that turn a layer's data in a variable into the engine's array.
 
-    They do the same as `Origin.take`.
+    They do the same as `Origin.take`.  A place in the index may be the name of a variable.
     """
     if any(place is not None for place in origin.index):
         yield f"{name} = {name}[{', '.join(map(_index_code, origin.index))}]"
@@ -72,7 +72,7 @@ def _alpha_code(origin: Origin) -> str:
 def _index_code(place: Any) -> str:
     if place is None:
         return ":"
-    return str(place) if isinstance(place, int) else f"{place[0]}:{place[1]}"
+    return str(place) if isinstance(place, int | str) else f"{place[0]}:{place[1]}"
 
 
 def _range_or_list(places: tuple[int, ...]) -> str:
