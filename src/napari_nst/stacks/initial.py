@@ -17,7 +17,25 @@ if TYPE_CHECKING:
 
     from napari_nst.stacks.motion import FlowMethod, Motion
 
-__all__ = ["Initial", "motion_of", "warm_start", "warped_start"]
+__all__ = ["Earlier", "Initial", "motion_of", "warm_start", "warped_start"]
+
+
+class Earlier(NamedTuple):
+    """An earlier plane, and the motion from it.
+
+    Attributes
+    ----------
+    content : ndarray
+        Its content.
+    result : ndarray
+        Its result; uint8, uint16 or floats in [0, 1].
+    motion : Motion
+        The motion from it to the plane that starts.
+    """
+
+    content: NDArray[Any]
+    result: NDArray[Any]
+    motion: Motion
 
 
 class Initial(NamedTuple):
@@ -72,15 +90,14 @@ def motion_of(
 
 
 def warped_start(
-    earlier: Sequence[tuple[NDArray[Any], Motion]], content: NDArray[Any], size: tuple[int, int]
+    earlier: Sequence[Earlier], content: NDArray[Any], size: tuple[int, int]
 ) -> Initial:
     """Return the initial image of a plane: earlier results carried along the motion.
 
     Parameters
     ----------
-    earlier : sequence of tuple
-        Results of planes before it, uint8, uint16 or floats in [0, 1], the nearest first, and the
-        motion from each.
+    earlier : sequence of Earlier
+        Planes before it, the nearest first.
     content : ndarray
         Content of the plane.
     size : tuple of int
@@ -89,14 +106,18 @@ def warped_start(
     Notes
     -----
     A pixel comes from the nearest plane in which it is reliable, else from the nearest in which it
-    is visible, else from the content.  With weights of 0 and 1, the temporal loss to this one image
+    is visible, else from the content, in the colours of the nearest result: later planes have too
+    few iterations to recolour it.  With weights of 0 and 1, the temporal loss to this one image
     is, up to a constant, the sum of the losses to all results with the long-term weights of Ruder
     et al. (arXiv 1604.08610, equations 8 and 9).
     """
     now, alpha = (_resized(each, size) for each in _colors(content))
-    image, reliability, found = now, np.zeros(size, np.float32), np.zeros(size, bool)
-    for result, motion in earlier:
-        carried = np.clip(carry(_resized(_colors(result)[0], size), motion.flow), 0, 1)
+    results = [_resized(_colors(plane.result)[0], size) for plane in earlier]
+    before = _resized(_colors(earlier[0].content)[0], size)
+    image = _recolored(now, before, results[0])
+    reliability, found = np.zeros(size, np.float32), np.zeros(size, bool)
+    for result, (_, _, motion) in zip(results, earlier, strict=True):
+        carried = np.clip(carry(result, motion.flow), 0, 1)
         known = np.isfinite(carried).all(axis=-1)
         reliable = known & (reliability == 0) & (motion.reliability > 0)
         visible = known & motion.visible & ~found
@@ -115,6 +136,18 @@ def _colors(image: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float3
         return values[..., None], values[..., None][..., 1:]
     colors, alpha = values[..., :3], values[..., 3:]
     return np.where(alpha == 0, np.nan, colors) if alpha.size else colors, alpha
+
+
+def _recolored(
+    content: NDArray[Any], before: NDArray[Any], result: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Return a content with the affine change of colours between another one and its result."""
+    known = np.isfinite(before).all(axis=-1) & np.isfinite(result).all(axis=-1)
+    if not known.any():
+        return content
+    with_one = np.concatenate([before[known], np.ones((known.sum(), 1), before.dtype)], axis=-1)
+    change, *_ = np.linalg.lstsq(with_one, result[known], rcond=1e-3)
+    return np.asarray(np.clip(content @ change[:-1] + change[-1], 0, 1), np.float32)
 
 
 def _grey(colors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 from napari_nst.stacks import motion
 from napari_nst.stacks.agreement import check_start_from, plane_settings
-from napari_nst.stacks.initial import Initial, motion_of, warm_start, warped_start
+from napari_nst.stacks.initial import Earlier, Initial, motion_of, warm_start, warped_start
 from napari_nst.stacks.labels import CarriedLabels
 from napari_nst.stacks.planes import (
     PlaneRanges,
@@ -365,8 +365,11 @@ class StackTransfer(Controlled):
         if self.start_from == "previous":
             return Initial(warm_start(results[0], self._recent[planes[0]].content, content), None)
         self._recent[plane] = _Recent(content, None)
-        motions = [self._motion(before, plane) for before in planes]
-        return warped_start(list(zip(results, motions, strict=True)), content, self._size)
+        earlier = [
+            Earlier(self._recent[before].content, result, self._motion(before, plane))
+            for before, result in zip(planes, results, strict=True)
+        ]
+        return warped_start(earlier, content, self._size)
 
     @property
     def _size(self) -> tuple[int, int]:
