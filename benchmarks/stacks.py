@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from scenes import SCENES, Scene, warp  # beside this file
 from scipy import ndimage
-from strips import save_strips
+from strips import save_comparison, save_strips
 
 from napari_nst import StyleTransfer, StyleTransferSettings, samples
 from napari_nst.engine.run.style_cache import StyleCache
@@ -216,6 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         contents = {"sharpness": last_sharpness(scene.contents), **agreement_cells(truth, truth)}
         print_row({"scene": name, "start from": "(the contents)", **contents})
         previous: float | None = None
+        compared: dict[str, list[Array]] = {}
         for start_from, (title, settings) in itertools.product(starts, variants.items()):
             results, seconds = stylize(scene.contents, style, settings, start_from)
             measured = agreement(scene, results)
@@ -242,6 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 stem = "_".join([name, start_from, *title.split()])
                 np.save(options.pictures / f"{stem}.npy", np.stack(results))
                 save_strips(options.pictures, stem, scene, results)
+                compared[stem] = results
+        if options.pictures is not None:
+            save_comparison(options.pictures / f"{name}.jpg", scene, compared)
     if len(options.scenes) > 1:
         print_summary(rows)
 

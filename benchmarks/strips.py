@@ -11,7 +11,7 @@ from scenes import warp  # beside this file
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
-__all__ = ["save_strips"]
+__all__ = ["save_comparison", "save_strips"]
 
 _GAIN = 4  # of differences
 _OCCLUDED = (0.0, 0.15, 0.5)  # RGB
 _ZOOM = 4
+_COMPARED = 6  # planes of a comparison
+_LINE = 4  # pixels between the rows of a comparison
 
 
 def save_strips(folder: Path, name: str, scene: Scene, results: Sequence[Array]) -> None:
@@ -42,6 +44,22 @@ def save_strips(folder: Path, name: str, scene: Scene, results: Sequence[Array])
         Image.fromarray(values.repeat(zoom, axis=0).repeat(zoom, axis=1)).save(
             folder / f"{name}{suffix}.png"
         )
+
+
+def save_comparison(
+    path: Path, scene: Scene, results: Mapping[str, Sequence[Array]], count: int = _COMPARED
+) -> None:
+    """Save some planes of the contents and, below them, of each run."""
+    last = len(scene.contents) - 1
+    chosen = np.unique(np.linspace(0, last, count).round().astype(int))
+    rows = [
+        np.hstack([in_color(planes[k]) for k in chosen])
+        for planes in (scene.contents, *results.values())
+    ]
+    line = np.ones((_LINE, *rows[0].shape[1:]))
+    parts = [part for row in rows for part in (line, row)][1:]
+    values = np.rint(np.clip(np.vstack(parts), 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(values).save(path, quality=88)
 
 
 def in_color(image: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
 from scenes import Scene
 from scipy import ndimage
 
@@ -128,6 +129,8 @@ def test_each_start_and_variant_has_a_line_and_pictures(
         *(["all", *line] for line in runs),
     ]
     table = [dict(zip(header, row, strict=True)) for row in rows]
+    with Image.open(tmp_path / "pan.jpg") as comparison:
+        assert comparison.size == (2 * 32, 5 * 32 + 4 * 4)
     assert {table[k]["to previous"] for k in (1, 6, 10)} == {"1.00"}
     assert all(float(row["warping error"]) > 0 for row in table[:10])
     assert all((row["moves"] == "") == (row["scene"] != "pan") for row in table)

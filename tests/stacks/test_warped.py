@@ -226,3 +226,26 @@ def test_without_opencv_runs_work_and_say_so(
     run = StackTransfer(planes[:2], style, quick(iterations=2), start_from="warped")
     list(run)
     assert run.record.flow_method == "tvl1"
+
+
+def test_the_colour_mode_can_be_steered(planes: Image, style: Image) -> None:
+    results = list[Any]()
+    run = StackTransfer(
+        planes[:3],
+        style,
+        quick(iterations=4),
+        start_from="warped",
+        on_plane_done=lambda _, result: results.append(result.image),
+    )
+    for snapshot in run:
+        if snapshot.plane == 2 and len(results) == 1:
+            run.steer(color="luminance")
+
+    def likeness(k: int) -> float:
+        """Return how the difference of red and green goes with that of the content."""
+        differences = [(image[..., 0] - image[..., 1]).ravel() for image in (results[k], planes[k])]
+        return float(np.corrcoef(differences)[0, 1])
+
+    assert likeness(0) < 0.95
+    assert min(likeness(1), likeness(2)) > 0.98
+    assert run.record.finished[2].losses["temporal"] > 0
