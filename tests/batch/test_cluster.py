@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ import tifffile
 from distributed import Client, LocalCluster
 from film_helpers import make_film, scene
 
-from napari_nst.batch import batch
+from napari_nst.batch import BatchRecord, batch
 from napari_nst.errors import InputError
 from napari_nst.files import write_image
+from napari_nst.stacks import StackRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from napari_nst.batch import BatchReport, JobProgress
 
@@ -106,6 +110,134 @@ def test_stack_with_dependent_planes_is_one_task(folder: Path, client: Client) -
     report = batch("in/cells.tif", "s.png", "out", scheduler=address, **TINY)
     assert statuses(report) == ["made"]
     np.testing.assert_array_equal(planes("out"), planes("serial"))
+
+
+def write_series(length: int, photo: Any, noise: float = 0.01) -> NDArray[np.uint8]:
+    """Write planes of a moving scene with noise to series.ome.tif, and return them."""
+    rng = np.random.default_rng(0)
+    scene = [np.roll(photo(32, 40)[..., 0], k, axis=1) for k in range(length)]
+    values = np.clip(scene + rng.normal(0, noise, (length, 32, 40)), 0, 1)
+    series = (255 * values).astype(np.uint8)
+    tifffile.imwrite("series.ome.tif", series, metadata={"axes": "TYX"})
+    return series
+
+
+def series_of(out: str) -> NDArray[np.uint8]:
+    return tifffile.imread(f"{out}/series.ome.tif")
+
+
+def record_of_series(out: str) -> BatchRecord:
+    return BatchRecord.model_validate_json(Path(f"{out}/series.napari-nst.json").read_text())
+
+
+@pytest.mark.parametrize("start_from", ["warped", "previous"])
+def test_chunks_of_a_series_are_cross_faded(
+    folder: Path, client: Client, photo: Any, start_from: Any
+) -> None:
+    series = write_series(12, photo)
+    options: Any = {"start_from": start_from, "long_term": start_from == "warped", **TINY}
+    options["intensities"] = "full"
+    report = batch("series.ome.tif", "s.png", "out", scheduler=client, chunk=6, **options)
+    assert statuses(report) == ["made"]
+    parts = {}
+    for name, part in {"first": series[:6], "second": series[3:]}.items():
+        tifffile.imwrite("series.ome.tif", part, metadata={"axes": "TYX"})
+        batch("series.ome.tif", "s.png", name, **options)
+        parts[name] = series_of(name).astype(float)
+    share = np.array([0.25, 0.5, 0.75]).reshape(3, 1, 1)
+    faded = (1 - share) * parts["first"][3:] + share * parts["second"][:3]
+    assert np.abs(parts["first"][3:] - parts["second"][:3]).mean() > 1
+    expected = np.concatenate([parts["first"][:3], np.rint(faded), parts["second"][3:]])
+    np.testing.assert_array_equal(series_of("out"), expected)
+    record = record_of_series("out")
+    assert record.fingerprint.chunk == 6
+    assert isinstance(record.run, StackRecord)
+    assert record.run.content.shape == (12, 32, 40)
+    shares = [(plane.plane, plane.share) for plane in record.run.finished]
+    overlap = [(3, 0.75), (3, 0.25), (4, 0.5), (4, 0.5), (5, 0.25), (5, 0.75)]
+    assert shares == [(0, 1), (1, 1), (2, 1), *overlap, *((k, 1) for k in range(6, 12))]
+    assert not list(Path("out").glob(".*"))
+
+
+def test_series_are_divided_if_workers_would_have_no_job(
+    folder: Path, client: Client, photo: Any
+) -> None:
+    write_series(32, photo)
+    options: Any = {**TINY, "iterations": 1}
+    run = partial(batch, "series.ome.tif", "s.png", "out", **options)
+    assert statuses(run(scheduler=client)) == ["made"]
+    assert record_of_series("out").fingerprint.chunk == 16
+    assert statuses(run()) == ["skipped"]  # any length will do
+    assert statuses(run(scheduler=client, chunk=16)) == ["skipped"]
+    assert statuses(run(scheduler=client, chunk=0)) == ["made"]
+    assert record_of_series("out").fingerprint.chunk == 0
+    with pytest.raises(InputError, match="chunk is 16, and only a cluster divides stacks"):
+        run(chunk=16)
+
+
+def fail_in_later_chunks() -> None:
+    """Make a worker fail in all chunks but the first."""
+    from napari_nst.batch import cluster
+
+    make: Any = cluster.make_chunk
+
+    def make_chunk(job: Any, fingerprint: Any, conversion: Any, chunk: Any, *more: Any) -> None:
+        if chunk.pictures[0] > 0:
+            raise ZeroDivisionError("division by zero")
+        make(job, fingerprint, conversion, chunk, *more)
+
+    cluster.make_chunk = make_chunk
+
+
+def fail_in_all_chunks_but_the_last() -> None:
+    """Repair the last chunk, and break the first, which is not made again."""
+    from napari_nst.batch import cluster, stack_task
+
+    def make_chunk(job: Any, fingerprint: Any, conversion: Any, chunk: Any, *more: Any) -> None:
+        if chunk.pictures[0] == 0:
+            raise ZeroDivisionError("division by zero")
+        stack_task.make_chunk(job, fingerprint, conversion, chunk, *more)
+
+    cluster.make_chunk = make_chunk
+
+
+def test_finished_chunks_are_kept_if_another_fails(
+    folder: Path, client: Client, photo: Any
+) -> None:
+    write_series(12, photo)
+    with (
+        LocalCluster(
+            n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as own,
+    ):
+        own.run(fail_in_later_chunks)
+        report = batch("series.ome.tif", "s.png", "out", scheduler=own, chunk=6, **TINY)
+        assert statuses(report) == ["failed"]
+        assert "ZeroDivisionError" in (report.failed[0].error or "")
+        assert not Path("out/series.ome.tif").exists()
+        own.run(fail_in_all_chunks_but_the_last)
+        # Without a length, that of the stored chunks is taken.
+        report = batch("series.ome.tif", "s.png", "out", scheduler=own, **TINY)
+        assert statuses(report) == ["made"]
+    assert record_of_series("out").fingerprint.chunk == 6
+    batch("series.ome.tif", "s.png", "two", scheduler=client, chunk=6, **TINY)
+    np.testing.assert_array_equal(series_of("out"), series_of("two"))
+
+
+def test_neighbouring_planes_agree_at_a_seam_as_elsewhere(
+    folder: Path, client: Client, photo: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    still = np.clip(photo(32, 40) + rng.normal(0, 0.01, (32, 32, 40, 3)), 0, 1)
+    write = {"metadata": {"axes": "TYXS"}, "photometric": "rgb"}
+    tifffile.imwrite("series.ome.tif", (255 * still).astype(np.uint8), **write)
+    options: Any = {"size": 40, "iterations": 20, "precision": "float32"}
+    options |= {"style_layers": ["relu1_1", "relu2_1"], "content_layers": ["relu2_2"]}
+    batch("series.ome.tif", "s.png", "out", scheduler=client, chunk=16, **options)
+    changes = np.abs(np.diff(series_of("out").astype(float), axis=0)).mean(axis=(1, 2, 3))
+    seam = slice(7, 16)  # planes 8 to 15 are cross-faded
+    assert changes[seam].max() < 1.5 * np.delete(changes, seam).mean()
 
 
 @pytest.mark.parametrize("start_from", ["previous", "content"])

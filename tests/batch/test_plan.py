@@ -126,6 +126,7 @@ def test_films_and_stacks_along_time_start_from_warped_results_by_default(
         ({"start_from": "next"}, "start_from is 'next'"),
         ({"start_from": "previous", "long_term": True}, "long_term carries .* is 'previous'"),
         ({"channels": "both"}, "channels is 'both'"),
+        ({"chunk": 1}, "chunk is 1; it must be 2 planes or more"),
         ({"style_plane": (1,)}, r"style_plane is \(1,\), and no style has several planes"),
         ({"out": "."}, r"a\.png is also an input"),
         ({"settings": {"init": "image"}}, "init is 'image'"),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from napari_nst.cli import main
 from napari_nst.files import write_image
+from napari_nst.settings import StyleTransferSettings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -67,7 +68,8 @@ def test_start_of_the_planes_is_printed_and_can_be_chosen(
     ]
     assert main([*command, "--long-term", "--set", "temporal_weight=2"]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert "TYX.ome.tif is there, but its temporal_weight was 10.0, not 2.0: it is" in lines[0]
+    default = StyleTransferSettings().temporal_weight
+    assert f"TYX.ome.tif is there, but its temporal_weight was {default}, not 2.0" in lines[0]
     assert lines[3].endswith(
         "TYX.ome.tif, ZYX.ome.tif: each plane starts from the result before it, carried along the "
         "motion (warped, long term)."
@@ -115,6 +117,21 @@ def test_unexpected_error_is_one_line_and_its_traceback_is_logged(
     [
         (["in", "--styles", "s.png", "-o", "out", "--seeds", "0,x"], "--seeds is '0,x'"),
         (["in", "--styles", "s.png", "-o", "out", "--intensities", "1,x"], "intensities is '1,x'"),
+        (["in", "--styles", "s.png", "-o", "out", "--chunk", "9"], "--chunk divides stacks for"),
+        (
+            [
+                "in",
+                "--styles",
+                "s.png",
+                "-o",
+                "out",
+                "--chunk",
+                "x",
+                "--scheduler",
+                "tcp://127.0.0.1:9",
+            ],
+            "--chunk is 'x'; it must be a number of planes, or none",
+        ),
         (["none*", "--styles", "s.png", "-o", "out"], "There is no content none*"),
         (["--styles", "s.png", "in", "-o", "out"], "CONTENT"),  # parsed as a style
         (["in", "--styles", "s.png", "-o", "out", "--set", "sizes=3"], "no setting 'sizes'"),

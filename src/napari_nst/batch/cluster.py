@@ -1,8 +1,9 @@
-"""Run a batch on a Dask cluster: one task per picture, or per plane of independent planes."""
+"""Run a batch on a Dask cluster: a task per picture, independent plane, or chunk of a stack."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 import time
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_nst.batch.execute import execute_job
 from napari_nst.batch.report import JobOutcome
-from napari_nst.batch.stack_task import StackWriter, make_plane
+from napari_nst.batch.stack_task import StackWriter, has_chunks, make_chunk, make_plane
 from napari_nst.errors import InputError, StyleTransferError, WeightsError
 
 if TYPE_CHECKING:
@@ -52,20 +53,22 @@ def run_on_cluster(
         tasks = _Tasks(client)
         stack.callback(tasks.cancel_all)
         open_stacks: dict[int, _StackOnCluster] = {}
+        tasks_per_job = math.ceil(len(client.nthreads()) / len(fingerprints))
         for index, fingerprint in fingerprints.items():
             job = _with_absolute_paths(jobs[index])
-            if not job.stack or job.start_from != "content":
+            if not job.stack or (job.has_dependent_planes and _is_one_task(job, tasks_per_job)):
                 tasks.submit(_execute_on_worker, (index, None), job, fingerprint)
                 continue
             try:
-                writer = stack.enter_context(StackWriter(job, fingerprint))
+                division = tasks_per_job if job.has_dependent_planes else None
+                writer = stack.enter_context(StackWriter(job, fingerprint, division))
+                planes = _StackOnCluster(writer)
+                planes.submit(tasks, index)
             except Exception as error:
                 yield index, JobOutcome.from_error(jobs[index], error)
                 continue
-            open_stacks[index] = _StackOnCluster(writer)
-            for plane in writer.missing:
-                tasks.submit(_make_plane_on_worker, (index, plane), job, writer.conversion, plane)
-            if not writer.missing:
+            open_stacks[index] = planes
+            if not planes.missing:
                 yield index, open_stacks.pop(index).finish(jobs[index])
         for (index, k), answer in tasks.results():
             job = jobs[index]
@@ -81,19 +84,40 @@ def run_on_cluster(
                     yield index, open_stacks.pop(index).finish(job)
 
 
+def _is_one_task(job: BatchJob, tasks_per_job: int) -> bool:
+    """Return whether a stack is made by one worker, which can be known without reading it."""
+    if job.chunk is None:
+        return tasks_per_job < 2 and not has_chunks(job)
+    return job.chunk == 0
+
+
 class _StackOnCluster:
-    """A stack whose planes arrive from workers, in any order."""
+    """A stack whose planes or chunks are made by workers, and end in any order."""
 
     def __init__(self, writer: StackWriter) -> None:
         self._writer, self._began = writer, time.monotonic()
-        self.missing = set(writer.missing)
+        dependent = writer.job.has_dependent_planes
+        self.missing = set(writer.missing_chunks if dependent else writer.missing)
         self.failure: JobOutcome | None = None
 
+    def submit(self, tasks: _Tasks, index: int) -> None:
+        """Submit a task for each missing plane or chunk of the job `index`."""
+        writer, job = self._writer, self._writer.job
+        if not job.has_dependent_planes:
+            for k in sorted(self.missing):
+                tasks.submit(_make_plane_on_worker, (index, k), job, writer.conversion, k)
+            return
+        method = writer.flow_method
+        for k in sorted(self.missing):
+            arguments = (job, writer.fingerprint, writer.conversion, writer.chunks[k], method)
+            tasks.submit(_make_chunk_on_worker, (index, k), *arguments)
+
     def add(self, k: int, answer: Any) -> None:
-        """Store plane `k`, or the failure of its task."""
+        """Store plane `k`, or the failure of its task; chunks are stored by their workers."""
         self.missing.discard(k)
         if isinstance(answer, JobOutcome):
             self.failure = answer
+        if answer is None or isinstance(answer, JobOutcome):
             return
         try:
             self._writer.put(k, *answer)
@@ -112,7 +136,7 @@ class _StackOnCluster:
 
 
 class _Tasks:
-    """The tasks that were submitted to a cluster, each for a job or for a plane of a job."""
+    """The tasks that were submitted to a cluster, each for a job, or for a part of a job."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -121,7 +145,7 @@ class _Tasks:
     def submit(
         self, function: Callable[..., Any], key: tuple[int, int | None], *arguments: Any
     ) -> None:
-        """Submit a task for the job and plane in `key`."""
+        """Submit a task for the job and the plane or chunk in `key`."""
         task = self._client.submit(function, *arguments, pure=False, retries=_RETRIES)
         self._tasks[task] = key
 
@@ -216,6 +240,17 @@ def _make_plane_on_worker(job: BatchJob, conversion: StackConversion, k: int) ->
         raise
     except Exception as error:
         return JobOutcome.from_error(job, error)
+
+
+def _make_chunk_on_worker(job: BatchJob, *arguments: Any) -> JobOutcome | None:
+    """Make a chunk, and return the outcome if it failed."""
+    try:
+        _call_on_worker(make_chunk, job, *arguments)
+    except WeightsError:
+        raise
+    except Exception as error:
+        return JobOutcome.from_error(job, error)
+    return None
 
 
 def _call_on_worker(function: Callable[..., Any], *arguments: Any) -> Any:

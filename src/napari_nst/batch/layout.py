@@ -137,6 +137,16 @@ class Layout:
                 return self.picture(int(np.ravel_multi_index(index, self.lengths)))[0]
         return None
 
+    def sequences(self) -> tuple[tuple[int, ...], ...]:
+        """Return the pictures as sequences of neighbours; none if sequences branch."""
+        by_last: dict[int | None, tuple[int, ...]] = {}
+        for n in range(len(self)):
+            previous = self.previous(n)
+            if previous is not None and previous not in by_last:
+                return ()
+            by_last[n] = (*(by_last.pop(previous) if previous is not None else ()), n)
+        return tuple(sorted(by_last.values()))
+
     def _is_followed(self, axis: str) -> bool:
         """Return whether consecutive pictures along an axis are neighbours."""
         return axis != self.channel and axis not in _UNRELATED

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from napari_nst.batch.chunks import check_length
 from napari_nst.batch.layout import Channels, Layout
 from napari_nst.batch.names import expand, split_name, suffix_of_result, unique, unique_stems
 from napari_nst.batch.reading import plane_of
@@ -56,6 +57,8 @@ class BatchJob:
         The plane of the content, if it has several and is no stack.
     style_planes : tuple of (tuple of int or None)
         The plane of each style that has several.
+    chunk : int or None
+        Planes of each chunk of a stack that a cluster divides; 0: not divided; None: automatic.
     log : Path or None
         File for tracebacks; by default "napari-nst-batch.log" beside the result.
     """
@@ -73,7 +76,13 @@ class BatchJob:
     channels: Channels = "separate"
     plane: tuple[int, ...] | None = None
     style_planes: tuple[tuple[int, ...] | None, ...]
+    chunk: int | None = None
     log: Path | None = None
+
+    @property
+    def has_dependent_planes(self) -> bool:
+        """Whether the content is a stack whose planes start from the planes before them."""
+        return self.stack and self.start_from != "content"
 
     @property
     def record(self) -> Path:
@@ -107,13 +116,14 @@ def make_plan(
     long_term: bool = False,
     channels: Channels = "separate",
     style_plane: tuple[int, ...] | None = None,
+    chunk: int | None = None,
 ) -> tuple[BatchJob, ...]:
     """Return the jobs of a batch, content by content.
 
     Parameters
     ----------
     contents, styles, out, settings, seeds, masks, intensities, start_from
-    long_term, channels, style_plane
+    long_term, channels, style_plane, chunk
         As for `batch`.
 
     Raises
@@ -126,6 +136,7 @@ def make_plan(
     contents, styles, out = expand("content", contents), expand("style", styles), Path(out)
     _check(settings, seeds, start_from, long_term, channels)
     check_intensities(intensities)
+    check_length(chunk)
     for kind, paths in (("content", contents), ("style", styles)):
         if not paths:
             raise InputError(f"There is no {kind}: name at least one.")
@@ -175,6 +186,7 @@ def make_plan(
             long_term=long_term,
             channels=channels,
             style_planes=(planes[style],),
+            chunk=chunk,
         )
         for name, (number, style, seed, _, _) in zip(names, parts, strict=True)
     )

@@ -72,6 +72,8 @@ class JobFingerprint(_Record):
         The plane of the content.
     style_planes : tuple of (tuple of int or None)
         The plane of each style.
+    chunk : int
+        Planes of each chunk of a stack that was divided; 0 if it was not.
     """
 
     settings: StyleTransferSettings
@@ -85,6 +87,7 @@ class JobFingerprint(_Record):
     channels: Literal["separate", "together"] = "separate"
     plane: tuple[int, ...] | None = None
     style_planes: tuple[tuple[int, ...] | None, ...]
+    chunk: int = 0
 
     @classmethod
     def from_job(cls, job: BatchJob) -> Self:
@@ -108,6 +111,7 @@ class JobFingerprint(_Record):
             channels=job.channels if job.stack else "separate",
             plane=job.plane,
             style_planes=job.style_planes,
+            chunk=job.chunk or 0 if job.has_dependent_planes else 0,
         )
 
     def difference_to(self, earlier: JobFingerprint) -> str | None:
@@ -120,7 +124,7 @@ class JobFingerprint(_Record):
                 return f"its {part} was another"
         options = (
             *("intensities", "start_from", "long_term", "channels"),
-            *("plane", "style_planes"),
+            *("plane", "style_planes", "chunk"),
         )
         values = [
             *((name, value, getattr(earlier.settings, name)) for name, value in self.settings),
@@ -181,6 +185,8 @@ def is_up_to_date(job: BatchJob, fingerprint: JobFingerprint) -> tuple[bool, str
         return False, "it has no record"
     except (OSError, ValueError):  # not text, not a record, or of another version
         return False, "its record cannot be read"
+    if job.chunk is None:  # any
+        fingerprint = fingerprint.model_copy(update={"chunk": record.fingerprint.chunk})
     difference = fingerprint.difference_to(record.fingerprint)
     if difference is None and record.result != job.result.name:
         difference = f"its record is of {record.result}"

@@ -106,6 +106,12 @@ class Batch:
         InputError, WeightsError
             If no job can run: the device, the weights or the cluster is missing.
         """
+        divided = next((job for job in self.pending if job.chunk), None)
+        if scheduler is None and divided is not None:
+            raise InputError(
+                f"chunk is {divided.chunk}, and only a cluster divides stacks: name its scheduler, "
+                "or leave out chunk."
+            )
         began = time.monotonic()
         report_progress = progress or (lambda _: None)
         outcomes = dict(self.known_outcomes)
@@ -166,6 +172,7 @@ def batch(
     channels: Channels = "separate",
     style_plane: int | tuple[int, ...] | None = None,
     scheduler: str | Client | None = None,
+    chunk: int | None = None,
     progress: Callable[[JobProgress], object] | None = None,
     **choices: Any,
 ) -> BatchReport:
@@ -209,7 +216,12 @@ def batch(
         The plane of a style with several planes: an index along each of its axes, from 0.
     scheduler : str or distributed.Client, optional
         A Dask cluster or its address; its workers must see the files under the same paths.
-        Results are the same bytes on the same processors and threads per picture.
+        Results are the same bytes on the same processors and threads per picture, except of stacks
+        that are divided into chunks.
+    chunk : int, optional
+        Planes in each chunk of a stack whose planes start from their previous planes; each chunk is
+        a task of the cluster, and neighbouring chunks are cross-faded.  0: stacks are not divided.
+        By default they are if there are fewer jobs than workers, into chunks of 16 planes or more.
     progress : callable, optional
         Called with a `JobProgress` after each iteration and at the end of each job.
     **choices
@@ -240,6 +252,7 @@ def batch(
         long_term=long_term,
         channels=channels,
         style_plane=(style_plane,) if isinstance(style_plane, int) else style_plane,
+        chunk=chunk,
     )
     return Batch.from_jobs(jobs).run(scheduler, progress)
 

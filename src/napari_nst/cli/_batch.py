@@ -131,6 +131,15 @@ def batch(
             metavar="ADDRESS", help="Dask scheduler whose workers run the jobs: tcp://HOST:8786."
         ),
     ] = None,
+    chunk: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|none",
+            help="With --scheduler: planes in each task of a stack whose planes start from the "
+            "ones before them; neighbouring tasks are cross-faded. none: one task.",
+            show_default="one task if there are as many results as workers, otherwise 16 or more",
+        ),
+    ] = None,
 ) -> None:
     """Give each CONTENT the style of each STYLE.
 
@@ -155,6 +164,7 @@ def batch(
         long_term=long_term,
         channels=channels,
         style_plane=parse_plane(style_plane, "--style-plane"),
+        chunk=None if chunk is None else _chunk(chunk, scheduler),
     )
     work = Batch.from_jobs(jobs)
     progress = BatchProgress(say_before(work, scheduler), measure_speed=scheduler is None)
@@ -177,3 +187,11 @@ def _seeds(text: str) -> tuple[int, ...]:
             f"--seeds is {text!r}; it must be whole numbers with commas between them, such as "
             "0,1,2."
         ) from None
+
+
+def _chunk(text: str, scheduler: str | None) -> int:
+    if scheduler is None:
+        raise InputError("--chunk divides stacks for --scheduler: give both, or leave out --chunk.")
+    if text != "none" and not text.isdecimal():
+        raise InputError(f"--chunk is {text!r}; it must be a number of planes, or none.")
+    return 0 if text == "none" else int(text)

@@ -43,6 +43,8 @@ class PlaneRecord(BaseModel):
         Evaluations.
     losses : dict of str to float
         Last losses: "content", "style", "tv", "temporal" and "total".
+    share : float
+        Share of this run in the plane: less than 1 if the plane is cross-faded from two runs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +59,7 @@ class PlaneRecord(BaseModel):
     out_of_memory_events: tuple[OutOfMemoryEvent, ...] = ()
     iterations: int
     losses: dict[str, float]
+    share: float = 1.0
 
     @classmethod
     def from_run(cls, plane: int, run: RunRecord) -> PlaneRecord:
@@ -112,7 +115,7 @@ class StackRecord(Record):
     content : StackContent
         The stack.
     finished : tuple of PlaneRecord
-        Finished planes whose record is known, in order.
+        Finished planes whose record is known, in order; a plane that is cross-faded is there twice.
     """
 
     start_from: Literal["warped", "previous", "content"]
