@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from skimage.filters import gaussian
 
 from napari_nst import stacks
 from napari_nst.errors import InputError
@@ -444,6 +445,35 @@ def test_a_plane_without_labels_is_reported_before_the_run(stack, panel, qtbot):
     finish(panel, qtbot)
     assert panel.engine.made == []
     assert "cells has no label over plane 4 of 4 of volume: paint on every plane" in panel.status
+
+
+def test_labels_of_the_first_plane_are_moved_along(stack, panel, qtbot):
+    smooth = gaussian(np.random.default_rng(0).random((20, 24)), 1.5, mode="wrap")
+    smooth = (smooth - smooth.min()) / np.ptp(smooth)
+    volume = stack.layers["volume"]
+    volume.data[1] = [4000 * np.roll(smooth, k, axis=1) for k in range(4)]
+    labels = np.zeros((3, 4, 20, 24), np.uint8)
+    labels[1, 0, 6:14, 6:14] = 1
+    layer = stack.add_labels(labels, scale=(1, 3, 1, 1), name="cells")
+    stack.dims.set_current_step(1, 0)
+    panel.controls.regions.content_labels.value = layer
+    panel.start()
+    finish(panel, qtbot)
+    assert "cells has no label over plane 4 of 4 of volume: paint on every plane" in panel.status
+    panel.controls.planes.start_from.value = "warped"
+    stack.dims.set_current_step(1, 3)
+    panel.start()
+    finish(panel, qtbot)
+    columns = [np.nonzero(run.more["content_labels"])[1].mean() for run in panel.engine.made]
+    np.testing.assert_allclose(columns, np.arange(9.5, 13), atol=0.5)
+    panel.controls.regions.content_labels.value = None
+    panel.reuse(stack.layers["volume x paint"])
+    assert panel.status == "The settings are those of volume x paint."
+    assert panel.controls.regions.content_labels.value is layer
+    layer.data = np.roll(labels, 1, axis=1)
+    panel.start()
+    finish(panel, qtbot)
+    assert "plane 1 of 4 of volume: paint on it, and later planes have its labels" in panel.status
 
 
 def test_a_thick_slice_is_projected_along_the_other_axes_only(stack, panel, qtbot):

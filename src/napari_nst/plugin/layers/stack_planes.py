@@ -62,13 +62,19 @@ class LabelsAlong:
         """Read the labels over a plane."""
         return self._over(k).load()
 
-    def check_ends(self) -> None:
-        """Raise InputError if the first or the last plane has no label."""
-        for k in (0, self._count - 1):
+    def check_ends(self, *, carried: bool = False) -> None:
+        """Raise InputError if the first or the last plane has no label.
+
+        Only the first needs one if the run carries labels from plane to plane.
+        """
+        paint = "paint on every plane"
+        if carried:
+            paint = "paint on it, and later planes have its labels, moved along"
+        for k in (0,) if carried else (0, self._count - 1):
             if not any(self._over(k).unique_labels()):
                 raise InputError(
                     f"{self._labels.name} has no label over plane {k + 1} of {self._count} of "
-                    f"{self._name}: paint on every plane, or choose a 2D Labels layer for all."
+                    f"{self._name}: {paint}, or choose a 2D Labels layer for all."
                 )
 
     def _over(self, k: int) -> LabelsPlane:

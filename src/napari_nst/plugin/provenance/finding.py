@@ -225,8 +225,10 @@ class RunInputs:
         content = known.input([record["content"]], "content")
         labels = known.input([record.get("content_labels")], "content_labels")
         if planes:
-            content = known.plane_of_stack(planes, content)
-            labels = known.input([plane["content_labels"] for plane in planes], "content_labels")
+            first = planes[0]
+            content = known.at_plane(first["plane"], [first["content"]], "content")
+            painted = [plane["content_labels"] for plane in planes]
+            labels = known.at_plane(first["plane"], painted, "content_labels")
         styles = known.inputs(record["styles"], "styles")
         style_labels = known.inputs(record.get("style_labels"), "style_labels")
         for change in (
@@ -290,16 +292,18 @@ class _OriginTable:
             RunInput((one,), self._all) if isinstance(one, dict) else None for one in listed
         )
 
-    def plane_of_stack(self, planes: Sequence[Any], stack: RunInput | None) -> RunInput:
-        """Return the first finished plane of a stack."""
-        first, origins = planes[0], () if stack is None else stack.origins
+    def at_plane(self, plane: int, records: Sequence[Any], role: str) -> RunInput | None:
+        """Return the input of a role at a plane of a stack, which no origin names."""
+        found = self.input(records, role)
+        if found is None:
+            return None
         moved = [
-            replace(origin, index=(*origin.index[:axis], first["plane"], *origin.index[axis + 1 :]))
-            for origin in origins
+            replace(origin, index=(*origin.index[:axis], plane, *origin.index[axis + 1 :]))
+            for origin in found.origins
             for axis, place in enumerate(origin.index)
             if isinstance(place, int)
         ]
-        return RunInput((first["content"],), (*moved, *origins))
+        return replace(found, origins=(*moved, *found.origins))
 
 
 def _joined(records: Sequence[Any], fields: Any) -> RunInput | None:

@@ -160,14 +160,14 @@ def labels_along(job: Job, labels: LabelsPlane) -> LabelsAlong:
     Raises
     ------
     InputError
-        If the first or the last plane has no label, and label 0 has no style: the run would end
-        there.
+        If the first plane, or the last without motion, has no label, and label 0 has no style: the
+        run would end there.
     """
     assert job.stack is not None
     along = LabelsAlong(labels, job.content, job.stack.axis)
     styles = job.settings.region_styles
     if styles is None or styles.get(0) is None:
-        along.check_ends()
+        along.check_ends(carried=job.stack.start_from == "warped")
     return along
 
 

@@ -96,7 +96,10 @@ class JobMaker:
             check_init_image(job.content, job.init_image)
             _check_same_content(content, init_image)
         job = with_labels(job, *controls.regions.chosen_labels)
-        if not draft:  # the canvas may show a part without some of the labels
+        # The canvas may show a part without some of the labels, or a plane to which labels are
+        # carried from the planes before it.
+        carried = stack is not None and stack.start_from == "warped"
+        if not draft and not (carried and not any(controls.regions.table.labels)):
             controls.regions.check()
         return job
 
