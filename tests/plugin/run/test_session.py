@@ -390,7 +390,8 @@ def test_a_few_reports_contain_all_evaluations(viewer, run_job):
 
     assert len(reports) < 40
     assert [one.iteration for one in evaluations] == list(range(1, 41))
-    assert all(one.losses.keys() == {"content", "style", "total"} for one in evaluations)
+    terms = {"content", "style", "temporal", "total"}
+    assert all(one.losses.keys() == terms for one in evaluations)
     assert reports[-1].snapshot.iteration == reports[-1].snapshot.iterations == 40
 
 

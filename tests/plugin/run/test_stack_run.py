@@ -241,14 +241,6 @@ def test_steadiness_has_the_default_in_the_middle_and_is_off_at_zero(panel, posi
     assert steadiness.widget.value == 1
 
 
-def test_the_temporal_loss_is_drawn(panel, qtbot):
-    found = []
-    panel.session.reported.connect(lambda report: found.extend(report.evaluations))
-    panel.start()
-    finish(panel, qtbot)
-    assert set(found[0].losses) == {"content", "style", "temporal", "total"}
-
-
 def test_reuse_restores_what_planes_started_from(stack, panel, qtbot):
     planes = panel.controls.planes
     planes.start_from.value = "warped"

@@ -19,7 +19,7 @@ from napari_nst.plugin.widgets.fields import control, weight_slider
 if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Image
-    from qtpy.QtWidgets import QFormLayout
+    from qtpy.QtWidgets import QFormLayout, QWidget
 
     from napari_nst.stacks import StartFrom
 
@@ -189,8 +189,10 @@ class PlanesBox:
 
     def _enable_motion(self) -> None:
         warped = self.start_from.value == "warped"
-        self.long_term.setEnabled(warped)
-        self._steadiness.native.setEnabled(warped)
+        steadiness = self._steadiness.native
+        label = cast("QWidget", self._form.labelForField(steadiness))
+        for widget in (self.long_term, label, steadiness):
+            widget.setEnabled(warped)
 
     @property
     def _along_channels(self) -> bool:
