@@ -175,33 +175,33 @@ def test_series_are_divided_if_workers_would_have_no_job(
         run(chunk=16)
 
 
-def fail_in_later_chunks() -> None:
-    """Make a worker fail in all chunks but the first."""
-    from napari_nst.batch import cluster
+def fail_in_the_second_chunk() -> None:
+    """Make a worker fail at the third plane of the second chunk, which has nine."""
+    from napari_nst import stacks
+    from napari_nst.stacks import resumable
 
-    make: Any = cluster.make_chunk
-
-    def make_chunk(job: Any, fingerprint: Any, conversion: Any, chunk: Any, *more: Any) -> None:
-        if chunk.pictures[0] > 0:
+    def put_plane(store: Any, k: int, *more: Any) -> None:
+        if len(store.array) == 9 and k == 2:
             raise ZeroDivisionError("division by zero")
-        make(job, fingerprint, conversion, chunk, *more)
+        stacks.put_plane(store, k, *more)
 
-    cluster.make_chunk = make_chunk
+    resumable.put_plane = put_plane
 
 
-def fail_in_all_chunks_but_the_last() -> None:
-    """Repair the last chunk, and break the first, which is not made again."""
-    from napari_nst.batch import cluster, stack_task
+def fail_in_planes_that_are_finished() -> None:
+    """Make a worker fail if it makes a plane again that `fail_in_the_second_chunk` let pass."""
+    from napari_nst import stacks
+    from napari_nst.stacks import resumable
 
-    def make_chunk(job: Any, fingerprint: Any, conversion: Any, chunk: Any, *more: Any) -> None:
-        if chunk.pictures[0] == 0:
+    def put_plane(store: Any, k: int, *more: Any) -> None:
+        if len(store.array) == 6 or k < 2:
             raise ZeroDivisionError("division by zero")
-        stack_task.make_chunk(job, fingerprint, conversion, chunk, *more)
+        stacks.put_plane(store, k, *more)
 
-    cluster.make_chunk = make_chunk
+    resumable.put_plane = put_plane
 
 
-def test_finished_chunks_are_kept_if_another_fails(
+def test_finished_planes_are_kept_if_a_chunk_fails(
     folder: Path, client: Client, photo: Any
 ) -> None:
     write_series(12, photo)
@@ -211,12 +211,12 @@ def test_finished_chunks_are_kept_if_another_fails(
         ) as cluster,
         Client(cluster) as own,
     ):
-        own.run(fail_in_later_chunks)
+        own.run(fail_in_the_second_chunk)
         report = batch("series.ome.tif", "s.png", "out", scheduler=own, chunk=6, **TINY)
         assert statuses(report) == ["failed"]
         assert "ZeroDivisionError" in (report.failed[0].error or "")
         assert not Path("out/series.ome.tif").exists()
-        own.run(fail_in_all_chunks_but_the_last)
+        own.run(fail_in_planes_that_are_finished)
         # Without a length, that of the stored chunks is taken.
         report = batch("series.ome.tif", "s.png", "out", scheduler=own, **TINY)
         assert statuses(report) == ["made"]
