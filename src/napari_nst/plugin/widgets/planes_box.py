@@ -32,8 +32,8 @@ _STARTS = (
         "the plane before, moved along",
         "warped",
         "For films and time series: the result of the plane before, carried along the motion "
-        "between the two, so that strokes stay on what moves.  Finding the motion takes extra "
-        'time; pip install "napari-nst[motion]" makes it eight times faster.',
+        "between the two, so that strokes stay on what moves.  Finding the motion takes a small "
+        'part of the time; pip install "napari-nst[motion]" makes it about eight times faster.',
     ),
     (
         "the plane before",
@@ -45,7 +45,7 @@ _STARTS = (
         "its own content",
         "content",
         "For unrelated planes, and always for channels.  Neighbours differ, and each plane takes "
-        "twice as long.",
+        "about twice as long.",
     ),
 )
 
