@@ -119,6 +119,7 @@ def test_a_run_is_resumed_to_the_same_bytes(planes: Image, style: Image, long_te
     record = again.record
     assert (record.start_from, record.long_term) == ("warped", long_term)
     assert record.flow_method == "dis"
+    assert {"opencv", "scikit-image", "torch"} <= record.versions.keys()
     assert [plane.init_reliability is None for plane in record.finished] == [True] + [False] * 4
     assert record.finished[-1].losses["temporal"] > 0
 
@@ -226,6 +227,7 @@ def test_without_opencv_runs_work_and_say_so(
     run = StackTransfer(planes[:2], style, quick(iterations=2), start_from="warped")
     list(run)
     assert run.record.flow_method == "tvl1"
+    assert "opencv" not in run.record.versions
 
 
 def test_the_colour_mode_can_be_steered(planes: Image, style: Image) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,7 +14,14 @@ from napari_nst.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FlowMethod", "Motion", "carry", "flow_method", "motion_between"]
+__all__ = [
+    "FlowMethod",
+    "Motion",
+    "carry",
+    "flow_method",
+    "motion_between",
+    "motion_versions",
+]
 
 FlowMethod = Literal["dis", "tvl1"]
 
@@ -60,6 +68,18 @@ def flow_method(required: FlowMethod | None = None) -> FlowMethod:
             "again."
         )
     return required or ("dis" if has_opencv else "tvl1")
+
+
+def motion_versions(method: FlowMethod | None) -> dict[str, str]:
+    """Return the versions of the packages that estimate and carry a motion; none without one."""
+    if method is None:
+        return {}
+    found = {"scikit-image": version("scikit-image")}
+    if method == "dis":
+        import cv2
+
+        found["opencv"] = cv2.__version__
+    return found
 
 
 def motion_between(

@@ -316,6 +316,7 @@ class StackTransfer(Controlled):
             ),
             styles=first.styles,
             style_labels=first.style_labels,
+            versions=run.versions | motion.motion_versions(self._flow_method),
             finished=tuple(self._records[k] for k in sorted(self._records)),
             status=self._status,
         )
