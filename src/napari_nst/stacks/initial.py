@@ -109,7 +109,7 @@ def warped_start(
     is visible, else from the content, in the colours of the nearest result: later planes have too
     few iterations to recolour it.  With weights of 0 and 1, the temporal loss to this one image
     is, up to a constant, the sum of the losses to all results with the long-term weights of Ruder
-    et al. (arXiv 1604.08610, equations 8 and 9).
+    et al. (arXiv 1604.08610, section 4.3).
     """
     now, alpha = (_resized(each, size) for each in _colors(content))
     results = [_resized(_colors(plane.result)[0], size) for plane in earlier]

@@ -98,7 +98,7 @@ def motion_between(
     Notes
     -----
     A pixel is not visible where forward and backward flow disagree (Ruder et al., arXiv 1604.08610,
-    equation 5), where the images differ although the flow says that they show the same, outside the
+    section 4.2), where the images differ although the flow says that they show the same, outside the
     earlier image, and at missing values.  The second is not in the paper: a smooth flow also spans
     what was uncovered, and misses objects that are small and fast.
     """
@@ -191,7 +191,7 @@ def _places(flow: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.
 
 
 def _consistent(backward: NDArray[np.float32], forward: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where backward and forward flow cancel (equation 5 of arXiv 1604.08610)."""
+    """Return where backward and forward flow cancel (section 4.2 of arXiv 1604.08610)."""
     there = carry(forward, backward, order=1)
     squared = np.square(there + backward).sum(axis=-1)
     lengths = np.square(there).sum(axis=-1) + np.square(backward).sum(axis=-1)
@@ -207,7 +207,7 @@ def _alike(
 
 
 def _at_boundaries(flow: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where the flow changes abruptly (equation 6 of arXiv 1604.08610)."""
+    """Return where the flow changes abruptly (section 4.2 of arXiv 1604.08610)."""
     slopes = sum(np.square(slope).sum(axis=-1) for slope in np.gradient(flow, axis=(0, 1)))
     lengths = np.square(flow).sum(axis=-1)
     return np.asarray(slopes > 0.01 * lengths + 0.002)

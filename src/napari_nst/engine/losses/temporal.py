@@ -17,7 +17,7 @@ __all__ = ["temporal_term"]
 def temporal_term(image: Tensor, target: TemporalTarget) -> ContentTerm:
     """Return the weighted sum of squared differences to a target, and its gradient.
 
-    Equation 7 of Ruder, Dosovitskiy and Brox (arXiv 1604.08610) without the factor 1 / D.
+    Section 4.2 of Ruder, Dosovitskiy and Brox (arXiv 1604.08610), without the factor 1 / D.
 
     Parameters
     ----------
