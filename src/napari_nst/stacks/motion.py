@@ -98,9 +98,9 @@ def motion_between(
     Notes
     -----
     A pixel is not visible where forward and backward flow disagree (Ruder et al., arXiv 1604.08610,
-    section 4.2), where the images differ although the flow says that they show the same, outside the
-    earlier image, and at missing values.  The second is not in the paper: a smooth flow also spans
-    what was uncovered, and misses objects that are small and fast.
+    section 4.2), where the images differ although the flow says that they show the same, outside
+    the earlier image, and at missing values.  The second is not in the paper: a smooth flow also
+    spans what was uncovered, and misses objects that are small and fast.
     """
     method = method or flow_method()
     first, second = _normalized(earlier, later)
