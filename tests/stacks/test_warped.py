@@ -93,6 +93,18 @@ def test_a_larger_temporal_weight_holds_results_closer(planes: Image, style: Ima
     assert errors[0] > 1.2 * errors[1] > 1.5 * errors[2]
 
 
+def test_results_in_memory_are_kept_as_long_as_planes_start_from_them(
+    planes: Image, style: Image
+) -> None:
+    longer = np.concatenate([planes, planes[::-1]])
+    settings = quick(iterations=2)
+    kept = stylize_stack(longer, style, settings, long_term=True, load_previous=None)
+    loaded = stylize_stack(longer, style, settings, long_term=True)
+    assert len(kept) == len(longer)
+    for found, expected in zip(kept, loaded, strict=True):
+        assert found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("long_term", [False, True])
 def test_a_run_is_resumed_to_the_same_bytes(planes: Image, style: Image, long_term: bool) -> None:
     def run_into(store: PlaneArray) -> ResumableStack:

@@ -359,7 +359,9 @@ class StackTransfer(Controlled):
         planes = [before for n in steps if (before := self._planes_back(plane, n)) is not None]
         if self.start_from == "content":  # the plane before is only checked
             planes = [before for before in planes if before in self._records]
-        self._recent = {k: self._recent.get(k) or self._read_again(k) for k in planes}
+        reach = {self._planes_back(plane, n) for n in range(1, steps[-1] + 1)}
+        self._recent = {k: recent for k, recent in self._recent.items() if k in reach}
+        self._recent |= {k: self._read_again(k) for k in planes if k not in self._recent}
         if self.start_from == "content" or not planes:
             return None
         results = [self._result_of(before, plane) for before in planes]
