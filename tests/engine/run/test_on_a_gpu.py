@@ -62,6 +62,17 @@ def synchronisations(gpu: SimulatedGpu) -> int:
     return sum(gpu.waits.values())
 
 
+def check_synchronisations(run: StyleTransfer, gpu: SimulatedGpu) -> None:
+    """Run to the end, and fail if an iteration waits for the GPU, but at the start of a scale."""
+    scale = 0
+    for snapshot in run:
+        if snapshot.scale == scale:
+            assert synchronisations(gpu) == 0, gpu.waits
+        scale = snapshot.scale
+        gpu.restart()
+    assert scale == 2
+
+
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_choice_runs_without_synchronising(name: str, gpu: SimulatedGpu) -> None:
     settings = StyleTransferSettings(**{**ON_GPU, **CHOICES[name]})
@@ -89,13 +100,7 @@ def test_a_temporal_loss_runs_without_synchronising(
     run = StyleTransfer(
         CONTENT, STYLE, settings, init_image=1 - CONTENT, init_reliability=reliability
     )
-    scale = 0
-    for snapshot in run:
-        if snapshot.scale == scale:
-            assert synchronisations(gpu) == 0, gpu.waits
-        scale = snapshot.scale
-        gpu.restart()
-    assert scale == 2
+    check_synchronisations(run, gpu)
     assert run.result().image.shape == CONTENT.shape
 
 
@@ -106,13 +111,7 @@ def test_regions_synchronise_only_at_the_start_of_a_scale(
 ) -> None:
     settings = StyleTransferSettings(**{**ON_GPU, "region_guidance": guidance, "tile": tile})
     run = StyleTransfer(CONTENT, STYLE, settings, content_labels=LABELS)
-    scale = 0
-    for snapshot in run:
-        if snapshot.scale == scale:
-            assert synchronisations(gpu) == 0, gpu.waits
-        scale = snapshot.scale
-        gpu.restart()
-    assert scale == 2
+    check_synchronisations(run, gpu)
 
 
 def test_a_run_can_be_steered(gpu: SimulatedGpu) -> None:
