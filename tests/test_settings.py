@@ -238,6 +238,7 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
         "tv_weight": weights,
         "style_weights": st.none() | st.lists(positive, min_size=1, max_size=4).map(tuple),
         "style_scale": positive,
+        "strokes_relative_to": st.sampled_from(["picture", "pixels"]),
         "pooling": st.sampled_from(["max", "average"]),
         "rescale_pooling": st.booleans(),
         "padding": st.sampled_from(["replicate", "zero"]),

@@ -66,6 +66,8 @@ class ScaleRecord(_Record):
         Size in pixels.
     iterations : int
         Planned evaluations.
+    style_side : float or None
+        Longest side in pixels of a style whose `style_scale` is 1; None: that of the content.
     tile : int or None
         Side of the tiles at the end, which are smaller where memory ran out; None: no tiles.
     """
@@ -73,6 +75,7 @@ class ScaleRecord(_Record):
     height: int
     width: int
     iterations: int
+    style_side: float | None = None
     tile: int | None = None
 
 

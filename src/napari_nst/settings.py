@@ -125,6 +125,12 @@ class StyleTransferSettings(BaseModel):
         The style image's longest side relative to the content's, at every scale; one for all
         styles or one for each.  Larger values make larger strokes.  Beside a narrow content the
         style is smaller (`sizes.style_size`).
+    strokes_relative_to : {"picture", "pixels"}
+        What the size of strokes is relative to.  "picture": at every working size strokes are the
+        same part of the picture.  "pixels": they have the size in pixels that they have at a
+        working size of 512, so a picture of 2048 pixels has strokes a quarter as large, and one
+        of 256 twice as large.  Then `style_scale` is relative to 512 pixels, and scales begin
+        where the style has about 256.
     region_styles : mapping of int to int or None, or None
         With labels on the content: the index of each label's style, from 0, or None to keep the
         content's pixels.  See `assignment.assign_styles` for labels that are not named.
@@ -197,6 +203,7 @@ class StyleTransferSettings(BaseModel):
     temporal_weight: _Weight = 5.0
     style_weights: tuple[_Weight, ...] | None = None
     style_scale: Annotated[float | tuple[float, ...], BeforeValidator(_one_or_several)] = 1.0
+    strokes_relative_to: Literal["picture", "pixels"] = "picture"
     region_styles: _RegionStyles | None = None
     region_guidance: Literal["all", "inside"] = "all"
     region_softness: Annotated[float, Field(ge=0, le=1)] = 0.02

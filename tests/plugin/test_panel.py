@@ -225,6 +225,20 @@ def test_the_estimate_follows_the_controls(panel: Any) -> None:
     assert "GiB" in panel.estimate
 
 
+def test_the_estimate_follows_the_choice_of_strokes(panel: Any) -> None:
+    strokes = panel.controls.fields["strokes_relative_to"].widget
+    estimates = {}
+    for size in (512, 2048):
+        panel.controls.size.value = size
+        for choice in ("picture", "pixels"):
+            strokes.value = choice
+            estimates[size, choice] = panel.estimate
+
+    assert estimates[512, "picture"] == estimates[512, "pixels"]
+    # 70 instead of 41 iterations at the last size, and a style of 512 instead of 2048 pixels
+    assert estimates[2048, "picture"] != estimates[2048, "pixels"]
+
+
 def test_bad_pixels_show_an_error(viewer: Any, panel: Any, qtbot: Any) -> None:
     data = np.full((20, 20), 0.5)
     data[3, 4] = np.nan

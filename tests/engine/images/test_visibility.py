@@ -69,6 +69,7 @@ def check_hidden_has_no_effect(make_result: Any) -> Any:
         {"init": "style"},
         {"init": "noise", "padding": "zero", "pooling": "average"},
         {"size": 40, "style_scale": 1.3},
+        {"strokes_relative_to": "pixels", "style_scale": 0.2},
     ],
     ids=", ".join,
 )

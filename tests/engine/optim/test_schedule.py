@@ -95,6 +95,24 @@ def test_the_number_of_scales(
     assert len(make_scales(height, width, iterations, scales, 32)) == expected
 
 
+@pytest.mark.parametrize(
+    ("style_side", "scales", "expected"),
+    [
+        (512, "auto", [256, 512]),
+        (1024, "auto", [256, 512, 1024]),
+        (100, "auto", [100]),
+        (512, 1, [512]),
+        (512, 3, [128, 256, 512]),
+    ],
+)
+def test_scales_with_a_side_of_the_style_begin_where_it_has_256_pixels(
+    style_side: float, scales: int | str, expected: list[float]
+) -> None:
+    found = make_scales(2048, 2048, 100, scales, style_side=style_side)
+    assert [scale.style_side for scale in found] == expected
+    assert [scale.height for scale in found] == [2048 * side / style_side for side in expected]
+
+
 def test_a_single_scale_has_all_iterations() -> None:
     assert make_scales(50, 70, 9, 1) == (Scale(50, 70, 9),)
 

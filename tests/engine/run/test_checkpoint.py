@@ -92,6 +92,18 @@ def test_a_resumed_run_is_byte_equal_to_an_uninterrupted_one(
     check_equal(*save_and_load_at(at, tmp_path / "run", make_run))
 
 
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_run_with_strokes_in_pixels_continues_to_the_same_bytes(
+    at: int, tmp_path: Path, content: Image, style: Image
+) -> None:
+    settings = quick(iterations=6, strokes_relative_to="pixels")
+    loaded, expected = save_and_load_at(
+        at, tmp_path / "run", lambda: StyleTransfer(content, style, settings)
+    )
+    check_equal(loaded, expected)
+    assert [scale.style_side for scale in loaded.scales] == [256, 512]
+
+
 def test_lbfgs_can_be_saved_during_its_line_search(
     tmp_path: Path, content: Image, style: Image
 ) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from on_device import DEVICE
 
 import napari_nst
-from napari_nst import StyleTransfer, StyleTransferSettings, stylize
+from napari_nst import RunRecord, StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.images.color import luminance, match_colors
 from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.losses.objective import Objective
@@ -520,6 +520,28 @@ def test_a_style_can_have_any_size(
 ) -> None:
     settings = quick(style_scale=style_scale, iterations=2)
     valid_image(stylize(content, stripes(*shape), settings), content.shape)
+
+
+def test_strokes_in_pixels_are_recorded_and_replayed(content: Image, style: Image) -> None:
+    settings = quick(scales="auto", strokes_relative_to="pixels")
+    result = stylize(content, style, settings)
+    valid_image(result, content.shape)
+    scales = result.record.resolved.scales
+    assert [scale.style_side for scale in scales] == [256, 512]
+    assert [scale.height for scale in scales] == [content.shape[0] // 2, content.shape[0]]
+    record = RunRecord.model_validate_json(result.record.to_json())
+    assert record == result.record
+    again = run_to_end(StyleTransfer(content, style, record.settings, replay=record))
+    assert again.image.tobytes() == result.image.tobytes()
+    other = stylize(content, style, settings.replace(strokes_relative_to="picture"))
+    assert not np.array_equal(other.image, result.image)
+
+
+def test_strokes_in_pixels_are_those_of_a_style_of_512_pixels(content: Image, style: Image) -> None:
+    settings = quick(size=64, iterations=2)
+    pixels = stylize(content, style, settings.replace(strokes_relative_to="pixels"))
+    picture = stylize(content, style, settings.replace(style_scale=512 / 64))
+    assert pixels.image.tobytes() == picture.image.tobytes()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (15, 17), (1200, 20), (20, 300)])

@@ -41,6 +41,7 @@ def test_every_preset_round_trips(controls: Controls, key: str) -> None:
         {"size": 333, "scales": 2, "tile": "off", "memory_limit": 2.5},
         {"device": "cuda:1", "weights": "some/file.pth", "learning_rate": 0.3},
         {"style_scale": (1.0, 0.5), "region_softness": 0.125, "seed": 7},
+        {"strokes_relative_to": "pixels"},
     ],
 )
 def test_all_settings_round_trip(controls: Controls, choices: dict[str, Any]) -> None:
@@ -79,6 +80,18 @@ def test_a_combo_box_offers_the_values_of_its_setting(qtbot: Any, name: str) -> 
     widget = field(name, "Label", "Explanation.").widget
 
     assert tuple(widget.choices) == get_args(FIELDS[name].annotation)
+
+
+def test_strokes_are_offered_in_plain_words(controls: Controls) -> None:
+    combo = controls.fields["strokes_relative_to"].widget.native
+    words = [combo.itemText(index) for index in range(combo.count())]
+    assert words == ["grow with the picture", "fixed in pixels"]
+    assert combo.accessibleName() == "Strokes"
+    assert controls.settings.strokes_relative_to == "picture"
+
+    for text, value in (("fixed in pixels", "pixels"), ("grow with the picture", "picture")):
+        combo.setCurrentText(text)
+        assert controls.settings == StyleTransferSettings(strokes_relative_to=value)
 
 
 def test_the_strength_is_on_a_logarithmic_scale(controls: Controls) -> None:

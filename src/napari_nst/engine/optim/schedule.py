@@ -44,11 +44,22 @@ _BETWEEN = 1 / 3  # of the last scale's iterations, for each scale between the f
 
 @dataclass(frozen=True)
 class Scale:
-    """One size of the picture and the number of evaluations spent there."""
+    """One size of the picture and the number of evaluations spent there.
+
+    Attributes
+    ----------
+    height, width : int
+        Size of the picture in pixels.
+    iterations : int
+        Evaluations.
+    style_side : float or None
+        Longest side in pixels of a style whose `style_scale` is 1; None: that of the picture.
+    """
 
     height: int
     width: int
     iterations: int
+    style_side: float | None = None
 
 
 def fit(height: int, width: int, longest: float, shortest: int = 1) -> tuple[int, int]:
@@ -68,7 +79,12 @@ def fit(height: int, width: int, longest: float, shortest: int = 1) -> tuple[int
 
 
 def make_scales(
-    height: int, width: int, iterations: int, scales: int | str = "auto", shortest: int = 32
+    height: int,
+    width: int,
+    iterations: int,
+    scales: int | str = "auto",
+    shortest: int = 32,
+    style_side: float | None = None,
 ) -> tuple[Scale, ...]:
     """Return the scales of a run, coarsest first.
 
@@ -83,6 +99,9 @@ def make_scales(
         128.  Fewer if the short side would fall below `shortest`, or a scale had no iteration.
     shortest : int
         Minimum of the short side: two positions of the deepest layer.
+    style_side : float or None
+        `Scale.style_side` of the last scale.  Earlier scales have half of the next one's, and the
+        number of scales is that of a picture with this side: from a style of 256 pixels up.
 
     Notes
     -----
@@ -95,8 +114,9 @@ def make_scales(
     """
     longest = max(height, width)
     if scales == "auto":
-        doublings = round(math.log(longest / _COARSEST, _GROWTH))
-        count = 1 + max(0, doublings, min(1, round(math.log(longest / _SMALLEST, _GROWTH))))
+        side = longest if style_side is None else style_side
+        doublings = round(math.log(side / _COARSEST, _GROWTH))
+        count = 1 + max(0, doublings, min(1, round(math.log(side / _SMALLEST, _GROWTH))))
     else:
         count = int(scales)
     room = math.floor(math.log(max(min(height, width) / shortest, 1), _GROWTH) + 1e-9) + 1
@@ -108,9 +128,10 @@ def make_scales(
     rest = (1 - sum(first)) / sum(weights)
     shares = [*first, *(rest * weight for weight in weights)]
     ends = [round((iterations - count) * sum(shares[: step + 1])) for step in range(count)]
+    sides = [style_side and style_side / _GROWTH**step for step in range(count)][::-1]
     return tuple(
-        Scale(h, w, 1 + end - start)
-        for (h, w), start, end in zip(sizes, [0, *ends[:-1]], ends, strict=True)
+        Scale(h, w, 1 + end - start, side)
+        for (h, w), start, end, side in zip(sizes, [0, *ends[:-1]], ends, sides, strict=True)
     )
 
 

@@ -11,7 +11,11 @@ from napari_nst.networks import NETWORKS
 if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["automatic_size", "scales_for", "style_size"]
+__all__ = ["STYLE_SIDE", "automatic_size", "scales_for", "style_size"]
+
+STYLE_SIDE = 512
+"""Longest side in pixels of a style whose `style_scale` is 1, if strokes are relative to pixels:
+that of a run at the default working size of a CPU, so that both choices agree there."""
 
 
 def automatic_size(device: str) -> int:
@@ -30,7 +34,8 @@ def scales_for(
     elif longest is None:
         longest = max(height, width)
     height, width = fit(height, width, longest, min_side)
-    return make_scales(height, width, settings.iterations, settings.scales, min_side)
+    style_side = STYLE_SIDE if settings.strokes_relative_to == "pixels" else None
+    return make_scales(height, width, settings.iterations, settings.scales, min_side, style_side)
 
 
 def style_size(
@@ -51,16 +56,22 @@ def style_size(
 
     Notes
     -----
-    The longest side is the content's times `style_scale`, so that strokes keep their size.
+    If strokes are relative to the picture, the longest side is the content's times `style_scale`.
     Beside a narrow content such a style would have many times the content's pixels; it gets at
     most twice as many (times `style_scale` squared), a limit that a square style reaches beside
     a content of aspect ratio 2:1.
+
+    If strokes are relative to pixels, the longest side is `Scale.style_side` times `style_scale`,
+    whatever the size of the content, so that contents of all sizes get the same strokes.
     """
     scales = settings.style_scale
     style_scale = scales[index] if isinstance(scales, tuple) else scales
-    longest = max(scale.height, scale.width) * style_scale
-    pixels = 2 * scale.height * scale.width * style_scale**2
-    longest = min(longest, math.sqrt(pixels * max(style) / min(style)))
+    if scale.style_side is not None:
+        longest = scale.style_side * style_scale
+    else:
+        longest = max(scale.height, scale.width) * style_scale
+        pixels = 2 * scale.height * scale.width * style_scale**2
+        longest = min(longest, math.sqrt(pixels * max(style) / min(style)))
     return fit(*style, longest, _min_side(settings))
 
 

@@ -35,6 +35,13 @@ _PLAIN = (
         "strokes.  One number, or one for each style, separated by commas.",
     ),
     (
+        "strokes_relative_to",
+        "Strokes",
+        "Size of strokes in small and large pictures.  grow with the picture: always the same "
+        "part of it.  fixed in pixels: as many pixels as at a size of 512, so that a larger "
+        "picture has more and finer strokes.",
+    ),
+    (
         "network",
         "Network",
         "Network whose features are compared.  VGG-19, as in the paper, must be downloaded.",
@@ -76,6 +83,9 @@ _PLAIN = (
         "Memory that a run may use.  automatic: the free memory at its start.",
     ),
 )
+_WORDS = {
+    "strokes_relative_to": {"picture": "grow with the picture", "pixels": "fixed in pixels"},
+}
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _INTENSITIES = (
     ("contrast limits", "limits"),
@@ -124,7 +134,7 @@ class Advanced(QWidget):
             ),
         }
         for name, label, tooltip in _PLAIN:
-            self.fields[name] = field(name, label, tooltip)
+            self.fields[name] = field(name, label, tooltip, words=_WORDS.get(name))
         device = control(
             ComboBox,
             "Device",
