@@ -31,15 +31,16 @@ _PLAIN = (
     (
         "style_scale",
         "Stroke size",
-        "Size of the style relative to the content: 1 is the same size, more gives larger "
-        "strokes.  One number, or one for each style, separated by commas.",
+        "Size of the style relative to the content, or to 512 pixels if strokes are fixed: 1 is "
+        "the same size, more gives larger strokes.  One number, or one for each style, separated "
+        "by commas.",
     ),
     (
         "strokes_relative_to",
         "Strokes",
-        "Size of strokes in small and large pictures.  grow with the picture: always the same "
-        "part of it.  fixed in pixels: as many pixels as at a size of 512, so that a larger "
-        "picture has more and finer strokes.",
+        "Strokes in small and large pictures.  grow with the size: always the same part of the "
+        "picture.  fixed in pixels: as many pixels as at a size of 512, so that a larger picture "
+        "has more and finer strokes.",
     ),
     (
         "network",
@@ -84,7 +85,7 @@ _PLAIN = (
     ),
 )
 _WORDS = {
-    "strokes_relative_to": {"picture": "grow with the picture", "pixels": "fixed in pixels"},
+    "strokes_relative_to": {"picture": "grow with the size", "pixels": "fixed in pixels"},
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _INTENSITIES = (
