@@ -26,6 +26,7 @@ SIDE = 192  # pixels of the contents and styles in the gallery, as of the result
 TEXT = 40  # pixels: a picture is higher, a line of text lower
 LINE_GAP = 12  # pixels: less between headings and pictures, more above the headings
 MARGIN = 12  # pixels above and below a row of pictures
+WIDEST = 1050  # pixels: larger sheets are made smaller
 
 # Picture of each command with an output, and the words of the command.
 PICTURES = {
@@ -47,6 +48,7 @@ def row_of_pictures(sheet: Image.Image) -> Image.Image:
 
     The content, the style and the seconds are on every sheet, and the seconds vary by machine.
     """
+    sheet = ImageOps.contain(sheet, (min(sheet.width, WIDEST), sheet.height))
     inked = np.flatnonzero((np.asarray(sheet.convert("L")) < 200).any(axis=1))
     blocks = np.split(inked, np.flatnonzero(np.diff(inked) > 1) + 1)
     row = max(number for number, block in enumerate(blocks) if len(block) > TEXT)
