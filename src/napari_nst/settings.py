@@ -165,10 +165,12 @@ class StyleTransferSettings(BaseModel):
         Initial learning rate; Adam's decays in the last scale.  None: 0.038 for Adam, for image
         values in [0, 1], and 1 for L-BFGS.  A step also moves patches of up to 16 pixels a side
         (`multilevel.precondition_`).
-    color : {"style", "luminance", "match"}
-        "style": the colours of the style.  "luminance": only the luminance is optimised, and the
-        content keeps its colours.  "match": the style is first recoloured to the content's
-        palette (Gatys et al., arXiv 1606.05897).
+    color : {"style", "palette", "luminance", "match"}
+        "style": the colours of the style.  "palette": the same run, whose picture is recoloured:
+        coarsely the colours of the content, mapped to the mean and covariance of the style's;
+        finer variations stay (arXiv 2203.13215).  "luminance": only the luminance is optimised,
+        and the content keeps its colours.  "match": the style is first recoloured to the
+        content's palette (Gatys et al., arXiv 1606.05897).
     seed : int
         Seed of the initial noise.
     nan : {"error", "keep"}
@@ -217,7 +219,7 @@ class StyleTransferSettings(BaseModel):
     iterations: _Count = 100
     optimizer: Literal["adam", "lbfgs"] = "adam"
     learning_rate: _Positive | None = None
-    color: Literal["style", "luminance", "match"] = "style"
+    color: Literal["style", "palette", "luminance", "match"] = "style"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     nan: Literal["error", "keep"] = "error"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")] = "auto"

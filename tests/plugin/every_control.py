@@ -179,7 +179,7 @@ def run_every_code_path(opened: OpenPanel, vgg19: Path) -> None:
         {},
         *({"style_loss": loss} for loss in ("gram+moments", "wasserstein")),
         {"optimizer": "lbfgs"},
-        *({"color": color} for color in ("luminance", "match")),
+        *({"color": color} for color in ("palette", "luminance", "match")),
         *({"init": init} for init in ("noise", "style")),
         {"pooling": "average"},
         {"precision": "bfloat16"},

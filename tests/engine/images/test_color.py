@@ -53,6 +53,16 @@ def test_match_colors_is_the_smallest_linear_change() -> None:
     assert np.linalg.eigvalsh(transport).min() > 0
 
 
+def test_the_monge_map_turns_one_covariance_into_another() -> None:
+    before, after = (np.cov(matrix(image), bias=True) for image in (STYLE, CONTENT))
+    found = color.monge_map(*map(torch.from_numpy, (before, after))).numpy()
+    np.testing.assert_allclose(found @ before @ found, after, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(found, found.T, atol=1e-10)
+    assert np.linalg.eigvalsh(found).min() > 0
+    flat = color.monge_map(torch.from_numpy(before), torch.zeros(3, 3, dtype=torch.float64))
+    np.testing.assert_allclose(flat, np.zeros((3, 3)), atol=1e-12)
+
+
 def test_match_colors_of_an_image_to_itself_changes_nothing() -> None:
     torch.testing.assert_close(color.match_colors(STYLE, STYLE), STYLE, rtol=0, atol=1e-10)
 
@@ -156,8 +166,9 @@ def test_the_restored_colours_are_clamped() -> None:
     torch.testing.assert_close(found.flatten(), torch.tensor([0.0, 0.3, 1.0]))
 
 
-def test_prepare_changes_nothing_in_style_mode() -> None:
-    content, (style,) = color.prepare(CONTENT, [STYLE], "style")
+@pytest.mark.parametrize("mode", ["style", "palette"])
+def test_prepare_changes_nothing_in_style_and_palette_mode(mode: Any) -> None:
+    content, (style,) = color.prepare(CONTENT, [STYLE], mode)
     assert torch.equal(content, CONTENT) and torch.equal(style, STYLE)
 
 
@@ -176,7 +187,7 @@ def test_prepare_returns_one_matched_channel_in_luminance_mode() -> None:
     assert float(style.mean()) == pytest.approx(float(content.mean()), rel=1e-9)
 
 
-@pytest.mark.parametrize("mode", ["style", "luminance", "match"])
+@pytest.mark.parametrize("mode", ["style", "palette", "luminance", "match"])
 @pytest.mark.parametrize("channels", [(1, 1), (1, 3), (3, 1)])
 def test_prepare_converts_grey_and_colour_to_each_other(
     mode: Any, channels: tuple[int, int]

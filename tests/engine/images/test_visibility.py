@@ -62,6 +62,7 @@ def check_hidden_has_no_effect(make_result: Any) -> Any:
     [
         pytest.param(DEFAULT_LAYERS, id="default"),
         {"style_loss": "gram+moments", "color": "match"},
+        {"color": "palette"},
         {"style_loss": "wasserstein", "color": "luminance"},
         {"normalize_gradients": False, "style_weight": 1e-3, "content_weight": 1e-6},
         {"tile": 64, "size": 96, "iterations": 3},
@@ -132,7 +133,7 @@ def test_missing_pixels_do_not_affect_the_result(images: Any, loss: str) -> None
     np.testing.assert_array_equal(missing[known], shown[..., :3][known])
 
 
-@pytest.mark.parametrize("mode", ["style", "match", "luminance"])
+@pytest.mark.parametrize("mode", ["style", "palette", "match", "luminance"])
 def test_opaque_alpha_equals_no_alpha(images: Any, mode: str) -> None:
     content, style = (
         np.dstack([image, np.ones((*image.shape[:2], 1), np.float32)]) for image in images

@@ -120,7 +120,11 @@ def test_lbfgs_can_be_saved_during_its_line_search(
 
 
 WEIGHTS: Steering = {2: [{"style_weight": 3}], 6: [{"tv_weight": 1}, {"style_weights": (2,)}]}
-COLOURS: Steering = {3: [{"color": "luminance"}], 9: [{"color": "match"}]}
+COLOURS: Steering = {
+    3: [{"color": "luminance"}],
+    7: [{"color": "palette"}, {"color": "style"}],
+    9: [{"color": "match"}],
+}
 IMAGES: Steering = {
     2: [{"content_labels": np.pad(np.ones((40, 30), int), ((0, 0), (0, 18)))}],
     4: [{"styles": [np.full((30, 30, 3), 0.3), np.eye(50)], "style_weights": (1, 2)}],

@@ -62,6 +62,7 @@ def to_unit(image: Any) -> Any:
     ("form", "choices"),
     [
         *((form, {}) for form in FORMS),
+        ("float32", {"color": "palette"}),
         ("float32", {"color": "luminance"}),
         ("float32", {"color": "match"}),
         ("float32", {"init": "noise"}),

@@ -80,7 +80,15 @@ def test_the_shares_of_styles_can_change(content: Image, style: Image) -> None:
     assert run.record.steering[0].choices == {"style_weights": (0, 1)}
 
 
-@pytest.mark.parametrize(("before", "after"), [("style", "luminance"), ("luminance", "match")])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("style", "luminance"),
+        ("luminance", "match"),
+        ("palette", "luminance"),
+        ("match", "palette"),
+    ],
+)
 def test_the_colour_mode_can_change(content: Image, style: Image, before: str, after: str) -> None:
     run = StyleTransfer(content, style, quick(color=before))
     for snapshot in run:

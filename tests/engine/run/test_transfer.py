@@ -556,7 +556,7 @@ def test_small_and_narrow_images_are_enlarged_for_the_default_layers(
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
-@pytest.mark.parametrize("color", ["style", "luminance", "match"])
+@pytest.mark.parametrize("color", ["style", "palette", "luminance", "match"])
 @pytest.mark.parametrize("normalize", [True, False])
 def test_flat_images_give_a_valid_result(optimizer: Any, color: Any, normalize: bool) -> None:
     flat, black = np.full((16, 20, 3), 0.5), np.zeros((16, 16), np.uint8)

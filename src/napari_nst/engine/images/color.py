@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["luminance", "match_colors", "prepare", "with_chroma"]
+__all__ = ["luminance", "match_colors", "monge_map", "optimized_mode", "prepare", "with_chroma"]
 
 _LUMA = (0.299, 0.587, 0.114)  # the Y of YIQ and YCbCr (ITU-R BT.601)
 
@@ -21,7 +21,12 @@ _LUMA = (0.299, 0.587, 0.114)  # the Y of YIQ and YCbCr (ITU-R BT.601)
 # covariance of a grey or constant image is singular and the result NaN.
 _REGULARISER = (0.1 / 255) ** 2
 
-ColorMode = Literal["style", "luminance", "match"]
+ColorMode = Literal["style", "palette", "luminance", "match"]
+
+
+def optimized_mode(mode: ColorMode) -> ColorMode:
+    """Return the mode with the same optimisation: "palette" only changes the picture after it."""
+    return "style" if mode == "palette" else mode
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -50,9 +55,8 @@ def match_colors(
     """Recolour the style to the content's palette.
 
     The smallest linear change of the style's colours that gives them the mean and covariance of
-    the content's: A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 with the covariances S and C, the
-    symmetric (Monge) solution among those of arXiv 1606.05897, section 3.  With one channel it
-    is the luminance matching of the same paper, L' = sigma_C / sigma_S (L - mu_S) + mu_C.
+    the content's (`monge_map`).  With one channel it is the luminance matching of the same
+    paper, L' = sigma_C / sigma_S (L - mu_S) + mu_C.
 
     Parameters
     ----------
@@ -75,15 +79,30 @@ def match_colors(
         for image, weights in zip((style, content), visible, strict=True)
     )
     ridge = _REGULARISER * torch.eye(style.shape[1], dtype=torch.float64)
-    root = _power(of_style.covariance + ridge, 0.5)
-    inverse = _power(of_style.covariance + ridge, -0.5)
-    transport = inverse @ _power(root @ (of_content.covariance + ridge) @ root, 0.5) @ inverse
+    transport = monge_map(of_style.covariance + ridge, of_content.covariance + ridge)
     before, after = (part.mean.to(style.dtype).to(style.device) for part in (of_style, of_content))
     # The transport of a flat image is large: centring first keeps the rounding error small.
     centred = style - before.view(1, -1, 1, 1)
     transport = transport.to(style.dtype).to(style.device)
     recolored = torch.einsum("ij,njhw->nihw", transport, centred)
     return (recolored + after.view(1, -1, 1, 1)).clamp(0, 1)
+
+
+def monge_map(before: Tensor, after: Tensor) -> Tensor:
+    """Return the symmetric matrix A with A S A = C for covariances S and C.
+
+    A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2, the Monge solution among those of arXiv 1606.05897,
+    section 3: it moves colours least.
+
+    Parameters
+    ----------
+    before : Tensor
+        S, shape (N, N), positive definite.
+    after : Tensor
+        C, shape (N, N).
+    """
+    root, inverse = _power(before, 0.5), _power(before, -0.5)
+    return inverse @ _power(root @ after @ root, 0.5) @ inverse
 
 
 def prepare(
@@ -100,9 +119,9 @@ def prepare(
         Shape (1, C, H, W); with one channel everything becomes grey.
     styles : list of Tensor
         Shape (1, C', H', W') each.
-    mode : {"style", "luminance", "match"}
+    mode : {"style", "palette", "luminance", "match"}
         "luminance" keeps one channel of each and matches the styles' luminance to the
-        content's; "match" recolours the styles; "style" changes nothing.
+        content's; "match" recolours the styles; "style" and "palette" change nothing.
     visible : sequence of Tensor or None, optional
         Visibility of the content and of each style, as in `match_colors`.
     """
@@ -110,7 +129,7 @@ def prepare(
         content, styles = luminance(content), [luminance(style) for style in styles]
     else:
         styles = [style.expand(-1, 3, -1, -1) for style in styles]
-    if mode != "style":
+    if optimized_mode(mode) != "style":
         own, *others = visible or [None] * (1 + len(styles))
         styles = [
             match_colors(style, content, (other, own))

@@ -16,6 +16,7 @@ from napari_nst.engine.images.assignment import (
     whole_image_region,
 )
 from napari_nst.engine.images.labels import Labels
+from napari_nst.engine.images.palette import Palette
 from napari_nst.engine.images.pictures import Picture, init_image_like, resize
 from napari_nst.engine.images.regions import WHOLE, Guide, Regions, resized_mask
 from napari_nst.engine.images.reliability import Reliability, TemporalTarget
@@ -72,6 +73,7 @@ class Inputs:
     """
 
     _assigned: Any = None
+    _palettes: tuple[Any, Palette] | None = None
 
     def __init__(
         self,
@@ -178,6 +180,8 @@ class Inputs:
         content_labels: Any,
         style_labels: Any,
     ) -> None:
+        if any(part is not UNCHANGED for part in (images, content_labels, style_labels)):
+            self._palettes = None
         if images is not UNCHANGED:
             self.styles = tuple(
                 image if isinstance(image, Picture) else Picture.from_array(image, name)
@@ -382,14 +386,17 @@ class Inputs:
         return color.luminance(image) if after == "luminance" else image
 
     def to_array(
-        self, mode: ColorMode, image: Tensor, shape: tuple[int, int]
+        self, settings: StyleTransferSettings, image: Tensor, shape: tuple[int, int]
     ) -> NDArray[np.float32]:
         """Return an optimised image as an array: resampled, coloured, with the content's alpha."""
         # Only one copy besides the array: large images take much memory.
         size = (image.shape[-2], image.shape[-1])
         visible = self.content.visible_at(size, image.device)
-        picture = resize(image.clamp(0, 1), *shape, visible)
-        if mode == "luminance":
+        picture = image.clamp(0, 1)
+        if settings.color == "palette" and picture.shape[1] == 3:
+            self._palette(settings).apply_(picture, visible)
+        picture = resize(picture, *shape, visible)
+        if settings.color == "luminance":
             picture = color.with_chroma(picture, self._content_at(picture))
         if (visible := self.content.visible_at(shape, picture.device)) is not None:
             picture = fill_hidden(picture, visible)
@@ -398,6 +405,17 @@ class Inputs:
             content = self.content.pixels.to(picture.device) if same else self._content_at(picture)
             torch.where(kept.to(picture.device), content, picture, out=picture)
         return self.content.assemble(picture)
+
+    def _palette(self, settings: StyleTransferSettings) -> Palette:
+        """Return the chroma of the result, kept until labels, styles or their shares change."""
+        key = (settings.style_weights, settings.region_styles, settings.region_softness)
+        if self._palettes is None or self._palettes[0] != key:
+            labels = self.content_labels, self.style_labels
+            made = Palette.from_pictures(
+                self.content, self.styles, *labels, self.assignment, settings
+            )
+            self._palettes = key, made
+        return self._palettes[1]
 
     def _content_at(self, image: Tensor) -> Tensor:
         """Return the content at the size and on the device of an image."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari_nst.engine.images.assignment import Region, Source
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["WHOLE", "Guide", "Regions", "resized_mask"]
+__all__ = ["WHOLE", "Guide", "Regions", "resized_mask", "soften"]
 
 WHOLE = 1 - 1e-4
 """A resampled mask counts as 1 from this value on; the difference is rounding."""
@@ -62,7 +62,7 @@ class Guide:
         visible: Tensor | None = None,
     ) -> None:
         network = NETWORKS[settings.network]
-        soft = _soften(masks, softness * max(masks.shape[-2:]))
+        soft = soften(masks, softness * max(masks.shape[-2:]))
         self._shares: dict[str, Tensor] = {}
         self._weights: dict[str, Tensor] = {}
         for name in settings.style_layers.active:
@@ -143,8 +143,16 @@ def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
     return functional.interpolate(mask[None], (height, width), mode="bilinear", antialias=True)[0]
 
 
-def _soften(masks: Tensor, width: float) -> Tensor:
-    """Blur the borders between regions, but not the borders to pixels without a region."""
+def soften(masks: Tensor, width: float) -> Tensor:
+    """Blur the borders between regions, but not the borders to pixels without a region.
+
+    Parameters
+    ----------
+    masks : Tensor
+        Shape (R, H, W), values in [0, 1]: the share of each region in each pixel.
+    width : float
+        Width of the transition in pixels.
+    """
     deviation = width / _DEVIATIONS
     if deviation < 0.25 or len(masks) == 1:  # narrower than a pixel, or a single region
         return masks

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from napari_nst.engine.images.color import optimized_mode
 from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.optim.lbfgs import LBFGS
@@ -185,7 +186,7 @@ class Loop:
                 state.elapsed,
                 self._progress(),
                 image,
-                partial(self.inputs.to_array, state.settings.color),
+                partial(self.inputs.to_array, state.settings),
                 warnings=self.control.take_warnings(),
             )
 
@@ -241,13 +242,16 @@ class Loop:
         state.steering.append(self._steering_record(update))
         assert state.image is not None
         assert state.optimizer is not None
-        recolored = settings.color != before.color
+        recolored = optimized_mode(settings.color) != optimized_mode(before.color)
+        changed = {name for name in update.choices if name != "color" or recolored}
+        if not changed and not images:
+            return  # only what is shown of the image changes
         if recolored:
             state.image = inputs.recolored(state.image, before.color, settings.color)
             left = self.scales[index].iterations - state.done
             state.optimizer = state.make_optimizer(left, last=index == len(self.scales) - 1)
         state.optimizer.on_objective_changed()
-        if set(update.choices) <= _WEIGHTS and not images:
+        if changed <= _WEIGHTS and not images:
             if self._objective is not None:
                 self._objective.set_weights(self._settings_at(index))
         else:

@@ -315,7 +315,7 @@ class StyleTransfer(Controlled):
             image = self._loop.first_image()
         elif state.optimizer is not None:
             image = state.optimizer.output_image(image)
-        picture = self._loop.inputs.to_array(state.settings.color, image, self.output_shape)
+        picture = self._loop.inputs.to_array(state.settings, image, self.output_shape)
         return StyleTransferResult(picture, self.settings, self.record, self.history)
 
     @property

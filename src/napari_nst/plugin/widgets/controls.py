@@ -103,10 +103,16 @@ class Controls:
         color = field(
             "color",
             "C&olours",
-            "Colours of the style; or of the content, with only brightness from the style; or "
-            "matched: the style is recoloured like the content first.  Also acts on the current "
-            "run.",
-            words={"style": "of the style", "luminance": "of the content", "match": "matched"},
+            "Colours of the style; or of the content, mapped to the style's, so that objects of "
+            "different colours stay different; or of the content, with only brightness from the "
+            "style; or matched: the style is recoloured like the content first.  Also acts on the "
+            "current run.",
+            words={
+                "style": "of the style",
+                "palette": "mapped to the style",
+                "luminance": "of the content",
+                "match": "matched",
+            },
         )
         self.color = color.widget
         self.regions = RegionsBox(viewer, lambda: self.content.value, lambda: self.styles.layers)
