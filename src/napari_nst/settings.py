@@ -111,7 +111,13 @@ class StyleTransferSettings(BaseModel):
         exactly as in the paper (`losses.gram_term`, `losses.content_term`).
     content_weight, style_weight : float
         alpha and beta of arXiv 1508.06576, equation 7.  At all scales but the last the content
-        weight is three times as large (`schedule.CONTENT_AT_SMALLER`).
+        weight is at least three times as large (`schedule.COARSE_CONTENT_WEIGHT`).
+    kept_structure : float
+        From 0 to 1: how far the result's self-similarity must agree with the content's
+        (`losses.structure`) at the default weights; less at a larger `style_weight`.  The content
+        weight is raised, up to ten times, while less is kept (`optim.content_factor`).  So a
+        strength keeps as much of a photograph with every style.  0: the content weight as given.
+        L-BFGS needs a constant loss, so it ignores this.
     tv_weight : float
         Weight of the total variation loss, which suppresses noise (`losses.variation_term`).  2
         is also the default of crowsonkb's style-transfer-pytorch; benchmarks/quality.py agrees.
@@ -200,6 +206,7 @@ class StyleTransferSettings(BaseModel):
     style_loss: Literal["gram", "gram+moments", "wasserstein"] = "gram"
     normalize_gradients: bool = True
     content_weight: _Weight = 0.1
+    kept_structure: Annotated[float, Field(ge=0, lt=1)] = 0.69
     style_weight: _Weight = 1.0
     tv_weight: _Weight = 2.0
     temporal_weight: _Weight = 5.0
@@ -248,6 +255,12 @@ class StyleTransferSettings(BaseModel):
     def layers_in_use(self) -> tuple[str, ...]:
         """The content and style layers whose weight is not zero."""
         return (*self.content_layers.active, *self.style_layers.active)
+
+    @property
+    def keeps_structure(self) -> bool:
+        """Whether the content weight is raised where `kept_structure` needs it."""
+        weighted = self.content_weight > 0 and bool(self.content_layers.active)
+        return self.kept_structure > 0 and weighted and self.optimizer == "adam"
 
     @property
     def allowed_precision(self) -> Literal["auto", "float32", "bfloat16"]:

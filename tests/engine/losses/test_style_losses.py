@@ -281,7 +281,12 @@ def test_relative_losses_of_black_features_are_one(name: str, scale: float) -> N
 def test_a_run_decreases_every_style_loss(form: tuple[str, bool], content: Any, style: Any) -> None:
     weights = {} if form[1] else {"content_weight": 1e-6, "style_weight": 1.0, "tv_weight": 0}
     settings = quick_settings(
-        style_loss=form[0], normalize_gradients=form[1], iterations=20, device="cpu", **weights
+        style_loss=form[0],
+        normalize_gradients=form[1],
+        iterations=20,
+        device="cpu",
+        kept_structure=0,
+        **weights,
     )
     run = stylize(content, style, settings)
     totals = [found.total for found in run.history]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_weights_change_at_the_next_evaluation(
     content: Image, style: Image, optimizer: str
 ) -> None:
-    settings = quick(optimizer=optimizer)
+    settings = quick(optimizer=optimizer, kept_structure=0)
     unsteered = stylize(content, style, settings)
     run = StyleTransfer(content, style, settings)
     steer_after(run, 5, tv_weight=0.0, content_weight=0.5)
@@ -44,7 +44,8 @@ def test_weights_change_at_the_next_evaluation(
 def test_the_loss_keeps_falling_after_weights_change(
     content: Image, style: Image, optimizer: str, factor: float
 ) -> None:
-    run = StyleTransfer(content, style, quick(optimizer=optimizer, iterations=40))
+    settings = quick(optimizer=optimizer, iterations=40, kept_structure=0)
+    run = StyleTransfer(content, style, settings)
     steer_after(run, 20, style_weight=factor, content_weight=0.1 * factor)
 
     losses = totals(run)

@@ -91,7 +91,8 @@ def test_the_learning_rate_decays_in_the_last_scale_only(
 def test_the_content_weight_is_three_times_as_large_before_the_last_scale(
     scales: int, content: Image, style: Image
 ) -> None:
-    run = StyleTransfer(content, style, quick(scales=scales, iterations=12, content_weight=0.2))
+    weights = {"content_weight": 0.2, "kept_structure": 0}
+    run = StyleTransfer(content, style, quick(scales=scales, iterations=12, **weights))
     for snapshot in run:
         losses, weight = snapshot.losses, 0.2 if snapshot.iteration <= 2 else 0.5
         if snapshot.scale < scales:
@@ -160,11 +161,8 @@ def test_later_iterations_do_not_change_a_snapshot(
 @pytest.mark.parametrize("normalize", [True, False])
 def test_the_loss_decreases(content: Image, style: Image, optimizer: Any, normalize: bool) -> None:
     weights = {} if normalize else {"content_weight": 1e-6, "style_weight": 1.0, "tv_weight": 0}
-    result = stylize(
-        content,
-        style,
-        quick(optimizer=optimizer, normalize_gradients=normalize, iterations=15, **weights),
-    )
+    constant = {"kept_structure": 0, "normalize_gradients": normalize, **weights}
+    result = stylize(content, style, quick(optimizer=optimizer, iterations=15, **constant))
     losses = totals(result)
     assert losses[-1] < 0.9 * losses[0]
     assert result.record.iterations == len(losses) == 15

@@ -8,8 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch.nn import functional
 
 from napari_nst.engine.losses import terms as losses
+from napari_nst.engine.losses.structure import Structure, StructureSums
 from napari_nst.engine.losses.targets import Targets
 from napari_nst.engine.losses.temporal import temporal_term
 from napari_nst.engine.losses.variation import add_variation
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Losses", "Objective"]
 
+# Values after the losses of the layers: total variation, temporal loss, content factor, agreement.
+_OTHERS = 4
+
 
 class Losses:
     """The losses of one image, term by term and layer by layer.
@@ -46,7 +51,8 @@ class Losses:
     ----------
     values : Tensor
         Unweighted losses of the content layers and style layers, in the settings' order, the
-        total variation, and the temporal loss.
+        total variation, and the temporal loss; then the factor of the content weight, and the
+        agreement with the content's structure.
     settings : StyleTransferSettings
         Weights of the losses.
     """
@@ -62,13 +68,16 @@ class Losses:
         style: Mapping[str, Tensor],
         tv: Tensor,
         temporal: Tensor,
+        content_factor: Tensor,
+        agreement: Tensor,
         settings: StyleTransferSettings,
     ) -> Losses:
-        """Gather the unweighted losses."""
+        """Gather the unweighted losses, the factor of the content weight and the agreement."""
         parts = [content[layer] for layer in settings.content_layers.active]
         parts += [style[layer] for layer in settings.style_layers.active]
         wide = wide_dtype(tv.device)
-        return cls(torch.stack([value.to(wide) for value in (*parts, tv, temporal)]), settings)
+        parts += [tv, temporal, content_factor.to(tv.device), agreement]
+        return cls(torch.stack(parts).to(wide), settings)
 
     @cached_property
     def _numbers(self) -> list[float]:
@@ -83,15 +92,15 @@ class Losses:
     @property
     def style_layers(self) -> Mapping[str, float]:
         """The style loss of each layer, unweighted."""
-        numbers = self._numbers[len(self._settings.content_layers.active) : -2]
+        numbers = self._numbers[len(self._settings.content_layers.active) : -_OTHERS]
         return MappingProxyType(dict(zip(self._settings.style_layers.active, numbers, strict=True)))
 
     @property
     def content(self) -> float:
-        """The weighted content term, alpha * sum w_l L_l."""
+        """The weighted content term, factor * alpha * sum w_l L_l."""
         layers = self._settings.content_layers
         total = sum(layers[name] * value for name, value in self.content_layers.items())
-        return self._settings.content_weight * total
+        return self.content_factor * self._settings.content_weight * total
 
     @property
     def style(self) -> float:
@@ -103,12 +112,27 @@ class Losses:
     @property
     def tv(self) -> float:
         """The weighted total variation."""
-        return self._settings.tv_weight * self._numbers[-2]
+        return self._settings.tv_weight * self._numbers[-4]
 
     @property
     def temporal(self) -> float:
         """The weighted temporal loss; 0 without a target."""
-        return self._settings.temporal_weight * self._numbers[-1]
+        return self._settings.temporal_weight * self._numbers[-3]
+
+    @property
+    def content_factor(self) -> float:
+        """Factor of the content weight at this evaluation (`optim.content_factor`)."""
+        return self._numbers[-2]
+
+    @property
+    def kept_structure(self) -> float:
+        """Agreement with the content's structure, -1 to 1; NaN where it was not measured."""
+        return self._numbers[-1]
+
+    @property
+    def agreement(self) -> Tensor:
+        """`kept_structure` on the device of the run, shape ()."""
+        return self.values[-1]
 
     @property
     def total(self) -> float:
@@ -144,6 +168,9 @@ class Objective:
         Side of the tiles in which the content's features are computed; None: the whole image.
     temporal : TemporalTarget or None
         Target of the temporal loss.
+    kept : Tensor or None
+        Shape (H, W), bool: pixels that stay the content's, so they say nothing about how much of
+        its structure an image keeps.
     style_statistics : dict of Source to statistics, or None
         Cache of the styles' statistics; missing ones are computed and added.
     on_tile : callable or None
@@ -159,6 +186,7 @@ class Objective:
         *,
         regions: Regions | None = None,
         temporal: TemporalTarget | None = None,
+        kept: Tensor | None = None,
         tile: int | None = None,
         style_statistics: dict[Source, Mapping[str, Statistics]] | None = None,
         on_tile: Callable[[], object] | None = None,
@@ -167,6 +195,9 @@ class Objective:
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
         self._grid = TileGrid(settings.network, settings.layers_in_use)
         self._temporal = temporal
+        self._kept = kept
+        self._whole = self._grid.tiles(content, None)[0]
+        self._structure: dict[str, Structure] | None = None
         self._visible = regions.visible if regions else None
         self._area: float = content.shape[-2] * content.shape[-1]  # visible pixels
         if self._visible is not None:
@@ -205,6 +236,8 @@ class Objective:
         tile: int | None = None,
         on_tile: Callable[[], object] | None = None,
         damping: Damping | None = None,
+        content_factor: Tensor | None = None,
+        measure_structure: bool = False,
     ) -> tuple[Losses, Tensor]:
         """Return the losses of an image, and the gradient of their total.
 
@@ -219,6 +252,10 @@ class Objective:
         damping : Damping or None
             Damping of the style gradients, for style losses that support it; None: exact
             gradients.  The losses are always exact.
+        content_factor : Tensor or None
+            Factor of the content weight, shape (); None: 1.
+        measure_structure : bool
+            Measure `Losses.kept_structure`.
 
         Returns
         -------
@@ -236,13 +273,16 @@ class Objective:
         """
         image = image.detach()
         on_tile = on_tile or _nothing
+        factor = image.new_ones(()) if content_factor is None else content_factor
+        structure = StructureSums(self._structures() if measure_structure else {})
         parts = self._grid.tiles(image, tile)
         if len(parts) == 1:
             on_tile()
             tape = self._extractor.record_tape(image)
             terms = self._style_terms(self._sums(tape.features, parts[0]), damping)
-            gradient, content, tv = self._backward(tape, image, parts[0], terms)
-            return self._losses(content, terms, tv, self._add_temporal(image, gradient)), gradient
+            gradient, content, tv = self._backward(tape, image, parts[0], terms, factor, structure)
+            temporal = self._add_temporal(image, gradient)
+            return self._losses(content, terms, tv, temporal, factor, structure), gradient
 
         sums: dict[str, list[Statistics]] = {}
         for part in parts:
@@ -254,7 +294,7 @@ class Objective:
         for part in parts:
             on_tile()
             tape = self._extractor.record_tape(part.read(image))
-            here, content, tv = self._backward(tape, image, part, terms)
+            here, content, tv = self._backward(tape, image, part, terms, factor, structure)
             part.read(gradient).add_(here)
             contents.append(content)
             variations.append(tv)
@@ -263,7 +303,26 @@ class Objective:
             for layer in contents[0]
         }
         variation = torch.stack(variations).sum(dim=0)
-        return self._losses(total, terms, variation, self._add_temporal(image, gradient)), gradient
+        temporal = self._add_temporal(image, gradient)
+        return self._losses(total, terms, variation, temporal, factor, structure), gradient
+
+    def _structures(self) -> Mapping[str, Structure]:
+        """Return the content's structure at each content layer."""
+        if self._structure is None:
+            self._structure = {
+                layer: Structure(self._targets.content(layer, self._whole), self._free(layer))
+                for layer in self.settings.content_layers.active
+            }
+        return self._structure
+
+    def _free(self, layer: str) -> Tensor | None:
+        """Return the share of each position of a layer that is visible and can change."""
+        seen = self._targets.seen(layer, self._whole)
+        if self._kept is None:
+            return seen
+        stride = self._grid.strides[layer]
+        free = 1 - functional.avg_pool2d(self._kept[None].float(), stride)[0]
+        return free if seen is None else free * seen
 
     def _losses(
         self,
@@ -271,9 +330,13 @@ class Objective:
         terms: Mapping[str, _LayerTerm],
         tv: Tensor,
         temporal: Tensor,
+        factor: Tensor,
+        structure: StructureSums,
     ) -> Losses:
         style = {layer: term.value for layer, term in terms.items()}
-        return Losses.from_terms(content, style, tv, temporal, self.settings)
+        agreement = structure.agreement(self.settings.content_layers, like=tv)
+        settings = self.settings
+        return Losses.from_terms(content, style, tv, temporal, factor, agreement, settings)
 
     def _add_temporal(self, image: Tensor, gradient: Tensor) -> Tensor:
         """Add the gradient of the temporal loss; return the unweighted loss.
@@ -333,15 +396,25 @@ class Objective:
         return terms
 
     def _backward(
-        self, tape: ForwardTape, image: Tensor, part: Tile, terms: Mapping[str, _LayerTerm]
+        self,
+        tape: ForwardTape,
+        image: Tensor,
+        part: Tile,
+        terms: Mapping[str, _LayerTerm],
+        factor: Tensor,
+        structure: StructureSums,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return a tile's gradient at the pixels it reads, content losses, total variation."""
+        """Return a tile's gradient at the pixels it reads, content losses, total variation.
+
+        The structure of the tile's interior is added to `structure`.
+        """
         content: dict[str, Tensor] = {}
 
         def add(layer: str, features: Tensor, gradient: Tensor) -> None:
             stride = self._grid.strides[layer]
             owned, onto = part.interior(features, stride), part.interior(gradient, stride)
-            self._add_content(layer, owned, onto, part, content)
+            self._add_content(layer, owned, onto, part, content, factor)
+            structure.add(layer, owned, part.rows.cells(stride), part.columns.cells(stride))
             if layer in terms:
                 weights = self._targets.weights(layer, part)
                 for own, term in zip(weights, terms[layer].gradients, strict=True):
@@ -357,12 +430,18 @@ class Objective:
         return gradient, content, variation / count
 
     def _add_content(
-        self, layer: str, features: Tensor, onto: Tensor, part: Tile, content: dict[str, Tensor]
+        self,
+        layer: str,
+        features: Tensor,
+        onto: Tensor,
+        part: Tile,
+        content: dict[str, Tensor],
+        factor: Tensor,
     ) -> None:
         """Add the gradient of a layer's content loss at the features; store the loss."""
-        target = self._targets.content(layer, part)
-        if target is None:
+        if not self._targets.has_content(layer):
             return
+        target = self._targets.content(layer, part)
         seen = self._targets.seen(layer, part)
         if self.settings.normalize_gradients:
             energy = self._targets.energy[layer]
@@ -370,8 +449,8 @@ class Objective:
         else:
             term = losses.content_term(features, target, seen)
         content[layer] = term.value
-        factor = self.settings.content_weight * self.settings.content_layers[layer]
-        onto.add_(term.gradient, alpha=factor)
+        weight = self.settings.content_weight * self.settings.content_layers[layer]
+        onto.add_(term.gradient.mul_(factor), alpha=weight)
 
 
 class _StyleGradient(NamedTuple):

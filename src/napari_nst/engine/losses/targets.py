@@ -77,10 +77,13 @@ class Targets:
                     self._sums[source] = self._source_sums(source, styles[source.style])
         self.blend(settings.style_weights)
 
-    def content(self, layer: str, part: Tile) -> Tensor | None:
-        """Return the content's features in the interior of a tile; None: not a content layer."""
-        features = self._content.get(layer)
-        return None if features is None else part.cells(features, self._grid.strides[layer])
+    def content(self, layer: str, part: Tile) -> Tensor:
+        """Return the content's features at a content layer in the interior of a tile."""
+        return part.cells(self._content[layer], self._grid.strides[layer])
+
+    def has_content(self, layer: str) -> bool:
+        """Return whether a layer is a content layer in use."""
+        return layer in self._content
 
     def seen(self, layer: str, part: Tile) -> Tensor | None:
         """Return the visibility of a content layer in the interior of a tile.

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from napari_nst.settings import StyleTransferSettings
 
 __all__ = [
     "COARSE_CONTENT_WEIGHT",
@@ -17,7 +13,6 @@ __all__ = [
     "Scale",
     "fit",
     "make_scales",
-    "settings_at_scale",
 ]
 
 LBFGS_HISTORY = 10
@@ -31,9 +26,9 @@ LEARNING_RATE = 0.038
 """Default initial learning rate of Adam, in units of the image's range."""
 
 COARSE_CONTENT_WEIGHT = 3
-"""Factor of the content weight at all scales but the last.  Shapes that are lost at a small size
-must be found again at a large one, where iterations are slow.  Chosen by benchmarks/schedules.py
-and by eye."""
+"""Smallest factor of the content weight at all scales but the last.  Shapes that are lost at a
+small size must be found again at a large one, where iterations are slow.  Chosen by
+benchmarks/schedules.py and by eye."""
 
 _COARSEST = 256  # pixels, longest side; half of the last one if that is less and at least 128
 _SMALLEST = 128
@@ -133,10 +128,3 @@ def make_scales(
         Scale(h, w, 1 + end - start, side)
         for (h, w), start, end, side in zip(sizes, [0, *ends[:-1]], ends, sides, strict=True)
     )
-
-
-def settings_at_scale(settings: StyleTransferSettings, *, last: bool) -> StyleTransferSettings:
-    """Return the settings with the content weight of the last scale, or of those before."""
-    if last:
-        return settings
-    return settings.replace(content_weight=settings.content_weight * COARSE_CONTENT_WEIGHT)

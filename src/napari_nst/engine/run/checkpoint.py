@@ -21,7 +21,7 @@ from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.images.reliability import Reliability
 from napari_nst.engine.losses.objective import Losses
 from napari_nst.engine.optim.adam import OptimizerState
-from napari_nst.engine.optim.schedule import Scale, settings_at_scale
+from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.run.state import RunState
 from napari_nst.engine.run.updates import SettingsUpdate
 from napari_nst.errors import InputError
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "save"]
 
-_FORMAT = 5
+_FORMAT = 6
 _NAME = "napari-nst run"
 
 
@@ -123,6 +123,8 @@ def save(path: str | os.PathLike[str], saved: Checkpoint) -> None:
         about["optimizer"] = dict(optimizer_state.numbers)
         tensors["image"] = state.image
         tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer_state.tensors.items()}
+    factor = state.content_factor
+    tensors |= {"content_factor": factor.factor, "content_factor.integral": factor.integral}
     if state.history:
         tensors["history"] = torch.stack([losses.values.cpu() for losses in state.history])
     _write(Path(path), tensors, about)
@@ -163,9 +165,10 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             state.optimizer.load_state_dict(
                 OptimizerState(_with_prefix("optimizer.", tensors), about["optimizer"])
             )
+        state.content_factor.factor = tensors["content_factor"]
+        state.content_factor.integral = tensors["content_factor.integral"]
         if "history" in tensors:
-            before_last = sum(scale.iterations for scale in scales[:-1])
-            weights = _settings_in_force(settings, state.steering, before_last)
+            weights = _settings_in_force(settings, state.steering)
             state.history = [
                 Losses(values, now)
                 for values, now in zip(tensors["history"], weights, strict=False)
@@ -193,15 +196,15 @@ def _count(value: Any) -> int | None:
 
 
 def _settings_in_force(
-    settings: StyleTransferSettings, steering: Sequence[SteeringRecord], before_last: int
+    settings: StyleTransferSettings, steering: Sequence[SteeringRecord]
 ) -> Iterator[StyleTransferSettings]:
-    """Yield the settings of each evaluation; `before_last` of them precede the last scale."""
+    """Yield the settings of each evaluation."""
     waiting = list(steering)
     done = 0
     while True:
         while waiting and waiting[0].iteration == done:
             settings = settings.replace(**waiting.pop(0).choices)
-        yield settings_at_scale(settings, last=done >= before_last)
+        yield settings
         done += 1
 
 

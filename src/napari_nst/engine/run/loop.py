@@ -12,8 +12,9 @@ import torch
 from napari_nst.engine.images.color import optimized_mode
 from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.losses.objective import Objective
+from napari_nst.engine.optim.content_factor import MEASURE_EVERY, smallest_agreement
 from napari_nst.engine.optim.lbfgs import LBFGS
-from napari_nst.engine.optim.schedule import settings_at_scale
+from napari_nst.engine.optim.schedule import COARSE_CONTENT_WEIGHT
 from napari_nst.engine.run.control import Stopped
 from napari_nst.engine.run.snapshots import Snapshot
 from napari_nst.engine.run.updates import SettingsUpdate
@@ -43,7 +44,10 @@ __all__ = ["Loop"]
 
 # Settings that change the weights of the losses only; others need new targets.
 _WEIGHTS = frozenset(
-    {"content_weight", "style_weight", "style_weights", "temporal_weight", "tv_weight"}
+    {
+        *("content_weight", "style_weight", "style_weights", "temporal_weight", "tv_weight"),
+        "kept_structure",
+    }
 )
 
 
@@ -201,13 +205,23 @@ class Loop:
         check, state = self.control.wait_if_paused, self.state
         optimizer = state.optimizer
         assert optimizer is not None
+        keeps = state.settings.keeps_structure
+        lowest = 1.0 if index == len(self.scales) - 1 else float(COARSE_CONTENT_WEIGHT)
+        factor = state.content_factor.factor if keeps else torch.tensor(lowest)
+        measure = keeps and state.done % MEASURE_EVERY == 0
 
         def evaluate(tile: int | None) -> tuple[Losses, Tensor]:
             objective = self._get_objective(index, tile)
             assert state.image is not None
-            return objective.loss_and_gradient(state.image, tile, check, optimizer.damping)
+            return objective.loss_and_gradient(
+                state.image, tile, check, optimizer.damping, factor, measure
+            )
 
-        return self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.release_memory)
+        found = self.memory_plan.run_with_oom_retry(index, evaluate, optimizer.release_memory)
+        if measure:
+            target = smallest_agreement(state.settings)
+            state.content_factor.update(found[0].agreement, target, lowest)
+        return found
 
     def _current_resources(self, index: int) -> OutOfMemoryEvent:
         """Return the tile size and the L-BFGS history of the next evaluation."""
@@ -253,7 +267,7 @@ class Loop:
         state.optimizer.on_objective_changed()
         if changed <= _WEIGHTS and not images:
             if self._objective is not None:
-                self._objective.set_weights(self._settings_at(index))
+                self._objective.set_weights(settings)
         else:
             # Other labels of the content do not change the statistics of the styles.
             guided = settings.region_guidance != before.region_guidance
@@ -297,12 +311,13 @@ class Loop:
         objective = Objective(
             content,
             styles,
-            self._settings_at(index),
+            state.settings,
             self._network,
             regions=regions,
             temporal=self.inputs.temporal_target(
                 state.settings, (scale.height, scale.width), device
             ),
+            kept=self._keep_mask,
             tile=tile,
             style_statistics=style_statistics,
             on_tile=self.control.wait_if_paused,
@@ -313,10 +328,6 @@ class Loop:
             state.record_regions(scale, regions, objective.dropped)
         self._objective = objective
         return objective
-
-    def _settings_at(self, index: int) -> StyleTransferSettings:
-        """Return the current settings with the weights of a scale."""
-        return settings_at_scale(self.state.settings, last=index == len(self.scales) - 1)
 
     def _with_kept(self, image: Tensor) -> Tensor:
         """Return an image whose kept pixels are the content's.

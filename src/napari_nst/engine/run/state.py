@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from napari_nst.engine.images.pictures import resize
 from napari_nst.engine.optim.adam import Adam, Optimizer, OptimizerState
+from napari_nst.engine.optim.content_factor import ContentFactor
 from napari_nst.engine.optim.lbfgs import LBFGS
 from napari_nst.engine.optim.schedule import LBFGS_HISTORY, LEARNING_RATE
 from napari_nst.record import RegionRecord
@@ -48,6 +49,8 @@ class RunState:
         Losses of each evaluation.
     regions : tuple of RegionRecord
         Current regions.
+    content_factor : ContentFactor
+        Factor of the content weight.
     elapsed : float
         Seconds of work, without pauses.
     history_size : int or None
@@ -65,6 +68,7 @@ class RunState:
     out_of_memory_events: list[OutOfMemoryEvent] = field(default_factory=list)
     history: list[Losses] = field(default_factory=list)
     regions: tuple[RegionRecord, ...] = ()
+    content_factor: ContentFactor = field(default_factory=ContentFactor)
     elapsed: float = 0.0
     history_size: int | None = None
     status: Literal["running", "finished", "stopped", "failed"] = "running"

@@ -18,6 +18,7 @@ __all__ = ["STEERABLE", "SettingsUpdate"]
 STEERABLE = (
     "color",
     "content_weight",
+    "kept_structure",
     "region_guidance",
     "region_softness",
     "region_styles",

@@ -1,0 +1,153 @@
+"""How much of the content's structure an image keeps: the agreement of self-similarities.
+
+The self-similarity of an image is the matrix of cosine similarities between the features of its
+positions (Shechtman and Irani, "Matching local self-similarities across images and videos", 2007;
+as a content loss: Kolkin et al., arXiv 1904.12785, section 2.2).  It says which parts of a picture
+are alike, whatever their colours and strokes, so it is comparable between contents and styles.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from napari_nst.engine.network.statistics import TINY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+__all__ = ["Structure", "StructureSums"]
+
+_CELLS = 32
+"""Most cells along a side: objects, not texture, and as many comparisons at every size."""
+
+_FLAT = 1e-8
+"""Norm of the similarities below which a content has no structure."""
+
+
+class Structure:
+    """The content's self-similarity at a layer, and its agreement with that of an image.
+
+    Parameters
+    ----------
+    content : Tensor
+        Features of the content, shape (1, C, H, W).
+    weights : Tensor, optional
+        Weights of the positions, shape (H, W), 0 or more; None: all 1.
+    """
+
+    def __init__(self, content: Tensor, weights: Tensor | None = None) -> None:
+        height, width = content.shape[-2:]
+        side = math.ceil(max(height, width) / _CELLS)
+        self._weights = weights
+        self._rows = _membership(height, side, content)
+        self._columns = _membership(width, side, content).mT.contiguous()
+        area = self._add_up(content.new_ones((1, height, width)), slice(None), slice(None))
+        seen = area
+        if weights is not None:
+            seen = self._add_up(weights[None].to(content.dtype), slice(None), slice(None))
+        weights = seen.flatten()
+        self._inverse = 1 / weights.clamp_min(TINY)
+        self._share = 1 / max(float(weights.sum()), TINY)
+        pairs = (weights / area.max()).clamp(0, 1)
+        self._pairs = torch.outer(pairs, pairs).fill_diagonal_(0)
+        own = self._similarities(self.sums(content, slice(None), slice(None)))
+        level = float((own.square() * self._pairs).sum().sqrt())
+        self._is_flat = level < _FLAT
+        self._content = own.div_(max(level, _FLAT))
+
+    def sums(self, features: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Return the sums of features over the cells, for `agreement`; those of tiles add up.
+
+        Parameters
+        ----------
+        features : Tensor
+            Features of the positions in `rows` and `columns`, shape (1, C, H', W').
+        rows, columns : slice
+            Their place in the layer.
+
+        Returns
+        -------
+        Tensor
+            Shape (C, cells down, cells across), float32.
+        """
+        values = features[0]
+        if self._weights is not None:
+            values = values * self._weights[rows, columns].to(values.dtype)
+        return self._add_up(values, rows, columns)
+
+    def agreement(self, sums: Tensor) -> Tensor:
+        """Return the cosine similarity of an image's self-similarity and the content's.
+
+        Parameters
+        ----------
+        sums : Tensor
+            Sums of the image's features over the cells.
+
+        Returns
+        -------
+        Tensor
+            Shape (), from -1 to 1: 1 for the content itself.  A content without structure, such as
+            one of a single colour, is always kept: 1.
+        """
+        if self._is_flat:
+            return sums.new_ones(())
+        own = self._similarities(sums)
+        weighted = own * self._pairs
+        level = (weighted * own).sum().clamp_min_(TINY).rsqrt_()
+        return (weighted * self._content).sum() * level
+
+    def _add_up(self, values: Tensor, rows: slice, columns: slice) -> Tensor:
+        """Return sums (C, cells down, cells across) of values (C, H', W')."""
+        # Products of matrices, because adding by index is not deterministic on a GPU.
+        down = self._rows[:, rows] @ values
+        return (down @ self._columns[columns]).float()
+
+    def _similarities(self, sums: Tensor) -> Tensor:
+        """Return the cosine similarities of all pairs of cells, shape (N, N)."""
+        sums = sums.flatten(1)
+        means = (sums * self._inverse).sub_(sums.sum(dim=1, keepdim=True), alpha=self._share)
+        unit = means.mul_(means.square().sum(dim=0).clamp_min_(TINY).rsqrt_())
+        return unit.mT @ unit
+
+
+class StructureSums:
+    """Sums of an image's features over the cells of `Structure`, added up over tiles.
+
+    Parameters
+    ----------
+    structures : mapping of str to Structure
+        The content's structure at each layer to compare; empty: nothing is measured.
+    """
+
+    def __init__(self, structures: Mapping[str, Structure]) -> None:
+        self._structures = structures
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, layer: str, features: Tensor, rows: slice, columns: slice) -> None:
+        """Add the features of a part of a layer; other layers are ignored."""
+        if layer in self._structures:
+            sums = self._structures[layer].sums(features, rows, columns)
+            self._sums[layer] = self._sums[layer] + sums if layer in self._sums else sums
+
+    def agreement(self, weights: Mapping[str, float], like: Tensor) -> Tensor:
+        """Return the weighted mean of the layers' agreements, shape (); NaN without layers."""
+        if not self._sums:
+            return torch.full_like(like, math.nan)
+        total = sum(weights[layer] for layer in self._sums)
+        parts = []
+        for layer, sums in self._sums.items():
+            part, share = self._structures[layer].agreement(sums), weights[layer] / total
+            parts.append(part if share == 1 else part * share)
+        return sum(parts[1:], start=parts[0])
+
+
+def _membership(length: int, side: int, like: Tensor) -> Tensor:
+    """Return which positions belong to which cell, shape (cells, length), 0 or 1."""
+    positions = torch.arange(length, device=like.device) // side
+    cells = torch.arange(math.ceil(length / side), device=like.device)
+    return (cells[:, None] == positions).to(like.dtype)
