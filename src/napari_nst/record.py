@@ -70,6 +70,12 @@ class ScaleRecord(_Record):
         Longest side in pixels of a style whose `style_scale` is 1; None: that of the content.
     tile : int or None
         Side of the tiles at the end, which are smaller where memory ran out; None: no tiles.
+    kept_structure : float or None
+        How far the image agreed with the content's structure at the latest measurement; None if it
+        was not measured (`losses.structure`).
+    content_factor : float or None
+        Factor of the content weight at the last evaluation (`optim.content_factor`); None before
+        the first.
     """
 
     height: int
@@ -77,6 +83,8 @@ class ScaleRecord(_Record):
     iterations: int
     style_side: float | None = None
     tile: int | None = None
+    kept_structure: float | None = None
+    content_factor: float | None = None
 
 
 class Resolved(_Record):

@@ -112,7 +112,7 @@ def test_kept_and_hidden_pixels_do_not_count(content: Image, style: Image) -> No
         kept(run(image, style, nan="keep", iterations=5, kept_structure=0.9))
         for image in (content[:32], hidden)
     )
-    assert masked[0] == alone[0] == pytest.approx(1, abs=1e-5)
+    assert masked[0] == pytest.approx(1, abs=1e-5)
     assert masked[4] == pytest.approx(alone[4], abs=0.1)
 
 

@@ -25,8 +25,12 @@ __all__ = ["Structure", "StructureSums"]
 _CELLS = 32
 """Most cells along a side: objects, not texture, and as many comparisons at every size."""
 
-_FLAT = 1e-8
+_FLAT = 1e-3
 """Norm of the similarities below which a content has no structure."""
+
+_RIDGE = 1e-6
+"""Share of the content's energy that is rounding: cells that differ from the mean by less are like
+no other cell."""
 
 
 class Structure:
@@ -55,7 +59,10 @@ class Structure:
         self._share = 1 / max(float(weights.sum()), TINY)
         pairs = (weights / area.max()).clamp(0, 1)
         self._pairs = torch.outer(pairs, pairs).fill_diagonal_(0)
-        own = self._similarities(self.sums(content, slice(None), slice(None)))
+        sums = self.sums(content, slice(None), slice(None))
+        energy = (sums.flatten(1) * self._inverse).square().sum(dim=0).mean()
+        self._ridge = max(_RIDGE * float(energy), TINY)
+        own = self._similarities(sums)
         level = float((own.square() * self._pairs).sum().sqrt())
         self._is_flat = level < _FLAT
         self._content = own.div_(max(level, _FLAT))
@@ -111,7 +118,7 @@ class Structure:
         """Return the cosine similarities of all pairs of cells, shape (N, N)."""
         sums = sums.flatten(1)
         means = (sums * self._inverse).sub_(sums.sum(dim=1, keepdim=True), alpha=self._share)
-        unit = means.mul_(means.square().sum(dim=0).clamp_min_(TINY).rsqrt_())
+        unit = means.mul_(means.square().sum(dim=0).add_(self._ridge).rsqrt_())
         return unit.mT @ unit
 
 

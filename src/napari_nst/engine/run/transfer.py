@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import traceback
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -30,7 +32,7 @@ from napari_nst.record import Resolved, RunRecord, ScaleRecord
 from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from os import PathLike
 
     from napari_nst.engine.losses.objective import Losses
@@ -344,6 +346,19 @@ class StyleTransfer(Controlled):
             }
         )
 
+    def _scale_records(self) -> Iterator[ScaleRecord]:
+        history = iter(self.history)
+        loop = self._loop
+        for scale, side in zip(loop.scales, loop.memory_plan.tile_sizes, strict=True):
+            here = [*islice(history, scale.iterations)]
+            kept = (losses.kept_structure for losses in reversed(here))
+            yield ScaleRecord(
+                **vars(scale),
+                tile=side,
+                kept_structure=next((value for value in kept if not math.isnan(value)), None),
+                content_factor=here[-1].content_factor if here else None,
+            )
+
     def _resolve(self) -> Resolved:
         loop = self._loop
         return Resolved(
@@ -354,10 +369,7 @@ class StyleTransfer(Controlled):
             weights=self._weights.source,
             weights_sha256=self._weights.sha256,
             weights_format=self._weights.format,
-            scales=tuple(
-                ScaleRecord(**vars(scale), tile=side)
-                for scale, side in zip(loop.scales, loop.memory_plan.tile_sizes, strict=True)
-            ),
+            scales=tuple(self._scale_records()),
             lbfgs_history=loop.state.lbfgs_history,
             convolutions=loop.convolutions,
         )
