@@ -23,6 +23,12 @@ _PLAIN = (
         "How closely the result keeps to the content.  Also acts on the current run.",
     ),
     (
+        "kept_structure",
+        "Kept structure",
+        "How much of the content's structure stays with every style at a strength of 50, from 0 to "
+        "below 1.  0: what the weights leave.  Also acts on the current run.",
+    ),
+    (
         "style_loss",
         "Style loss",
         "How styles are compared.  gram: as in the paper.  gram+moments: brightness and contrast, "
