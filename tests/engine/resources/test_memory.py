@@ -234,7 +234,7 @@ def test_a_run_that_ran_out_of_memory_is_replayed_up_to_rounding(
     at: int, optimizer: str, monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
     """The network is called for content and style, then for the evaluations of each scale."""
-    settings = quick(optimizer=optimizer, scales=2, iterations=6, init="noise")
+    settings = quick(optimizer=optimizer, scales=2, iterations=6, init="noise", kept_structure=0)
     with monkeypatch.context() as patch:
         fail_above(patch, 75 * 75, ERRORS["cpu"], after=at)
         run = StyleTransfer(big, style, settings)
