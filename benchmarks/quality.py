@@ -46,7 +46,7 @@ _REFERENCE = Path(__file__).with_suffix(".json")
 
 # Layers of the style distance and of the self-similarity: none that the default optimises.
 _LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
-_DEEP_LAYERS = ("relu3_3", "relu4_3")
+_DEEP_LAYERS = ("relu3_3", "relu4_3", "relu5_2")
 _BLURS = (1.0, 2.0, 4.0)  # pixels: scales of the edges
 
 # Worse than the reference by more than this share of it is a failure.
@@ -170,7 +170,8 @@ def _similarity(result: NDArray[np.float32], content: NDArray[np.float32]) -> fl
     whole = slice(None), slice(None)
     agreements = []
     for layer, features in target.items():
-        structure = Structure(features)
+        structure = Structure((features.shape[-2], features.shape[-1]), features)
+        structure.set_content(structure.sums(features, *whole))
         agreements.append(float(structure.agreement(structure.sums(own[layer], *whole))))
     return float(np.mean(agreements))
 

@@ -206,7 +206,7 @@ class StyleTransferSettings(BaseModel):
     style_loss: Literal["gram", "gram+moments", "wasserstein"] = "gram"
     normalize_gradients: bool = True
     content_weight: _Weight = 0.1
-    kept_structure: Annotated[float, Field(ge=0, lt=1)] = 0.69
+    kept_structure: Annotated[float, Field(ge=0, lt=1)] = 0.6
     style_weight: _Weight = 1.0
     tv_weight: _Weight = 2.0
     temporal_weight: _Weight = 5.0

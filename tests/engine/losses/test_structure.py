@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from on_device import DEVICE
 
-from napari_nst.engine.losses.structure import Structure, StructureSums
+from napari_nst.engine.losses.structure import Structure, StructureSums, structure_layers
+from napari_nst.settings import StyleTransferSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +26,14 @@ def features(seed: int, channels: int = 6, height: int = 9, width: int = 7) -> T
     return torch.rand((1, channels, height, width), generator=generator).to(DEVICE)
 
 
+def structure_of(content: Tensor, weights: Tensor | None = None) -> Structure:
+    structure = Structure((content.shape[-2], content.shape[-1]), content, weights)
+    structure.set_content(structure.sums(content, *EVERYWHERE))
+    return structure
+
+
 def agreement(content: Tensor, image: Tensor, weights: Tensor | None = None) -> float:
-    structure = Structure(content, weights)
+    structure = structure_of(content, weights)
     return float(structure.agreement(structure.sums(image, *EVERYWHERE)))
 
 
@@ -121,26 +128,39 @@ def test_a_content_of_one_colour_is_always_kept(level: float) -> None:
 
 def test_sums_of_parts_add_up_to_those_of_the_whole() -> None:
     content, image = features(1, 4, 70, 50), features(2, 4, 70, 50)
-    structure = {"relu2_1": Structure(content)}
+    structure = {"relu2_1": structure_of(content)}
     whole, parts = StructureSums(structure), StructureSums(structure)
     whole.add("relu2_1", image, *EVERYWHERE)
     for rows in (slice(0, 31), slice(31, 70)):
         for columns in (slice(0, 17), slice(17, 50)):
             parts.add("relu2_1", image[..., rows, columns], rows, columns)
-    weights, like = {"relu2_1": 1.0}, image.new_zeros(())
-    found = float(parts.agreement(weights, like))
-    assert found == pytest.approx(float(whole.agreement(weights, like)), abs=1e-5)
+    assert float(parts.agreement()) == pytest.approx(float(whole.agreement()), abs=1e-5)
 
 
 def test_layers_count_by_their_weights_and_others_not_at_all() -> None:
-    first, second, image = features(1), features(2), features(3)
-    sums = StructureSums({"relu1_1": Structure(first), "relu2_1": Structure(second)})
-    for layer in ("relu1_1", "relu2_1", "relu3_1"):
-        sums.add(layer, image, *EVERYWHERE)
-    found = float(sums.agreement({"relu1_1": 1.0, "relu2_1": 3.0}, image.new_zeros(())))
-    expected = 0.25 * agreement(first, image) + 0.75 * agreement(second, image)
-    assert found == pytest.approx(expected, abs=1e-6)
+    contents, image = {"relu1_1": features(1), "relu2_1": features(2)}, features(3)
+    structures = {name: Structure((9, 7), content) for name, content in contents.items()}
+    target, sums = StructureSums(structures), StructureSums(structures)
+    for name, content in contents.items():
+        target.add(name, content, *EVERYWHERE)
+    target.set_content({"relu1_1": 0.25, "relu2_1": 0.75})
+    for name in ("relu1_1", "relu2_1", "relu3_1"):
+        sums.add(name, image, *EVERYWHERE)
+    first, second = (agreement(content, image) for content in contents.values())
+    assert float(sums.agreement()) == pytest.approx(0.25 * first + 0.75 * second, abs=1e-6)
 
 
-def test_nothing_to_compare_gives_nan() -> None:
-    assert np.isnan(float(StructureSums({}).agreement({}, torch.zeros((), device=DEVICE))))
+def test_the_content_layers_have_one_half_and_the_deepest_style_layer_the_other() -> None:
+    def layers(content: object, style: object) -> dict[str, float]:
+        settings = StyleTransferSettings(content_layers=content, style_layers=style)
+        return structure_layers(settings)
+
+    shallow_to_deep = ("relu1_1", "relu5_1", "relu3_1")
+    assert layers(("relu4_2",), shallow_to_deep) == {"relu4_2": 0.5, "relu5_1": 0.5}
+    assert layers({"relu2_2": 1, "relu4_2": 3}, ("relu3_1",)) == {
+        "relu2_2": 0.125,
+        "relu4_2": 0.375,
+        "relu3_1": 0.5,
+    }
+    assert layers(("relu4_2",), ("relu4_2",)) == {"relu4_2": 1}
+    assert layers(("relu4_2",), ()) == {"relu4_2": 1}

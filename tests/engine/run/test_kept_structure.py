@@ -47,7 +47,7 @@ def test_it_is_measured_every_few_iterations_from_the_content_on(
     content: Image, style: Image
 ) -> None:
     found = kept(run(content, style))
-    assert found[0] == pytest.approx(1, abs=1e-5)  # the initial image is the content
+    assert found[0] == pytest.approx(1, abs=1e-4)  # the initial image is the content
     measured = [index for index, value in enumerate(found) if np.isfinite(value)]
     assert measured == list(range(0, 24, MEASURE_EVERY))
 
@@ -112,7 +112,7 @@ def test_kept_and_hidden_pixels_do_not_count(content: Image, style: Image) -> No
         kept(run(image, style, nan="keep", iterations=5, kept_structure=0.9))
         for image in (content[:32], hidden)
     )
-    assert masked[0] == pytest.approx(1, abs=1e-5)
+    assert masked[0] == pytest.approx(1, abs=1e-4)
     assert masked[4] == pytest.approx(alone[4], abs=0.1)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch.nn import functional
 
 from napari_nst.engine.losses import terms as losses
-from napari_nst.engine.losses.structure import Structure, StructureSums
+from napari_nst.engine.losses.structure import StructureSums
 from napari_nst.engine.losses.targets import Targets
 from napari_nst.engine.losses.temporal import temporal_term
 from napari_nst.engine.losses.variation import add_variation
@@ -195,9 +195,8 @@ class Objective:
         self._extractor = extractor or extractor_for(settings, content.device, content.dtype)
         self._grid = TileGrid(settings.network, settings.layers_in_use)
         self._temporal = temporal
-        self._kept = kept
-        self._whole = self._grid.tiles(content, None)[0]
-        self._structure: dict[str, Structure] | None = None
+        self._zero = content.new_zeros(())
+        self._not_measured = content.new_full((), math.nan)
         self._visible = regions.visible if regions else None
         self._area: float = content.shape[-2] * content.shape[-1]  # visible pixels
         if self._visible is not None:
@@ -209,6 +208,7 @@ class Objective:
             self._extractor,
             self._grid,
             regions,
+            kept,
             tile,
             style_statistics,
             on_tile or _nothing,
@@ -274,7 +274,7 @@ class Objective:
         image = image.detach()
         on_tile = on_tile or _nothing
         factor = image.new_ones(()) if content_factor is None else content_factor
-        structure = StructureSums(self._structures() if measure_structure else {})
+        structure = StructureSums(self._targets.structures if measure_structure else {})
         parts = self._grid.tiles(image, tile)
         if len(parts) == 1:
             on_tile()
@@ -306,24 +306,6 @@ class Objective:
         temporal = self._add_temporal(image, gradient)
         return self._losses(total, terms, variation, temporal, factor, structure), gradient
 
-    def _structures(self) -> Mapping[str, Structure]:
-        """Return the content's structure at each content layer."""
-        if self._structure is None:
-            self._structure = {
-                layer: Structure(self._targets.content(layer, self._whole), self._free(layer))
-                for layer in self.settings.content_layers.active
-            }
-        return self._structure
-
-    def _free(self, layer: str) -> Tensor | None:
-        """Return the share of each position of a layer that is visible and can change."""
-        seen = self._targets.seen(layer, self._whole)
-        if self._kept is None:
-            return seen
-        stride = self._grid.strides[layer]
-        free = 1 - functional.avg_pool2d(self._kept[None].float(), stride)[0]
-        return free if seen is None else free * seen
-
     def _losses(
         self,
         content: Mapping[str, Tensor],
@@ -334,7 +316,7 @@ class Objective:
         structure: StructureSums,
     ) -> Losses:
         style = {layer: term.value for layer, term in terms.items()}
-        agreement = structure.agreement(self.settings.content_layers, like=tv)
+        agreement = structure.agreement() if structure else self._not_measured
         settings = self.settings
         return Losses.from_terms(content, style, tv, temporal, factor, agreement, settings)
 
@@ -344,7 +326,7 @@ class Objective:
         It is a sum over pixels, so it needs no tiles.
         """
         if self._temporal is None:
-            return image.new_zeros(())
+            return self._zero
         count = image.shape[1] * self._area
         term = temporal_term(image, self._temporal)
         gradient.add_(term.gradient, alpha=self.settings.temporal_weight / count)
@@ -450,7 +432,7 @@ class Objective:
             term = losses.content_term(features, target, seen)
         content[layer] = term.value
         weight = self.settings.content_weight * self.settings.content_layers[layer]
-        onto.add_(term.gradient.mul_(factor), alpha=weight)
+        onto.addcmul_(term.gradient, factor.to(onto.dtype), value=weight)
 
 
 class _StyleGradient(NamedTuple):

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.images.assignment import whole_image_region
+from napari_nst.engine.losses.structure import Structure, StructureSums, structure_layers
 from napari_nst.engine.losses.terms import FLOAT64_STYLE_LOSSES
 from napari_nst.engine.network.statistics import PositionWeights, Statistics
 from napari_nst.engine.resources.activations import HALVED_ABOVE
@@ -42,6 +43,8 @@ class Targets:
         For each content layer the sum of its squared features, weighted by visibility.
     style : mapping of str to list of Statistics or None
         For each style layer the target of each region; None for an empty region.
+    structures : mapping of str to Structure
+        The content's structure at the layers of `structure_layers`.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Targets:
         extractor: FeatureExtractor,
         grid: TileGrid,
         regions: Regions | None,
+        kept: Tensor | None,
         tile: int | None,
         style_statistics: dict[Source, Mapping[str, Statistics]] | None,
         on_tile: Callable[[], object],
@@ -71,7 +75,7 @@ class Targets:
         self.regions = regions.regions if regions else (whole_image_region(len(styles)),)
         self._sums = {} if style_statistics is None else style_statistics
         with torch.no_grad():
-            self._take_content(content, tile, regions.visible if regions else None)
+            self._take_content(content, tile, regions.visible if regions else None, kept)
             for source in sorted({source for region in self.regions for source in region.sources}):
                 if source not in self._sums:
                     self._sums[source] = self._source_sums(source, styles[source.style])
@@ -131,8 +135,10 @@ class Targets:
             weights = [1.0] * len(parts)
         return Statistics.blend(parts, weights)
 
-    def _take_content(self, content: Tensor, tile: int | None, visible: Tensor | None) -> None:
-        """Compute the content's features, tile by tile, and their energy."""
+    def _take_content(
+        self, content: Tensor, tile: int | None, visible: Tensor | None, kept: Tensor | None
+    ) -> None:
+        """Compute the content's features, tile by tile, their energy and structure."""
         height, width = content.shape[-2:]
         wide = wide_dtype(content.device)
         layers = self._settings.content_layers.active
@@ -144,9 +150,21 @@ class Targets:
                 for layer in layers
             }
         energy = {layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers}
+        self.structures: dict[str, Structure] = {}
+        structure = StructureSums(self.structures)
+        free = _free(visible, kept)
         for part in self._grid.tiles(content, tile) if layers else ():
             self._on_tile()
             features = self._extractor(part.read(content))
+            for layer in structure_layers(self._settings):
+                stride = self._grid.strides[layer]
+                if layer not in self.structures:
+                    weights = None if free is None else functional.avg_pool2d(free, stride)[0]
+                    shape = (height // stride, width // stride)
+                    self.structures[layer] = Structure(shape, features[layer], weights)
+                owned = part.interior(features[layer], stride)
+                cells = part.rows.cells(stride), part.columns.cells(stride)
+                structure.add(layer, owned, *cells)
             for layer in layers:
                 stride, value = self._grid.strides[layer], features[layer]
                 owned = part.interior(value, stride)
@@ -162,6 +180,7 @@ class Targets:
                     self._content[layer] = _empty(shape, value)
                 part.cells(self._content[layer], stride).copy_(owned)
             del features, value, owned, squared  # before the next tile's need memory
+        structure.set_content(structure_layers(self._settings))
         self.energy = {layer: float(value) for layer, value in energy.items()}
 
     def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:
@@ -183,6 +202,14 @@ class Targets:
                 sums[layer] = sums[layer] + here if layer in sums else here
             del features  # before the next tile's need memory
         return sums
+
+
+def _free(visible: Tensor | None, kept: Tensor | None) -> Tensor | None:
+    """Return the share of each pixel that is visible and can change, (1, H, W); None: all."""
+    if kept is None:
+        return visible
+    free = 1 - kept[None].float()
+    return free if visible is None else free * visible
 
 
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:

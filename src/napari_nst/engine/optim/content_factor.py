@@ -75,8 +75,8 @@ class ContentFactor:
             Lower limit of the factor: its value without control.
         """
         low, high = math.log(lowest), math.log(LARGEST_FACTOR)
-        missing = target - agreement
-        moved = self.integral.to(agreement).add(missing, alpha=_RISE)
+        missing = target - agreement.float()
+        moved = self.integral.to(missing.device).add(missing, alpha=_RISE)
         # What is too much counts with the other gain.
         self.integral = moved.add_(missing.clamp_max(0), alpha=_FALL - _RISE).clamp_(low, high)
         self.factor = self.integral.add(missing, alpha=_PROPORTIONAL).clamp_(low, high).exp_()
