@@ -50,7 +50,7 @@ def _image(name: str, folder: Path | None) -> NDArray[np.uint8] | None:
         return style_image(name)
     if hasattr(skimage.data, name):
         return np.asarray(getattr(skimage.data, name)())
-    return None if folder is None else np.asarray(read_image(folder / f"{name}.jpg").values)
+    return None if folder is None else read_image(folder / f"{name}.jpg")
 
 
 PAIRS = (

@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=8, help="iterations between two points")
     parser.add_argument("--curves", type=Path, help="write the points there, as JSON")
     options = parser.parse_args(arguments)
-    base = StyleTransferSettings(size=options.size)
+    base = StyleTransferSettings(size=options.size, kept_structure=0)  # a constant loss
     alone = base.replace(scales=1, iterations=options.iterations)
     judge = Judge(options.pair, base)
     schedules = {
