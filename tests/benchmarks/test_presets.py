@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,6 +10,9 @@ from pairs import PAIRS, SIX
 from presets import dominated
 
 from napari_nst.files import write_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FAST = {"style_distance": 0.3, "structure": 0.6, "similarity": 0.5, "seconds": 5.0}
 
