@@ -528,7 +528,11 @@ def test_an_srgb_profile_changes_nothing(tmp_path: Path, dtype: str) -> None:
     assert_same(read_image(tmp_path / "a.png"), image)
 
 
-@pytest.mark.parametrize("icc", [b"junk", icc_profile(kind="gray"), icc_profile()[:200]])
+@pytest.mark.parametrize(
+    "icc",
+    [b"junk", icc_profile(kind="gray"), icc_profile()[:200]],
+    ids=["junk", "grey", "damaged"],  # a profile has the time at which it was made
+)
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_a_damaged_or_mismatched_profile_is_ignored(
     tmp_path: Path, suffix: str, icc: bytes
