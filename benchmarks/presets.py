@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["dominated"]
 
 _MEASURES = ("style_distance", "structure", "similarity", "seconds")
+_DRAWING = (1200, 420)  # pixels
 
 
 def dominated(results: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
@@ -49,9 +50,9 @@ def _draw(path: Path, results: Mapping[str, Mapping[str, float]]) -> None:
     import pyqtgraph
     from pyqtgraph.exporters import ImageExporter
 
-    pyqtgraph.mkQApp()
+    application = pyqtgraph.mkQApp()
     pyqtgraph.setConfigOptions(background="w", foreground="k", antialias=True)
-    window = pyqtgraph.GraphicsLayoutWidget(size=(1100, 360))
+    window = pyqtgraph.GraphicsLayoutWidget(size=_DRAWING)
     seconds = [row["seconds"] for row in results.values()]
     for column, name in enumerate(_MEASURES[:3]):
         plot = window.addPlot(row=0, col=column, title=name.replace("_", " "))
@@ -60,13 +61,14 @@ def _draw(path: Path, results: Mapping[str, Mapping[str, float]]) -> None:
         plot.showGrid(x=True, y=True, alpha=0.2)
         plot.plot(seconds, [row[name] for row in results.values()], pen=None, symbol="o")
         for preset, row in results.items():
-            label = pyqtgraph.TextItem(preset, color="k", anchor=(0.5, 1.2))
+            label = pyqtgraph.TextItem(preset, color="k", anchor=(0, 0.5), angle=25)
             label.setPos(np.log10(row["seconds"]), row[name])
             plot.addItem(label)
         plot.setXRange(np.log10(min(seconds)) - 0.3, np.log10(max(seconds)) + 0.3)
-    exporter = ImageExporter(window.scene())
-    exporter.parameters()["width"] = 1100
-    exporter.export(str(path))
+    window.resize(*_DRAWING)
+    window.show()
+    application.processEvents()  # lays the plots out
+    ImageExporter(window.scene()).export(str(path))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
