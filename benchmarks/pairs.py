@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ from napari_nst.files import read_image
 from napari_nst.samples import STYLES, style_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["FOLDER_HELP", "PAIRS", "SIX", "Pair"]
+__all__ = ["FOLDER_HELP", "PAIRS", "SIX", "Pair", "with_images"]
 
 FOLDER_HELP = (
     "folder with the pictures that neither this package nor scikit-image has: tubingen.jpg, "
@@ -43,6 +45,18 @@ class Pair:
         found = [_image(name, folder) for name in (self.content_name, self.style_name)]
         content, style = found
         return None if content is None or style is None else (content, style)
+
+
+def with_images(
+    pairs: Iterable[Pair], folder: Path | None
+) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield name, content and style of each pair; say which pairs are left out."""
+    for pair in pairs:
+        images = pair.images(folder)
+        if images is None:
+            print(f"{pair.name} is left out: it needs --folder.", file=sys.stderr)
+        else:
+            yield pair.name, *images
 
 
 def _image(name: str, folder: Path | None) -> NDArray[np.uint8] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pairs import FOLDER_HELP, SIX
+from pairs import FOLDER_HELP, SIX, with_images
 from quality import Measures, measure
 from rich.console import Console
 from rich.table import Table
@@ -87,13 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settings = settings.replace(size=options.size)
         folder = options.pictures and options.pictures / key
         results[key] = {}
-        for pair in SIX:
-            images = pair.images(options.folder)
-            if images is None:
-                print(f"{pair.name} is left out: it needs --folder.", file=sys.stderr)
-                continue
-            results[key][pair.name] = measure(pair.name, *images, settings, folder)
-            print(key, pair.name, results[key][pair.name], file=sys.stderr)
+        for name, content, style in with_images(SIX, options.folder):
+            results[key][name] = measure(name, content, style, settings, folder)
+            print(key, name, results[key][name], file=sys.stderr)
     means = {
         presets()[key].name: {
             name: float(np.mean([getattr(measured, name) for measured in of_pairs.values()]))

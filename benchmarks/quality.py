@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pairs import PAIRS
+from pairs import PAIRS, with_images
 from rich.console import Console
 from rich.table import Table
 from skimage.color import rgb2gray
@@ -273,11 +273,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rounding = _emulated_bfloat16()
 
     with rounding:
-        results = {}
-        for pair in _PAIRS:
-            images = pair.images(None)
-            assert images is not None  # samples and scikit-image have them
-            results[pair.name] = measure(pair.name, *images, settings, options.pictures)
+        results = {
+            name: measure(name, content, style, settings, options.pictures)
+            for name, content, style in with_images(_PAIRS, None)
+        }
     numbers = {key: asdict(measured) for key, measured in results.items()}
     stored = json.loads(_REFERENCE.read_text()) if _REFERENCE.exists() else {}
     compared = {} if options.iterations or options.save else stored.get(str(options.size), {})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pairs import FOLDER_HELP, PAIRS
+from pairs import FOLDER_HELP, PAIRS, with_images
 from quality import Measures, measure
 from rich.console import Console
 from rich.table import Table
@@ -54,15 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     settings = StyleTransferSettings(size=options.size, output_size="working")
     results: dict[str, dict[str, Measures]] = {choice: {} for choice in _CHOICES}
-    for pair in PAIRS:
-        images = pair.images(options.folder)
-        if images is None:
-            print(f"{pair.name} is left out: it needs --folder.", file=sys.stderr)
-            continue
+    for name, content, style in with_images(PAIRS, options.folder):
         for choice, kept in _CHOICES.items():
             folder = options.pictures and options.pictures / choice.replace(" ", "-")
             now = settings.replace(kept_structure=kept)
-            results[choice][pair.name] = measure(pair.name, *images, now, folder)
+            results[choice][name] = measure(name, content, style, now, folder)
     Console(stderr=True).print(_table(", ".join(_CHOICES), results))
     numbers = {
         choice: {name: asdict(measured) for name, measured in of_pairs.items()}

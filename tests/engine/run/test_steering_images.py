@@ -71,7 +71,7 @@ def test_losses_after_a_change_are_those_of_a_new_run_from_the_same_image(
     name: str, content: Image, style: Image
 ) -> None:
     arguments, changes = arguments_and_changes(name, content, style)
-    arguments["kept_structure"] = 0  # the content weight of a new run starts anew
+    arguments["kept_structure"] = 0  # a new run has another factor of the content weight
     run = make_run(content, {**arguments, "iterations": 4})
     image = steer_after(run, 3, **changes)
     start = {"init": "image", "init_image": image}

@@ -76,7 +76,7 @@ class Losses:
         parts = [content[layer] for layer in settings.content_layers.active]
         parts += [style[layer] for layer in settings.style_layers.active]
         wide = wide_dtype(tv.device)
-        parts += [tv, temporal, content_factor.to(tv.device), agreement]
+        parts += [tv, temporal, content_factor, agreement]
         return cls(torch.stack(parts).to(wide), settings)
 
     @cached_property

@@ -152,11 +152,12 @@ class Targets:
         energy = {layer: torch.zeros((), dtype=wide, device=content.device) for layer in layers}
         self.structures: dict[str, Structure] = {}
         structure = StructureSums(self.structures)
+        compared = structure_layers(self._settings)
         free = _free(visible, kept)
         for part in self._grid.tiles(content, tile) if layers else ():
             self._on_tile()
             features = self._extractor(part.read(content))
-            for layer in structure_layers(self._settings):
+            for layer in compared:
                 stride = self._grid.strides[layer]
                 if layer not in self.structures:
                     weights = None if free is None else functional.avg_pool2d(free, stride)[0]
@@ -180,7 +181,7 @@ class Targets:
                     self._content[layer] = _empty(shape, value)
                 part.cells(self._content[layer], stride).copy_(owned)
             del features, value, owned, squared  # before the next tile's need memory
-        structure.set_content(structure_layers(self._settings))
+        structure.set_content(compared)
         self.energy = {layer: float(value) for layer, value in energy.items()}
 
     def _source_sums(self, source: Source, style: Tensor) -> dict[str, Statistics]:

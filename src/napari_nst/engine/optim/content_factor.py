@@ -25,7 +25,7 @@ LARGEST_FACTOR = 10.0
 """Limit of the factor: more leaves hardly any style."""
 
 MEASURE_EVERY = 4
-"""Iterations from one measurement of the agreement to the next: it costs 27 kernels on a GPU."""
+"""Iterations from one measurement of the agreement to the next, which starts many kernels."""
 
 # Gains for each measurement and unit of agreement.  An image answers within about ten iterations,
 # so a faster integral oscillates.  The factor starts high, because objects of the style, once
@@ -62,6 +62,10 @@ class ContentFactor:
         self.factor = torch.tensor(float(COARSE_CONTENT_WEIGHT))
         self.integral = self.factor.log()
 
+    def move_to(self, device: torch.device) -> None:
+        """Move the factor to a device."""
+        self.factor, self.integral = self.factor.to(device), self.integral.to(device)
+
     def update(self, agreement: Tensor, target: float, lowest: float) -> None:
         """Change the factor after a measurement, without waiting for the device.
 
@@ -76,7 +80,7 @@ class ContentFactor:
         """
         low, high = math.log(lowest), math.log(LARGEST_FACTOR)
         missing = target - agreement.float()
-        moved = self.integral.to(missing.device).add(missing, alpha=_RISE)
+        moved = self.integral.add(missing, alpha=_RISE)
         # What is too much counts with the other gain.
         self.integral = moved.add_(missing.clamp_max(0), alpha=_FALL - _RISE).clamp_(low, high)
         self.factor = self.integral.add(missing, alpha=_PROPORTIONAL).clamp_(low, high).exp_()

@@ -45,8 +45,12 @@ __all__ = ["Loop"]
 # Settings that change the weights of the losses only; others need new targets.
 _WEIGHTS = frozenset(
     {
-        *("content_weight", "style_weight", "style_weights", "temporal_weight", "tv_weight"),
+        "content_weight",
         "kept_structure",
+        "style_weight",
+        "style_weights",
+        "temporal_weight",
+        "tv_weight",
     }
 )
 
@@ -207,7 +211,9 @@ class Loop:
         assert optimizer is not None
         keeps = state.settings.keeps_structure
         lowest = 1.0 if index == len(self.scales) - 1 else float(COARSE_CONTENT_WEIGHT)
-        factor = state.content_factor.factor if keeps else torch.tensor(lowest)
+        factor = state.content_factor.factor
+        if not keeps:  # filled on the device: copying a number to it would wait
+            factor = torch.full((), lowest, device=self.device.torch_device)
         measure = keeps and state.done % MEASURE_EVERY == 0
 
         def evaluate(tile: int | None) -> tuple[Losses, Tensor]:

@@ -105,7 +105,8 @@ class RunState:
         self.optimizer.resize(scale.height, scale.width, scale.iterations, last=last)
 
     def move_to(self, device: torch.device) -> None:
-        """Move image and optimizer to a device."""
+        """Move image, optimizer and factor of the content weight to a device."""
+        self.content_factor.move_to(device)
         if self.image is not None and self.optimizer is not None:
             self.image = self.image.to(device)
             state = self.optimizer.state_dict()
