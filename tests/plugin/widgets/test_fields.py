@@ -85,11 +85,11 @@ def test_a_combo_box_offers_the_values_of_its_setting(qtbot: Any, name: str) -> 
 def test_strokes_are_offered_in_plain_words(controls: Controls) -> None:
     combo = controls.fields["strokes_relative_to"].widget.native
     words = [combo.itemText(index) for index in range(combo.count())]
-    assert words == ["grow with the size", "fixed in pixels"]
+    assert words == ["grow with size", "fixed in pixels"]
     assert combo.accessibleName() == "Strokes"
     assert controls.settings.strokes_relative_to == "picture"
 
-    for text, value in (("fixed in pixels", "pixels"), ("grow with the size", "picture")):
+    for text, value in (("fixed in pixels", "pixels"), ("grow with size", "picture")):
         combo.setCurrentText(text)
         assert controls.settings == StyleTransferSettings(strokes_relative_to=value)
 

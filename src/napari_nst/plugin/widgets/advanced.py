@@ -44,7 +44,7 @@ _PLAIN = (
     (
         "strokes_relative_to",
         "Strokes",
-        "Strokes in small and large pictures.  grow with the size: always the same part of the "
+        "Strokes in small and large pictures.  grow with size: always the same part of the "
         "picture.  fixed in pixels: as many pixels as at a size of 512, so that a larger picture "
         "has more and finer strokes.",
     ),
@@ -91,7 +91,7 @@ _PLAIN = (
     ),
 )
 _WORDS = {
-    "strokes_relative_to": {"picture": "grow with the size", "pixels": "fixed in pixels"},
+    "strokes_relative_to": {"picture": "grow with size", "pixels": "fixed in pixels"},
 }
 _DEVICES = ("auto", "cpu", "cuda", "mps")
 _INTENSITIES = (
