@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from napari_nst import StyleTransfer, StyleTransferSettings, presets
+from napari_nst import StyleTransfer, StyleTransferSettings, own_presets, presets
 from napari_nst.cli import main
 from napari_nst.cli._choices import parse_values
 from napari_nst.cli._sweep_run import make_cells
@@ -297,14 +297,18 @@ def test_kept_pictures_of_16_bits_have_16_bits(picture: Any) -> None:
     assert read_image(file).dtype == np.uint16
 
 
-def test_all_presets_leaves_out_those_without_weights(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_presets_leaves_out_those_without_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NAPARI_NST_CONFIG", str(tmp_path / "config"))
+    own_presets.save("Large network", StyleTransferSettings(network="vgg19"))
     options = ["--size", "32", "--iterations", "1"]
     assert sweep("--presets", "all", *options) == 0
     shown = capsys.readouterr().err
-    assert "preset gatys-2015 is left out. VGG-19's weights are not on this machine" in shown
+    assert "preset large-network is left out. VGG-19's weights are not on this machine" in shown
     count = len(presets.presets())
-    assert f"{count - 1} of {count - 1} pictures" in shown
-    assert sweep("--presets", "draft,gatys-2015", *options) == 2
+    assert f"{count} of {count} pictures" in shown
+    assert sweep("--presets", "draft,large-network", *options) == 2
     assert capsys.readouterr().err.startswith("napari-nst: VGG-19's weights are not on this")
 
 

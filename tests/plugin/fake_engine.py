@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.engine.losses.values import Losses
     from napari_nst.settings import StyleTransferSettings
 
 

@@ -1,10 +1,11 @@
-"""The preset "Gatys 2015" against the equations of arXiv 1508.06576, in numpy and float64.
+"""The paper's settings (examples/gatys-2015.json) against its equations, in numpy and float64.
 
 Only the features are the engine's; tests/engine/network/test_vgg.py tests them.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 import torch
 from engine_helpers import total_variation
 
-from napari_nst import presets
 from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.network import weights
 from napari_nst.engine.network.vgg import FeatureExtractor
 from napari_nst.networks import NETWORKS
+from napari_nst.own_presets import read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Array = Any
 Features = dict[str, Array]
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 CONTENT = ("relu4_2",)
 STYLE = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -86,10 +88,10 @@ def vgg19(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=["vgg16", "vgg19"])
 def paper(request: pytest.FixtureRequest) -> StyleTransferSettings:
-    preset = presets.preset("gatys-2015")
+    settings = read_settings(EXAMPLES / "gatys-2015.json")
     if request.param == "vgg16":
-        return preset.replace(network="vgg16")
-    return preset.replace(weights=request.getfixturevalue("vgg19"))
+        return settings.replace(network="vgg16")
+    return settings.replace(weights=request.getfixturevalue("vgg19"))
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,14 @@ def objective(settings: StyleTransferSettings, pictures: Mapping[str, Tensor]) -
     return Objective(pictures["content"], [pictures["style"]], settings)
 
 
+def test_the_content_has_a_thousandth_of_the_weight_of_the_style() -> None:
+    paper = read_settings(EXAMPLES / "gatys-2015.json")
+    scale = 255 * 0.226  # from a network fed 0-255 to one fed by deviations of ImageNet
+    ratio = paper.content_weight / paper.style_weight
+    assert ratio == pytest.approx(1e-3 / scale**2, rel=1e-3)
+    assert set(paper.style_layers.values()) == {0.2}
+
+
 @pytest.mark.parametrize("tv_weight", [0.0, 300.0])
 def test_every_term_matches_the_paper(
     paper: StyleTransferSettings,
@@ -157,7 +167,7 @@ def test_every_term_matches_the_paper(
 
 
 def balanced(paper: StyleTransferSettings, pictures: Mapping[str, Tensor]) -> StyleTransferSettings:
-    """Return the preset with three terms of equal size, so that an error in any of them shows."""
+    """Return the settings with three terms of equal size, so that an error in any of them shows."""
     settings = paper.replace(content_weight=1, tv_weight=1)
     found, _ = objective(settings, pictures).loss_and_gradient(pictures["image"])
     return settings.replace(

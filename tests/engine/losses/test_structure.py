@@ -164,3 +164,4 @@ def test_the_content_layers_have_one_half_and_the_deepest_style_layer_the_other(
     }
     assert layers(("relu4_2",), ("relu4_2",)) == {"relu4_2": 1}
     assert layers(("relu4_2",), ()) == {"relu4_2": 1}
+    assert structure_layers(StyleTransferSettings(optimizer="lbfgs")) == {}

@@ -12,7 +12,7 @@ from on_device import DEVICE
 
 from napari_nst import StyleTransfer, StyleTransferSettings, stylize
 from napari_nst.engine.images.reliability import TemporalTarget
-from napari_nst.engine.losses.objective import Losses, Objective
+from napari_nst.engine.losses.objective import Objective
 from napari_nst.engine.losses.temporal import temporal_term
 from napari_nst.errors import InputError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from napari_nst.engine.losses.values import Losses
 
     Maker = Callable[[int, int], NDArray[np.float32]]
 

@@ -40,8 +40,10 @@ def structure_layers(settings: StyleTransferSettings) -> dict[str, float]:
     """Return the layers whose self-similarities are compared, and their weights.
 
     The content layers have one half, and the deepest style layer, which sees whole objects, the
-    other.
+    other.  None with L-BFGS, whose content weight is constant.
     """
+    if settings.optimizer != "adam":
+        return {}
     content = settings.content_layers
     total = sum(content[layer] for layer in content.active)
     weights = {layer: content[layer] / total for layer in content.active}

@@ -19,7 +19,7 @@ from napari_nst.engine.images.inputs import Inputs
 from napari_nst.engine.images.labels import Labels
 from napari_nst.engine.images.pictures import Picture
 from napari_nst.engine.images.reliability import Reliability
-from napari_nst.engine.losses.objective import Losses
+from napari_nst.engine.losses.values import Losses
 from napari_nst.engine.optim.adam import OptimizerState
 from napari_nst.engine.optim.schedule import Scale
 from napari_nst.engine.run.state import RunState

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.images.assignment import Source
     from napari_nst.engine.images.inputs import Inputs
-    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.engine.losses.values import Losses
     from napari_nst.engine.network.statistics import Statistics
     from napari_nst.engine.network.vgg import FeatureExtractor
     from napari_nst.engine.optim.schedule import Scale

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.engine.losses.values import Losses
     from napari_nst.record import RunRecord
     from napari_nst.settings import StyleTransferSettings
 

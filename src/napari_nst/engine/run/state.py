@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from napari_nst.engine.images.regions import Regions
-    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.engine.losses.values import Losses
     from napari_nst.engine.optim.schedule import Scale
     from napari_nst.record import OutOfMemoryEvent, SteeringRecord
     from napari_nst.settings import StyleTransferSettings

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from os import PathLike
 
-    from napari_nst.engine.losses.objective import Losses
+    from napari_nst.engine.losses.values import Losses
     from napari_nst.engine.optim.schedule import Scale
 
 __all__ = ["StyleTransfer"]
