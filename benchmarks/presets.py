@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pairs import FOLDER_HELP, SIX, with_images
 from quality import Measures, measure
+from results import RESULTS_HELP, Results
 from rich.console import Console
 from rich.table import Table
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["dominated"]
 
 _MEASURES = ("style_distance", "structure", "similarity", "seconds")
-_DRAWING = (1200, 420)  # pixels
+_DRAWING = (1300, 420)  # pixels
+_TICKS = (2, 5, 10, 20, 50, 100, 200)  # seconds
 
 
 def dominated(results: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
@@ -45,26 +46,55 @@ def dominated(results: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
     }
 
 
-def _draw(path: Path, results: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw the mean style distance and the two measures of structure against the time."""
+def _draw(
+    path: Path,
+    results: Mapping[str, Mapping[str, Measures]],
+    means: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Draw style distance and both measures of structure against the time, and their means."""
     import pyqtgraph
     from pyqtgraph.exporters import ImageExporter
 
     application = pyqtgraph.mkQApp()
     pyqtgraph.setConfigOptions(background="w", foreground="k", antialias=True)
     window = pyqtgraph.GraphicsLayoutWidget(size=_DRAWING)
-    seconds = [row["seconds"] for row in results.values()]
+    colors = [
+        pyqtgraph.intColor(index, hues=len(means), maxValue=200) for index in range(len(means))
+    ]
+    plots = []
     for column, name in enumerate(_MEASURES[:3]):
         plot = window.addPlot(row=0, col=column, title=name.replace("_", " "))
         plot.setLabel("bottom", "seconds")
-        plot.setLogMode(x=True)
+        plot.getAxis("bottom").setTicks([[(np.log10(tick), str(tick)) for tick in _TICKS]])
         plot.showGrid(x=True, y=True, alpha=0.2)
-        plot.plot(seconds, [row[name] for row in results.values()], pen=None, symbol="o")
-        for preset, row in results.items():
-            label = pyqtgraph.TextItem(preset, color="k", anchor=(0, 0.5), angle=25)
-            label.setPos(np.log10(row["seconds"]), row[name])
-            plot.addItem(label)
-        plot.setXRange(np.log10(min(seconds)) - 0.3, np.log10(max(seconds)) + 0.3)
+        plots.append(plot)
+    legend = pyqtgraph.LegendItem(verSpacing=4)
+    for (preset, mean), color in zip(means.items(), colors, strict=True):
+        brush = pyqtgraph.mkBrush(color)
+        for plot, name in zip(plots, _MEASURES, strict=False):
+            measured = results[preset].values()
+            seconds = np.log10([each.seconds for each in measured])
+            values = [getattr(each, name) for each in measured]
+            plot.plot(
+                seconds,
+                values,
+                pen=None,
+                symbol="o",
+                symbolSize=5,
+                symbolPen=None,
+                symbolBrush=pyqtgraph.mkBrush(*color.getRgb()[:3], 110),
+            )
+            item = plot.plot(
+                [np.log10(mean["seconds"])],
+                [mean[name]],
+                pen=None,
+                symbol="s",
+                symbolSize=12,
+                symbolPen="k",
+                symbolBrush=brush,
+            )
+        legend.addItem(item, preset)
+    window.addItem(legend, row=0, col=3)
     window.resize(*_DRAWING)
     window.show()
     application.processEvents()  # lays the plots out
@@ -75,20 +105,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
     parser.add_argument("--folder", type=Path, help=FOLDER_HELP)
-    parser.add_argument("--network", default="vgg16", help="of all presets (default: vgg16)")
     parser.add_argument("--presets", nargs="+", default=list(presets()), choices=list(presets()))
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the results there")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the means (needs a display)")
+    parser.add_argument("--results", type=Path, metavar="JSON", help=RESULTS_HELP)
     options = parser.parse_args(arguments)
+    kept_measures = Results(options.size, options.results)
     results: dict[str, dict[str, Measures]] = {}
     for key in options.presets:
-        settings = presets()[key].resolve().replace(output_size="working", network=options.network)
+        settings = presets()[key].resolve().replace(output_size="working")
         if settings.size == "auto":
             settings = settings.replace(size=options.size)
         folder = options.pictures and options.pictures / key
         results[key] = {}
         for name, content, style in with_images(SIX, options.folder):
-            results[key][name] = measure(name, content, style, settings, folder)
+            run = partial(measure, name, content, style, settings, folder)
+            results[key][name] = kept_measures.measured(key, name, run)
             print(key, name, results[key][name], file=sys.stderr)
     means = {
         presets()[key].name: {
@@ -102,13 +134,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, row in means.items():
         table.add_row(name, *(f"{value:.3f}" for value in row.values()), worse.get(name, ""))
     Console(stderr=True).print(table)
-    numbers = {
-        key: {pair: asdict(measured) for pair, measured in of_pairs.items()}
-        for key, of_pairs in results.items()
-    }
-    print(json.dumps({str(options.size): numbers}, indent=2))
+    print(kept_measures)
     if options.plot:
-        _draw(options.plot, means)
+        named = {presets()[key].name: of_pairs for key, of_pairs in results.items()}
+        _draw(options.plot, named, means)
     return int(bool(worse))
 
 

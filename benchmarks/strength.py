@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pairs import FOLDER_HELP, PAIRS, with_images
 from quality import Measures, measure
+from results import RESULTS_HELP, Results
 from rich.console import Console
 from rich.table import Table
 
@@ -51,20 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", type=int, default=256, help="longest side (default: 256)")
     parser.add_argument("--folder", type=Path, help=FOLDER_HELP)
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="write the results there")
+    parser.add_argument("--results", type=Path, metavar="JSON", help=RESULTS_HELP)
     options = parser.parse_args(arguments)
+    kept_measures = Results(options.size, options.results)
     settings = StyleTransferSettings(size=options.size, output_size="working")
     results: dict[str, dict[str, Measures]] = {choice: {} for choice in _CHOICES}
     for name, content, style in with_images(PAIRS, options.folder):
         for choice, kept in _CHOICES.items():
             folder = options.pictures and options.pictures / choice.replace(" ", "-")
             now = settings.replace(kept_structure=kept)
-            results[choice][name] = measure(name, content, style, now, folder)
+            run = partial(measure, name, content, style, now, folder)
+            results[choice][name] = kept_measures.measured(choice, name, run)
     Console(stderr=True).print(_table(", ".join(_CHOICES), results))
-    numbers = {
-        choice: {name: asdict(measured) for name, measured in of_pairs.items()}
-        for choice, of_pairs in results.items()
-    }
-    print(json.dumps({str(options.size): numbers}, indent=2))
+    print(kept_measures)
     return 0
 
 
