@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Assignment", "Region", "Source", "assign_styles", "check_labels", "whole_image_region"]
+__all__ = [
+    "Assignment",
+    "Region",
+    "Source",
+    "assign_styles",
+    "check_labels",
+    "shares_of",
+    "whole_image_region",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,20 @@ class Assignment:
 
     regions: tuple[Region, ...]
     kept: tuple[int, ...]
+
+
+def shares_of(sources: Sequence[Source], style_weights: Sequence[float] | None) -> list[float]:
+    """Return the shares of a region's sources: equal ones if no style of positive share is there.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+        Sources of the region.
+    style_weights : sequence of float or None
+        Share of each style, 0 or more; None: all the same.
+    """
+    shares = [1.0 if style_weights is None else style_weights[each.style] for each in sources]
+    return shares if sum(shares) > 0 else [1.0] * len(shares)
 
 
 def whole_image_region(styles: int) -> Region:

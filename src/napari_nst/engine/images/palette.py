@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from napari_nst.engine.images.assignment import whole_image_region
+from napari_nst.engine.images.assignment import shares_of, whole_image_region
 from napari_nst.engine.images.color import monge_map
 from napari_nst.engine.images.guided_filter import guided_coefficients, resampled_rows
 from napari_nst.engine.images.oklab import from_oklab, to_oklab
@@ -21,7 +21,7 @@ from napari_nst.engine.images.regions import soften
 from napari_nst.engine.network.statistics import PositionWeights, Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -99,7 +99,10 @@ class Palette:
         shares = soft / soft.sum(dim=0).clamp_min(torch.finfo(soft.dtype).tiny)
         for region, mask, share in zip(regions, masks, shares, strict=True):
             before = _statistics(chroma, mask)
-            after = _blend(region, of_sources, settings.style_weights)
+            after = Statistics.blend(
+                [of_sources[source] for source in region.sources],
+                shares_of(region.sources, settings.style_weights),
+            )
             regular = before.covariance + _REGULARISER * torch.eye(2, dtype=chroma.dtype)
             centred = chroma - before.mean.view(1, 2, 1, 1)
             moved = torch.einsum("ij,njhw->nihw", monge_map(regular, after.covariance), centred)
@@ -166,16 +169,6 @@ def _source_statistics(
         mask = own.mask((source.label,))[None]
     image = picture.resize(picture.filled, _reduced_size(picture)).expand(-1, 3, -1, -1)
     return _statistics(to_oklab(image.double())[:, 1:], _weight(picture, mask)[0])
-
-
-def _blend(
-    region: Region, found: Mapping[Source, Statistics], shares: Sequence[float] | None
-) -> Statistics:
-    """Return the statistics of a region's styles, by their shares."""
-    weights = [1.0 if shares is None else shares[source.style] for source in region.sources]
-    if not sum(weights) > 0:  # only styles of share 0 have this label
-        weights = [1.0] * len(weights)
-    return Statistics.blend([found[source] for source in region.sources], weights)
 
 
 def _statistics(chroma: Tensor, weight: Tensor) -> Statistics:

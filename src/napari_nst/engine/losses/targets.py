@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from napari_nst.engine.images.assignment import whole_image_region
+from napari_nst.engine.images.assignment import shares_of, whole_image_region
 from napari_nst.engine.losses.structure import Structure, StructureSums, structure_layers
 from napari_nst.engine.losses.terms import FLOAT64_STYLE_LOSSES
 from napari_nst.engine.network.statistics import PositionWeights, Statistics
@@ -123,17 +123,11 @@ class Targets:
     def _target(
         self, region: Region, layer: str, shares: Sequence[float] | None
     ) -> Statistics | None:
-        parts, weights = [], []
-        for source in region.sources:
-            sums = self._sums[source][layer]
-            if sums.weight > 0:
-                parts.append(sums)
-                weights.append(1.0 if shares is None else shares[source.style])
-        if not parts:
+        sources = [source for source in region.sources if self._sums[source][layer].weight > 0]
+        if not sources:
             return None
-        if not sum(weights) > 0:  # only styles of share 0 have this label
-            weights = [1.0] * len(parts)
-        return Statistics.blend(parts, weights)
+        parts = [self._sums[source][layer] for source in sources]
+        return Statistics.blend(parts, shares_of(sources, shares))
 
     def _take_content(
         self, content: Tensor, tile: int | None, visible: Tensor | None, kept: Tensor | None
