@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["dominated"]
 
 _MEASURES = ("style_distance", "structure", "similarity", "seconds")
-_DRAWING = (1300, 420)  # pixels
+_DRAWING = (1200, 440)  # pixels
+_LEGEND_HEIGHT = 36  # pixels
 _TICKS = (2, 5, 10, 20, 50, 100, 200)  # seconds
 
 
@@ -63,12 +64,12 @@ def _draw(
     ]
     plots = []
     for column, name in enumerate(_MEASURES[:3]):
-        plot = window.addPlot(row=0, col=column, title=name.replace("_", " "))
+        plot = window.addPlot(row=1, col=column, title=name.replace("_", " "))
         plot.setLabel("bottom", "seconds")
         plot.getAxis("bottom").setTicks([[(np.log10(tick), str(tick)) for tick in _TICKS]])
         plot.showGrid(x=True, y=True, alpha=0.2)
         plots.append(plot)
-    legend = pyqtgraph.LegendItem(verSpacing=4)
+    legend = pyqtgraph.LegendItem(colCount=len(means), horSpacing=30)
     for (preset, mean), color in zip(means.items(), colors, strict=True):
         brush = pyqtgraph.mkBrush(color)
         for plot, name in zip(plots, _MEASURES, strict=False):
@@ -94,7 +95,8 @@ def _draw(
                 symbolBrush=brush,
             )
         legend.addItem(item, preset)
-    window.addItem(legend, row=0, col=3)
+    window.addItem(legend, row=0, col=0, colspan=len(plots))
+    window.ci.layout.setRowMaximumHeight(0, _LEGEND_HEIGHT)
     window.resize(*_DRAWING)
     window.show()
     application.processEvents()  # lays the plots out
