@@ -5,10 +5,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import napari.window  # noqa: F401  with torch the bulk of what the garbage collector would visit
-import numpy as np
 import pytest
 import torch  # noqa: F401
 from fake_engine import FakeEngine
+from layer_helpers import add_pictures
 from npe2 import PluginManifest
 
 from napari_nst.plugin.layers.arrays import take_plane
@@ -57,9 +57,7 @@ def manifests_read_once() -> Iterator[None]:
 def viewer(make_napari_viewer: Any) -> Any:
     """A real viewer with a content and a style layer."""
     viewer = make_napari_viewer()
-    rng = np.random.default_rng(0)
-    viewer.add_image(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8), name="photo", rgb=True)
-    viewer.add_image(rng.integers(0, 255, (44, 36, 3), dtype=np.uint8), name="paint", rgb=True)
+    add_pictures(viewer)
     return viewer
 
 

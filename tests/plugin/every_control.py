@@ -27,6 +27,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_nst.plugin.run.session import State
+from napari_nst.plugin.widgets import job_maker
+from napari_nst.presets import preset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +44,7 @@ class OpenPanel:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.viewer = napari.Viewer()
+        self.viewer.window.resize(800, 500)  # without a GPU, pixels take long to draw
         rng = np.random.default_rng(0)
         colour = rng.integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
         self.viewer.add_image(colour, name="content", rgb=True)
@@ -94,6 +97,12 @@ def answer_dialogs(folder: Path) -> None:
 
     QFileDialog.getSaveFileName = ask_where
     QFileDialog.getOpenFileName = lambda *_, **__: (settings, "")
+
+
+def shorten_drafts() -> None:
+    """Give drafts the size and the iterations of the other runs."""
+    quick = preset("draft").replace(size=SIZE, iterations=ITERATIONS)
+    job_maker.preset = lambda _: quick
 
 
 def write_vgg19(folder: Path) -> Path:
@@ -216,6 +225,7 @@ def run_every_code_path(opened: OpenPanel, vgg19: Path) -> None:
 def main(folder: Path) -> None:
     """Operate every control and run every code path in one viewer; write files to a folder."""
     answer_dialogs(folder)
+    shorten_drafts()
     opened = OpenPanel(folder)
     count = operate_every_control(opened)
     assert count > 60, f"only {count} actions: are the controls found?"

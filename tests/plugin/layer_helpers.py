@@ -8,6 +8,19 @@ import numpy as np
 from napari.layers import Image
 
 
+def add_pictures(viewer: Any) -> None:
+    """Add a content and a style layer to a viewer."""
+    rng = np.random.default_rng(0)
+    viewer.add_image(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8), name="photo", rgb=True)
+    viewer.add_image(rng.integers(0, 255, (44, 36, 3), dtype=np.uint8), name="paint", rgb=True)
+
+
+def follow_layers(panel: Any, viewer: Any) -> None:
+    """Keep the choices of a panel without a dock current, as napari does for one in a dock."""
+    for name in ("inserted", "removed", "reordered", "renamed"):
+        getattr(viewer.layers.events, name).connect(panel.reset_choices)
+
+
 def result_layer(plane: Any, data: np.ndarray) -> Image:
     """Return the layer of a result of a plane."""
     return Image(data, **plane.layer_kwargs(data.shape))

@@ -1,4 +1,4 @@
-"""Runs in a real viewer: their layer, progress, pauses, errors, and deleted layers."""
+"""Runs in a viewer: their layer, progress, pauses, errors, and deleted layers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from layer_helpers import add_pictures
+from napari.components import ViewerModel
 from napari.utils import progress as activity
 
 from napari_nst import speed
@@ -39,6 +41,14 @@ class TiledEngine(FakeEngine):
     def _compute_tile(self, iteration: int) -> None:
         self.tiles_computed += 1
         threading.Event().wait(0.005)
+
+
+@pytest.fixture
+def viewer() -> ViewerModel:
+    """A viewer without a window, with a content and a style layer."""
+    viewer = ViewerModel()
+    add_pictures(viewer)
+    return viewer
 
 
 @pytest.fixture
@@ -140,9 +150,9 @@ def test_a_paused_run_waits_and_can_be_resumed(viewer, start, qtbot):
     session.state_changed.connect(states.append)
     outcomes = start(session, viewer, iterations=40)
     session.pause()
-    qtbot.wait(200)
+    qtbot.wait(100)
     iterations = len(engine.made[0].history)
-    qtbot.wait(200)
+    qtbot.wait(100)
     assert len(engine.made[0].history) == iterations < 40
     session.resume()
     wait_for_end(session, qtbot)
@@ -168,9 +178,9 @@ def pause_between_tiles(session: Session, engine: TiledEngine, qtbot: Any) -> in
     qtbot.waitUntil(lambda: engine.tiles_computed > 2, timeout=4000)
     session.pause()
     qtbot.waitUntil(lambda: engine.made[0].control.paused, timeout=4000)
-    qtbot.wait(100)
+    qtbot.wait(50)
     tiles = engine.tiles_computed
-    qtbot.wait(100)
+    qtbot.wait(50)
     assert engine.tiles_computed == tiles
     return tiles
 
@@ -207,8 +217,10 @@ def test_a_pause_does_not_count_as_elapsed_time(viewer, tiled, run_job, qtbot):
 
 @pytest.mark.parametrize("moment", ["running", "paused", "paused between tiles"])
 def test_closing_the_viewer_ends_the_run_and_releases_it(
-    viewer, engine, tiled, start, run_job, qtbot, moment
+    make_napari_viewer, engine, tiled, start, run_job, qtbot, moment
 ):
+    viewer = make_napari_viewer()
+    add_pictures(viewer)
     engine = tiled if moment == "paused between tiles" else engine
     session = Session(viewer, engine)
     if moment == "paused between tiles":

@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from layer_helpers import follow_layers
+from napari.components import ViewerModel
 from skimage.filters import gaussian
 
 from napari_nst import stacks
@@ -23,8 +25,8 @@ DEFAULT_WEIGHT = StyleTransferSettings().temporal_weight
 
 
 @pytest.fixture
-def stack(make_napari_viewer):
-    viewer = make_napari_viewer()
+def stack():
+    viewer = ViewerModel()
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 4000, (3, 4, 20, 24), dtype=np.uint16)
     layer = viewer.add_image(volume, name="volume", contrast_limits=(0, 4000), scale=(1, 3, 1, 1))
@@ -35,11 +37,12 @@ def stack(make_napari_viewer):
 
 
 @pytest.fixture
-def panel(stack):
+def panel(stack, qtbot):
     panel = StyleTransferPanel(stack, FakeEngine())
+    qtbot.addWidget(panel)
+    follow_layers(panel, stack)
     panel.engine = panel.session._engine
     panel.controls.fields["iterations"].value = 4
-    stack.window.add_dock_widget(panel, name="stacks")
     panel.controls.content.value = stack.layers["volume"]
     panel.controls.planes.choice.value = 1
     return panel

@@ -68,7 +68,10 @@ class Workbench:
 
 
 @pytest.fixture
-def bench(qtbot: Any) -> Iterator[Workbench]:
+def bench(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workbench]:
+    # A fifth of the time, so that tests need not wait long until no change can follow.
+    monkeypatch.setattr("napari_nst.plugin.run.steering._DEBOUNCE_MILLISECONDS", 30)
+    monkeypatch.setattr("napari_nst.plugin.widgets.regions_box._MILLISECONDS", 60)
     bench = Workbench(qtbot)
     yield bench
     bench.end()
@@ -89,7 +92,7 @@ def test_dragging_a_slider_is_one_update(bench: Workbench) -> None:
     for value in range(50, 80):
         bench.controls.strength.value = value
     bench.wait_for_update()
-    bench.qtbot.wait(400)
+    bench.qtbot.wait(150)
 
     assert len(bench.updates) == 1
 
@@ -128,7 +131,7 @@ def test_removing_layers_does_not_change_the_run(bench: Workbench) -> None:
     bench.start()
     for layer in ("photo", "paint", labels):
         bench.viewer.layers.remove(layer)
-    bench.qtbot.wait(600)
+    bench.qtbot.wait(200)
 
     assert bench.updates == []
     assert bench.session.state is State.RUNNING
@@ -140,7 +143,7 @@ def test_renaming_and_hiding_layers_does_not_change_the_run(bench: Workbench) ->
         layer.name = f"{layer.name}, renamed"
         layer.visible = False
     bench.on_layers(None)
-    bench.qtbot.wait(400)
+    bench.qtbot.wait(150)
 
     assert bench.updates == []
 
@@ -164,7 +167,7 @@ def test_refreshing_a_layer_is_no_update(bench: Workbench) -> None:
     bench.controls.regions.content_labels.value = labels
     bench.start()
     labels.refresh()
-    bench.qtbot.wait(800)
+    bench.qtbot.wait(250)
 
     assert bench.updates == []
 
@@ -239,7 +242,7 @@ def test_updates_of_a_paused_run_apply_when_it_resumes(bench: Workbench) -> None
     bench.start()
     bench.session.pause()
     bench.controls.strength.value = 0
-    bench.qtbot.wait(400)
+    bench.qtbot.wait(150)
     assert bench.updates == []
     bench.session.resume()
 
@@ -248,7 +251,7 @@ def test_updates_of_a_paused_run_apply_when_it_resumes(bench: Workbench) -> None
 
 def test_changes_without_a_run_are_no_updates(bench: Workbench) -> None:
     bench.controls.strength.value = 100
-    bench.qtbot.wait(300)
+    bench.qtbot.wait(100)
     bench.start()
 
     assert bench.engine.made[0].settings.style_weight == 10

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
@@ -18,8 +19,30 @@ from napari_nst.plugin.widgets.curves import LossCurves, import_pyqtgraph
 
 
 @pytest.fixture
-def curves(viewer: Any) -> LossCurves:
-    viewer.window._qt_window.show()  # hidden curves are not drawn
+def quick_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time between drawings to a tenth."""
+    name = "napari_nst.plugin.widgets.curves._MILLISECONDS_BETWEEN_DRAWINGS"
+    monkeypatch.setattr(name, 30)
+
+
+def show_curves(qtbot: Any) -> LossCurves:
+    """Show curves in a window of their own; hidden curves are not drawn."""
+    curves = LossCurves(ViewerModel())
+    qtbot.addWidget(curves)
+    curves.setMinimumWidth(280)
+    curves.show()
+    return curves
+
+
+@pytest.fixture
+def curves(qtbot: Any, quick_drawing: None) -> LossCurves:
+    return show_curves(qtbot)
+
+
+@pytest.fixture
+def docked_curves(viewer: Any, quick_drawing: None) -> LossCurves:
+    """Curves with the style sheet of napari's window."""
+    viewer.window._qt_window.show()
     curves = LossCurves(viewer)
     curves.setMinimumWidth(280)
     viewer.window.add_dock_widget(curves)
@@ -74,7 +97,8 @@ def test_curves_show_the_losses_with_different_dash_patterns(curves: Any, qtbot:
     assert curves.accessibleDescription() == ("After iteration 5: total 2.1, style 2, content 0.1.")
 
 
-def test_a_narrow_panel_shows_the_whole_legend(curves: Any, qtbot: Any) -> None:
+def test_a_narrow_panel_shows_the_whole_legend(docked_curves: Any, qtbot: Any) -> None:
+    curves = docked_curves
     curves.setFixedWidth(245)
     feed(curves, 1, 2)
     wait_for(qtbot, curves, 2)
@@ -86,7 +110,10 @@ def test_a_narrow_panel_shows_the_whole_legend(curves: Any, qtbot: Any) -> None:
     assert legend.sceneBoundingRect().right() <= view.viewRect().right()
 
 
-def test_the_temporal_loss_is_in_the_legend_of_runs_that_have_one(curves: Any, qtbot: Any) -> None:
+def test_the_temporal_loss_is_in_the_legend_of_runs_that_have_one(
+    docked_curves: Any, qtbot: Any
+) -> None:
+    curves = docked_curves
     curves.setFixedWidth(245)
     feed(curves, 1, 2)
     curves.add(3, 2, content=0.1, style=1, temporal=0.2, total=1.3)
@@ -150,14 +177,15 @@ def test_hidden_curves_are_not_drawn(curves: Any, qtbot: Any) -> None:
     wait_for(qtbot, curves, 2)
     curves.hide()
     feed(curves, 3)
-    qtbot.wait(700)
+    qtbot.wait(150)
     assert len(points(curves, "total")) == 2
     curves.show()
 
     wait_for(qtbot, curves, 3)
 
 
-def test_drawing_is_throttled(curves: Any, qtbot: Any) -> None:
+def test_drawing_is_throttled(qtbot: Any) -> None:
+    curves = show_curves(qtbot)
     feed(curves, 1)
     wait_for(qtbot, curves, 1)
     changes = []
@@ -170,7 +198,8 @@ def test_drawing_is_throttled(curves: Any, qtbot: Any) -> None:
     assert len(changes) <= 10
 
 
-def test_curves_follow_the_theme(viewer: Any, curves: Any, qtbot: Any) -> None:
+def test_curves_follow_the_theme(viewer: Any, docked_curves: Any, qtbot: Any) -> None:
+    curves = docked_curves
     seen = {}
     for theme in ("light", "dark", "light"):
         viewer.theme = theme
@@ -186,7 +215,7 @@ def test_curves_follow_the_theme(viewer: Any, curves: Any, qtbot: Any) -> None:
     assert all(seen["light"][name] != seen["dark"][name] for name in seen["light"])
 
 
-def test_closed_curves_do_not_leak(viewer: Any, qtbot: Any) -> None:
+def test_closed_curves_do_not_leak(viewer: Any, qtbot: Any, quick_drawing: None) -> None:
     viewer.window._qt_window.show()
     before = len(QApplication.topLevelWidgets())
     references = []
@@ -200,7 +229,7 @@ def test_closed_curves_do_not_leak(viewer: Any, qtbot: Any) -> None:
         curves.deleteLater()
         references.append(weakref.ref(curves))
         del curves, dock
-    qtbot.wait(500)
+    qtbot.wait(150)
     gc.collect()
 
     assert [ref() for ref in references] == [None] * 3

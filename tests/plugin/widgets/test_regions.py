@@ -45,7 +45,8 @@ def viewer() -> ViewerModel:
 
 
 @pytest.fixture
-def controls(viewer: ViewerModel, qtbot: Any) -> Controls:
+def controls(viewer: ViewerModel, qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> Controls:
+    monkeypatch.setattr("napari_nst.plugin.widgets.regions_box._MILLISECONDS", 30)
     return controls_of(viewer)
 
 
@@ -380,7 +381,7 @@ def test_any_change_of_labels_emits_painted_once(
     layer = viewer.add_labels(bands())
     controls.regions.content_labels.value = layer
     layer.paint((2, 2), 6)
-    qtbot.wait(400)
+    qtbot.wait(100)
     emitted: list[object] = []
     controls.regions.painted.connect(lambda: emitted.append(1))
     if change == "paint":
@@ -409,11 +410,11 @@ def test_a_deselected_layer_is_disconnected(
     layer = viewer.add_labels(bands())
     controls.regions.content_labels.value = layer
     controls.regions.content_labels.value = None
-    qtbot.wait(400)
+    qtbot.wait(100)
     emitted: list[object] = []
     controls.regions.painted.connect(lambda: emitted.append(1))
     layer.paint((2, 2), 6)
-    qtbot.wait(400)
+    qtbot.wait(100)
 
     assert emitted == []
     assert JobMaker(viewer, controls).job().content_labels is None

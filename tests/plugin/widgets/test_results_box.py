@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from layer_helpers import add_pictures, follow_layers
+from napari.components import ViewerModel
 
 from napari_nst import stylize_layer
 from napari_nst.plugin.panel import StyleTransferPanel
@@ -15,9 +17,18 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def panel(viewer: Any) -> StyleTransferPanel:
+def viewer() -> ViewerModel:
+    """A viewer without a window, with a content and a style layer."""
+    viewer = ViewerModel()
+    add_pictures(viewer)
+    return viewer
+
+
+@pytest.fixture
+def panel(viewer: Any, qtbot: Any) -> StyleTransferPanel:
     panel = StyleTransferPanel(viewer, FakeEngine())
-    viewer.window.add_dock_widget(panel)
+    qtbot.addWidget(panel)
+    follow_layers(panel, viewer)
     return panel
 
 
