@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
+from layer_helpers import add_pictures, follow_layers
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -46,16 +48,39 @@ def panel(dock: Any) -> Any:
     return dock[1]
 
 
-@pytest.fixture
-def slow_panel(viewer: Any) -> Iterator[Any]:
-    """Yield a panel whose engine waits for `gate` after the first iteration."""
+def make_slow_panel(viewer: Any) -> Any:
+    """Return a panel whose engine waits for `gate` after the first iteration."""
     gate = threading.Event()
     engine = FakeEngine(step=lambda iteration: iteration == 1 or gate.wait(20))
-    panel = StyleTransferPanel(viewer, engine)
+    panel: Any = StyleTransferPanel(viewer, engine)
     panel.gate, panel.engine = gate, engine
+    return panel
+
+
+@pytest.fixture
+def slow_panel(viewer: Any) -> Iterator[Any]:
+    panel = make_slow_panel(viewer)
     panel.dock = viewer.window.add_dock_widget(panel, name="slow")
     yield panel
-    gate.set()
+    panel.gate.set()
+
+
+@pytest.fixture
+def model() -> ViewerModel:
+    """A viewer without a window, with a content and a style layer."""
+    model = ViewerModel()
+    add_pictures(model)
+    return model
+
+
+@pytest.fixture
+def free_panel(model: ViewerModel, qtbot: Any) -> Iterator[Any]:
+    """Yield a panel like `slow_panel` that is not in a window of napari's."""
+    panel: Any = make_slow_panel(model)
+    qtbot.addWidget(panel)
+    follow_layers(panel, model)
+    yield panel
+    panel.gate.set()
 
 
 def button(panel: Any, text: str) -> QPushButton:
@@ -160,12 +185,12 @@ def test_the_estimate_gives_advice_without_an_image_layer(make_napari_viewer: An
     assert panel.status.startswith("⚠ There is no image layer")
 
 
-def test_one_layer_can_be_content_and_style(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
-    slow_panel.gate.set()
-    slow_panel.controls.styles.rows[0].choice.value = viewer.layers["photo"]
-    run_to_end(slow_panel, qtbot)
+def test_one_layer_can_be_content_and_style(model: Any, free_panel: Any, qtbot: Any) -> None:
+    free_panel.gate.set()
+    free_panel.controls.styles.rows[0].choice.value = model.layers["photo"]
+    run_to_end(free_panel, qtbot)
 
-    assert "photo x photo" in viewer.layers
+    assert "photo x photo" in model.layers
 
 
 def test_the_estimate_is_updated_after_painting(viewer: Any, panel: Any, qtbot: Any) -> None:
@@ -215,24 +240,24 @@ def test_a_chosen_layer_with_more_axes_can_be_removed(
     assert "will take" in panel.estimate
 
 
-def test_the_estimate_follows_the_controls(panel: Any) -> None:
-    panel.controls.size.value = 512
-    small = panel.estimate
-    panel.controls.size.value = 2048
+def test_the_estimate_follows_the_controls(free_panel: Any) -> None:
+    free_panel.controls.size.value = 512
+    small = free_panel.estimate
+    free_panel.controls.size.value = 2048
 
     assert small.startswith("512 x 427 px will take roughly")
-    assert panel.estimate.startswith("2048 x 1707 px will take roughly")
-    assert "GiB" in panel.estimate
+    assert free_panel.estimate.startswith("2048 x 1707 px will take roughly")
+    assert "GiB" in free_panel.estimate
 
 
-def test_the_estimate_follows_the_choice_of_strokes(panel: Any) -> None:
-    strokes = panel.controls.fields["strokes_relative_to"].widget
+def test_the_estimate_follows_the_choice_of_strokes(free_panel: Any) -> None:
+    strokes = free_panel.controls.fields["strokes_relative_to"].widget
     estimates = {}
     for size in (512, 2048):
-        panel.controls.size.value = size
+        free_panel.controls.size.value = size
         for choice in ("picture", "pixels"):
             strokes.value = choice
-            estimates[size, choice] = panel.estimate
+            estimates[size, choice] = free_panel.estimate
 
     assert estimates[512, "picture"] == estimates[512, "pixels"]
     # 70 instead of 41 iterations at the last size, and a style of 512 instead of 2048 pixels
@@ -249,25 +274,25 @@ def test_bad_pixels_show_an_error(viewer: Any, panel: Any, qtbot: Any) -> None:
     assert "holes x paint" not in viewer.layers
 
 
-def test_pressing_stylize_twice_starts_one_run(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
-    slow_panel.start()
-    slow_panel.start()
-    assert slow_panel.status == "A run is active: stop it first."
-    slow_panel.gate.set()
-    finish(slow_panel, qtbot)
+def test_pressing_stylize_twice_starts_one_run(model: Any, free_panel: Any, qtbot: Any) -> None:
+    free_panel.start()
+    free_panel.start()
+    assert free_panel.status == "A run is active: stop it first."
+    free_panel.gate.set()
+    finish(free_panel, qtbot)
 
-    assert len(slow_panel.engine.made) == 1
+    assert len(free_panel.engine.made) == 1
 
 
-def test_stop_keeps_the_last_picture(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
-    start_and_show(slow_panel, qtbot)
-    button(slow_panel, "Stop and keep").click()
-    assert slow_panel.status == "Stopping ..."
-    slow_panel.gate.set()
-    finish(slow_panel, qtbot)
+def test_stop_keeps_the_last_picture(model: Any, free_panel: Any, qtbot: Any) -> None:
+    start_and_show(free_panel, qtbot)
+    button(free_panel, "Stop and keep").click()
+    assert free_panel.status == "Stopping ..."
+    free_panel.gate.set()
+    finish(free_panel, qtbot)
 
-    assert slow_panel.status.startswith("Stopped after")
-    assert "photo x paint" in viewer.layers
+    assert free_panel.status.startswith("Stopped after")
+    assert "photo x paint" in model.layers
 
 
 def test_a_run_can_be_paused_and_resumed(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
@@ -384,18 +409,18 @@ def test_the_panel_with_all_controls_fits_into_300_pixels(viewer: Any, panel: An
     assert area.widget().minimumSizeHint().width() + bar <= 300
 
 
-def test_a_new_panel_has_the_default_settings(panel: Any) -> None:
-    assert panel.controls.settings == StyleTransferSettings()
+def test_a_new_panel_has_the_default_settings(free_panel: Any) -> None:
+    assert free_panel.controls.settings == StyleTransferSettings()
 
 
-def test_cancel_discards_the_picture(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
-    start_and_show(slow_panel, qtbot)
-    button(slow_panel, "Cancel and discard").click()
-    slow_panel.gate.set()
-    finish(slow_panel, qtbot)
+def test_cancel_discards_the_picture(model: Any, free_panel: Any, qtbot: Any) -> None:
+    start_and_show(free_panel, qtbot)
+    button(free_panel, "Cancel and discard").click()
+    free_panel.gate.set()
+    finish(free_panel, qtbot)
 
-    assert slow_panel.status.startswith("Cancelled, and the image discarded, after")
-    assert [layer.name for layer in viewer.layers] == ["photo", "paint"]
+    assert free_panel.status.startswith("Cancelled, and the image discarded, after")
+    assert [layer.name for layer in model.layers] == ["photo", "paint"]
 
 
 def test_the_panel_shows_network_and_device(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
@@ -424,55 +449,55 @@ def test_a_second_panel_refuses_to_run_during_the_run_of_the_first(
     assert second.status.startswith("Finished after")
 
 
-def test_continue_starts_from_the_selected_result(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
-    slow_panel.gate.set()
-    button(slow_panel, "Continue").click()
-    assert slow_panel.status.startswith("⚠ There is no result: select")
-    run_to_end(slow_panel, qtbot)
-    slow_panel.controls.size.value = 96
-    button(slow_panel, "Continue").click()
-    finish(slow_panel, qtbot)
+def test_continue_starts_from_the_selected_result(model: Any, free_panel: Any, qtbot: Any) -> None:
+    free_panel.gate.set()
+    button(free_panel, "Continue").click()
+    assert free_panel.status.startswith("⚠ There is no result: select")
+    run_to_end(free_panel, qtbot)
+    free_panel.controls.size.value = 96
+    button(free_panel, "Continue").click()
+    finish(free_panel, qtbot)
 
-    second = slow_panel.engine.made[1]
+    second = free_panel.engine.made[1]
     assert second.settings.init == "image"
     assert second.settings.size == 96
     assert (second.more["init_image"] == 255).all()
-    assert [layer.name for layer in viewer.layers[2:]] == ["photo x paint", "photo x paint [1]"]
+    assert [layer.name for layer in model.layers[2:]] == ["photo x paint", "photo x paint [1]"]
 
 
 def test_a_result_that_does_not_cover_the_content_is_not_continued(
-    viewer: Any, slow_panel: Any, qtbot: Any
+    model: Any, free_panel: Any, qtbot: Any
 ) -> None:
-    slow_panel.gate.set()
-    run_to_end(slow_panel, qtbot)
-    slow_panel.controls.content.value = viewer.layers["paint"]
-    slow_panel.continue_from()
+    free_panel.gate.set()
+    run_to_end(free_panel, qtbot)
+    free_panel.controls.content.value = model.layers["paint"]
+    free_panel.continue_from()
 
-    assert "does not cover paint" in slow_panel.status
-    assert len(slow_panel.engine.made) == 1
+    assert "does not cover paint" in free_panel.status
+    assert len(free_panel.engine.made) == 1
 
 
 def test_reuse_restores_settings_and_layers_of_a_result(
-    viewer: Any, slow_panel: Any, qtbot: Any
+    model: Any, free_panel: Any, qtbot: Any
 ) -> None:
-    slow_panel.gate.set()
-    labels = viewer.add_labels(np.ones((40, 48), int), name="all")
-    slow_panel.controls.regions.content_labels.value = labels
-    expected_settings = slow_panel.controls.settings.replace(
+    free_panel.gate.set()
+    labels = model.add_labels(np.ones((40, 48), int), name="all")
+    free_panel.controls.regions.content_labels.value = labels
+    expected_settings = free_panel.controls.settings.replace(
         style_weight=2.5, color="match", iterations=3, size=64, pooling="average"
     )
-    slow_panel.controls.settings = expected_settings
-    run_to_end(slow_panel, qtbot)
-    slow_panel.controls.settings = expected_settings.replace(
+    free_panel.controls.settings = expected_settings
+    run_to_end(free_panel, qtbot)
+    free_panel.controls.settings = expected_settings.replace(
         style_weight=1, color="style", iterations=9
     )
-    slow_panel.controls.content.value = viewer.layers["paint"]
-    slow_panel.controls.regions.content_labels.value = None
-    button(slow_panel, "Reuse settings").click()
+    free_panel.controls.content.value = model.layers["paint"]
+    free_panel.controls.regions.content_labels.value = None
+    button(free_panel, "Reuse settings").click()
 
-    assert slow_panel.controls.settings == expected_settings
-    assert slow_panel.controls.content.value is viewer.layers["photo"]
-    assert slow_panel.controls.regions.content_labels.value is labels
+    assert free_panel.controls.settings == expected_settings
+    assert free_panel.controls.content.value is model.layers["photo"]
+    assert free_panel.controls.regions.content_labels.value is labels
 
 
 def test_the_content_can_be_shown_instead_of_the_result(
@@ -489,14 +514,14 @@ def test_the_content_can_be_shown_instead_of_the_result(
     assert (photo.visible, result.visible) == (False, True)
 
 
-def test_the_evolution_is_added_as_a_layer(viewer: Any, slow_panel: Any, qtbot: Any) -> None:
-    slow_panel.results.findChild(QCheckBox).setChecked(True)
-    slow_panel.controls.fields["iterations"].value = 20
-    start_and_show(slow_panel, qtbot)
-    slow_panel.gate.set()
-    finish(slow_panel, qtbot)
+def test_the_evolution_is_added_as_a_layer(model: Any, free_panel: Any, qtbot: Any) -> None:
+    free_panel.results.findChild(QCheckBox).setChecked(True)
+    free_panel.controls.fields["iterations"].value = 20
+    start_and_show(free_panel, qtbot)
+    free_panel.gate.set()
+    finish(free_panel, qtbot)
 
-    evolution = viewer.layers["photo x paint evolution"]
+    evolution = model.layers["photo x paint evolution"]
     assert evolution.data.shape[1:] == (40, 48, 3)
     assert evolution.metadata["napari_nst_iterations"][0] == 1
     assert evolution.metadata["napari_nst_iterations"][-1] == 20
@@ -534,14 +559,14 @@ def test_a_draft_takes_the_part_of_the_content_on_the_canvas(
     np.testing.assert_allclose(result.scale, content.scale)
 
 
-def test_the_estimate_follows_the_displayed_plane(viewer: Any, panel: Any) -> None:
-    viewer.add_image(np.zeros((5, 40, 48)), name="deep")
-    panel.controls.content.value = viewer.layers["deep"]
-    assert "will take" in panel.estimate
-    viewer.dims.ndisplay = 3
-    assert panel.estimate.startswith("deep is displayed in 3D")
-    viewer.dims.ndisplay = 2
-    assert "will take" in panel.estimate
+def test_the_estimate_follows_the_displayed_plane(model: Any, free_panel: Any) -> None:
+    model.add_image(np.zeros((5, 40, 48)), name="deep")
+    free_panel.controls.content.value = model.layers["deep"]
+    assert "will take" in free_panel.estimate
+    model.dims.ndisplay = 3
+    assert free_panel.estimate.startswith("deep is displayed in 3D")
+    model.dims.ndisplay = 2
+    assert "will take" in free_panel.estimate
 
 
 def test_regions_are_stylized_and_other_pixels_are_unchanged(

@@ -35,6 +35,7 @@ def wait(until, seconds):
 
 
 viewer = napari.Viewer(show=True)
+viewer.window.resize(800, 500)  # without a GPU, pixels take long to draw
 rng = np.random.default_rng(0)
 for name in ("photo", "paint"):
     viewer.add_image(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8), name=name, rgb=True)
