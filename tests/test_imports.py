@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,6 +57,9 @@ def package(module: Path) -> str:
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+OWN = {package(module) for module in MODULES}
+
+
 def component_of(name: str) -> str:
     """Return the component of a module: "engine.network" for "engine.network.vgg"."""
     parts = name.split(".")
@@ -78,8 +82,14 @@ def imports(tree: ast.AST, late: bool = False, typing: bool = False) -> Iterator
             yield from imports(node, late or function, typing or checking)
 
 
-def imports_of(module: Path) -> list[Import]:
-    return list(imports(ast.parse(module.read_text(encoding="utf-8"))))
+@cache
+def tree_of(module: Path) -> ast.Module:
+    return ast.parse(module.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(module: Path) -> tuple[Import, ...]:
+    return tuple(imports(tree_of(module)))
 
 
 def packages_of(module: Path) -> set[str]:
@@ -101,7 +111,7 @@ def test_every_kind_of_import_is_found() -> None:
     assert {each.name for each in found if not each.late} == {"a.b", "c", "d.e", "f"}
     assert {each.name for each in found if each.late} == {"h.i", "k"}
     assert {each.name for each in found if each.typing} == {"f"}
-    assert {"engine", "plugin", "samples", "files", "settings"} <= {package(m) for m in MODULES}
+    assert {"engine", "plugin", "samples", "files", "settings"} <= OWN
 
 
 @each_module
@@ -113,9 +123,7 @@ def test_components_import_only_what_the_architecture_allows(module: Path) -> No
     assert here in ALLOWED, f"{here} is a new component: add it to docs/architecture.md"
     for found in imports_of(module):
         top, _, name = found.name.partition(".")
-        if top != "napari_nst" or not any(
-            package(other) == name.split(".")[0] for other in MODULES
-        ):
+        if top != "napari_nst" or name.split(".")[0] not in OWN:
             continue  # another package, or a public name such as napari_nst.stylize
         there = component_of(name)
         if here == "cli" and package(PACKAGE / there) == "plugin":
@@ -155,26 +163,28 @@ def test_nothing_imports_a_compiler(module: Path) -> None:
     for found in imports_of(module):
         assert not found.name.startswith(COMPILERS), f"{module.name} imports {found.name}"
     attributes = {
-        ast.unparse(node)
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute)
+        ast.unparse(node) for node in ast.walk(tree_of(module)) if isinstance(node, ast.Attribute)
     }
     assert not attributes & {"torch.compile", "torch._dynamo", "torch.optim"}
 
 
 @pytest.mark.parametrize("module", sorted((PACKAGE / "engine").rglob("*.py")), ids=lambda m: m.name)
 def test_the_engine_never_prints(module: Path) -> None:
-    calls = [
-        node.func
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-    ]
+    calls = [node.func for node in ast.walk(tree_of(module)) if isinstance(node, ast.Call)]
     assert "print" not in {call.id for call in calls if isinstance(call, ast.Name)}
 
 
-def loaded_by(statement: str) -> set[str]:
-    """Return the packages that a new interpreter has loaded after a statement."""
-    code = f"{statement}\nimport sys; print(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+def loaded_by(*statements: str) -> list[set[str]]:
+    """Return the packages that an interpreter has loaded after each of some statements.
+
+    Each imports this package from the start; other packages stay loaded.
+    """
+    after = (
+        "print(*sorted({name.split('.')[0] for name in sys.modules}))\n"
+        "for name in [*sys.modules]:\n    if name.split('.')[0] == 'napari_nst':"
+        " del sys.modules[name]"
+    )
+    code = "\n".join(["import sys", *(f"{statement}\n{after}" for statement in statements)])
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -182,54 +192,64 @@ def loaded_by(statement: str) -> set[str]:
         check=True,
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
     )
-    return set(run.stdout.split())
+    return [set(line.split()) for line in run.stdout.splitlines()]
 
 
 def test_importing_the_package_loads_neither_torch_nor_a_viewer() -> None:
-    found = loaded_by("import napari_nst; dir(napari_nst); napari_nst.__all__")
+    (found,) = loaded_by("import napari_nst; dir(napari_nst); napari_nst.__all__")
     assert "napari_nst" in found
     assert not found & (VIEWER | TORCH | {"numpy", "pydantic"})
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "import napari_nst; napari_nst.StyleTransferSettings(); napari_nst.RunRecord",
-        "import napari_nst; napari_nst.StyleTransferError",
-        "import napari_nst; napari_nst.samples",
-        "import napari_nst; napari_nst.ranges",
-        "import napari_nst.files",
-        "import napari_nst.batch.cluster",
-        "import napari_nst.engine.resources.costs",
-        "import napari_nst.cli",
-    ],
+LIGHT = (
+    "import napari_nst; napari_nst.StyleTransferSettings(); napari_nst.RunRecord",
+    "import napari_nst; napari_nst.StyleTransferError",
+    "import napari_nst; napari_nst.samples",
+    "import napari_nst; napari_nst.ranges",
+    "import napari_nst.files",
+    "import napari_nst.batch.cluster",
+    "import napari_nst.engine.resources.costs",
+    "import napari_nst.cli",
 )
+
+
+ENGINE = "import napari_nst; napari_nst.stylize"
+
+
+@cache
+def loaded_by_all() -> dict[str, set[str]]:
+    """Return what one interpreter has loaded after each statement of `LIGHT`, then the engine."""
+    statements = (*LIGHT, ENGINE)
+    return dict(zip(statements, loaded_by(*statements), strict=True))
+
+
+@pytest.mark.parametrize("statement", LIGHT)
 def test_settings_samples_files_and_costs_need_neither_torch_nor_a_viewer(statement: str) -> None:
-    assert not loaded_by(statement) & (VIEWER | TORCH)
+    assert not loaded_by_all()[statement] & (VIEWER | TORCH)
 
 
 def test_the_engine_needs_no_viewer() -> None:
-    found = loaded_by("import napari_nst; napari_nst.stylize")
+    found = loaded_by_all()[ENGINE]
     assert "torch" in found
     assert not found & VIEWER
 
 
 def test_layers_can_be_stylized_without_qt() -> None:
-    found = loaded_by("import napari_nst; napari_nst.stylize_layer")
+    found, made = loaded_by(
+        "import napari_nst; napari_nst.stylize_layer",
+        "import numpy; from napari.layers import Image; import napari_nst;"
+        "a = Image(numpy.arange(256.).reshape(16, 16));"
+        "napari_nst.stylize_layer(a, a, size=16, iterations=1)",
+    )
     assert "napari" in found
     without = VIEWER - {"napari", "magicgui"}  # napari's layers load magicgui, without Qt
     assert not found & (TORCH | without)
-    made = loaded_by(
-        "import numpy; from napari.layers import Image; import napari_nst;"
-        "a = Image(numpy.arange(256.).reshape(16, 16));"
-        "napari_nst.stylize_layer(a, a, size=16, iterations=1)"
-    )
     assert "torch" in made
     assert not made & without
 
 
 def test_opening_the_panel_does_not_wait_for_torch() -> None:
-    found = loaded_by("import napari_nst.plugin.panel")
+    (found,) = loaded_by("import napari_nst.plugin.panel")
     assert "napari" in found
     assert not found & TORCH
 

@@ -55,6 +55,24 @@ def client() -> Iterator[Client]:
         yield connected
 
 
+@pytest.fixture(scope="module")
+def single() -> Iterator[Client]:
+    with (
+        LocalCluster(
+            n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        Client(cluster) as connected,
+    ):
+        yield connected
+
+
+@pytest.fixture
+def one_worker(single: Client) -> Iterator[Client]:
+    """Connect to a cluster with a single worker, which a test may make fail."""
+    yield single
+    single.run(succeed)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: Any, stripes: Any) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -163,7 +181,8 @@ def test_series_are_divided_if_workers_would_have_no_job(
     folder: Path, client: Client, photo: Any
 ) -> None:
     write_series(32, photo)
-    options: Any = {**TINY, "iterations": 1}
+    options: Any = {**TINY, "size": 32, "iterations": 1, "style_layers": ("relu1_1",)}
+    options["content_layers"] = ("relu1_1",)
     run = partial(batch, "series.ome.tif", "s.png", "out", **options)
     assert statuses(run(scheduler=client)) == ["made"]
     assert record_of_series("out").fingerprint.chunk == 16
@@ -173,6 +192,17 @@ def test_series_are_divided_if_workers_would_have_no_job(
     assert record_of_series("out").fingerprint.chunk == 0
     with pytest.raises(InputError, match="chunk is 16, and only a cluster divides stacks"):
         run(chunk=16)
+
+
+def succeed() -> None:
+    """Undo what the functions below change in a worker."""
+    from napari_nst import stacks
+    from napari_nst.batch import cluster, reading, stack_task, task
+    from napari_nst.stacks import resumable
+
+    resumable.put_plane = stacks.put_plane
+    task.read_picture = reading.read_picture
+    cluster.make_plane = stack_task.make_plane
 
 
 def fail_in_the_second_chunk() -> None:
@@ -202,24 +232,18 @@ def fail_in_planes_that_are_finished() -> None:
 
 
 def test_finished_planes_are_kept_if_a_chunk_fails(
-    folder: Path, client: Client, photo: Any
+    folder: Path, client: Client, one_worker: Client, photo: Any
 ) -> None:
     write_series(12, photo)
-    with (
-        LocalCluster(
-            n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as own,
-    ):
-        own.run(fail_in_the_second_chunk)
-        report = batch("series.ome.tif", "s.png", "out", scheduler=own, chunk=6, **TINY)
-        assert statuses(report) == ["failed"]
-        assert "ZeroDivisionError" in (report.failed[0].error or "")
-        assert not Path("out/series.ome.tif").exists()
-        own.run(fail_in_planes_that_are_finished)
-        # Without a length, that of the stored chunks is taken.
-        report = batch("series.ome.tif", "s.png", "out", scheduler=own, **TINY)
-        assert statuses(report) == ["made"]
+    one_worker.run(fail_in_the_second_chunk)
+    report = batch("series.ome.tif", "s.png", "out", scheduler=one_worker, chunk=6, **TINY)
+    assert statuses(report) == ["failed"]
+    assert "ZeroDivisionError" in (report.failed[0].error or "")
+    assert not Path("out/series.ome.tif").exists()
+    one_worker.run(fail_in_planes_that_are_finished)
+    # Without a length, that of the stored chunks is taken.
+    report = batch("series.ome.tif", "s.png", "out", scheduler=one_worker, **TINY)
+    assert statuses(report) == ["made"]
     assert record_of_series("out").fingerprint.chunk == 6
     batch("series.ome.tif", "s.png", "two", scheduler=client, chunk=6, **TINY)
     np.testing.assert_array_equal(series_of("out"), series_of("two"))
@@ -229,10 +253,10 @@ def test_neighbouring_planes_agree_at_a_seam_as_elsewhere(
     folder: Path, client: Client, photo: Any
 ) -> None:
     rng = np.random.default_rng(0)
-    still = np.clip(photo(32, 40) + rng.normal(0, 0.01, (32, 32, 40, 3)), 0, 1)
+    still = np.clip(photo(32, 40) + rng.normal(0, 0.01, (24, 32, 40, 3)), 0, 1)
     write = {"metadata": {"axes": "TYXS"}, "photometric": "rgb"}
     tifffile.imwrite("series.ome.tif", (255 * still).astype(np.uint8), **write)
-    options: Any = {"size": 40, "iterations": 20, "precision": "float32"}
+    options: Any = {"size": 40, "iterations": 10, "precision": "float32"}
     options |= {"style_layers": ["relu1_1", "relu2_1"], "content_layers": ["relu2_2"]}
     batch("series.ome.tif", "s.png", "out", scheduler=client, chunk=16, **options)
     changes = np.abs(np.diff(series_of("out").astype(float), axis=0)).mean(axis=(1, 2, 3))
@@ -272,15 +296,9 @@ def fail_on_worker() -> None:
     cluster.make_plane = make_plane
 
 
-def test_unexpected_error_on_a_worker_fails_one_job(folder: Path) -> None:
-    with (
-        LocalCluster(
-            n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as own,
-    ):
-        own.run(fail_on_worker)
-        report = batch("in", "s.png", "out", start_from="content", scheduler=own, **TINY)
+def test_unexpected_error_on_a_worker_fails_one_job(folder: Path, one_worker: Client) -> None:
+    one_worker.run(fail_on_worker)
+    report = batch("in", "s.png", "out", start_from="content", scheduler=one_worker, **TINY)
     assert statuses(report) == ["made", "made", "failed", "made", "made", "made", "failed"]
     picture, stack = report.failed
     log = Path("out/napari-nst-batch.log").read_text()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from napari_nst.engine.network.vgg import FeatureExtractor
+from napari_nst.engine.network.weights import Weights
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ def extractor(
         rescale_pooling=settings.rescale_pooling,
         dtype=dtype,
     )
+
+
+def load(network: str, *_: Any) -> Weights:
+    """Return such weights as `napari_nst.engine.network.weights.load` would."""
+    tensors = {name: tensor.float() for name, tensor in weights(network).items()}
+    return Weights(network, tensors, "thin", "0" * 64)
 
 
 def picture(seed: int, height: int, width: int, **options: Any) -> Tensor:

@@ -65,18 +65,18 @@ def measured(size: int, tile: int | None, evaluations: int = 1, **choices: Any) 
     return min(found)
 
 
-def test_a_whole_image_of_768_pixels_needs_the_estimated_memory() -> None:
-    assert LOWEST < measured(768, None) < HIGHEST
+def test_a_whole_image_of_512_pixels_needs_the_estimated_memory() -> None:
+    assert LOWEST < measured(512, None) < HIGHEST
 
 
-def test_tiles_of_an_image_of_1408_pixels_need_the_estimated_memory() -> None:
-    assert LOWEST < measured(1408, 512, **SHALLOW) < HIGHEST
+def test_tiles_of_an_image_of_1024_pixels_need_the_estimated_memory() -> None:
+    assert LOWEST < measured(1024, 384, **SHALLOW) < HIGHEST
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_run_of_some_iterations_needs_the_estimated_memory(optimizer: str) -> None:
     # After four steps the history of L-BFGS has its three pairs, and a fourth is being computed.
-    assert LOWEST < measured(704, None, 5, optimizer=optimizer, **SHALLOW) < HIGHEST
+    assert LOWEST < measured(512, None, 5, optimizer=optimizer, **SHALLOW) < HIGHEST
 
 
 RESULT_CODE = (

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pytest
+import thin_vgg
 import torch
 from engine_helpers import quick_settings, totals
 
 from napari_nst import StyleTransfer, stylize
+from napari_nst.engine.network import weights
 from napari_nst.engine.network.vgg import FeatureExtractor, ForwardTape
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,6 +46,14 @@ each_error = pytest.mark.parametrize("kind", ERRORS)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 quick = partial(quick_settings, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def thin_network() -> Iterator[None]:
+    """Use a network with few channels; estimates of memory are still those of VGG."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "load", thin_vgg.load)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -353,8 +363,8 @@ def test_lbfgs_has_a_shorter_history_if_the_default_does_not_fit(big: Image, sty
 def test_out_of_memory_without_tiles_shortens_the_history(
     monkeypatch: pytest.MonkeyPatch, big: Image, style: Image
 ) -> None:
-    run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=12))
-    for _ in range(10):  # rejected steps do not enter the history
+    run = StyleTransfer(big, style, quick(optimizer="lbfgs", tile="off", iterations=10))
+    for _ in range(8):  # rejected steps do not enter the history
         next(run)
     original, calls = FeatureExtractor.record_tape, []
 
@@ -370,9 +380,9 @@ def test_out_of_memory_without_tiles_shortens_the_history(
     assert len(list(run)) == 1
     assert run.record.resolved.lbfgs_history == 3
     (event,) = run.record.out_of_memory_events
-    assert (event.iteration, event.lbfgs_history) == (10, 10)
+    assert (event.iteration, event.lbfgs_history) == (8, 10)
     # A replay has a history of three from the start.
     again = StyleTransfer(big, style, run.settings, replay=run.record)
-    assert len(list(again)) == 12
+    assert len(list(again)) == 10
     assert again.record.resolved == run.record.resolved
     assert again.record.out_of_memory_events == ()
