@@ -294,14 +294,21 @@ def test_a_run_decreases_every_style_loss(form: tuple[str, bool], content: Any, 
     assert np.isfinite(run.image).all()
 
 
-@pytest.mark.parametrize("style_loss", ["gram", "gram+moments", "wasserstein"])
+@pytest.mark.parametrize(
+    ("style_loss", "iterations"),
+    # An iteration with "wasserstein" takes five times as long, and its loss decreases faster.
+    [("gram", 60), ("gram+moments", 60), ("wasserstein", 30)],
+)
 def test_the_loss_decreases_until_the_end_of_a_run(
-    style_loss: str, photo: Callable[[int, int], Array], stripes: Callable[[int, int], Array]
+    style_loss: str,
+    iterations: int,
+    photo: Callable[[int, int], Array],
+    stripes: Callable[[int, int], Array],
 ) -> None:
     result = stylize(
         photo(64, 64),
         stripes(64, 64),
-        StyleTransferSettings(style_loss=style_loss, iterations=60, scales=1, device="cpu"),
+        StyleTransferSettings(style_loss=style_loss, iterations=iterations, scales=1, device="cpu"),
     )
     totals = [losses.total for losses in result.history]
     assert totals[-1] < 0.7 * totals[0]
