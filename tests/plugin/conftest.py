@@ -9,6 +9,7 @@ import pytest
 import torch  # noqa: F401
 from fake_engine import FakeEngine
 from layer_helpers import add_pictures
+from napari.components import ViewerModel
 from npe2 import PluginManifest
 
 from napari_nst.plugin.layers.arrays import take_plane
@@ -59,6 +60,14 @@ def viewer(make_napari_viewer: Any) -> Any:
     viewer = make_napari_viewer()
     add_pictures(viewer)
     return viewer
+
+
+@pytest.fixture
+def model() -> ViewerModel:
+    """A viewer without a window, with a content and a style layer."""
+    model = ViewerModel()
+    add_pictures(model)
+    return model
 
 
 @pytest.fixture

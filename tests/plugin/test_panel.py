@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from layer_helpers import add_pictures, follow_layers
-from napari.components import ViewerModel
+from layer_helpers import follow_layers
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -66,15 +65,7 @@ def slow_panel(viewer: Any) -> Iterator[Any]:
 
 
 @pytest.fixture
-def model() -> ViewerModel:
-    """A viewer without a window, with a content and a style layer."""
-    model = ViewerModel()
-    add_pictures(model)
-    return model
-
-
-@pytest.fixture
-def free_panel(model: ViewerModel, qtbot: Any) -> Iterator[Any]:
+def free_panel(model: Any, qtbot: Any) -> Iterator[Any]:
     """Yield a panel like `slow_panel` that is not in a window of napari's."""
     panel: Any = make_slow_panel(model)
     qtbot.addWidget(panel)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from fake_engine import FakeEngine
 from layer_helpers import add_pictures
-from napari.components import ViewerModel
 from napari.utils import progress as activity
 
 from napari_nst import speed
@@ -44,11 +43,8 @@ class TiledEngine(FakeEngine):
 
 
 @pytest.fixture
-def viewer() -> ViewerModel:
-    """A viewer without a window, with a content and a style layer."""
-    viewer = ViewerModel()
-    add_pictures(viewer)
-    return viewer
+def viewer(model: Any) -> Any:
+    return model
 
 
 @pytest.fixture

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from layer_helpers import add_pictures, follow_layers
-from napari.components import ViewerModel
+from layer_helpers import follow_layers
 
 from napari_nst import stylize_layer
 from napari_nst.plugin.panel import StyleTransferPanel
@@ -17,11 +16,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
-def viewer() -> ViewerModel:
-    """A viewer without a window, with a content and a style layer."""
-    viewer = ViewerModel()
-    add_pictures(viewer)
-    return viewer
+def viewer(model: Any) -> Any:
+    return model
 
 
 @pytest.fixture
