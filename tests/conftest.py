@@ -189,6 +189,25 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module")
+def thin_network() -> Iterator[Callable[..., Any]]:
+    """Use a VGG with few channels and random weights; estimates of memory stay those of VGG."""
+    import thin_vgg
+
+    from napari_nst.engine.network import weights
+
+    real = weights.load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "load", thin_vgg.load)
+        yield real
+
+
+@pytest.fixture
+def real_network(thin_network: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the packaged network in one test of a module that uses the thin one."""
+    monkeypatch.setattr("napari_nst.engine.network.weights.load", thin_network)
+
+
 @pytest.fixture(scope="session")
 def content() -> NDArray[np.float32]:
     """A content image of 40 x 48 pixels, read-only."""

@@ -11,7 +11,7 @@ from scenes import SCENES, Scene, warp
 from skimage.transform import resize_local_mean
 
 MOVING = [name for name in SCENES if name != "still"]
-SIZE, PLANES = 96, 6
+SIZE, PLANES = 80, 6
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from napari_nst.engine.run.stylize import stylize
 from napari_nst.files import read_image, write_image
 from napari_nst.ranges import Range, RangedImage
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 CHOICES: dict[str, Any] = {"size": 48, "iterations": 2, "scales": 1, "precision": "float32"}
 TINY = [word for name, value in CHOICES.items() for word in ("--set", f"{name}={value}")]
@@ -55,6 +55,7 @@ def test_content_of_12_bits_is_not_black(scene: Any, record_of: Any, out: str) -
     assert record_of(out).content.range == (0, 4095)
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),
     [("int16", -500, 2000), ("int32", 1200, 3100), ("float32", 1200, 3100), ("uint64", 0, 10**9)],

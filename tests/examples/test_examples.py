@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NOWHERE = "http://127.0.0.1:9"
 
-pytestmark = pytest.mark.xdist_group("examples")  # which share the fixture `run`
+pytestmark = pytest.mark.xdist_group("examples")  # which share the fixture `ends`
 
 
 # Arguments of each script, beside a size of 48 pixels.
@@ -43,27 +43,34 @@ ARGUMENTS = {
 RUN_SCRIPTS = """
 import contextlib, io, json, os, runpy, sys, traceback
 
+def run(path, *given):
+    sys.argv = [path, *given]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as end:
+            if end.code:
+                traceback.print_exc()
+        except BaseException:
+            traceback.print_exc()
+    return out.getvalue(), err.getvalue()
+
 scripts, arguments, ends = sys.argv[1], json.loads(sys.argv[2]), {}
 for name, given in arguments.items():
     os.makedirs(name)
     os.chdir(name)
     path = os.path.join(scripts, name + ".py")
-    sys.argv = [path, *given, "--size", "48"]
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            runpy.run_path(path, run_name="__main__")
-        except BaseException:
-            traceback.print_exc()
-    ends[name] = out.getvalue(), err.getvalue()
+    ends[name] = run(path, *given, "--size", "48")
+    ends[name + " --help"] = run(path, "--help")
     os.chdir("..")
 print(json.dumps(ends))
 """
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Run the scripts in empty folders; return the file that one writes and what it prints."""
+def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Run the scripts in folders of their own; return where, and what each prints."""
     folder, cache = tmp_path_factory.mktemp("scripts"), str(tmp_path_factory.mktemp("cache"))
     offline = dict.fromkeys(("http_proxy", "https_proxy"), NOWHERE)
     no_cache = dict.fromkeys(("SKIMAGE_DATADIR", "XDG_CACHE_HOME"), cache)
@@ -76,12 +83,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         check=False,
     )
     assert (process.returncode, process.stderr) == (0, "")
-    ends = json.loads(process.stdout)
+    return {"folder": folder, **json.loads(process.stdout)}
+
+
+@pytest.fixture
+def run(ends: dict[str, Any]) -> Run:
+    """Return a function that returns the file that a script wrote, and what it printed."""
 
     def outcome(name: str) -> tuple[Path, str]:
         printed, errors = ends[name]
         assert errors == ""
-        (path,) = (folder / name).iterdir()
+        (path,) = (ends["folder"] / name).iterdir()
         return path, printed
 
     return outcome
@@ -162,13 +174,8 @@ def test_steering_changes_and_stops_the_run(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
-def test_every_script_explains_its_options(name: str, tmp_path: Path) -> None:
-    process = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "[output]" in process.stdout
-    assert "--iterations" in process.stdout
+def test_every_script_explains_its_options(name: str, ends: dict[str, Any]) -> None:
+    printed, errors = ends[f"{name} --help"]
+    assert errors == ""
+    assert "[output]" in printed
+    assert "--iterations" in printed

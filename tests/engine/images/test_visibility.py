@@ -23,7 +23,7 @@ from napari_nst.engine.run.transfer import StyleTransfer
 from napari_nst.errors import InputError
 from napari_nst.settings import StyleTransferSettings
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 LAYERS: dict[str, Any] = {
     "style_layers": ("relu1_1", "relu3_1"),
@@ -154,6 +154,7 @@ def test_an_alpha_of_one_half_everywhere_only_changes_rounding(images: Any) -> N
         assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-4), name
 
 
+@pytest.mark.usefixtures("real_network")
 def test_a_transparent_border_does_not_change_the_visible_part(images: Any) -> None:
     content, style = images
     padded = np.zeros((96, 104, 4), np.float32)

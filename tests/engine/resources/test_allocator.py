@@ -48,7 +48,7 @@ CODE = """if True:
 
     def faults():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(10):
+        for _ in range(5):
             torch.ones(10 * 2**20)
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pytest
-import thin_vgg
 import torch
 from engine_helpers import quick_settings, totals
 
 from napari_nst import StyleTransfer, stylize
-from napari_nst.engine.network import weights
 from napari_nst.engine.network.vgg import FeatureExtractor, ForwardTape
 from napari_nst.engine.resources.peak_memory import Workload
 from napari_nst.errors import OutOfMemoryError, StyleTransferError, StyleTransferWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -43,17 +41,9 @@ ERRORS = {
 }
 each_error = pytest.mark.parametrize("kind", ERRORS)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 quick = partial(quick_settings, device="cpu", precision="float32")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def thin_network() -> Iterator[None]:
-    """Use a network with few channels; estimates of memory are still those of VGG."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "load", thin_vgg.load)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 quick = partial(quick_settings, scales=2, iterations=12)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 def check_equal(run: StyleTransfer, expected: StyleTransfer) -> None:
