@@ -57,6 +57,7 @@ assert layer.metadata["napari_nst"]["status"] == "stopped"
 assert layer.data.std() > 1
 picture = viewer.window.screenshot(canvas_only=False, flash=False)
 assert picture.std() > 1
+panel.controls.strength.value = 50
 panel.reuse(layer)
 assert panel.controls.strength.value == 70
 dock.close()
