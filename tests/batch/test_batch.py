@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from napari_nst.batch import BatchReport, JobProgress
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 TINY: dict[str, Any] = {
     "size": 48,
@@ -301,6 +301,7 @@ def test_interrupts_end_the_batch(
         batch("in", "s.png", "out", **TINY)
 
 
+@pytest.mark.usefixtures("real_network")
 def test_error_if_no_job_can_run(folder: Path) -> None:
     Path("bad.png").write_bytes(b"not a picture")
     Path("worse.png").write_bytes(b"")
@@ -405,6 +406,7 @@ def test_mask_with_other_proportions_fails(folder: Path) -> None:
     assert "80 x 40 pixels, and its content 48 x 40" in (report.failed[0].error or "")
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize("choice", ["auto", "percentiles"])
 @pytest.mark.parametrize(
     ("dtype", "low", "high"),

@@ -42,7 +42,7 @@ ITERATIONS = 6  # of each plane
 
 quick = partial(quick_settings, iterations=ITERATIONS, device="cpu")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 @pytest.fixture
@@ -113,6 +113,7 @@ def test_planes_that_start_from_their_content_equal_single_images(
     assert from_previous[1].tobytes() != from_content[1].tobytes()
 
 
+@pytest.mark.usefixtures("real_network")
 def test_planes_that_start_from_the_previous_one_agree_better(planes: Image, style: Image) -> None:
     differences = []
     for start_from in ("previous", "content"):
@@ -158,6 +159,7 @@ def test_planes_can_be_grey_integers(photo: Maker, style: Image, dtype: Any) -> 
     assert all(image.dtype == np.float32 for image in results.values())
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize("start_from", ["previous", "content"])
 def test_all_planes_have_the_bits_that_the_largest_value_needs(
     photo: Maker, style: Image, start_from: Any
@@ -355,8 +357,11 @@ import os, signal, sys
 import numpy as np
 sys.path[:0] = {paths!r}
 import test_transfer as t
+import thin_vgg
 import torch
+from napari_nst.engine.network import weights
 torch.set_num_threads(1)
+weights.load = thin_vgg.load
 planes, style = (np.load({folder!r} + name) for name in ("/content.npy", "/style.npy"))
 store = t.store(t.Path({folder!r}) / "store", planes)
 for snapshot in t.stored_run(store, planes, style):

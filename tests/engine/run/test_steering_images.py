@@ -23,7 +23,7 @@ Image = NDArray[np.float32]
 
 quick = partial(quick_settings, iterations=10)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 def make_run(content: Image, arguments: dict[str, Any]) -> StyleTransfer:
@@ -56,6 +56,7 @@ def arguments_and_changes(
     }[name]
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize(
     "name",
     [

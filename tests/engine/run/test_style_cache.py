@@ -23,7 +23,7 @@ SCALES = 2
 
 quick = partial(quick_settings, scales=SCALES, iterations=6)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 def result_bytes(run: StyleTransfer) -> bytes:
