@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_nst.batch import BatchReport, JobProgress
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 TINY: dict[str, Any] = {"size": 48, "iterations": 2, "scales": 1, "precision": "float32"}
 UNEVEN = [0, 20, 90]

@@ -14,7 +14,7 @@ from napari_nst.cli import main
 from napari_nst.files import write_image
 from napari_nst.settings import StyleTransferSettings
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 TINY = ["--size", "40", "--iterations", "2", "--set", "scales=1"]
 

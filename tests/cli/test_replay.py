@@ -13,7 +13,7 @@ from napari_nst.cli import main
 from napari_nst.errors import InputError
 from napari_nst.files import read_image, read_metadata, write_image
 
-pytestmark = pytest.mark.usefixtures("folder", "one_thread")
+pytestmark = pytest.mark.usefixtures("folder", "one_thread", "thin_network")
 
 
 def stylize(out: str, *options: str) -> None:

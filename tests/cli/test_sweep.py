@@ -20,7 +20,7 @@ from napari_nst.files import read_image, write_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.usefixtures("folder", "one_thread")
+pytestmark = pytest.mark.usefixtures("folder", "one_thread", "thin_network")
 
 TINY = ["--size", "40", "--iterations", "2"]
 TWO = ["--columns", "style_weight=0.5,4"]
@@ -297,6 +297,7 @@ def test_kept_pictures_of_16_bits_have_16_bits(picture: Any) -> None:
     assert read_image(file).dtype == np.uint16
 
 
+@pytest.mark.usefixtures("real_network")
 def test_all_presets_leaves_out_those_without_weights(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -312,6 +313,7 @@ def test_all_presets_leaves_out_those_without_weights(
     assert capsys.readouterr().err.startswith("napari-nst: VGG-19's weights are not on this")
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

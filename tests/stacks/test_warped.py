@@ -28,7 +28,7 @@ PLANES = 5
 
 quick = partial(quick_settings, iterations=20, device="cpu")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,7 @@ def warping_error(results: list[Image]) -> float:
     return float(np.mean(errors))
 
 
+@pytest.mark.usefixtures("real_network")
 def test_results_follow_the_motion_better_than_from_the_previous_plane(
     planes: Image, style: Image
 ) -> None:
@@ -85,6 +86,7 @@ def test_results_follow_the_motion_better_than_from_the_previous_plane(
     assert warped < previous / 3
 
 
+@pytest.mark.usefixtures("real_network")
 def test_a_larger_temporal_weight_holds_results_closer(planes: Image, style: Image) -> None:
     errors = [
         warping_error(stylize_stack(planes, style, quick(temporal_weight=weight)))

@@ -21,7 +21,7 @@ Maker = Callable[[int, int], Image]
 quick = partial(quick_settings, iterations=5, precision="float32")
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 def grainy(height: int, width: int, *color: float) -> Image:

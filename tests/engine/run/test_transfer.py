@@ -29,7 +29,7 @@ from napari_nst.errors import InputError, OutOfMemoryError, StyleTransferError, 
 Image = NDArray[np.float32]
 Maker = Callable[[int, int], Image]
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 def valid_image(result: Any, shape: tuple[int, ...]) -> Image:
@@ -69,6 +69,7 @@ def test_larger_scales_regain_the_detail_of_the_initial_image(
     np.testing.assert_allclose(resized.image, expected.result().image, atol=1e-5)
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize("scales", [1, 2])
 def test_the_learning_rate_decays_in_the_last_scale_only(
     scales: int, content: Image, style: Image
@@ -623,6 +624,7 @@ def test_a_missing_device_raises(
         StyleTransfer(content, style, quick(device="cuda"))
 
 
+@pytest.mark.usefixtures("real_network")
 def test_a_missing_weights_file_raises(content: Image, style: Image) -> None:
     with pytest.raises(WeightsError, match=r"nowhere\.pth"):
         StyleTransfer(content, style, quick(weights="nowhere.pth"))
@@ -631,6 +633,7 @@ def test_a_missing_weights_file_raises(content: Image, style: Image) -> None:
 # The record
 
 
+@pytest.mark.usefixtures("real_network")
 def test_the_record_has_settings_inputs_device_and_losses(content: Image, style: Image) -> None:
     settings = quick(seed=5)
     run = StyleTransfer(content, [style, style[:20]], settings, names=["a", "b", "c"])
