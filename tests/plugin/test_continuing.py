@@ -25,7 +25,7 @@ from napari_nst.plugin.provenance.origins import ORIGINS_KEY, origins_of_job, or
 from napari_nst.plugin.run.job import Job
 from napari_nst.settings import StyleTransferSettings
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 QUICK: dict[str, Any] = {"size": 48, "iterations": 2}
 RNG = np.random.default_rng(0)

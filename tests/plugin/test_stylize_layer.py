@@ -16,7 +16,7 @@ from napari_nst.errors import InputError
 from napari_nst.plugin.provenance.copying import as_python
 from napari_nst.plugin.provenance.origins import ORIGINS_KEY
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 QUICK: dict[str, Any] = {"size": 48, "iterations": 3}
 

@@ -19,7 +19,7 @@ Image = NDArray[np.float32]
 
 quick = partial(quick_settings, iterations=12)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
@@ -39,6 +39,7 @@ def test_weights_change_at_the_next_evaluation(
     assert sixth.style == pytest.approx(unsteered.history[5].style, rel=1e-6)
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 @pytest.mark.parametrize("factor", [0.001, 1000.0])
 def test_the_loss_keeps_falling_after_weights_change(
@@ -199,6 +200,7 @@ def test_a_replay_requires_the_images_and_settings_of_its_record(
         stylize(content, style, record=record, size=64)
 
 
+@pytest.mark.usefixtures("real_network")
 @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
 def test_a_replay_with_other_rounding_ends_with_a_similar_loss(
     content: Image, style: Image, optimizer: str

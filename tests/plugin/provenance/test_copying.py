@@ -40,7 +40,7 @@ from napari_nst.settings import StyleTransferSettings
 if TYPE_CHECKING:
     from napari_nst.plugin.layers.value_range import LayerIntensities
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "thin_network")
 
 
 @pytest.fixture
@@ -141,6 +141,7 @@ def same_bytes(a: np.ndarray, b: Any) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+@pytest.mark.usefixtures("real_network")
 def test_inputs_from_files_are_read_from_the_files(viewer: Any, pictures: Path) -> None:
     (photo,) = viewer.open(pictures / "photo.png", plugin="napari")
     (paint,) = viewer.open(pictures / "it's paint.png", plugin="napari")
