@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+import distributed
 from distributed import Client, LocalCluster
 from film_helpers import make_film, scene
 
@@ -97,7 +98,10 @@ def statuses(report: BatchReport) -> list[str]:
     return [outcome.status for outcome in report.outcomes]
 
 
-def test_tasks_of_a_killed_worker_are_run_again(folder: Path, client: Client) -> None:
+def test_tasks_of_a_killed_worker_are_run_again(
+    folder: Path, client: Client, one_worker: Client
+) -> None:
+    assert one_worker is distributed.default_client()  # so the newest is not the one that is given
     assert statuses(batch("in", "s.png", "serial", start_from="content", **TINY)) == ["made"] * 7
     (Path("in") / "bad.png").write_bytes(b"not a picture")
     processes = client.run(os.getpid)

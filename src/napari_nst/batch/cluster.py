@@ -154,7 +154,7 @@ class _Tasks:
         import distributed
 
         completed: Any = distributed.as_completed  # untyped, as is much of distributed
-        for task in completed(list(self._tasks)):
+        for task in completed(list(self._tasks), loop=self._client.loop):
             key = self._tasks.pop(task, None)
             if key is None:  # cancelled
                 continue
