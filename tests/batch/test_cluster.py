@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import distributed
 import numpy as np
 import pytest
 import tifffile
-import distributed
 from distributed import Client, LocalCluster
 from film_helpers import make_film, scene
 
