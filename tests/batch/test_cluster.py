@@ -45,26 +45,25 @@ TINY: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
+def connect(workers: int) -> Iterator[Client]:
+    """Yield a client of a new cluster with some workers, each a process."""
     with (
         LocalCluster(
-            n_workers=2, processes=True, threads_per_worker=1, dashboard_address=":0"
+            n_workers=workers, processes=True, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         Client(cluster) as connected,
     ):
         yield connected
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    yield from connect(2)
 
 
 @pytest.fixture(scope="module")
 def single() -> Iterator[Client]:
-    with (
-        LocalCluster(
-            n_workers=1, processes=True, threads_per_worker=1, dashboard_address=":0"
-        ) as cluster,
-        Client(cluster) as connected,
-    ):
-        yield connected
+    yield from connect(1)
 
 
 @pytest.fixture

@@ -81,9 +81,10 @@ def test_tiles_give_the_colours_of_the_whole_image(photo: Maker, style: Image) -
             for tile in ("off", 64)
         )
         found[color] = tiled - whole, low(tiled) - low(whole)
-    # Steps of Adam have the sign of a gradient near 0, which rounding decides.  Without such steps
-    # it is that of linear values 1e-5 outside the gamut, at sRGB's steepest slope of 12.92.
-    assert np.abs(found["palette"][0]).max() < 1.5 * np.abs(found["style"][0]).max() + 1.3e-4
+    # Steps of Adam have the sign of a gradient near 0, which rounding decides.  If no step
+    # differs, linear values may lie 1e-5 outside the gamut, and sRGB's steepest slope is 12.92.
+    highest = max(1.5 * np.abs(found["style"][0]).max(), 1.3e-4)
+    assert np.abs(found["palette"][0]).max() < highest
     assert np.abs(found["palette"][1]).max() < 1e-3
 
 

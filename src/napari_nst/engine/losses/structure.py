@@ -40,7 +40,7 @@ def structure_layers(settings: StyleTransferSettings) -> dict[str, float]:
     """Return the layers whose self-similarities are compared, and their weights.
 
     The content layers have one half, and the deepest style layer, which sees whole objects, the
-    other.  None with L-BFGS, whose content weight is constant.
+    other.  Empty with L-BFGS, whose content weight is constant.
     """
     if settings.optimizer != "adam":
         return {}
