@@ -95,6 +95,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def same_numbers(request: pytest.FixtureRequest) -> None:
+    """Let a module's `RNG` begin again in each test, whichever tests this process had before."""
+    if rng := getattr(request.module, "RNG", None):
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 @dataclass
 class Answer:
     """Response of the file server to one request; the defaults serve the file."""

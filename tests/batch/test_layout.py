@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from napari_nst.batch.layout import Layout
 from napari_nst.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Stack(SimpleNamespace):
@@ -15,7 +18,7 @@ class Stack(SimpleNamespace):
         return math.prod(self.leading_shape)
 
 
-def layout(channels: Any, axes: str, *lengths: int, colors: bool = False) -> Layout:
+def layout(channels: Any, axes: Sequence[str], *lengths: int, colors: bool = False) -> Layout:
     stack: Any = Stack(
         path="cells.tif",
         leading_axes=tuple(axes),
@@ -54,12 +57,13 @@ def test_previous_picture_along_one_axis() -> None:
         ("separate", "tp", (3, 2), True),
         ("separate", "tz", (3, 2), False),  # a plane follows another along z
         ("separate", "tz", (3, 1), True),
+        ("separate", ["Frames"], (3,), True),
         ("separate", "t", (1,), False),
         ("separate", "", (), False),
     ],
 )
 def test_pictures_follow_each_other_in_time_along_the_last_axis_of_neighbours(
-    channels: Any, axes: str, lengths: tuple[int, ...], expected: bool
+    channels: Any, axes: Sequence[str], lengths: tuple[int, ...], expected: bool
 ) -> None:
     assert layout(channels, axes, *lengths).is_in_time == expected
 

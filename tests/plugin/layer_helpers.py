@@ -15,8 +15,9 @@ def add_pictures(viewer: Any) -> None:
     viewer.add_image(rng.integers(0, 255, (44, 36, 3), dtype=np.uint8), name="paint", rgb=True)
 
 
-def follow_layers(panel: Any, viewer: Any) -> None:
-    """Keep the choices of a panel without a dock current, as napari does for one in a dock."""
+def open_without_dock(panel: Any, viewer: Any, qtbot: Any) -> None:
+    """Let a panel follow the layers, as napari does for one in a dock, and close after the test."""
+    qtbot.addWidget(panel)
     for name in ("inserted", "removed", "reordered", "renamed"):
         getattr(viewer.layers.events, name).connect(panel.reset_choices)
 

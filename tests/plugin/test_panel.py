@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from layer_helpers import follow_layers
+from layer_helpers import open_without_dock
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QAbstractButton,
@@ -69,8 +69,7 @@ def slow_panel(viewer: Any) -> Iterator[Any]:
 def free_panel(model: Any, qtbot: Any) -> Iterator[Any]:
     """Yield a panel like `slow_panel` that is not in a window of napari's."""
     panel: Any = make_slow_panel(model)
-    qtbot.addWidget(panel)
-    follow_layers(panel, model)
+    open_without_dock(panel, model, qtbot)
     yield panel
     panel.gate.set()
 

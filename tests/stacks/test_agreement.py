@@ -41,9 +41,7 @@ def test_the_learning_rate_of_lbfgs_is_unchanged() -> None:
 
 def test_an_invalid_start_raises() -> None:
     with pytest.raises(InputError, match="start_from is 'next'; it must be"):
-        agreement.check_start_from(SETTINGS, "next")
-    with pytest.raises(InputError, match="init is 'image'"):
-        agreement.check_start_from(SETTINGS.replace(init="image"), "previous")
+        agreement.check_start_from("next")
 
 
 def test_the_cost_is_that_of_all_planes() -> None:

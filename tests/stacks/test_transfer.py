@@ -560,6 +560,11 @@ def test_a_plane_of_another_shape_raises_and_finished_planes_are_kept(
     assert run.record.status == "failed"
 
 
+def test_an_initial_image_raises(planes: Image, style: Image) -> None:
+    with pytest.raises(InputError, match="init is 'image', and a stack has no initial image"):
+        StackTransfer(planes, style, quick(init="image"))
+
+
 def test_an_empty_stack_raises(style: Image) -> None:
     with pytest.raises(InputError, match="no planes"):
         StackTransfer([], style)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from napari_nst.axes import is_time
 from napari_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ Channels: TypeAlias = Literal["separate", "together"]
 _MAX_COLOURS = 3  # red, green and blue
 # Axes along which consecutive planes are unrelated: positions, tiles of a mosaic, scenes.
 _UNRELATED = ("p", "position", "m", "mosaic", "r", "tile", "scene")
-_TIME = ("t", "time", "frame")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Layout:
             for axis, length in zip(self.axes, self.lengths, strict=True)
             if length > 1 and self._is_followed(axis)
         ]
-        return bool(followed) and followed[-1] in _TIME
+        return bool(followed) and is_time(followed[-1])
 
     def planes(self, n: int) -> tuple[int, ...]:
         """Return the indices in the stack of the planes of picture `n`."""

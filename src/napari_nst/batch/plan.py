@@ -15,7 +15,7 @@ from napari_nst.errors import InputError, abridged
 from napari_nst.files import is_film, is_stack, open_stack
 from napari_nst.ranges import Intensities, check_intensities
 from napari_nst.settings import StyleTransferSettings
-from napari_nst.stacks import StartFrom
+from napari_nst.stacks import StartFrom, check_start_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -245,10 +245,8 @@ def _check(
             "out."
         )
     settings.scales_of_styles(1)
-    if start_from not in (None, *get_args(StartFrom)):
-        raise InputError(
-            f"start_from is {abridged(start_from)}; it must be 'warped', 'previous' or 'content'."
-        )
+    if start_from is not None:
+        check_start_from(start_from)
     if long_term and start_from not in (None, "warped"):
         raise InputError(
             f"long_term carries results along the motion, and start_from is {start_from!r}: choose "

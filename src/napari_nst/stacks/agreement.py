@@ -24,22 +24,17 @@ _FEWEST = 20  # iterations, if the first plane has as many
 _SHARE_OF_RATE = 0.25
 
 
-def check_start_from(settings: StyleTransferSettings, start_from: str) -> StartFrom:
+def check_start_from(start_from: str) -> StartFrom:
     """Return what planes start from, validated.
 
     Raises
     ------
     InputError
-        If it is unknown, or the settings need an initial image.
+        If it is unknown.
     """
     if start_from not in get_args(StartFrom):
         raise InputError(
             f"start_from is {abridged(start_from)}; it must be 'warped', 'previous' or 'content'."
-        )
-    if settings.init == "image":
-        raise InputError(
-            "init is 'image', and a stack has no initial image; choose 'content', 'noise' or "
-            "'style'."
         )
     return cast("StartFrom", start_from)
 

@@ -135,7 +135,12 @@ class StackTransfer(Controlled):
     ) -> None:
         super().__init__(control or Control())
         self.settings = settings or StyleTransferSettings()
-        self.start_from = check_start_from(self.settings, start_from)
+        if self.settings.init == "image":
+            raise InputError(
+                "init is 'image', and a stack has no initial image; choose 'content', 'noise' or "
+                "'style'."
+            )
+        self.start_from = check_start_from(start_from)
         self.long_term = long_term
         self._flow_method = motion.flow_method(flow_method) if start_from == "warped" else None
         self._recent: dict[int, _Recent] = {}

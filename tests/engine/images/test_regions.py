@@ -99,7 +99,8 @@ def test_weights_of_regions_sum_to_one(softness: float) -> None:
         assert float(weights.min()) >= 0
         assert float(found.share(name).sum()) == pytest.approx(1)
     hard = guide(masks).weights("relu1_1")
-    assert bool((found.weights("relu1_1") - hard).abs().max() > 0.1) == (softness > 0)
+    # A blur by 0.4 pixels, the least here, moves 0.04 across a straight border.
+    assert bool((found.weights("relu1_1") - hard).abs().max() >= 0.04) == (softness > 0)
 
 
 @pytest.mark.parametrize("softness", [0.02, 0.1, 1.0])

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from layer_helpers import follow_layers
+from layer_helpers import open_without_dock
 from napari.components import ViewerModel
 from skimage.filters import gaussian
 
@@ -39,8 +39,7 @@ def stack():
 @pytest.fixture
 def panel(stack, qtbot):
     panel = StyleTransferPanel(stack, FakeEngine())
-    qtbot.addWidget(panel)
-    follow_layers(panel, stack)
+    open_without_dock(panel, stack, qtbot)
     panel.engine = panel.session._engine
     panel.controls.fields["iterations"].value = 4
     panel.controls.content.value = stack.layers["volume"]

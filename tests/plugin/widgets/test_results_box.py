@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from layer_helpers import follow_layers
+from layer_helpers import open_without_dock
 
 from napari_nst import stylize_layer
 from napari_nst.plugin.panel import StyleTransferPanel
@@ -23,8 +23,7 @@ def viewer(model: Any) -> Any:
 @pytest.fixture
 def panel(viewer: Any, qtbot: Any) -> StyleTransferPanel:
     panel = StyleTransferPanel(viewer, FakeEngine())
-    qtbot.addWidget(panel)
-    follow_layers(panel, viewer)
+    open_without_dock(panel, viewer, qtbot)
     return panel
 
 

@@ -124,7 +124,7 @@ class Losses:
     @property
     def agreement(self) -> Tensor:
         """`kept_structure` on the device of the run, shape ()."""
-        return self.values[-1]
+        return self.values[-1]  # the last of `_Others`
 
     @property
     def total(self) -> float:

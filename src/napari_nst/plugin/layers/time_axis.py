@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pint
 
+from napari_nst.axes import is_time
 from napari_nst.plugin.layers.geometry import has_label
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["is_time_axis"]
 
-_LABELS = ("t", "time", "frame", "frames")  # in lower case, as the others
 _SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 _NAME = re.compile(r"(?<![a-z])(animation|film|movie|time[ _-]?(lapse|series)|video)s?(?![a-z])")
 _METADATA = ("finterval", "fps", "frame_interval", "frame_rate", "frames_per_second")
@@ -28,7 +28,7 @@ def is_time_axis(layer: Image, axis: int) -> bool:
     name, file or metadata are those of a film; otherwise it is more often depth.
     """
     if has_label(layer, axis):
-        return str(layer.axis_labels[axis]).lower() in _LABELS or _is_time(layer.units[axis])
+        return is_time(str(layer.axis_labels[axis])) or _is_time(layer.units[axis])
     return _is_time(layer.units[axis]) or (axis == 0 and _is_film(layer))
 
 
