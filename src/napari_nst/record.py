@@ -68,6 +68,8 @@ class ScaleRecord(_Record):
         Planned evaluations.
     style_side : float or None
         Longest side in pixels of a style whose `style_scale` is 1; None: that of the content.
+    role : {"composition", "strokes", "detail"}
+        What the scale was for (`optim.schedule`).
     tile : int or None
         Side of the tiles at the end, which are smaller where memory ran out; None: no tiles.
     kept_structure : float or None
@@ -82,6 +84,7 @@ class ScaleRecord(_Record):
     width: int
     iterations: int
     style_side: float | None = None
+    role: Literal["composition", "strokes", "detail"] = "strokes"
     tile: int | None = None
     kept_structure: float | None = None
     content_factor: float | None = None

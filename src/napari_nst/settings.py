@@ -110,8 +110,9 @@ class StyleTransferSettings(BaseModel):
         (`losses.relative_gram_term`, `losses.relative_content_term`).  False: the losses
         exactly as in the paper (`losses.gram_term`, `losses.content_term`).
     content_weight, style_weight : float
-        alpha and beta of arXiv 1508.06576, equation 7.  At all scales but the last the content
-        weight is at least three times as large (`schedule.COARSE_CONTENT_WEIGHT`).
+        alpha and beta of arXiv 1508.06576, equation 7.  While a run finds the composition, at its
+        smallest scales, the content weight is at least three times as large
+        (`schedule.COARSE_CONTENT_WEIGHT`).
     kept_structure : float
         From 0 to 1: how far the result's self-similarity must agree with the content's
         (`losses.structure`) at the default weights; less at a larger `style_weight`.  The content
@@ -133,10 +134,11 @@ class StyleTransferSettings(BaseModel):
         style is smaller (`sizes.style_size`).
     strokes_relative_to : {"picture", "pixels"}
         What the size of strokes is relative to.  "picture": at every working size strokes are the
-        same part of the picture.  "pixels": they have the size in pixels that they have at a
-        working size of 512, so a picture of 2048 pixels has strokes a quarter as large, and one
-        of 256 twice as large.  Then `style_scale` is relative to 512 pixels, and scales begin
-        where the style has about 256.
+        same part of the picture.  From 725 pixels up they are drawn at half the size or less, and
+        larger scales only add detail (`schedule.make_scales`); L-BFGS also moves strokes there.
+        "pixels": they have the size in pixels that they have at a working size of 512, so a picture
+        of 2048 pixels has strokes a quarter as large, and one of 256 twice as large.  Then
+        `style_scale` is relative to 512 pixels, and scales begin where the style has about 256.
     region_styles : mapping of int to int or None, or None
         With labels on the content: the index of each label's style, from 0, or None to keep the
         content's pixels.  See `assignment.assign_styles` for labels that are not named.
@@ -168,9 +170,9 @@ class StyleTransferSettings(BaseModel):
     optimizer : {"adam", "lbfgs"}
         The optimizer.  The paper uses L-BFGS.
     learning_rate : float or None
-        Initial learning rate; Adam's decays in the last scale.  None: 0.038 for Adam, for image
-        values in [0, 1], and 1 for L-BFGS.  A step also moves patches of up to 16 pixels a side
-        (`multilevel.precondition_`).
+        Initial learning rate; Adam's decays once the composition is found.  None: 0.038 for Adam,
+        for image values in [0, 1], and 1 for L-BFGS.  A step also moves patches of up to 16 pixels
+        a side (`multilevel.precondition_`).
     color : {"style", "palette", "luminance", "match"}
         "style": the colours of the style.  "palette": the same run, whose picture is recoloured:
         coarsely the colours of the content, mapped to the mean and covariance of the style's;

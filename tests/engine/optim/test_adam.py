@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_nst.engine.optim.adam import Adam, OptimizerState
-from napari_nst.engine.optim.multilevel import precondition_
+from napari_nst.engine.optim.multilevel import keep_detail_, precondition_
+from napari_nst.engine.optim.schedule import ScaleRole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +152,7 @@ def test_moments_are_resampled_to_another_size() -> None:
     adam(
         np.full((1, 1, 4, 5), 0.5), np.array([np.full((1, 1, 4, 5), g) for g in values]), optimizer
     )
-    optimizer.resize(6, 10, 50)
+    optimizer.resize(6, 10, 50, "composition")
     image = torch.full((1, 1, 6, 10), 0.5).double()
     g = torch.full_like(image, 0.7 * PIXELS / 60)  # a mean loss: 1 / pixels
     found = optimizer.step(image, 0.0, g)
@@ -165,7 +166,7 @@ def test_moments_are_resampled_to_another_size() -> None:
 def test_resizing_restarts_the_ema() -> None:
     optimizer = Adam(0.05, iterations=100)
     adam(np.full(SHAPE, 0.5), images(4), optimizer)
-    optimizer.resize(8, 10, 200)
+    optimizer.resize(8, 10, 200, "composition")
     image = torch.full((1, 3, 8, 10), 0.5).double()
     assert torch.equal(optimizer.output_image(image), image)
     gradient = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).double()
@@ -182,7 +183,7 @@ def test_steps_stay_bounded_if_bicubic_resampling_overshoots(coarse_share: float
     spike = torch.zeros(1, 1, 6, 6)
     spike[0, 0, 3, 3] = 1e3
     image = optimizer.step(torch.full_like(spike, 0.5), 0.0, spike)
-    optimizer.resize(17, 13, 50)
+    optimizer.resize(17, 13, 50, "composition")
     image = torch.full((1, 1, 17, 13), 0.5)
     for _ in range(3):
         before, image = image, optimizer.step(image, 0.0, torch.zeros_like(image))
@@ -193,7 +194,7 @@ def test_steps_stay_bounded_if_bicubic_resampling_overshoots(coarse_share: float
 
 def test_resizing_before_the_first_step_has_no_effect() -> None:
     optimizer = Adam(0.05, coarse_share=0)
-    optimizer.resize(8, 8, 50)
+    optimizer.resize(8, 8, 50, "composition")
     image = torch.full((1, 1, 8, 8), 0.5)
     moved = optimizer.step(image, 0.0, torch.ones_like(image))
     torch.testing.assert_close(moved, torch.full_like(image, 0.45))
@@ -214,7 +215,7 @@ def step_lengths(optimizer: Adam, number: int) -> list[float]:
 
 
 def test_the_learning_rate_decays_by_half_a_cosine_in_the_last_scale() -> None:
-    found = step_lengths(Adam(0.1, iterations=8, last=True), 8)
+    found = step_lengths(Adam(0.1, iterations=8, role="strokes"), 8)
     assert found == pytest.approx([0.1 * cosine_decay(8, step) for step in range(8)], rel=1e-6)
     assert step_lengths(Adam(0.1, iterations=8), 8) == pytest.approx([0.1] * 8, rel=1e-6)
 
@@ -222,7 +223,7 @@ def test_the_learning_rate_decays_by_half_a_cosine_in_the_last_scale() -> None:
 @pytest.mark.parametrize("first", [0.8, 0.95])
 def test_beta1_rises_while_the_learning_rate_decays(first: float) -> None:
     gradients = images(8)
-    optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, last=True, coarse_share=0)
+    optimizer = Adam(0.01, betas=(first, 0.9), iterations=8, role="strokes", coarse_share=0)
     found = adam(np.full(SHAPE, 0.5), gradients, optimizer)
     m, v, zeros, image = np.zeros(SHAPE), np.zeros(SHAPE), 1.0, np.full(SHAPE, 0.5)
     for step, g in enumerate(gradients * PIXELS):
@@ -234,30 +235,54 @@ def test_beta1_rises_while_the_learning_rate_decays(first: float) -> None:
 
 
 def test_the_learning_rate_stays_low_after_the_expected_iterations() -> None:
-    assert step_lengths(Adam(0.1, iterations=4, last=True), 7)[4:] == pytest.approx([0.03] * 3)
+    assert step_lengths(Adam(0.1, iterations=4, role="strokes"), 7)[4:] == pytest.approx([0.03] * 3)
 
 
-def test_the_learning_rate_decays_in_no_scale_but_the_last() -> None:
+def test_the_learning_rate_does_not_decay_while_the_composition_is_found() -> None:
     optimizer = Adam(0.1, iterations=3)
     assert step_lengths(optimizer, 3) == pytest.approx([0.1] * 3, rel=1e-6)
-    optimizer.resize(1, 1, 6, last=True)
+    optimizer.resize(1, 1, 6, "strokes")
     expected = [0.1 * cosine_decay(6, step) for step in range(6)]
     assert step_lengths(optimizer, 6) == pytest.approx(expected, rel=1e-6)
 
 
+def test_steps_of_detail_are_those_of_the_detail_of_the_gradient() -> None:
+    gradient = torch.from_numpy(images(1)[0])
+    start = torch.full(SHAPE, 0.5).double()
+    optimizer = Adam(0.05, role="detail")
+    moved = optimizer.step(start, 0.0, gradient.clone()) - start
+    signs = keep_detail_(gradient.clone()).sign()  # Adam's first step
+    torch.testing.assert_close(moved, -0.05 * 0.75 * keep_detail_(signs), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("resized", [True, False])
+def test_only_detail_moves_at_its_scale_until_the_objective_changes(resized: bool) -> None:
+    optimizer = Adam(0.02, iterations=8, role="composition" if resized else "detail")
+    image, gradient = torch.full((1, 1, 32, 32), 0.5).double(), torch.ones(1, 1, 32, 32).double()
+    if resized:
+        optimizer.step(image, 0.0, gradient.clone())
+        optimizer.resize(32, 32, 8, "detail")
+    inner = ..., slice(8, -8), slice(8, -8)
+    moved = optimizer.step(image, 0.0, gradient.clone()) - image
+    assert float(moved[inner].abs().max()) < 1e-9
+    optimizer.on_objective_changed()
+    moved = optimizer.step(image, 0.0, gradient.clone()) - image
+    assert float(moved[inner].max()) < -0.01
+
+
 def test_another_objective_restarts_the_decay_of_the_learning_rate() -> None:
-    optimizer = Adam(0.1, iterations=10, last=True)
+    optimizer = Adam(0.1, iterations=10, role="strokes")
     step_lengths(optimizer, 7)
     optimizer.on_objective_changed()
     expected = [0.1 * cosine_decay(3, step) for step in range(3)]
     assert step_lengths(optimizer, 3) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("last", [True, False])
-def test_a_restored_state_continues_with_the_same_steps(last: bool) -> None:
-    optimizer, other = Adam(0.1, iterations=9, last=last), Adam(0.1, iterations=1)
+@pytest.mark.parametrize("role", get_args(ScaleRole))
+def test_a_restored_state_continues_with_the_same_steps(role: ScaleRole) -> None:
+    optimizer, other = Adam(0.1, iterations=9, role=role), Adam(0.1, iterations=1)
     step_lengths(optimizer, 2)
-    optimizer.resize(1, 1, 9, last=last)
+    optimizer.resize(1, 1, 9, role)
     step_lengths(optimizer, 4)
     state = optimizer.state_dict()
     other.load_state_dict(
@@ -287,7 +312,7 @@ def test_another_objective_or_size_restarts_the_damping(change: str) -> None:
     if change == "objective":
         optimizer.on_objective_changed()
     else:
-        optimizer.resize(1, 1, 5)
+        optimizer.resize(1, 1, 5, "composition")
     assert damp_and_step(optimizer, 3.0) == pytest.approx(3)
 
 

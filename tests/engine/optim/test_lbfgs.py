@@ -199,7 +199,7 @@ def test_the_second_step_is_that_of_bfgs(coarse_share: float) -> None:
 def test_resizing_clears_the_history() -> None:
     optimizer = LBFGS(coarse_share=0)
     descend(quadratic, torch.zeros(30).double(), 5, optimizer)
-    optimizer.resize(8, 10, 50)
+    optimizer.resize(8, 10, 50, "detail")
     image, gradient = torch.zeros(1, 1, 8, 10), torch.ones(1, 1, 8, 10)
     assert torch.equal(optimizer.output_image(image), image)
     torch.testing.assert_close(optimizer.step(image, 1e9, gradient), image - 0.01)

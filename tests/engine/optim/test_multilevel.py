@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_nst.engine.optim.multilevel import LEVELS, precondition_
+from napari_nst.engine.optim.multilevel import LEVELS, keep_detail_, precondition_
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,6 +64,31 @@ def test_preconditioned_steps_descend_and_amplify_patches_more_than_noise() -> N
     assert gains[1] > 5 * gains[0]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 41), st.integers(2, 41), st.sampled_from([1, 3]), st.integers(0))
+def test_detail_is_what_is_left_without_the_image_at_half_its_size(
+    height: int, width: int, channels: int, seed: int
+) -> None:
+    step = np.random.default_rng(seed).normal(size=(1, channels, height, width))
+    found = torch.from_numpy(step.copy())
+    assert keep_detail_(found) is found
+    rows, columns = halving(height), halving(width)
+    coarse = rows @ step @ columns.T / 4
+    np.testing.assert_allclose(found.numpy(), step - rows.T @ coarse @ columns, atol=1e-12)
+    assert 0 <= float((found * torch.from_numpy(step)).sum()) <= np.square(step).sum()
+
+
+@pytest.mark.parametrize(("period", "smallest", "largest"), [(2, 0.9, 1), (64, 0, 0.02)])
+def test_detail_has_the_finest_waves_and_not_those_that_half_the_size_can_show(
+    period: int, smallest: float, largest: float
+) -> None:
+    wave = torch.cos(2 * torch.pi * torch.arange(128) / period).expand(1, 1, 128, 128)
+    kept = keep_detail_(wave.double().clone())[..., 8:-8, 8:-8]
+    share = float(kept.abs().max() / wave.abs().max())
+    assert smallest <= share <= largest
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5])
 def test_an_image_one_pixel_high_is_unchanged(share: float) -> None:
     assert precondition_(torch.full((1, 3, 1, 9), 0.25), share).eq(0.25).all()
+    assert keep_detail_(torch.full((1, 3, 1, 9), 0.25)).eq(0.25).all()

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from napari_nst.engine.optim.schedule import Scale, fit, make_scales
+from napari_nst.engine.optim.schedule import Scale, ScaleRole, fit, make_scales
 
 sides = st.integers(32, 3000)
 counts = st.one_of(st.just("auto"), st.integers(1, 12))
@@ -34,14 +35,26 @@ def test_scales_grow_to_the_requested_size_within_the_requested_iterations(
         assert small.height <= large.height and small.width <= large.width
     if scales != "auto":
         assert len(found) <= int(scales)
-    # Each scale has at least one iteration.  Of the others, up to rounding, the first of several
-    # scales has three tenths; each one in between has a third of the last one's.
-    if len(found) > 1:
-        first, *between, last = (scale.iterations - 1 for scale in found)
-        others = iterations - len(found)
-        assert first == pytest.approx(0.3 * others, abs=1)
-        assert last == pytest.approx(0.7 * others / (1 + len(between) / 3), abs=1)
-        assert between == pytest.approx([last / 3] * len(between), abs=2)
+    # Each scale has at least one iteration.  Of the others, up to rounding, the first one for the
+    # composition has three tenths, and further ones a third of that for the strokes.
+    more = [scale.iterations - 1 for scale in found]
+    of_roles = {
+        role: [n for n, one in zip(more, found, strict=True) if one.role == role]
+        for role in get_args(ScaleRole)
+    }
+    assert [*of_roles["composition"], *of_roles["strokes"], *of_roles["detail"]] == more
+    (strokes,) = of_roles["strokes"]
+    if of_roles["composition"]:
+        first, *between = of_roles["composition"]
+        assert first == pytest.approx(0.3 * sum(more), abs=1)
+        assert between == pytest.approx([strokes / 3] * len(between), abs=2)
+    assert of_roles["detail"] == pytest.approx([0.35 * strokes] * len(of_roles["detail"]), abs=2)
+    # Strokes are drawn at about 512 pixels, or as close as the scales come.
+    at = len(of_roles["composition"])
+    sizes = [max(scale.height, scale.width) for scale in found]
+    assert all(size <= 362 for size in sizes[:at])
+    assert all(size >= 724 for size in sizes[at + 1 :])
+    assert sizes[at] >= 362 or at == len(found) - 1
 
 
 @settings(max_examples=50)
@@ -65,14 +78,20 @@ def test_automatic_scales_start_near_256_pixels_or_at_half_the_size_and_double(
 
 
 def test_examples_of_scales() -> None:
-    assert make_scales(192, 256, 160) == (Scale(96, 128, 48), Scale(192, 256, 112))
-    assert make_scales(384, 512, 100) == (Scale(192, 256, 30), Scale(384, 512, 70))
+    first = Scale(96, 128, 48, role="composition")
+    assert make_scales(192, 256, 160) == (first, Scale(192, 256, 112))
+    first = Scale(192, 256, 30, role="composition")
+    assert make_scales(384, 512, 100) == (first, Scale(384, 512, 70))
     assert make_scales(768, 1024, 100) == (
-        Scale(192, 256, 30),
-        Scale(384, 512, 18),
-        Scale(768, 1024, 52),
+        first,
+        Scale(384, 512, 51),
+        Scale(768, 1024, 19, role="detail"),
     )
-    assert [scale.iterations for scale in make_scales(1536, 2048, 100)] == [30, 14, 15, 41]
+    assert [scale.iterations for scale in make_scales(1536, 2048, 100)] == [30, 40, 15, 15]
+    assert make_scales(768, 1024, 100, 2) == (
+        Scale(384, 512, 74),
+        Scale(768, 1024, 26, role="detail"),
+    )
     assert make_scales(135, 180, 100) == (Scale(135, 180, 100),)
     assert len(make_scales(137, 182, 100)) == 2
 
@@ -111,6 +130,7 @@ def test_scales_with_a_side_of_the_style_begin_where_it_has_256_pixels(
     found = make_scales(2048, 2048, 100, scales, style_side=style_side)
     assert [scale.style_side for scale in found] == expected
     assert [scale.height for scale in found] == [2048 * side / style_side for side in expected]
+    assert [scale.role for scale in found] == ["composition"] * (len(expected) - 1) + ["strokes"]
 
 
 def test_a_single_scale_has_all_iterations() -> None:

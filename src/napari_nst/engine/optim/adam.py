@@ -14,13 +14,15 @@ import torch
 from torch.nn import functional
 
 from napari_nst.engine.optim.damping import Damping
-from napari_nst.engine.optim.multilevel import precondition_
+from napari_nst.engine.optim.multilevel import keep_detail_, precondition_
 from napari_nst.engine.optim.schedule import LEARNING_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
+
+    from napari_nst.engine.optim.schedule import ScaleRole
 
 __all__ = ["COARSE_SHARE", "Adam", "Optimizer", "OptimizerState"]
 
@@ -54,12 +56,15 @@ class Optimizer(Protocol):
         """Return the best image so far, given the next one to evaluate."""
         ...
 
-    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
-        """Resample the state for images of another size, for a number of iterations."""
+    def resize(self, height: int, width: int, iterations: int, role: ScaleRole) -> None:
+        """Resample the state for a scale of another size, with iterations and a role."""
         ...
 
     def on_objective_changed(self) -> None:
-        """Prepare for another objective from the next step on, without a jump."""
+        """Prepare for another objective from the next step on, without a jump.
+
+        At a scale for detail, strokes may move again.
+        """
         ...
 
     def release_memory(self) -> bool:
@@ -82,10 +87,10 @@ class Adam:
     that fall as 1 / pixels, and so the moments need no rescaling between scales, and epsilon
     means the same at every size.
 
-    In the last iterations of a run the steps become shorter, by half a cosine down to three tenths
-    (after Loshchilov and Hutter, arXiv 1608.03983, equation 5): long steps reach a good picture
-    sooner, and only short ones settle in it.  With them the first moment's memory becomes longer,
-    and its mean steadier.
+    At a scale for detail the steps are three quarters as long.  There and at a scale for strokes
+    they become shorter, by half a cosine down to three tenths (after Loshchilov and Hutter, arXiv
+    1608.03983, equation 5): long steps reach a good picture sooner, and only short ones settle in
+    it.  With them the first moment's memory becomes longer, and its mean steadier.
 
     Parameters
     ----------
@@ -99,8 +104,8 @@ class Adam:
         Added to the root of the second moment.
     iterations : int
         Iterations at the first scale; the average covers about a tenth of them.
-    last : bool
-        Whether the first scale is the last one, too.
+    role : {"composition", "strokes", "detail"}
+        What the first scale is for.
     coarse_share : float
         Share of patches in a step (see `multilevel.precondition_`); 0: pixels alone.
 
@@ -110,6 +115,7 @@ class Adam:
         Damping of the style gradients it is given.
     """
 
+    _DETAIL = 0.75  # of the learning rate, at a scale for detail: longer steps leave grain
     _SHORTEST = 0.3  # of the learning rate; chosen by benchmarks/schedules.py
     _STEADIEST = 0.9  # the first moment's decay then
 
@@ -120,7 +126,7 @@ class Adam:
         epsilon: float = 1e-8,
         iterations: int = 100,
         *,
-        last: bool = False,
+        role: ScaleRole = "composition",
         coarse_share: float = COARSE_SHARE,
     ) -> None:
         self.learning_rate = learning_rate
@@ -134,18 +140,21 @@ class Adam:
         self._second: Tensor | None = None
         self._norm: Tensor | None = None
         self._rescale = False
-        self._begin(iterations, last)
+        self._begin(iterations, role)
 
-    def _begin(self, iterations: int, last: bool) -> None:
+    def _begin(self, iterations: int, role: ScaleRole) -> None:
         """Start a scale: reset the average and the schedule of the learning rate."""
+        self._only_detail = role == "detail"
         self._average = _EMA(iterations)
-        self._left, self._shortens, self._shortened = iterations, last, 0
+        self._left, self._shortens, self._shortened = iterations, role != "composition", 0
 
     def step(self, image: Tensor, loss: float, gradient: Tensor) -> Tensor:
         """Return the image after one step; the loss is ignored, the gradient is overwritten."""
         self.damping.commit()
         # In the gradient's memory: a large image takes hundreds of megabytes.
         gradient *= image.shape[-2] * image.shape[-1]
+        if self._only_detail:
+            gradient = keep_detail_(gradient)
         norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
         if self._rescale and self._norm is not None:
             self._rescale_moments(norm / self._norm.clamp_min(1e-30))
@@ -159,7 +168,11 @@ class Adam:
         self._second.lerp_(gradient.square_(), 1 - second_decay)
         root = torch.div(self._second, 1 - second_decay**self._steps, out=gradient)
         root.sqrt_().add_(self.epsilon)
-        direction = precondition_(torch.div(self._first, root, out=root), self.coarse_share)
+        direction = torch.div(self._first, root, out=root)
+        if self._only_detail:  # the root differs from pixel to pixel
+            keep_detail_(direction)
+        else:
+            precondition_(direction, self.coarse_share)
         image = image.add(direction, alpha=-rate / (1 - self._beta1_power)).clamp_(0, 1)
         self._average.add(image)
         return image
@@ -170,6 +183,8 @@ class Adam:
         self._shortened += 1
         half = (1 + math.cos(math.pi * part)) / 2
         rate = self.learning_rate * (self._SHORTEST + (1 - self._SHORTEST) * half)
+        if self._only_detail:
+            rate *= self._DETAIL
         first, second = self.betas
         return rate, first + (max(self._STEADIEST, first) - first) * part, second
 
@@ -188,7 +203,7 @@ class Adam:
         """
         self._average.restart()
         self.damping.restart()
-        self._rescale = True
+        self._rescale, self._only_detail = True, False
         self._left, self._shortened = max(self._left - self._shortened, 1), 0
 
     def _rescale_moments(self, ratio: Tensor) -> None:
@@ -196,7 +211,7 @@ class Adam:
             self._first *= ratio
             self._second *= ratio.square()
 
-    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
+    def resize(self, height: int, width: int, iterations: int, role: ScaleRole) -> None:
         """Resample the moments and restart the average.
 
         A mean of squares is at least the squared mean (both corrected for bias); resampling keeps
@@ -211,7 +226,7 @@ class Adam:
             least = self._first.square() * seen
             self._second = torch.maximum(second, least)
         self.damping.restart()
-        self._begin(iterations, last)
+        self._begin(iterations, role)
 
     def release_memory(self) -> bool:
         """Return False: it needs all of its memory."""
@@ -231,6 +246,7 @@ class Adam:
             "steps": self._steps,
             "beta1_power": self._beta1_power,
             "rescale": self._rescale,
+            "only_detail": self._only_detail,
             "decay": self._average.decay,
             "weight": self._average.weight,
             "left": self._left,
@@ -250,6 +266,7 @@ class Adam:
         find = state.tensors.get
         self._first, self._second, self._norm = find("first"), find("second"), find("norm")
         self._steps, self._rescale = state.numbers["steps"], state.numbers["rescale"]
+        self._only_detail = state.numbers["only_detail"]
         self._beta1_power = state.numbers["beta1_power"]
         self._average.sum = find("average")
         self._average.decay = state.numbers["decay"]

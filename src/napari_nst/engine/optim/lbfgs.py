@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from napari_nst.engine.optim.schedule import ScaleRole
+
 __all__ = ["LBFGS"]
 
 T = TypeVar("T")
@@ -120,8 +122,12 @@ class LBFGS:
         """Return the last accepted image."""
         return image if self._trial is None else self._trial.image
 
-    def resize(self, height: int, width: int, iterations: int, *, last: bool = False) -> None:
-        """Clear the history: curvature measured at one size does not hold at another."""
+    def resize(self, height: int, width: int, iterations: int, role: ScaleRole) -> None:
+        """Clear the history: curvature measured at one size does not hold at another.
+
+        The role is ignored.  Strokes move at scales for detail, too: what a filter leaves of them,
+        however little, the estimated curvature amplifies.
+        """
         self.on_objective_changed()
 
     def on_objective_changed(self) -> None:

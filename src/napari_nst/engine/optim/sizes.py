@@ -5,22 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from napari_nst.engine.optim.schedule import Scale, fit, make_scales
+from napari_nst.engine.optim.schedule import STROKE_SIDE, Scale, fit, make_scales
 from napari_nst.networks import NETWORKS
 
 if TYPE_CHECKING:
     from napari_nst.settings import StyleTransferSettings
 
-__all__ = ["STYLE_SIDE", "automatic_size", "scales_for", "style_size"]
-
-STYLE_SIDE = 512
-"""Longest side in pixels of a style whose `style_scale` is 1, if strokes are relative to pixels:
-that of a run at the default working size of a CPU, so that both choices agree there."""
+__all__ = ["automatic_size", "scales_for", "style_size"]
 
 
 def automatic_size(device: str) -> int:
     """Return the longest side, in pixels, that takes a kind of device minutes and not hours."""
-    return 512 if device.startswith("cpu") else 1024
+    return STROKE_SIDE if device.startswith("cpu") else 1024
 
 
 def scales_for(
@@ -34,7 +30,7 @@ def scales_for(
     elif longest is None:
         longest = max(height, width)
     height, width = fit(height, width, longest, min_side)
-    style_side = STYLE_SIDE if settings.strokes_relative_to == "pixels" else None
+    style_side = STROKE_SIDE if settings.strokes_relative_to == "pixels" else None
     return make_scales(height, width, settings.iterations, settings.scales, min_side, style_side)
 
 

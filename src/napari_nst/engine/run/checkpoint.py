@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "load", "save"]
 
-_FORMAT = 6
+_FORMAT = 7
 _NAME = "napari-nst run"
 
 

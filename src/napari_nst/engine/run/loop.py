@@ -156,12 +156,11 @@ class Loop:
         assert self._network is not None
         if index and self._network.fast_convolutions is not None:
             self._network.fast_convolutions.clear()
-        last = index == len(self.scales) - 1
         if state.image is None:
             state.image = self.first_image()
-            state.optimizer = state.make_optimizer(scale.iterations, last=last)
+            state.optimizer = state.make_optimizer(scale.iterations, scale.role)
         elif state.done == 0:
-            state.grow(scale, self._detail(scale, state.image), last=last)
+            state.grow(scale, self._detail(scale, state.image))
         while state.done < scale.iterations:
             self.control.wait_if_paused()
             self._replay_updates(index)
@@ -210,7 +209,8 @@ class Loop:
         optimizer = state.optimizer
         assert optimizer is not None
         keeps = state.settings.keeps_structure
-        lowest = 1.0 if index == len(self.scales) - 1 else float(COARSE_CONTENT_WEIGHT)
+        composes = self.scales[index].role == "composition"
+        lowest = float(COARSE_CONTENT_WEIGHT) if composes else 1.0
         factor = state.content_factor.factor
         if not keeps:  # filled on the device: copying a number to it would wait
             factor = torch.full((), lowest, device=self.device.torch_device)
@@ -268,8 +268,8 @@ class Loop:
             return  # only what is shown of the image changes
         if recolored:
             state.image = inputs.recolored(state.image, before.color, settings.color)
-            left = self.scales[index].iterations - state.done
-            state.optimizer = state.make_optimizer(left, last=index == len(self.scales) - 1)
+            scale = self.scales[index]
+            state.optimizer = state.make_optimizer(scale.iterations - state.done, scale.role)
         state.optimizer.on_objective_changed()
         if changed <= _WEIGHTS and not images:
             if self._objective is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_nst.engine.images.regions import Regions
     from napari_nst.engine.losses.values import Losses
-    from napari_nst.engine.optim.schedule import Scale
+    from napari_nst.engine.optim.schedule import Scale, ScaleRole
     from napari_nst.record import OutOfMemoryEvent, SteeringRecord
     from napari_nst.settings import StyleTransferSettings
 
@@ -78,31 +78,29 @@ class RunState:
         """Current history size of L-BFGS, smaller where memory ran out; None for Adam."""
         return self.optimizer.history if isinstance(self.optimizer, LBFGS) else self.history_size
 
-    def make_optimizer(self, iterations: int, *, last: bool = False) -> Optimizer:
-        """Return a new optimizer for a number of iterations at a scale."""
+    def make_optimizer(self, iterations: int, role: ScaleRole = "composition") -> Optimizer:
+        """Return a new optimizer for a number of iterations at a scale with a role."""
         rate = self.settings.learning_rate
         if self.settings.optimizer == "lbfgs":
             return LBFGS(rate or 1.0, self.lbfgs_history or LBFGS_HISTORY)
-        return Adam(rate or LEARNING_RATE, iterations=iterations, last=last)
+        return Adam(rate or LEARNING_RATE, iterations=iterations, role=role)
 
-    def grow(self, scale: Scale, detail: Tensor | None, *, last: bool) -> None:
+    def grow(self, scale: Scale, detail: Tensor | None) -> None:
         """Resize the optimizer's output image and its state to the next scale.
 
         Parameters
         ----------
         scale : Scale
-            Size and iterations of the next scale.
+            The next scale.
         detail : Tensor or None
             Detail that smaller images lack; added to the image.
-        last : bool
-            Whether it is the last scale.
         """
         assert self.image is not None
         assert self.optimizer is not None
         self.image = resize(self.optimizer.output_image(self.image), scale.height, scale.width)
         if detail is not None:
             self.image = (self.image + detail).clamp_(0, 1)
-        self.optimizer.resize(scale.height, scale.width, scale.iterations, last=last)
+        self.optimizer.resize(scale.height, scale.width, scale.iterations, scale.role)
 
     def move_to(self, device: torch.device) -> None:
         """Move image, optimizer and factor of the content weight to a device."""
