@@ -520,7 +520,7 @@ def test_the_record_describes_each_plane(planes: Image, style: Image) -> None:
     assert record.content.dtype == "float32"
     assert [one.name for one in record.styles] == ["paint"]
     assert len({plane.content.sha256 for plane in record.finished}) == PLANES
-    later = plane_settings(quick(), 1, "previous")
+    later = plane_settings(quick(), 1, "previous", (64, 80), "cpu")
     assert [plane.iterations for plane in record.finished] == [6] + [later.iterations] * 3
     assert [plane.init_image is None for plane in record.finished] == [True, False, False, False]
     assert all(plane.losses["total"] > 0 for plane in record.finished)

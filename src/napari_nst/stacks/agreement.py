@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from napari_nst.engine.optim.schedule import LEARNING_RATE
+from napari_nst.engine.optim.sizes import scales_for
 from napari_nst.engine.resources import costs
 from napari_nst.engine.resources.costs import Cost
 from napari_nst.errors import InputError, abridged
@@ -40,7 +41,11 @@ def check_start_from(start_from: str) -> StartFrom:
 
 
 def plane_settings(
-    settings: StyleTransferSettings, plane: int, start_from: StartFrom
+    settings: StyleTransferSettings,
+    plane: int,
+    start_from: StartFrom,
+    shape: tuple[int, int],
+    device: str,
 ) -> StyleTransferSettings:
     """Return the settings of a plane.
 
@@ -52,13 +57,17 @@ def plane_settings(
         Index of the plane.
     start_from : {"warped", "previous", "content"}
         What a plane starts from.
+    shape : tuple of int
+        Height and width of a plane.
+    device : str
+        Kind of device: "cpu", "cuda" or "mps".
 
     Notes
     -----
-    A plane that starts from the previous one has its composition and its strokes.  Coarse scales
-    would change both, so later planes have one scale, two fifths of the iterations (half of them
-    with "warped", against the temporal loss), and a quarter of the learning rate: Adam's first
-    steps move every pixel by the learning rate, however good the initial image is.
+    A plane that starts from the previous one has its composition.  Coarse scales would change it,
+    so later planes begin at the scale of the strokes.  They have two fifths of the iterations (half
+    of them with "warped", against the temporal loss), and a quarter of the learning rate: Adam's
+    first steps move every pixel by the learning rate, however good the initial image is.
     """
     if plane == 0 or start_from == "content":
         return settings
@@ -68,7 +77,7 @@ def plane_settings(
     iterations = max(round(settings.iterations * _SHARES_OF_ITERATIONS[start_from]), _FEWEST)
     return settings.replace(
         init="image",
-        scales=1,
+        scales=sum(scale.role != "composition" for scale in scales_for(settings, *shape, device)),
         iterations=min(iterations, settings.iterations),
         learning_rate=rate,
     )
@@ -98,7 +107,7 @@ def cost(
     styles = tuple(styles)
     first, later = (
         costs.estimate(
-            plane_settings(settings, plane, start_from),
+            plane_settings(settings, plane, start_from, (height, width), device),
             height,
             width,
             device,

@@ -413,19 +413,27 @@ class StackTransfer(Controlled):
     def _scales_by_plane(self) -> dict[int, tuple[Scale, ...]]:
         """Scales of each plane that was unfinished when the run began."""
         from napari_nst.engine.optim.sizes import scales_for
-        from napari_nst.engine.resources.device import Device
 
-        device = Device.from_settings(self.settings).torch_device.type
         height, width = self._shape[:2]
         return {
-            plane: scales_for(self._settings_of(plane), height, width, device)
+            plane: scales_for(self._settings_of(plane), height, width, self._device)
             for plane in self.unfinished
         }
+
+    @cached_property
+    def _device(self) -> str:
+        """Kind of the device of the runs."""
+        from napari_nst.engine.resources.device import Device
+
+        return Device.from_settings(self.settings).torch_device.type
 
     def _settings_of(self, plane: int) -> StyleTransferSettings:
         if self._before(plane) is None:
             return self._current_settings
-        return plane_settings(self._current_settings, plane, self.start_from)
+        height, width = self._shape[:2]
+        return plane_settings(
+            self._current_settings, plane, self.start_from, (height, width), self._device
+        )
 
     @property
     def scales(self) -> tuple[Scale, ...]:
