@@ -15,10 +15,12 @@ from napari_nst.errors import InputError, abridged
 from napari_nst.files import is_film, is_stack, open_stack
 from napari_nst.ranges import Intensities, check_intensities
 from napari_nst.settings import StyleTransferSettings
-from napari_nst.stacks import StartFrom, check_start_from
+from napari_nst.stacks.agreement import check_start_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from napari_nst.stacks import StartFrom
 
 __all__ = ["BatchJob", "make_plan"]
 

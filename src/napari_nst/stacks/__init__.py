@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from napari_nst.stacks.agreement import StartFrom, check_start_from, cost, plane_settings
+from napari_nst.stacks.agreement import StartFrom, cost, plane_settings
 from napari_nst.stacks.record import PlaneRecord, StackContent, StackRecord
 from napari_nst.stacks.resumable import ResumableStack, StackResult, put_plane, stored_record
 from napari_nst.stacks.store import PlaneArray, PlaneStore
@@ -22,7 +22,6 @@ __all__ = [
     "StackResult",
     "StackTransfer",
     "StartFrom",
-    "check_start_from",
     "cost",
     "plane_settings",
     "put_plane",

@@ -36,9 +36,12 @@ def make_settings(**choices: Any) -> StyleTransferSettings:
 
 def blobs(count: int, height: int, width: int, *, kept: bool = False) -> Any:
     """Return masks of uneven regions side by side; with `kept` some pixels have none."""
-    noise = RNG.normal(size=(count + kept, height, width))
-    best = scipy.ndimage.gaussian_filter(noise, (0, 9, 9)).argmax(axis=0)
-    return np.stack([best == label for label in range(count)]).astype(float)
+    while True:
+        noise = RNG.normal(size=(count + kept, height, width))
+        best = scipy.ndimage.gaussian_filter(noise, (0, 9, 9)).argmax(axis=0)
+        masks = np.stack([best == label for label in range(count + kept)]).astype(float)
+        if masks.mean(axis=(1, 2)).min() > 0.05:
+            return masks[:count]
 
 
 def guide(masks: Any, softness: float = 0.0, **choices: Any) -> Guide:

@@ -48,9 +48,9 @@ def test_estimates_follow_the_sizes_that_strokes_in_pixels_need() -> None:
         return cost.operations, cost.memory
 
     assert find(512, "pixels") == find(512, "picture")
-    # 30 iterations at 1024 and 70 at 2048 pixels, instead of 30, 14, 15 and 41
+    # 30 iterations at 1024 and 70 at 2048 pixels, instead of 30, 40, 15 and 15
     (fewer, more_memory), (more, less_memory) = find(2048, "picture"), find(2048, "pixels")
-    picture = 30 * 256**2 + 14 * 512**2 + 15 * 1024**2 + 41 * 2048**2
+    picture = 30 * 256**2 + 40 * 512**2 + 15 * 1024**2 + 15 * 2048**2
     assert more / fewer == pytest.approx((30 * 1024**2 + 70 * 2048**2) / picture)
     # The style itself is 512 pixels, which it has already, instead of a copy of 2048.
     assert more_memory - less_memory == 3 * 4 * (2048**2 + 512**2 - 512**2)
