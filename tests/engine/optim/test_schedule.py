@@ -44,10 +44,14 @@ def test_scales_grow_to_the_requested_size_within_the_requested_iterations(
     }
     assert [*of_roles["composition"], *of_roles["strokes"], *of_roles["detail"]] == more
     (strokes,) = of_roles["strokes"]
+    share, between = 1.0, list[int]()
     if of_roles["composition"]:
         first, *between = of_roles["composition"]
         assert first == pytest.approx(0.3 * sum(more), abs=1)
         assert between == pytest.approx([strokes / 3] * len(between), abs=2)
+        share = 0.7
+    parts = 1 + len(between) / 3 + 0.35 * len(of_roles["detail"])
+    assert strokes == pytest.approx(share * sum(more) / parts, abs=1)
     assert of_roles["detail"] == pytest.approx([0.35 * strokes] * len(of_roles["detail"]), abs=2)
     # Strokes are drawn at about 512 pixels, or as close as the scales come.
     at = len(of_roles["composition"])

@@ -29,8 +29,8 @@ def wide(photo: Callable[[int, int], Image]) -> Image:
     return photo(*SHAPE)
 
 
-def make_run(content: Image, style: Image, **choices: Any) -> StyleTransfer:
-    return StyleTransfer(content, style, quick(scales=2, iterations=40, **choices))
+def make_run(content: Image, style: Image) -> StyleTransfer:
+    return StyleTransfer(content, style, quick(scales=2, iterations=40))
 
 
 def coarse(image: Image) -> Image:

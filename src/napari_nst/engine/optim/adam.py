@@ -154,7 +154,7 @@ class Adam:
         # In the gradient's memory: a large image takes hundreds of megabytes.
         gradient *= image.shape[-2] * image.shape[-1]
         if self._only_detail:
-            gradient = keep_detail_(gradient)
+            keep_detail_(gradient)
         norm = torch.linalg.vector_norm(gradient) / math.sqrt(gradient.numel())
         if self._rescale and self._norm is not None:
             self._rescale_moments(norm / self._norm.clamp_min(1e-30))
